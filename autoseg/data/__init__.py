@@ -1,0 +1,1 @@
+"""From volumes to batches: phantom, preprocessing, cache, augmentation."""

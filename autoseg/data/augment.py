@@ -1,0 +1,196 @@
+"""Augmentation as batchgenerators transforms: one coordinate map and one resampling for each crop.
+
+B-spline deformation, rotation, scaling and translation are composed into one map from the crop's voxels to those of
+the cached volume, which is sampled once: the image linearly, the label map by its nearest voxel (Roth et al. 2018,
+section 2.2; the composition is ours).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from batchgenerators.transforms.abstract_transforms import AbstractTransform, Compose
+from batchgenerators.transforms.color_transforms import BrightnessTransform, ContrastAugmentationTransform
+from batchgenerators.transforms.noise_transforms import GaussianNoiseTransform
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from autoseg.data.cache import CachedCase
+from autoseg.grid import Triple, Voxels
+from autoseg.plan import AugmentationPlan, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropRequest:
+    """Where a crop is to be taken."""
+
+    case: CachedCase
+    centre: Triple  # voxels of the cached volume (Z, Y, X)
+
+
+class SpatialCrop(AbstractTransform):  # type: ignore[misc]
+    """Turns crop requests into deformed crops: `data` float32 (B, C, Z, Y, X) and `seg` uint8 (B, 1, Z, Y, X)."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Keep what the crops need of the plan."""
+        self.size: Voxels = plan.crop_size
+        self.augmentation = plan.augmentation
+        self.pad = tuple(how.pad_value for how in plan.intensity)
+
+    def __call__(self, requests: list[CropRequest], **rest: Any) -> dict[str, Any]:
+        """Sample every requested crop; draws from numpy's global generator, which `Seeded` has set."""
+        images, labels = [], []
+        for request in requests:
+            grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation)
+            image, label = sample(request, grid, self.pad)
+            images.append(image)
+            labels.append(label)
+        return {"data": np.stack(images), "seg": np.stack(labels), "keys": [r.case.id for r in requests], **rest}
+
+
+class Seeded(AbstractTransform):  # type: ignore[misc]
+    """Runs transforms with numpy's and Python's global generators set from the batch's seed, then restores them.
+
+    batchgenerators draws from both, and its workers seed only the first (seen in 0.25.5): without this, a batch
+    would depend on the number of workers.
+    """
+
+    def __init__(self, transforms: list[AbstractTransform]) -> None:
+        """Compose `transforms`."""
+        self.transform = Compose(transforms)
+
+    def __call__(self, seed: int, **batch: Any) -> dict[str, Any]:
+        """Apply the transforms; `seed` decides all randomness."""
+        before = np.random.get_state(), random.getstate()
+        np.random.seed(seed)
+        random.seed(seed)
+        try:
+            return self.transform(**batch)  # type: ignore[no-any-return]
+        finally:
+            np.random.set_state(before[0])
+            random.setstate(before[1])
+
+
+def transforms(plan: Plan) -> Seeded:
+    """Return the plan's augmentation as one transform."""
+    what = plan.augmentation
+    steps: list[AbstractTransform] = [SpatialCrop(plan)]
+    if what.contrast:
+        steps.append(ContrastAugmentationTransform((1 - what.contrast, 1 + what.contrast), preserve_range=False))
+    if what.brightness:
+        steps.append(BrightnessTransform(mu=0.0, sigma=what.brightness))
+    if what.noise:
+        steps.append(GaussianNoiseTransform(noise_variance=(0.0, what.noise), p_per_sample=1.0))
+    return Seeded(steps)
+
+
+def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Tensor:
+    """Draw a random map; return where each voxel of a crop comes from, relative to the crop's centre.
+
+    Args:
+        size: Voxels of the crop (Z, Y, X).
+        spacing_mm: Of the volume; rotation is by true angles also where voxels are not cubes.
+        what: Ranges of the random changes.
+
+    Returns:
+        Voxels of the volume, float32 (Z, Y, X, 3), last axis (z, y, x).
+    """
+    spacing = np.array(spacing_mm)
+    turn = _rotation(np.deg2rad(np.random.uniform(-what.rotation_deg, what.rotation_deg, 3)))
+    scale = np.random.uniform(1 - what.scaling, 1 + what.scaling)
+    matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing) * scale
+    shift = np.random.uniform(-what.translation_voxels, what.translation_voxels, 3)
+    base = _centred_grid(size)
+    if what.bspline_voxels:
+        base = base + _bspline_field(size, what)
+    flat = torch.addmm(_tensor(shift)[None], base.reshape(-1, 3), _tensor(matrix).T)
+    return flat.reshape(*size, 3)
+
+
+def sample(
+    request: CropRequest, offsets: Tensor, pad: tuple[float, ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Read the part of a cached case that a map touches, and sample it once.
+
+    Args:
+        request: Case and centre.
+        offsets: From `coordinates`, (Z, Y, X, 3).
+        pad: Intensity outside the volume, one a channel.
+
+    Returns:
+        Image float32 (C, Z, Y, X), linear; label uint8 (1, Z, Y, X), nearest voxel, background outside the volume.
+    """
+    points = offsets + _tensor(np.array(request.centre))
+    flat = points.reshape(-1, 3)
+    shape = request.case.working.shape
+    low = flat.amin(0).floor().long().tolist()
+    high = (flat.amax(0).ceil().long() + 1).tolist()
+    box = tuple(
+        slice(min(max(a - 1, 0), n - 1), max(min(b + 1, n), 1)) for a, b, n in zip(low, high, shape, strict=True)
+    )
+    image = torch.from_numpy(request.case.image()[(slice(None), *box)].astype(np.float32))
+    label = torch.from_numpy(request.case.label()[box].astype(np.float32))
+    start = torch.tensor([float(b.start) for b in box])
+    extent = torch.tensor([float(b.stop - b.start) for b in box])
+    grid = ((points - start + 0.5) * (2.0 / extent) - 1.0).flip(-1)[None]
+    outside = torch.tensor(pad)[:, None, None, None]
+    crop = grid_sample((image - outside)[None], grid, "bilinear", "zeros", align_corners=False)[0] + outside
+    classes = grid_sample(label[None, None], grid, "nearest", "zeros", align_corners=False)[0]
+    return crop.numpy(), classes.numpy().astype(np.uint8)
+
+
+def _rotation(angles_rad: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles_rad):
+        i, j = (k for k in range(3) if k != axis)
+        step = np.eye(3)
+        step[i, i] = step[j, j] = np.cos(angle)
+        step[i, j], step[j, i] = -np.sin(angle), np.sin(angle)
+        turn = turn @ step
+    return turn
+
+
+def _bspline_field(size: Voxels, what: AugmentationPlan) -> Tensor:
+    """Draw displacements of control points; return the cubic B-spline field, (Z, Y, X, 3) in voxels."""
+    basis = [_bspline_basis(n, what.bspline_spacing_voxels) for n in size]
+    knots = tuple(b.shape[1] for b in basis)
+    control = _tensor(np.random.uniform(-what.bspline_voxels, what.bspline_voxels, (3, *knots)))
+    along_z = torch.einsum("az,czyx->aycx", basis[0], control).flatten(2)  # (Z, ky, 3 kx)
+    along_y = torch.matmul(basis[1], along_z).reshape(size[0], size[1], 3, knots[2])
+    return torch.einsum("abcx,dx->abdc", along_y, basis[2])
+
+
+@lru_cache(maxsize=16)
+def _bspline_basis(size: int, spacing_voxels: float) -> Tensor:
+    """Return the uniform cubic B-spline basis, (size, control points); the knots are centred on the crop."""
+    intervals = max(1, int(np.ceil((size - 1) / spacing_voxels)))
+    at = (np.arange(size) - (size - 1) / 2) / spacing_voxels + intervals / 2
+    knot = np.clip(np.floor(at).astype(int), 0, intervals - 1)
+    u = at - knot
+    pieces: list[Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = [
+        lambda t: (1 - t) ** 3 / 6,
+        lambda t: (3 * t**3 - 6 * t**2 + 4) / 6,
+        lambda t: (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
+        lambda t: t**3 / 6,
+    ]
+    basis = np.zeros((size, intervals + 3))
+    for offset, piece in enumerate(pieces):
+        basis[np.arange(size), knot + offset] = piece(u)
+    return _tensor(basis)
+
+
+@lru_cache(maxsize=4)
+def _centred_grid(size: Voxels) -> Tensor:
+    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in size]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def _tensor(values: npt.NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))

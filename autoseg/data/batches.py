@@ -1,0 +1,171 @@
+"""Batches: batch number i of a run is a function of the seed and i, whatever the number of workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
+from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgenerators.transforms.abstract_transforms import AbstractTransform
+
+from autoseg.data.augment import CropRequest, transforms
+from autoseg.data.cache import CachedCase
+from autoseg.errors import TrainingError
+from autoseg.grid import Triple
+from autoseg.plan import Plan
+
+Batch = dict[str, Any]  # data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X), keys: case ids
+WAIT_S = 0.005  # how often batchgenerators looks at its queues
+
+
+class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
+    """Chooses cases and crop centres; worker w of n makes the batches start + w, start + w + n, …"""
+
+    def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> None:
+        """Begin with batch `start`."""
+        super().__init__(list(cases), plan.batch_size, max(1, workers))
+        self.plan = plan
+        self.next_index = start
+
+    def set_thread_id(self, thread_id: int) -> None:
+        """Take this worker's share of the batches; run torch on one thread."""
+        super().set_thread_id(thread_id)
+        self.next_index += thread_id
+        torch.set_num_threads(1)
+
+    def generate_train_batch(self) -> Batch:
+        """Return the next batch's crop requests and seed."""
+        index = self.next_index
+        self.next_index += self.number_of_threads_in_multithreaded
+        rng = np.random.default_rng((self.plan.seed, index))
+        chosen = case_numbers(len(self._data), self.batch_size, self.plan.seed, index)
+        requests = [CropRequest(case=self._data[n], centre=draw_centre(self._data[n], self.plan, rng)) for n in chosen]
+        return {"requests": requests, "seed": int(rng.integers(2**32))}
+
+
+class Reporting(AbstractTransform):  # type: ignore[misc]
+    """Turns an exception in a worker into a message for the parent, with cases and traceback."""
+
+    def __init__(self, transform: AbstractTransform) -> None:
+        """Wrap `transform`."""
+        self.transform = transform
+
+    def __call__(self, **batch: Any) -> Batch:
+        """Apply the transform; on failure return {"error": …}."""
+        try:
+            return self.transform(**batch)  # type: ignore[no-any-return]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+            names = ", ".join(request.case.id for request in batch.get("requests", ()))
+            return {"error": f"cases {names}: {type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+
+
+@contextmanager
+def open_batches(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> Iterator[Iterator[Batch]]:
+    """Give the endless stream of batches from number `start` on.
+
+    Args:
+        cases: Training cases.
+        plan: Seed, crop, batch, augmentation.
+        start: Number of the first batch.
+        workers: batchgenerators processes; 0 augments in this process.
+
+    Raises:
+        TrainingError: From the stream, if a crop cannot be made; the text names the cases and the cause.
+    """
+    if not cases:
+        raise TrainingError("there are no training cases; add cases or change the split")
+    if workers <= 0:
+        yield _in_process(cases, plan, start)
+        return
+    augmenter = _started(cases, plan, start, workers)
+    try:
+        yield _from_workers(augmenter, cases, plan, start)
+    finally:
+        augmenter._finish()
+
+
+def case_numbers(cases: int, batch_size: int, seed: int, index: int) -> list[int]:
+    """Return which cases batch `index` is made of: different ones, every case equally often.
+
+    With fewer cases than the batch needs, cases repeat as evenly as possible.
+    """
+    if cases < batch_size:
+        rng = np.random.default_rng((seed, index, 1))
+        repeats = -(-batch_size // cases)
+        return [int(n) for _ in range(repeats) for n in rng.permutation(cases)][:batch_size]
+    per_epoch = cases // batch_size
+    epoch, place = divmod(index, per_epoch)
+    order = np.random.default_rng((seed, epoch, 2)).permutation(cases)
+    return [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
+
+
+def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:
+    """Draw the centre of a crop, in voxels of the cached volume.
+
+    With probability `organ_share` it is a voxel of an organ, every organ of the case equally likely, else uniform.
+    The crop is kept inside the volume where it fits, and centred where the volume is smaller.
+    """
+    shape = np.array(case.working.shape, dtype=np.float64)
+    crop = np.array(plan.crop_size, dtype=np.float64)
+    centre = rng.uniform(0, shape) - 0.5
+    organs = case.organs()
+    if rng.random() < plan.organ_share and len(organs):
+        present = np.unique(organs[:, 0])
+        of_organ = organs[organs[:, 0] == rng.choice(present)]
+        centre = of_organ[rng.integers(len(of_organ)), 1:].astype(np.float64)
+    inside = np.clip(centre, crop / 2 - 0.5, np.maximum(shape - crop / 2 - 0.5, crop / 2 - 0.5))
+    z, y, x = np.where(shape <= crop, (shape - 1) / 2, inside)
+    return float(z), float(y), float(x)
+
+
+def _in_process(cases: Sequence[CachedCase], plan: Plan, start: int) -> Iterator[Batch]:
+    loader = CropLoader(cases, plan, start, workers=1)
+    transform = Reporting(transforms(plan))
+    while True:
+        yield _checked(transform(**next(loader)))
+
+
+def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> MultiThreadedAugmenter:
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)  # a fork after torch has used its threads may hang
+    try:
+        augmenter = MultiThreadedAugmenter(
+            CropLoader(cases, plan, start, workers),
+            Reporting(transforms(plan)),
+            num_processes=workers,
+            num_cached_per_queue=2,
+            pin_memory=plan.device == "cuda",
+            wait_time=WAIT_S,
+        )
+        augmenter._start()
+    finally:
+        multiprocessing.set_start_method(method, force=True)
+    return augmenter
+
+
+def _from_workers(
+    augmenter: MultiThreadedAugmenter, cases: Sequence[CachedCase], plan: Plan, start: int
+) -> Iterator[Batch]:
+    index = start
+    while True:
+        try:
+            batch = next(augmenter)
+        except RuntimeError:  # a worker was killed, most likely for lack of memory: go on without them
+            break
+        yield _checked(batch)
+        index += 1
+    yield from _in_process(cases, plan, index)
+
+
+def _checked(batch: Batch) -> Batch:
+    if "error" in batch:
+        raise TrainingError(
+            f"augmentation failed: {batch['error']}; run `autoseg preprocess` again if the cache is damaged"
+        )
+    return batch

@@ -1,0 +1,125 @@
+"""The cache: one case is a few .npy files that are read by memory map, so that a crop costs what it holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.errors import RunError
+from autoseg.files import appearing, write_text
+from autoseg.grid import Grid
+
+ORGAN_VOXELS = 1000  # voxels kept per organ as possible crop centres
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedCase:
+    """One preprocessed case; holds paths and small facts, opens its arrays when asked."""
+
+    id: str
+    folder: Path
+    key: str  # of source files and plan: another key means stale
+    grid: Grid  # the image's own, LPS
+    stored: Grid  # the image's own, as in the file
+    working: Grid  # of the cached arrays, LPS
+    image_files: tuple[Path, ...]
+    label_file: Path
+
+    def image(self) -> npt.NDArray[np.float16]:
+        """Open the normalised image, float16 (C, Z, Y, X), memory-mapped."""
+        return self._open("image")
+
+    def label(self) -> npt.NDArray[np.uint8]:
+        """Open the class indices, uint8 (Z, Y, X), memory-mapped; 0 is background, then the plan's labels in order."""
+        return self._open("label")
+
+    def organs(self) -> npt.NDArray[np.int16]:
+        """Open the sample of organ voxels, int16 (N, 4): class, z, y, x; sorted by class."""
+        return self._open("organs")
+
+    def _open(self, what: str) -> npt.NDArray[Any]:
+        file = self.folder / f"{self.id}.{what}.npy"
+        try:
+            return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file}: cannot be read ({error}); run `autoseg preprocess` again") from error
+
+
+def write_case(case: CachedCase, image: npt.NDArray[np.floating[Any]], label: npt.NDArray[np.uint8], seed: int) -> None:
+    """Write a case's arrays, then its record: a case without record does not exist.
+
+    Args:
+        case: The record.
+        image: Normalised image (C, Z, Y, X).
+        label: Class indices (Z, Y, X).
+        seed: Of the sample of organ voxels.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "image": image.astype(np.float16),
+        "label": label,
+        "organs": _organ_voxels(label, seed),
+    }
+    _record_file(case.folder, case.id).unlink(missing_ok=True)
+    for what, array in arrays.items():
+        with appearing(case.folder / f"{case.id}.{what}.npy") as beside, beside.open("wb") as stream:
+            np.save(stream, np.asarray(array), allow_pickle=False)
+    record = asdict(case)
+    del record["folder"]
+    write_text(_record_file(case.folder, case.id), json.dumps(record, indent=1, default=str))
+
+
+def read_case(folder: Path, case_id: str) -> CachedCase | None:
+    """Return the record of a cached case, or None where there is none that can be read."""
+    try:
+        record = json.loads(_record_file(folder, case_id).read_text(encoding="utf-8"))
+        return CachedCase(
+            id=record["id"],
+            folder=folder,
+            key=record["key"],
+            grid=_grid(record["grid"]),
+            stored=_grid(record["stored"]),
+            working=_grid(record["working"]),
+            image_files=tuple(Path(p) for p in record["image_files"]),
+            label_file=Path(record["label_file"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_cases(folder: Path, case_ids: tuple[str, ...]) -> tuple[CachedCase, ...]:
+    """Return the records of cached cases.
+
+    Raises:
+        RunError: If any is missing.
+    """
+    cases = {case_id: read_case(folder, case_id) for case_id in case_ids}
+    missing = [case_id for case_id, case in cases.items() if case is None]
+    if missing:
+        raise RunError(f"{folder}: {len(missing)} cases not cached ({missing[0]} …); run `autoseg preprocess` first")
+    return tuple(case for case in cases.values() if case is not None)
+
+
+def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.int16]:
+    rng = np.random.default_rng(seed)
+    rows = []
+    flat = np.flatnonzero(label)
+    classes = label.ravel()[flat]
+    for value in np.unique(classes):
+        of_organ = flat[classes == value]
+        chosen = np.sort(rng.permutation(len(of_organ))[:ORGAN_VOXELS])
+        voxels = np.stack(np.unravel_index(of_organ[chosen], label.shape), axis=1)
+        rows.append(np.concatenate([np.full((len(voxels), 1), value), voxels], axis=1))
+    return np.concatenate(rows).astype(np.int16) if rows else np.zeros((0, 4), dtype=np.int16)
+
+
+def _record_file(folder: Path, case_id: str) -> Path:
+    return folder / f"{case_id}.json"
+
+
+def _grid(values: dict[str, Any]) -> Grid:
+    return Grid(**{name: tuple(value) for name, value in values.items()})

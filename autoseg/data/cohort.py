@@ -1,0 +1,57 @@
+"""The phantom cohort on disk, in nnU-Net's raw layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from autoseg.data.phantom import ORGANS, phantom_case
+from autoseg.errors import AutosegError
+from autoseg.files import write_text
+from autoseg.volumes import write_array
+from autoseg.workers import Track, each, untracked
+
+
+def write_cohort(folder: Path, cases: int, seed: int, jobs: int, track: Track = untracked) -> Path:
+    """Write a phantom dataset; cases that are there already are kept.
+
+    Args:
+        folder: Of the dataset; gets imagesTr, labelsTr and dataset.json.
+        cases: How many.
+        seed: Of the cohort.
+        jobs: Processes.
+        track: Shows progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        VolumeError: If a file cannot be written.
+    """
+    names = {f"phantom_{index:03d}": index for index in range(cases)}
+    work = {name: (folder, name, seed, index) for name, index in names.items() if not _label(folder, name).is_file()}
+    for _, result in track(each(_write_case, work, jobs), "Making phantoms", len(work)):
+        if isinstance(result, AutosegError):
+            raise result
+    labels = {"background": 0, **{organ: value for value, organ in enumerate(ORGANS, 1)}}
+    meta = {
+        "name": "Phantom",
+        "channel_names": {"0": "CT"},
+        "labels": labels,
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    if not (folder / "dataset.json").is_file():
+        write_text(folder / "dataset.json", json.dumps(meta, indent=1))
+    return folder
+
+
+def _write_case(work: tuple[Path, str, int, int]) -> None:
+    folder, name, seed, index = work
+    case = phantom_case(seed, index)
+    write_array(folder / "imagesTr" / f"{name}_0000.nii.gz", case.image, case.grid)
+    write_array(_label(folder, name), case.label, case.grid)
+
+
+def _label(folder: Path, name: str) -> Path:
+    return folder / "labelsTr" / f"{name}.nii.gz"

@@ -1,0 +1,142 @@
+"""From files to the cache: one orientation, the working grid, comparable intensities."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.data.cache import CachedCase, read_case, write_case
+from autoseg.errors import AutosegError, CasesFailedError, VolumeError
+from autoseg.grid import corner_distance_mm, resized, working_shape
+from autoseg.plan import Intensity, Plan
+from autoseg.planning.dataset import Case
+from autoseg.resample import FloatArray, resample_image, resample_label
+from autoseg.volumes import Volume, read_image, read_label
+from autoseg.workers import Track, each, untracked
+
+
+def normalised(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArray:
+    """Bring each channel to about zero mean and unit deviation.
+
+    Args:
+        image: (C, Z, Y, X).
+        intensities: One a channel.
+    """
+    return np.stack([_normalised_channel(channel, how) for channel, how in zip(image, intensities, strict=True)])
+
+
+def working_image(volume: Volume, plan: Plan) -> FloatArray:
+    """Return an image as the network sees it: on the working grid, normalised, float32 (C, Z, Y, X).
+
+    CT is clipped before it is resampled, so that metal and padding do not bleed into their surroundings.
+
+    Raises:
+        VolumeError: If the number of channels is not the plan's.
+    """
+    if len(volume.array) != len(plan.channels):
+        raise VolumeError(
+            f"the image has {len(volume.array)} channels, the plan {len(plan.channels)} ({', '.join(plan.channels)})"
+        )
+    clipped = [
+        np.clip(channel, how.low, how.high) if how.kind == "ct" else channel
+        for channel, how in zip(volume.array, plan.intensity, strict=True)
+    ]
+    shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)
+    return normalised(resample_image(np.stack(clipped), shape), plan.intensity)
+
+
+def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1, track: Track = untracked) -> int:
+    """Cache every case that is not cached yet for this plan; return how many were made.
+
+    Raises:
+        CasesFailedError: When all others are done, if some cases could not be read.
+    """
+    stale = {s.id: s for s in sources if not is_cached(s, plan, folder)}
+    folder.mkdir(parents=True, exist_ok=True)
+    work = {name: (source, plan, folder) for name, source in stale.items()}
+    failed: dict[str, str] = {}
+    for name, result in track(each(_preprocess_case, work, jobs), "Preprocessing", len(work)):
+        if isinstance(result, AutosegError):
+            failed[name] = str(result)
+    if failed:
+        raise CasesFailedError("preprocess", failed, done=len(sources) - len(failed))
+    return len(stale)
+
+
+def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
+    """Return whether a case is cached for this plan and these source files, as far as size and date tell."""
+    cached = read_case(folder, source.id)
+    try:
+        return cached is not None and cached.key == _key(source, plan)
+    except OSError:
+        return False
+
+
+def class_indices(label: npt.NDArray[np.integer[Any]], plan: Plan, case_id: str) -> npt.NDArray[np.uint8]:
+    """Turn label values into class indices: 0 background, then the plan's labels in order.
+
+    Raises:
+        VolumeError: If a value is not among the plan's labels.
+    """
+    values = np.array([0, *(organ.value for organ in plan.labels)])
+    found = np.unique(label)
+    unknown = sorted(set(found.tolist()) - set(values.tolist()))
+    if unknown:
+        raise VolumeError(f"{case_id}: label values {unknown} are not in the plan; correct the label or dataset.json")
+    table = np.zeros(int(values.max()) + 1, dtype=np.uint8)
+    table[values] = np.arange(len(values))
+    return np.asarray(table[label])
+
+
+def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
+    source, plan, folder = work
+    try:
+        key = _key(source, plan)
+    except OSError as error:
+        raise VolumeError(f"{source.id}: {error}; correct the dataset") from error
+    image = read_image(source.images)
+    label = read_label(source.label)
+    apart = corner_distance_mm(image.grid, label.grid)
+    if apart > 0.5 * max(image.grid.spacing_mm):
+        raise VolumeError(
+            f"{source.id}: image {image.grid.shape} and label {label.grid.shape} lie {apart:.1f} mm apart; "
+            "resample the label to the image"
+        )
+    array = working_image(image, plan)
+    case = CachedCase(
+        id=source.id,
+        folder=folder,
+        key=key,
+        grid=image.grid,
+        stored=image.stored,
+        working=resized(image.grid, array.shape[1:]),
+        image_files=tuple(p.resolve() for p in source.images),
+        label_file=source.label.resolve(),
+    )
+    classes = resample_label(class_indices(label.array, plan, source.id), case.working.shape)
+    write_case(case, array, classes, seed=zlib.crc32(source.id.encode()))
+
+
+def _normalised_channel(channel: FloatArray, how: Intensity) -> FloatArray:
+    if how.kind == "ct":
+        return (np.clip(channel, how.low, how.high) - np.float32(how.mean)) / np.float32(how.std)
+    low, high = np.percentile(channel, (how.low, how.high))
+    clipped = np.clip(channel, low, high)
+    deviation = float(clipped.std())
+    return np.asarray((clipped - clipped.mean()) / (deviation if deviation > 0 else 1.0), dtype=np.float32)
+
+
+def _key(source: Case, plan: Plan) -> str:
+    digest = hashlib.sha256()
+    for file in (*source.images, source.label):
+        state = file.stat()
+        digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    parts = plan.model_dump_json(include={"downsampling", "spacing_mm", "labels", "intensity", "channels"})
+    digest.update(parts.encode())
+    return digest.hexdigest()[:32]

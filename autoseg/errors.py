@@ -1,0 +1,45 @@
+"""What can go wrong by a user's mistake or by bad data: one line each, with the way out."""
+
+
+class AutosegError(Exception):
+    """A user's or data error; its text names the file or case, what was found, and the way out."""
+
+
+class DatasetError(AutosegError):
+    """The dataset as a whole cannot be used."""
+
+
+class VolumeError(AutosegError):
+    """An image or label file cannot be read or written, or its voxels cannot be used."""
+
+
+class PlanError(AutosegError):
+    """A plan is not valid, or the request for one is not."""
+
+
+class RunError(AutosegError):
+    """A RUN folder lacks what a verb needs."""
+
+
+class ModelError(AutosegError):
+    """A model or checkpoint file is damaged, foreign, or does not fit its plan."""
+
+
+class TrainingError(AutosegError):
+    """Training cannot go on."""
+
+
+class CasesFailedError(AutosegError):
+    """Some cases failed; the others were finished."""
+
+    def __init__(self, verb: str, causes: dict[str, str], done: int) -> None:
+        """Tell which cases failed.
+
+        Args:
+            verb: What was tried, as in "predict".
+            causes: Case id to its one-line cause.
+            done: Number of cases that succeeded.
+        """
+        lines = "\n".join(f"  {case}: {cause}" for case, cause in causes.items())
+        super().__init__(f"{verb}: {len(causes)} of {len(causes) + done} cases failed, the others are done:\n{lines}")
+        self.causes = causes

@@ -1,0 +1,44 @@
+"""Colours of organs: the same organ has the same colour in every figure."""
+
+from __future__ import annotations
+
+# Okabe & Ito's palette for the colour-blind (jfly.uni-koeln.de/color) without its black and yellow, which vanish on
+# a CT image and on white paper, then colours of Paul Tol's "muted" and "bright" schemes (SRON/EPS/TN/09-002).
+PALETTE = (
+    "#D55E00",  # vermilion
+    "#56B4E9",  # sky blue
+    "#009E73",  # green
+    "#E69F00",  # orange
+    "#0072B2",  # blue
+    "#CC79A7",  # pink
+    "#882255",  # wine
+    "#999933",  # olive
+    "#44AA99",  # teal
+    "#AA4499",  # purple
+    "#DDAA77",  # sand
+    "#332288",  # indigo
+    "#661100",  # brown
+    "#6699CC",  # pale blue
+)
+INK = "#222222"
+FAINT = "#9A9A9A"
+TRAINING = "#7F8FA6"  # a set of cases rather than an organ
+TESTING = "#0072B2"
+
+
+def organ_colour(index: int) -> str:
+    """Return the colour of the organ at a place in label order (from 0), as #RRGGBB; repeats after the palette."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #RRGGBB, from 0 (black) to 1 (white).
+
+    Source: Web Content Accessibility Guidelines 2.2.
+
+    >>> luminance("#FFFFFF")
+    1.0
+    """
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return round(0.2126 * red + 0.7152 * green + 0.0722 * blue, 6)

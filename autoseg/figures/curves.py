@@ -1,0 +1,116 @@
+"""Learning curves: the loss, and the Dice of every organ, over the iterations (the paper's Figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from autoseg.figures.canvas import new_figure, plain_axes
+from autoseg.figures.colours import FAINT, INK, TESTING, organ_colour
+
+SPLITS = ("training", "validation", "testing")
+_MOST_POINTS = 1000  # of a smooth line: more is not seen, and makes the SVG heavy
+
+
+def curves_figure(log: pd.DataFrame, organs: Sequence[str]) -> Figure:
+    """Return the learning curves of a training, finished or not.
+
+    Args:
+        log: Column `iteration`; any of `loss`, `validation_loss` and `dice_<split>_<organ>` (0 to 1); a row an
+            iteration, NaN where not measured. Rows may be missing altogether.
+        organs: Names in label order; the order gives the colours.
+
+    Returns:
+        A panel for the loss, then one for the Dice of each split that the log has.
+    """
+    log = log.drop_duplicates("iteration", keep="last").sort_values("iteration") if len(log) else log
+    splits = [s for s in SPLITS if any(len(_measured(log, f"dice_{s}_{organ}")) for organ in organs)]
+    shown = splits or ["validation"]
+    figure = new_figure(4.2 * (1 + len(shown)), 3.9)
+    panels = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
+    _draw_loss(panels[0], log)
+    for axes, split in zip(panels[1:], shown, strict=True):
+        _draw_dice(axes, log, split, organs)
+    last = float(log["iteration"].max()) if len(log) else 1.0
+    for axes in panels:
+        axes.set_xlim(0, last * 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    if splits:
+        handles, names = panels[1].get_legend_handles_labels()
+        columns = min(len(names), 4 * len(panels))
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    return figure
+
+
+def smoothed(values: pd.Series[float], window: int) -> pd.Series[float]:
+    """Return the centred running mean of `values` over `window` of them, fewer at both ends."""
+    return values.rolling(window, min_periods=1, center=True).mean()
+
+
+def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
+    plain_axes(axes).set(title="Loss", xlabel="Iteration", ylabel="Loss")
+    loss = _measured(log, "loss")
+    if len(loss):
+        window = max(1, len(loss) // 50)
+        axes.plot(
+            loss.index, loss, color=FAINT, linewidth=0.5, alpha=0.5, rasterized=True, label="training, each iteration"
+        )
+        line = _thinned(smoothed(loss, window))
+        axes.plot(line.index, line, color=INK, linewidth=1.4, label=f"training, mean of {window}")
+    validation = _measured(log, "validation_loss")
+    if len(validation):
+        dots = _marker(validation, 0)
+        axes.plot(validation.index, validation, "--", color=TESTING, marker=dots, markersize=3.5, label="validation")
+    if axes.lines:
+        _fit_height(axes, loss, validation)
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
+    else:
+        _say(axes, "no iteration logged yet")
+
+
+def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str]) -> None:
+    plain_axes(axes).set(title=f"Dice, {split}", xlabel="Iteration", ylabel="Dice (%)", ylim=(0, 100))
+    found = {i: _measured(log, f"dice_{split}_{organ}") * 100 for i, organ in enumerate(organs)}
+    for i, line in found.items():
+        dots = _marker(line, i)
+        axes.plot(line.index, line, color=organ_colour(i), marker=dots, markersize=3.5, linewidth=1.3, label=organs[i])
+    if not any(len(line) for line in found.values()):
+        _say(axes, "not measured yet")
+    elif len(organs) > 1:
+        mean = pd.DataFrame(found).mean(axis=1).dropna()
+        axes.plot(mean.index, mean, color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label="mean of organs")
+
+
+def _measured(log: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return a column by iteration, where it was measured; empty where the log lacks it."""
+    if column not in log or "iteration" not in log:
+        return pd.Series(dtype=float)
+    line = pd.Series(log[column].to_numpy(dtype=float), index=log["iteration"].to_numpy())
+    return line[np.isfinite(line)]
+
+
+def _marker(line: pd.Series[float], index: int) -> str:
+    """Return a marker that tells organs apart without colour; none where the points would touch."""
+    return "osD^vPX"[index % 7] if len(line) <= 40 else ""
+
+
+def _thinned(line: pd.Series[float]) -> pd.Series[float]:
+    return line.iloc[:: max(1, len(line) // _MOST_POINTS)]
+
+
+def _fit_height(axes: Axes, *lines: pd.Series[float]) -> None:
+    """Show all but the highest 1 % of each line: a few spikes would flatten the rest."""
+    shown = [line for line in lines if len(line)]
+    low, high = min(float(line.min()) for line in shown), max(float(line.quantile(0.99)) for line in shown)
+    margin = 0.05 * (high - low) or 0.05
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=9)

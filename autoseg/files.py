@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def appearing(file: Path) -> Iterator[Path]:
+    """Give a path beside `file` to write to; rename it to `file` when the block ends well, else remove it.
+
+    Raises:
+        OSError: If the folder cannot be made or the disk is full; `file` is then as it was.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{os.getpid()}.{file.name}")
+    try:
+        yield beside
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file atomically, UTF-8."""
+    with appearing(file) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -1,0 +1,88 @@
+"""Model files: tensors (safetensors) with the plan beside them; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from autoseg.errors import ModelError
+from autoseg.files import appearing
+from autoseg.network.device import DeviceName, place
+from autoseg.network.unet import UNet3D
+from autoseg.plan import Plan, parse_plan
+
+MODEL = "autoseg model 1"
+MODEL_NAME = "model.autoseg"
+
+
+def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write tensors and text facts to one file, atomically.
+
+    Raises:
+        OSError: If the disk is full; an older file stays.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with appearing(file) as beside:
+        save_file(whole, beside, metadata={"kind": kind, **facts})
+
+
+def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a file written by `save_tensors`.
+
+    Raises:
+        ModelError: If it is missing, damaged, or of another kind.
+    """
+    if not file.is_file():
+        raise ModelError(f"{file}: there is no such file; run `autoseg train RUN` first")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            facts = dict(opened.metadata() or {})
+            if facts.get("kind") != kind:
+                raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")
+            return {name: opened.get_tensor(name) for name in opened.keys()}, facts  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+
+
+def save_model(file: Path, plan: Plan, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a model: weights, plan, and JSON-able facts about its training."""
+    save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(dict(facts))})
+
+
+def load_model(file: Path, device: DeviceName) -> tuple[UNet3D, Plan]:
+    """Return the network, ready for prediction on `device`, and its plan.
+
+    Raises:
+        ModelError: If the file is missing, damaged, foreign, or its tensors do not fit its plan.
+    """
+    weights, facts = load_tensors(file, MODEL)
+    plan = parse_plan(facts.get("plan", ""), str(file))
+    network = UNet3D(len(plan.channels), plan.classes, plan.network)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
+    place(network, device)
+    network.eval()
+    return network, plan
+
+
+def model_files(model: Path) -> tuple[Path, ...]:
+    """Return the model files that MODEL means: the file itself, or every fold's of a RUN.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    if model.is_file():
+        return (model,)
+    found = tuple(sorted(model.glob(f"fold-*/{MODEL_NAME}")))
+    if not found:
+        raise ModelError(f"{model}: no model here; give a model file, or a RUN after `autoseg train`")
+    return found

@@ -1,0 +1,131 @@
+"""Predict images: read, bring to the working grid, network, back to the image's own grid, write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.data.preprocess import working_image
+from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.grid import Voxels
+from autoseg.inference.models import load_model, model_files
+from autoseg.inference.tiles import predict_probabilities
+from autoseg.network.device import DeviceName
+from autoseg.network.unet import UNet3D
+from autoseg.plan import Plan
+from autoseg.resample import winning_class
+from autoseg.volumes import IMAGE_SUFFIXES, is_dicom_folder, read_image, strip_suffix, write_label
+from autoseg.workers import Track, untracked
+
+CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Networks of one plan, ready on their device; several are an ensemble."""
+
+    networks: tuple[UNet3D, ...]
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One image to predict."""
+
+    name: str
+    images: tuple[Path, ...]  # one a channel, or one
+    out: Path
+
+
+def open_model(model: Path, device: DeviceName) -> Model:
+    """Load a model file, or all folds of a RUN.
+
+    Raises:
+        ModelError: If there is none, one is damaged, or the folds' plans differ in more than the device.
+    """
+    loaded = [load_model(file, device) for file in model_files(model)]
+    plan = loaded[0][1]
+    for _, other in loaded[1:]:
+        if (other.labels, other.channels, other.network) != (plan.labels, plan.channels, plan.network):
+            raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
+    plan = plan.model_copy(update={"device": device})
+    return Model(networks=tuple(network for network, _ in loaded), plan=plan)
+
+
+def jobs_for(source: Path, out: Path) -> tuple[Job, ...]:
+    """Return what there is to predict in an image file, a folder of images, or a DICOM folder.
+
+    Args:
+        source: An image; a folder of images (CASE_0000, CASE_0001 … are channels of one image); a DICOM series.
+        out: A file where it has an image suffix, else a folder.
+
+    Raises:
+        VolumeError: If there is nothing to predict, or several images for one file.
+    """
+    if source.is_file():
+        found: dict[str, tuple[Path, ...]] = {_name(source): (source,)}
+    elif source.is_dir():
+        found = _channels(p for p in sorted(source.iterdir()) if strip_suffix(p) is not None)
+        if not found and is_dicom_folder(source):
+            found = {source.name: (source,)}
+    else:
+        raise VolumeError(f"{source}: there is no such file or folder; give an image, a folder of images or of DICOM")
+    if not found:
+        raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(IMAGE_SUFFIXES)}, or a DICOM series")
+    if strip_suffix(out) is not None:
+        if len(found) > 1:
+            raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")
+        return tuple(Job(name=name, images=images, out=out) for name, images in found.items())
+    if out.is_file():
+        raise VolumeError(
+            f"{out}: is a file without an image suffix; give a folder or one of {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return tuple(Job(name=name, images=images, out=out / f"{name}.nii.gz") for name, images in found.items())
+
+
+def predict(model: Model, jobs: Sequence[Job], track: Track = untracked) -> None:
+    """Predict every job and write its mask on the image's own grid.
+
+    Raises:
+        CasesFailedError: When all others are done, if some could not be predicted.
+    """
+    failed: dict[str, str] = {}
+    for job in track(jobs, "Predicting", len(jobs)):
+        try:
+            volume = read_image(job.images)
+            probabilities = predict_probabilities(model.networks, model.plan, working_image(volume, model.plan))
+            write_label(job.out, label_values(probabilities, volume.grid.shape, model.plan), volume.stored)
+        except AutosegError as error:
+            failed[job.name] = str(error)
+    if failed:
+        raise CasesFailedError("predict", failed, done=len(jobs) - len(failed))
+
+
+def label_values(probabilities: npt.NDArray[np.floating], shape: Voxels, plan: Plan) -> npt.NDArray[np.uint16]:
+    """Return the label values of the most probable class on a grid of `shape`.
+
+    Args:
+        probabilities: (classes, Z, Y, X) on the working grid.
+        shape: Of the image's own grid (Z, Y, X).
+        plan: Its labels' values.
+    """
+    values = np.array([0, *(organ.value for organ in plan.labels)], dtype=np.uint16)
+    return np.asarray(values[winning_class(probabilities, shape)])
+
+
+def _name(file: Path) -> str:
+    stem = strip_suffix(file) or file.name
+    match = CHANNEL.fullmatch(stem)
+    return match[1] if match else stem
+
+
+def _channels(images: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
+    grouped: dict[str, tuple[Path, ...]] = {}
+    for file in images:
+        grouped[_name(file)] = (*grouped.get(_name(file), ()), file)
+    return grouped

@@ -1,0 +1,1 @@
+"""The fully convolutional network, and what it costs."""

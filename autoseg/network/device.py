@@ -1,0 +1,53 @@
+"""Where the network runs and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+from torch import nn
+
+from autoseg.errors import PlanError
+
+DeviceName = Literal["cpu", "cuda", "mps"]
+
+
+def pick_device(wanted: str) -> DeviceName:
+    """Return the device to use.
+
+    Args:
+        wanted: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+
+    Raises:
+        PlanError: If the device is unknown or this machine has none.
+    """
+    found: dict[str, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        wanted = next(name for name, there in found.items() if there)
+    if not found.get(wanted, False):
+        there = ", ".join(name for name, ok in found.items() if ok)
+        raise PlanError(f"--device {wanted}: this machine has no such device; it has: {there}")
+    return wanted  # type: ignore[return-value]
+
+
+def has_fast_bfloat16(device: DeviceName) -> bool:
+    """Return whether bfloat16 autocast pays: CUDA from Ampere on, CPUs with AVX512_BF16 or AMX."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in checks)
+    return False
+
+
+def autocast(device: DeviceName) -> AbstractContextManager[None]:
+    """Return the autocast to run the network under: bfloat16 where it pays, else float32."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device))
+
+
+def place(network: nn.Module, device: DeviceName) -> nn.Module:
+    """Move a network to its device, channels last in memory (on CPUs this halves the step together with bfloat16)."""
+    if device == "mps":
+        return network.to(device)
+    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]

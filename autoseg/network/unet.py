@@ -1,0 +1,96 @@
+"""The 3D U-Net of Çiçek et al. 2016 with zero padding, as in Roth et al. 2018, Fig. 3."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from autoseg.plan import NetworkPlan, Stage
+
+LEAK = 0.01  # slope of the leaky ReLU
+GROUP_CHANNELS = 8  # channels a group of group norm
+
+
+class UNet3D(nn.Module):
+    """Encoder, decoder, and concatenation skips between them.
+
+    With the widths of `plans/roth2018.json`, one channel and eight classes it has 19.07 million parameters: all
+    convolution weights and biases, and the scale and shift of every batch norm.
+    """
+
+    def __init__(self, channels: int, classes: int, plan: NetworkPlan) -> None:
+        """Build the network with He-initialised convolutions.
+
+        Args:
+            channels: Input channels.
+            classes: Outputs, with background.
+            plan: Widths, kernels, poolings, norm and activation.
+        """
+        super().__init__()
+        stages = plan.stages
+        inputs = [channels, *(stage.features[1] for stage in stages[:-1])]
+        self.down = nn.ModuleList(_two_convolutions(i, s, plan) for i, s in zip(inputs, stages, strict=True))
+        self.pool = nn.ModuleList(nn.MaxPool3d(s.pooling, s.pooling) for s in stages[1:])
+        self.up = nn.ModuleList()
+        self.across = nn.ModuleList()
+        for upper, lower in pairwise(stages):
+            skip, below = upper.features[1], lower.features[1]
+            width = below if plan.up == "keep" else skip
+            self.up.append(nn.ConvTranspose3d(below, width, lower.pooling, lower.pooling))
+            narrow = Stage(features=(skip, skip), kernel=upper.kernel)
+            self.across.append(_two_convolutions(width + skip, narrow, plan))
+        self.classify = nn.Conv3d(stages[0].features[1], classes, kernel_size=1)
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits of each voxel.
+
+        Args:
+            image: (B, C, Z, Y, X), each extent divisible by the plan's divisor.
+
+        Returns:
+            (B, classes, Z, Y, X).
+        """
+        skips = []
+        x = self.down[0](image)
+        for pool, down in zip(self.pool, self.down[1:], strict=True):
+            skips.append(x)
+            x = down(pool(x))
+        for up, across, skip in zip(reversed(self.up), reversed(self.across), reversed(skips), strict=True):
+            x = across(torch.cat([up(x), skip], dim=1))
+        return cast(Tensor, self.classify(x))
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Return the number of trainable numbers: weights, biases, and scale and shift of the norms."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def _two_convolutions(channels: int, stage: Stage, plan: NetworkPlan) -> nn.Sequential:
+    first, second = stage.features
+    return nn.Sequential(*_convolution(channels, first, stage, plan), *_convolution(first, second, stage, plan))
+
+
+def _convolution(channels: int, features: int, stage: Stage, plan: NetworkPlan) -> tuple[nn.Module, ...]:
+    z, y, x = (k // 2 for k in stage.kernel)
+    activation = nn.ReLU(inplace=True) if plan.activation == "relu" else nn.LeakyReLU(LEAK, inplace=True)
+    return nn.Conv3d(channels, features, stage.kernel, padding=(z, y, x)), _norm(features, plan), activation
+
+
+def _norm(features: int, plan: NetworkPlan) -> nn.Module:
+    if plan.norm == "batch":
+        return nn.BatchNorm3d(features)
+    if plan.norm == "instance":
+        return nn.InstanceNorm3d(features, affine=True)
+    groups = max(1, features // GROUP_CHANNELS)
+    return nn.GroupNorm(groups if features % groups == 0 else 1, features)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, a=LEAK)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,58 @@
+"""Where a run comes from: its dataset, the options of `plan`, and the plan as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from autoseg.errors import RunError
+from autoseg.planning.dataset import Dataset, load_dataset
+from autoseg.run import Run
+
+
+def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Return what RUN/dataset.json is to say: dataset, state of its files, options, and digest of plan.json."""
+    digest = hashlib.sha256()
+    for case in dataset.cases:
+        for file in (*case.images, case.label):
+            state = file.stat() if file.exists() else None
+            digest.update(f"{file} {state and (state.st_size, state.st_mtime_ns)}\n".encode())
+    plan_digest = digest_of(run.plan_file) if run.plan_file.is_file() else ""
+    return {
+        "dataset": str(path.absolute()),
+        "files": digest.hexdigest(),
+        "options": options,
+        "plan": plan_digest,
+    }
+
+
+def read_origin(run: Run) -> dict[str, Any]:
+    """Return what RUN/dataset.json says; empty where there is none that can be read."""
+    try:
+        origin = json.loads(run.dataset_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return origin if isinstance(origin, dict) else {}
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def dataset_of(run: Run) -> Dataset:
+    """Return the dataset that a run was planned for.
+
+    Raises:
+        RunError: If the folder is not a RUN.
+        DatasetError: If the dataset is gone.
+    """
+    run.plan()
+    where = read_origin(run).get("dataset")
+    if not isinstance(where, str):
+        raise RunError(
+            f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
+        )
+    return load_dataset(Path(where))

@@ -1,0 +1,142 @@
+"""preprocess and train: from a plan to models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autoseg.data.cache import read_cases
+from autoseg.data.preprocess import preprocess as preprocess_cases
+from autoseg.errors import PlanError
+from autoseg.grid import Voxels
+from autoseg.network.device import pick_device
+from autoseg.pipeline.origin import dataset_of
+from autoseg.plan import Plan, with_settings
+from autoseg.planning.split import Split, load_splits
+from autoseg.run import Run
+from autoseg.training.checkpoint import planned_iterations
+from autoseg.training.loop import CHECKPOINT_NAME, Progress
+from autoseg.training.loop import train as train_fold
+from autoseg.training.measure import seconds_per_iteration
+from autoseg.workers import Track, default_workers, untracked
+
+
+def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
+    """Cache all cases of the split; return how many were made anew.
+
+    Raises:
+        CasesFailedError: When all others are done, if some cases could not be read.
+    """
+    settings = run.plan()
+    wanted = {name for split in splits_of(run) for part in _parts(split) for name in part}
+    cases = [case for case in dataset_of(run).cases if case.id in wanted]
+    return preprocess_cases(cases, settings, run.cache, jobs, track)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What the user asks of `train`."""
+
+    folds: tuple[int, ...] | None = None  # None: all of the split
+    iterations: int | None = None
+    time_budget_s: float | None = None
+    device: str | None = None  # None: the plan's, where this machine has it
+    workers: int | None = None  # None: one less than the cores, at most 8
+
+
+def train(
+    run: Run, options: TrainOptions, tell: Callable[[int, Progress], None], stop: Callable[[], bool]
+) -> dict[int, int]:
+    """Train folds one after another, each from its checkpoint where there is one.
+
+    Args:
+        run: With plan, split and cache.
+        options: What the user asks.
+        tell: Called after each iteration with the fold.
+        stop: Asked after each iteration.
+
+    Returns:
+        Fold to the iterations it was to have; only those that are finished.
+
+    Raises:
+        PlanError: If a fold is not in the split.
+    """
+    splits = splits_of(run)
+    folds = tuple(range(len(splits))) if options.folds is None else options.folds
+    unknown = [fold for fold in folds if fold >= len(splits)]
+    if unknown:
+        raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
+    finished = {}
+    for fold in folds:
+        training = read_cases(run.cache, splits[fold].training)
+        validation = read_cases(run.cache, splits[fold].validation)
+        workers = default_workers() if options.workers is None else options.workers
+        shape = training[0].working.shape if training else (1, 1, 1)
+        settings = _training_plan(run, fold, options, shape, workers)
+        if not train_fold(settings, training, validation, run.fold(fold), workers, _telling(tell, fold), stop):
+            break
+        finished[fold] = settings.iterations
+    return finished
+
+
+def splits_of(run: Run) -> tuple[Split, ...]:
+    """Read the split of a run.
+
+    Raises:
+        PlanError: If it is missing or does not fit the dataset.
+    """
+    return load_splits(run.split_file, [case.id for case in dataset_of(run).cases])
+
+
+def seconds_of(text: str) -> float:
+    """Return a time in seconds.
+
+    Raises:
+        PlanError: If the text is not a number with s, m, h or d behind it.
+
+    >>> seconds_of("45m")
+    2700.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise PlanError(f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d")
+    return seconds
+
+
+def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, workers: int) -> Plan:
+    """Return the plan with the device and the iterations of this training; once begun, they stay."""
+    settings = run.plan()
+    device = pick_device(options.device or (settings.device if _has(settings.device) else "auto"))
+    settings = settings.model_copy(update={"device": device})
+    begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
+    if options.iterations is not None:
+        iterations = options.iterations
+    elif begun is not None:
+        iterations = begun
+    elif options.time_budget_s is not None:
+        seconds = seconds_per_iteration(settings, shape, workers)
+        iterations = max(1, int(options.time_budget_s / seconds))
+    else:
+        iterations = settings.iterations
+    return with_settings(settings, {"iterations": str(iterations)})
+
+
+def _has(device: str) -> bool:
+    try:
+        pick_device(device)
+    except PlanError:
+        return False
+    return True
+
+
+def _telling(tell: Callable[[int, Progress], None], fold: int) -> Callable[[Progress], None]:
+    return lambda progress: tell(fold, progress)
+
+
+def _parts(split: Split) -> tuple[tuple[str, ...], ...]:
+    return split.training, split.validation, split.testing

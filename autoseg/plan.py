@@ -1,0 +1,238 @@
+"""The plan: every decision about a run, as one frozen value that every later room reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autoseg.errors import PlanError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positives = tuple[Positive, Positive, Positive]
+Counts = tuple[Count, Count, Count]
+
+
+class Part(BaseModel):
+    """A part of the plan: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Label(Part):
+    """One organ: its value in the label maps and its name."""
+
+    value: Annotated[int, Field(ge=1)]
+    name: Annotated[str, Field(min_length=1)]
+
+
+class Intensity(Part):
+    """How one channel's intensities are brought to about zero mean and unit deviation.
+
+    `ct`: clip to [low, high] HU, subtract `mean`, divide by `std` (statistics of the whole dataset's organs).
+    `per-image`: clip to the image's own percentiles `low`, `high` (in percent), subtract its mean, divide by its
+    standard deviation; `mean` and `std` are then 0 and 1.
+    """
+
+    kind: Literal["ct", "per-image"]
+    low: float
+    high: float
+    mean: float = 0.0
+    std: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        return self
+
+    @property
+    def pad_value(self) -> float:
+        """Normalised intensity of what lies outside the image: air for CT, the mean for anything else."""
+        return (self.low - self.mean) / self.std if self.kind == "ct" else 0.0
+
+
+class Stage(Part):
+    """One level of the 3D U-Net: the widths of its two convolutions, and the pooling that leads to it."""
+
+    features: tuple[Count, Count]
+    kernel: Counts = (3, 3, 3)
+    pooling: Counts = (2, 2, 2)  # ignored on the first level
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if any(k % 2 == 0 for k in self.kernel):
+            raise ValueError(f"kernel sizes must be odd, got {self.kernel}")
+        return self
+
+
+class NetworkPlan(Part):
+    """The 3D U-Net (Çiçek et al. 2016): levels from full resolution down."""
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=2, max_length=8)]
+    norm: Literal["batch", "instance", "group"] = "batch"
+    activation: Literal["relu", "leaky-relu"] = "relu"
+    up: Literal["keep", "skip"] = "keep"  # width after a transposed convolution: kept, or the skip's
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """What every input extent must be divisible by, (Z, Y, X): the product of the poolings."""
+        z = y = x = 1
+        for stage in self.stages[1:]:
+            z, y, x = z * stage.pooling[0], y * stage.pooling[1], x * stage.pooling[2]
+        return z, y, x
+
+
+class AugmentationPlan(Part):
+    """Random changes of every training crop; 0 switches a change off."""
+
+    rotation_deg: Annotated[float, Field(ge=0, le=180)]  # uniform on each axis, in [-r, r]
+    translation_voxels: Annotated[float, Field(ge=0)]  # uniform on each axis, in [-t, t]
+    scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor uniform in [1 - s, 1 + s]
+    bspline_spacing_voxels: Positive = 24.0  # distance of the control points
+    bspline_voxels: Annotated[float, Field(ge=0)]  # displacement of a control point, uniform in [-d, d]
+    brightness: Annotated[float, Field(ge=0)] = 0.0  # shift, uniform in [-b, b], in standard deviations
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
+    noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
+
+
+class LossPlan(Part):
+    """The loss: the paper's Dice, alone or with cross-entropy."""
+
+    kind: Literal["dice", "dice-ce"]
+    background: bool  # whether background is one of the Dice loss's classes
+    over: Literal["image", "batch"]  # the sums run over each image, or over the whole batch
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # w_l by class, background first; None: all 1
+
+
+class OptimiserPlan(Part):
+    """How the weights are moved."""
+
+    name: Literal["adam", "adamw"]
+    schedule: Literal["constant", "cosine"]
+    warmup_iterations: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clip: Positive | None = None  # L2 norm of all gradients
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the running average of the weights; 0: none
+
+
+class Plan(Part):
+    """Everything that is decided before training."""
+
+    format: Literal[1] = 1
+    preset: str | None = None
+    name: str  # of the dataset
+    channels: Annotated[tuple[str, ...], Field(min_length=1)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=254)]  # without background
+    downsampling: Positives  # (Z, Y, X)
+    spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
+    crop_size: Counts  # voxels of the working grid (Z, Y, X)
+    batch_size: Count
+    iterations: Count
+    learning_rate: Positive
+    seed: Annotated[int, Field(ge=0)] = 0
+    organ_share: Share  # of crops centred on an organ's voxel, every organ of the case equally likely; the rest uniform
+    device: Literal["cpu", "cuda", "mps"]
+    intensity: Annotated[tuple[Intensity, ...], Field(min_length=1)]  # one a channel
+    network: NetworkPlan
+    augmentation: AugmentationPlan
+    loss: LossPlan
+    optimiser: OptimiserPlan
+    tile_depth: Count  # voxels along Z of an inference tile
+    tile_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5  # share of its depth that a tile shares with the next
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        divisor = self.network.divisor
+        for what, sizes in (("crop_size", self.crop_size), ("tile_depth", (self.tile_depth,))):
+            wrong = [n for n, d in zip(sizes, divisor, strict=False) if n % d]
+            if wrong:
+                near = tuple(max(d, round(n / d) * d) for n, d in zip(sizes, divisor, strict=False))
+                best = near if len(near) > 1 else near[0]
+                got = sizes if len(sizes) > 1 else sizes[0]
+                raise ValueError(f"{what} {got} must be divisible by {divisor[: len(sizes)]}; nearest valid: {best}")
+        if len(self.intensity) != len(self.channels):
+            raise ValueError(f"intensity has {len(self.intensity)} entries for {len(self.channels)} channels")
+        values = [label.value for label in self.labels]
+        if len(set(values)) != len(values):
+            raise ValueError(f"label values must differ, got {values}")
+        if self.loss.weights is not None and len(self.loss.weights) != self.classes:
+            raise ValueError(f"loss.weights has {len(self.loss.weights)} entries for {self.classes} classes")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of network outputs: the labels and background."""
+        return len(self.labels) + 1
+
+
+def parse_plan(text: str, source: str) -> Plan:
+    """Return the plan in `text` (JSON).
+
+    Raises:
+        PlanError: If it is not a valid plan; the text names `source`, each key, what was found and what is allowed.
+    """
+    try:
+        return Plan.model_validate_json(text)
+    except ValidationError as error:
+        raise PlanError(f"{source}: {_one_line(error)}; correct the file or run `autoseg plan` with --force") from error
+
+
+def load_plan(file: Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        PlanError: If it is missing or not valid.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{file}: no readable plan ({error}); run `autoseg plan DATASET RUN` first") from error
+    return parse_plan(text, str(file))
+
+
+def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
+    """Return `plan` with some keys replaced, validated as a whole.
+
+    Args:
+        plan: The plan to change.
+        settings: Dotted key to JSON value, as in {"crop_size": "[32,32,32]", "optimiser.averaging": "0.99"}.
+
+    Raises:
+        PlanError: If a key is unknown or the result is not valid.
+    """
+    tree: dict[str, Any] = plan.model_dump(mode="json")
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        branch: Any = tree
+        for parent in parents:
+            branch = branch.get(parent) if isinstance(branch, dict) else None
+        if not isinstance(branch, dict) or last not in branch:
+            raise PlanError(f"--set {key}: the plan has no such key; known here: {', '.join(_keys(tree))}")
+        try:
+            branch[last] = json.loads(value)
+        except json.JSONDecodeError:
+            branch[last] = value
+    return parse_plan(json.dumps(tree), "--set " + " ".join(f"{k}={v}" for k, v in settings.items()))
+
+
+def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in tree.items():
+        found += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return found
+
+
+def _one_line(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        where = ".".join(str(p) for p in item["loc"]) or "plan"
+        message = item["msg"].removeprefix("Value error, ")
+        found = item["input"]
+        shown = "" if isinstance(found, dict) else f", got {found!r}"
+        parts.append(f"{where}: {message[:1].lower() + message[1:]}{shown}")
+    return "; ".join(parts)

@@ -1,0 +1,121 @@
+"""The fingerprint: what the rules need to know of a dataset, in a few numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from autoseg.errors import DatasetError
+from autoseg.plan import Counts, Label, Part, Positives
+from autoseg.planning.check import is_ct
+from autoseg.planning.dataset import Dataset
+from autoseg.planning.examine import CaseFacts
+
+PERCENTILES = (0.5, 99.5)
+
+
+class ChannelFingerprint(Part):
+    """Intensities of one channel in the organs of all cases."""
+
+    name: str
+    ct: bool  # all images look like HU
+    low: float  # percentile 0.5
+    high: float  # percentile 99.5
+    mean: float  # of what lies between
+    std: float
+
+
+class OrganFingerprint(Part):
+    """Sizes of one organ over the cases that have it."""
+
+    value: int
+    name: str
+    cases: int
+    median_ml: float = Field(ge=0)
+    median_voxels: float = Field(ge=0)
+    mean_share: float = Field(ge=0, le=1)  # of the voxels of an image
+    median_extent_mm: tuple[float, float, float]  # of the bounding box (Z, Y, X)
+
+
+class Fingerprint(Part):
+    """A dataset in numbers."""
+
+    name: str
+    cases: int
+    median_shape: Counts
+    smallest_shape: Counts
+    largest_shape: Counts
+    median_spacing_mm: Positives
+    smallest_spacing_mm: Positives
+    largest_spacing_mm: Positives
+    channels: tuple[ChannelFingerprint, ...]
+    organs: tuple[OrganFingerprint, ...]
+
+
+def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
+    """Sum up the facts of the usable cases.
+
+    Raises:
+        DatasetError: If there is no usable case.
+    """
+    if not facts:
+        raise DatasetError(f"{dataset.root}: no usable case; see `autoseg check {dataset.root}`")
+    shapes = np.array([f.grid.shape for f in facts])
+    spacings = np.array([f.grid.spacing_mm for f in facts])
+    return Fingerprint(
+        name=dataset.name,
+        cases=len(facts),
+        median_shape=_counts(np.median(shapes, axis=0)),
+        smallest_shape=_counts(shapes.min(axis=0)),
+        largest_shape=_counts(shapes.max(axis=0)),
+        median_spacing_mm=_lengths(np.median(spacings, axis=0)),
+        smallest_spacing_mm=_lengths(spacings.min(axis=0)),
+        largest_spacing_mm=_lengths(spacings.max(axis=0)),
+        channels=tuple(_channel(dataset, facts, n) for n in range(len(dataset.channels))),
+        organs=tuple(_organ(label, facts) for label in dataset.labels),
+    )
+
+
+def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> ChannelFingerprint:
+    name = dataset.channels[number]
+    inside = np.concatenate([np.array(f.sample[number]) for f in facts])
+    if not len(inside):
+        raise DatasetError(f"{dataset.root}: no case has any labelled voxel; correct the label maps")
+    low, high = (float(p) for p in np.percentile(inside, PERCENTILES))
+    clipped = np.clip(inside, low, high)
+    return ChannelFingerprint(
+        name=name,
+        ct=is_ct(name, [f.channels[number] for f in facts]),
+        low=low,
+        high=high if high > low else low + 1.0,
+        mean=float(clipped.mean()),
+        std=float(clipped.std()) or 1.0,
+    )
+
+
+def _organ(label: Label, facts: Sequence[CaseFacts]) -> OrganFingerprint:
+    found = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
+    extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in found]
+    z, y, x = (float(e) for e in np.median(extents, axis=0)) if found else (0.0, 0.0, 0.0)
+    return OrganFingerprint(
+        value=label.value,
+        name=label.name,
+        cases=len(found),
+        median_ml=float(np.median([organ.ml for organ, _ in found])) if found else 0.0,
+        median_voxels=float(np.median([organ.voxels for organ, _ in found])) if found else 0.0,
+        mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in found) / len(facts),
+        median_extent_mm=(z, y, x),
+    )
+
+
+def _counts(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[int, int, int]:
+    z, y, x = (round(float(v)) for v in values)
+    return z, y, x
+
+
+def _lengths(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
+    z, y, x = (round(float(v), 6) for v in values)
+    return z, y, x

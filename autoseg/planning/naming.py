@@ -1,0 +1,45 @@
+"""What the names of channels and organs tell: which channel is CT, which organs are a left and right pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from autoseg.plan import Label
+
+_CT = re.compile(r"(?<![a-z])(cb|ce|nc|ld)?ct(?![a-z])|hounsfield", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+
+
+def named_ct(name: str) -> bool:
+    """Return whether a channel's name says CT.
+
+    >>> [named_ct(name) for name in ("CT", "portal-venous CT", "CBCT", "T2", "ACT")]
+    [True, True, True, False, False]
+    """
+    return _CT.search(name) is not None
+
+
+def side_pairs(labels: Sequence[Label]) -> tuple[tuple[int, int], ...]:
+    """Return the values of organs whose names differ only in the side, each as (left, right).
+
+    >>> side_pairs([Label(value=1, name="kidney_right"), Label(value=2, name="kidney_left")])
+    ((2, 1),)
+    """
+    found: dict[str, dict[str, int]] = {}
+    for label in labels:
+        side, rest = _side(label.name)
+        if side:
+            found.setdefault(rest, {})[side] = label.value
+    return tuple((sides["left"], sides["right"]) for sides in found.values() if len(sides) == 2)
+
+
+def _side(name: str) -> tuple[str, str]:
+    """Return the side ("left", "right" or "") that a name tells, and the rest of the name."""
+    for side in ("left", "right"):
+        if side in name.lower():
+            return side, re.sub(r"[^a-z0-9]", "", name.lower().replace(side, "", 1))
+    words = [word.lower() for word in _WORDS.findall(name)]
+    sides = [_SIDES[word] for word in words if word in _SIDES]
+    return (sides[0] if len(sides) == 1 else ""), "".join(word for word in words if word not in _SIDES)

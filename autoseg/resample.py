@@ -1,0 +1,111 @@
+"""Resampling between grids of one extent: outer voxel edges coincide, spacing is extent / shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.grid import Voxels
+
+FloatArray = npt.NDArray[np.float32]
+SLAB_VOXELS = 1 << 23  # about 32 MB of float32 at a time
+
+
+def axis_weights(size_in: int, size_out: int) -> FloatArray:
+    """Return the matrix (size_out, size_in) that resamples one axis; its rows sum to 1.
+
+    Towards fewer voxels each new voxel is the mean over its own extent (no aliasing; a block mean for whole
+    factors). Towards more voxels it is the linear interpolation at its centre, constant beyond the outer centres.
+
+    >>> axis_weights(4, 2).tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+    >>> axis_weights(2, 4).tolist()
+    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    """
+    if size_in == size_out:
+        return np.eye(size_in, dtype=np.float32)
+    edges = np.linspace(0.0, size_in, size_out + 1)
+    if size_out < size_in:
+        cells = np.arange(size_in)
+        overlap = np.minimum(edges[1:, None], cells + 1.0) - np.maximum(edges[:-1, None], cells)
+        overlap = np.clip(overlap, 0.0, None)
+        return np.asarray(overlap / overlap.sum(axis=1, keepdims=True), dtype=np.float32)
+    centres = np.clip((edges[1:] + edges[:-1]) / 2 - 0.5, 0.0, size_in - 1.0)
+    left = np.minimum(centres.astype(int), max(size_in - 2, 0))
+    weights = np.zeros((size_out, size_in))
+    rows = np.arange(size_out)
+    weights[rows, left] = 1.0 - (centres - left)
+    weights[rows, np.minimum(left + 1, size_in - 1)] += centres - left
+    return weights.astype(np.float32)
+
+
+def resample_image(image: npt.NDArray[Any], shape: Voxels) -> FloatArray:
+    """Resample an image (C, Z, Y, X) to (C, *shape), slab by slab along Z; float32."""
+    if image.shape[1:] == shape:
+        return image.astype(np.float32)
+    weights_z, weights_y, weights_x = (axis_weights(i, o) for i, o in zip(image.shape[1:], shape, strict=True))
+    out = np.zeros((len(image), *shape), dtype=np.float32)
+    depth = max(1, SLAB_VOXELS // max(1, image.shape[2] * image.shape[3]))
+    for channel, result in zip(image, out, strict=True):
+        for start in range(0, image.shape[1], depth):
+            slab = channel[start : start + depth].astype(np.float32)
+            slab = weights_y @ (slab @ weights_x.T)
+            share = weights_z[:, start : start + depth]
+            rows = np.flatnonzero(share.any(axis=1))
+            result[rows] += np.tensordot(share[rows], slab, axes=1)
+    return out
+
+
+def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
+    """Resample a map of class indices (Z, Y, X) to `shape` by vote: the class with the largest share of the voxel.
+
+    Classes are never interpolated into one another; ties take the lowest class.
+    """
+    if label.shape == shape:
+        return label.astype(np.uint8)
+    best = np.zeros(shape, dtype=np.float32)
+    winner = np.zeros(shape, dtype=np.uint8)
+    for value in np.unique(label):
+        share = resample_image((label == value)[None], shape)[0]
+        won = share > best + 1e-6
+        winner[won] = value
+        best[won] = share[won]
+    return winner
+
+
+def winning_class(probabilities: npt.NDArray[np.floating[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
+    """Return the class of highest probability at each voxel of a grid of `shape` (Z, Y, X).
+
+    Equal to resampling all classes and taking the argmax, but never holds classes x the full volume: planes are
+    made one at a time, with a running maximum. Ties take the lowest class.
+
+    Args:
+        probabilities: (classes, Z, Y, X) on a grid of the same extent.
+        shape: Voxels (Z, Y, X) of the wanted grid.
+    """
+    if probabilities.shape[1:] == shape:
+        return np.asarray(np.argmax(probabilities, axis=0), dtype=np.uint8)
+    sizes = zip(probabilities.shape[1:], shape, strict=True)
+    weights_z, weights_y, weights_x = (axis_weights(i, o) for i, o in sizes)
+    out = np.empty(shape, dtype=np.uint8)
+    for z, planes in enumerate(_planes(probabilities, weights_z)):
+        best = weights_y @ planes[0] @ weights_x.T
+        winner = out[z]
+        winner[...] = 0
+        for value in range(1, len(planes)):
+            if not planes[value].any():
+                continue
+            plane = weights_y @ planes[value] @ weights_x.T
+            won = plane > best
+            winner[won] = value
+            np.maximum(best, plane, out=best)
+    return out
+
+
+def _planes(probabilities: npt.NDArray[np.floating[Any]], weights_z: FloatArray) -> Iterator[FloatArray]:
+    for row in weights_z:
+        used = np.flatnonzero(row)
+        yield np.tensordot(row[used], probabilities[:, used].astype(np.float32), axes=(0, 1))

@@ -1,0 +1,1 @@
+"""Scores, tables, report."""

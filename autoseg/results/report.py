@@ -1,0 +1,108 @@
+"""The report: everything a reader wants to know about a run, in one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+import pandas as pd
+
+from autoseg.results.tables import COLUMNS, TABLES, TOTAL, text_rows
+
+CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image with what it shows."""
+
+    data: bytes
+    media_type: Literal["image/png", "image/svg+xml"]
+    caption: str
+    alt: str  # for who cannot see it: what is drawn, and its message in numbers
+
+    @property
+    def source(self) -> str:
+        """The image as a data URI."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """What a report tells; parts that do not exist yet are None or empty."""
+
+    title: str  # the dataset's name
+    made: str  # date and time, as shown
+    summary: tuple[str, ...]  # a paragraph each, as from `summary_of`
+    training: pd.DataFrame  # as from `tables.dice_table`
+    testing: pd.DataFrame  # as from `tables.dice_table`
+    curves: Picture | None
+    boxes: Picture | None
+    overlays: tuple[Picture, ...]  # worst, median and best testing case
+    plan_text: str  # plan.md
+    check_rows: tuple[Mapping[str, object], ...] | None  # keys CHECK_COLUMNS; None: the data was not checked
+    environment: Mapping[str, str]  # what to its version, as in {"python": "3.12.1"}
+    command: str  # the command line
+
+
+def render_report(content: ReportContent) -> str:
+    """Return the report as one HTML page: no script, style, font or image comes from outside it.
+
+    Every text is escaped, so a label may be named `<script>`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    frames = (content.training, content.testing)
+    tables = [(table, text_rows(frame) if _cases(frame) else []) for table, frame in zip(TABLES, frames, strict=True)]
+    page = environment.get_template("report.html.jinja")
+    return page.render(content=content, tables=tables, columns=COLUMNS, check_columns=CHECK_COLUMNS)
+
+
+def summary_of(training: pd.DataFrame, testing: pd.DataFrame) -> tuple[str, ...]:
+    """Return the result in words, a sentence or two a paragraph.
+
+    Args:
+        training: Table of the training cases, from `tables.dice_table`.
+        testing: Table of the testing cases, from `tables.dice_table`.
+    """
+    if not _cases(training) and not _cases(testing):
+        return ("No case is scored yet: the training may still be running, or the run was not evaluated.",)
+    unknown = "No testing case is scored, so how the model does on patients it has not seen is not known."
+    paragraphs = [_in_words("testing", testing) if _cases(testing) else unknown]
+    if _cases(training):
+        paragraphs.append(_in_words("training", training))
+    return tuple(paragraphs)
+
+
+def _in_words(what: str, table: pd.DataFrame) -> str:
+    cases = _cases(table)
+    count = f"{cases} {what} case{'s' if cases != 1 else ''}"
+    organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
+    if organs.empty:
+        return f"None of the organs is in the {count}, so there is no Dice."
+    ranked = organs.sort_values("Avg.")
+    best, worst = ranked.iloc[-1], ranked.iloc[0]
+    mean = f"{organs['Avg.'].mean():.1f} %"
+    if len(organs) == 1:
+        text = f"In {count}, the mean Dice of {best['Organ']} is {mean}."
+    else:
+        text = (
+            f"In {count}, the mean Dice over {len(organs)} organs is {mean}: "
+            f"highest for {best['Organ']} ({best['Avg.']:.1f} %), lowest for {worst['Organ']} ({worst['Avg.']:.1f} %)."
+        )
+    missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
+    return text + (f" Missed altogether: {', '.join(missed)}." if missed else " No organ was missed altogether.")
+
+
+def _cases(table: pd.DataFrame) -> int:
+    """Return the number of cases that `table` counts, scored or not."""
+    return int((table["N"] + table["Absent"]).max()) if len(table) else 0

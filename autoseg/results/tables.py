@@ -1,0 +1,203 @@
+"""The paper's tables: Dice by organ over the training and over the testing cases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
+COUNTS = ("N", "Absent", "Missed")  # cases
+COLUMNS = ("Organ", *NUMBERS, *COUNTS)
+TOTAL = "Total Avg."
+
+_NOTE = (
+    f"{TOTAL}: mean over the organs of each column. Std.: sample standard deviation (n − 1), blank for one case. "
+    "N: scored cases. Absent: cases with the organ in neither truth nor prediction, not scored. "
+    "Missed: cases with the organ in the truth and not in the prediction, scored as 0."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One of the tables a run is told by: its file name, the cases it counts, and its caption."""
+
+    name: str
+    splits: tuple[str, ...]
+    title: str
+
+    @property
+    def caption(self) -> str:
+        """The title and what the columns mean."""
+        return f"{self.title} {_NOTE}"
+
+
+TABLES = (
+    Table(
+        name="table1_training",
+        splits=("training", "validation"),
+        title="Dice (%) of the training cases; validation cases are a part of training and are counted here.",
+    ),
+    Table(name="table2_testing", splits=("testing",), title="Dice (%) of the testing cases."),
+)
+
+
+def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> pd.DataFrame:
+    """Return the Dice of every organ over the cases of some splits.
+
+    A case scored by several folds counts once, with the mean of its Dice; it is missed if one fold missed it.
+
+    Args:
+        scores: Long scores: columns fold, case, split, organ, label, metric, value (NaN where undefined), grid.
+        splits: Which cases to count, as in ("training", "validation").
+        grid: "original" or "working".
+
+    Returns:
+        Columns `COLUMNS`; a row an organ of `scores` in label order, then `TOTAL`, the mean over organs of each
+        column. Dice in %, not rounded; NaN where undefined. Only the columns where `scores` has no organ.
+    """
+    organs = _organs(scores)
+    dice = by_case(scores, "dice", splits, grid)
+    missed = by_case(scores, "missed", splits, grid)
+    rows = [_row(name, dice.get(label, _NONE), missed.get(label, _NONE)) for label, name in organs.items()]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys((*NUMBERS, *COUNTS), float))
+    if organs:
+        table.loc[len(table)] = [TOTAL, *table[[*NUMBERS, *COUNTS]].mean()]
+    return table
+
+
+def dice_by_organ(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> dict[str, list[float]]:
+    """Return the Dice (0 to 1) of the scored cases of every organ of `scores`, in label order."""
+    dice = by_case(scores, "dice", splits, grid)
+    return {name: [float(v) for v in dice.get(label, _NONE).dropna()] for label, name in _organs(scores).items()}
+
+
+def by_case(
+    scores: pd.DataFrame, metric: str, splits: Collection[str], grid: str = "original"
+) -> dict[int, pd.Series[float]]:
+    """Return the values of one metric, label to a series by case: the mean over folds, NaN where undefined."""
+    wanted = scores[(scores["metric"] == metric) & scores["split"].isin(list(splits)) & (scores["grid"] == grid)]
+    values = pd.to_numeric(wanted["value"]).astype(float)
+    means = values.groupby([wanted["label"].astype(int), wanted["case"]]).mean()
+    return {int(label): means[label] for label in means.index.unique(level=0)}
+
+
+def text_rows(table: pd.DataFrame) -> list[list[str]]:
+    """Return the cells of a `dice_table` as text: Dice with one decimal, counts whole, "" where undefined.
+
+    >>> text_rows(pd.DataFrame([["liver", 96.54, None, 96.54, 96.54, 1, 0, 0.5]], columns=list(COLUMNS)))
+    [['liver', '96.5', '', '96.5', '96.5', '1', '0', '0.5']]
+    """
+    return [[str(name), *map(_number, row[:4]), *map(_count, row[4:])] for name, *row in table.itertuples(index=False)]
+
+
+def write_tables(scores: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write every table of `TABLES` into `folder` as CSV, Markdown and LaTeX (booktabs).
+
+    Args:
+        scores: Long scores, as for `dice_table`.
+        folder: Where to write; made if missing. Files are replaced whole.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in TABLES:
+        rows = text_rows(dice_table(scores, table.splits))
+        for suffix, text in ((".csv", _csv(rows)), (".md", _markdown(table, rows)), (".tex", _latex(table, rows))):
+            written.append(folder / f"{table.name}{suffix}")
+            _replace(written[-1], text)
+    return written
+
+
+_NONE: pd.Series[float] = pd.Series(dtype=float)
+
+
+def _organs(scores: pd.DataFrame) -> dict[int, str]:
+    """Return label to name of every organ in `scores`, in label order."""
+    pairs = scores[["label", "organ"]].drop_duplicates("label")
+    return dict(sorted((int(label), str(name)) for label, name in pairs.itertuples(index=False)))
+
+
+def _row(name: str, dice: pd.Series[float], missed: pd.Series[float]) -> list[str | float]:
+    percent = dice.dropna() * 100.0
+    numbers = [percent.mean(), percent.std(ddof=1), percent.min(), percent.max()]
+    return [name, *numbers, len(percent), int(dice.isna().sum()), int((missed > 0).sum())]
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"
+
+
+def _count(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+
+
+def _csv(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([list(COLUMNS), *rows])
+    return text.getvalue()
+
+
+def _markdown(table: Table, rows: list[list[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(COLUMNS) - 1)
+    body = [[_one_line(re.sub(r"([\\|`*<\[])", r"\\\1", row[0])), *row[1:]] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in ([*COLUMNS], rule, *body)]
+    return "\n".join([table.caption, "", *lines, ""])
+
+
+def _latex(table: Table, rows: list[list[str]]) -> str:
+    lines = [" & ".join([_latex_text(row[0]), *row[1:]]) + r" \\" for row in ([*COLUMNS], *rows)]
+    if rows:
+        lines.insert(-1, r"\midrule")
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_latex_text(table.caption)}}}",
+            rf"\label{{tab:{table.name.removeprefix('table1_').removeprefix('table2_')}}}",
+            r"\begin{tabular}{l" + "r" * (len(COLUMNS) - 1) + "}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+}
+
+
+def _latex_text(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write `text` beside `file`, then put it in its place: a reader never sees half a file."""
+    beside = file.with_name(f".{file.name}.part")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, file)

@@ -1,0 +1,270 @@
+"""Volumes on disk: NIfTI, NRRD, MetaImage and DICOM series. The only door to SimpleITK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.errors import VolumeError
+from autoseg.grid import Grid, Triple, corner_distance_mm, to_lps
+from autoseg.nifti import require_sound_nifti
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+SAME_PLACE_MM = 0.01  # corners nearer than this are the same place: header rounding, not a shift
+UNEVEN_STEP_MM = 0.05  # slice steps of a DICOM series may differ by this much (rounding in the headers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """Voxels with their place in the patient, axes along LPS."""
+
+    array: npt.NDArray[Any]  # image: float32 (C, Z, Y, X); label map: int32 (Z, Y, X)
+    grid: Grid  # of the array, LPS
+    stored: Grid  # as in the file
+
+
+def strip_suffix(file: Path) -> str | None:
+    """Return the name of `file` without its image suffix, or None where it has none of IMAGE_SUFFIXES."""
+    for suffix in IMAGE_SUFFIXES:
+        if file.name.lower().endswith(suffix):
+            return file.name[: -len(suffix)]
+    return None
+
+
+def read_grid(file: Path) -> Grid:
+    """Read only the header of a file; return its grid as stored.
+
+    Raises:
+        VolumeError: If the file is missing or its header cannot be read.
+    """
+    import SimpleITK as sitk
+
+    _require_file(file)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise VolumeError(f"{file}: not a readable image ({_reason(error)}); export it again as NIfTI") from error
+    return _grid_of(reader, file)
+
+
+def read_image(files: Sequence[Path]) -> Volume:
+    """Read an image: one file (3D, or 4D with the channels last), one file a channel, or one DICOM folder.
+
+    Returns:
+        A volume whose array is float32 (C, Z, Y, X), axes along LPS.
+
+    Raises:
+        VolumeError: If a file is missing, damaged, holds NaN or infinite voxels, or the channels' grids differ.
+    """
+    parts = [_read(file) for file in files]
+    stored = parts[0][1]
+    for file, (_, grid) in zip(files, parts, strict=True):
+        if corner_distance_mm(stored, grid) > SAME_PLACE_MM:
+            raise VolumeError(
+                f"{file}: its grid {grid.shape} differs from that of {files[0]} {stored.shape}; "
+                "resample the channels of a case onto one grid"
+            )
+    stacked = [array for array, _ in parts]
+    array = stacked[0] if len(stacked) == 1 else np.concatenate(stacked)
+    if not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise VolumeError(f"{files[0]}: {bad} voxels are NaN or infinite; replace them, for CT by -1024")
+    turn, grid = to_lps(stored)
+    return Volume(array=np.ascontiguousarray(turn.apply(array), dtype=np.float32), grid=grid, stored=stored)
+
+
+def read_label(file: Path) -> Volume:
+    """Read a label map.
+
+    Returns:
+        A volume whose array is int32 (Z, Y, X), axes along LPS.
+
+    Raises:
+        VolumeError: If the file is missing, damaged, has several channels, or values that are not whole numbers.
+    """
+    array, stored = _read(file)
+    if len(array) != 1:
+        raise VolumeError(f"{file}: a label map must have one channel, found {len(array)}; merge them into one map")
+    if not np.isfinite(array).all():
+        raise VolumeError(f"{file}: label values are NaN or infinite; write whole numbers")
+    whole = array[0].astype(np.int32)
+    if array.dtype.kind == "f" and not np.array_equal(whole, array[0]):
+        raise VolumeError(f"{file}: label values are not whole numbers; it may be an image or was interpolated")
+    turn, grid = to_lps(stored)
+    return Volume(array=np.ascontiguousarray(turn.apply(whole)), grid=grid, stored=stored)
+
+
+def write_label(file: Path, label: npt.NDArray[np.integer[Any]], stored: Grid) -> None:
+    """Write a label map on the grid of its image, atomically.
+
+    Args:
+        file: Where; the suffix picks the format.
+        label: (Z, Y, X), axes along LPS; written as uint8 or uint16.
+        stored: Grid of the image as stored; the label map gets exactly this grid.
+
+    Raises:
+        VolumeError: If the file cannot be written.
+    """
+    kind = np.uint8 if label.max(initial=0) < 256 else np.uint16
+    write_array(file, to_lps(stored)[0].undo(label).astype(kind), stored)
+
+
+def write_array(file: Path, array: npt.NDArray[Any], stored: Grid) -> None:
+    """Write an array (Z, Y, X) that already has the axes of `stored`, atomically, compressed where the format can.
+
+    Raises:
+        VolumeError: If the file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    if strip_suffix(file) is None:
+        raise VolumeError(f"{file}: unknown image suffix; use one of {', '.join(IMAGE_SUFFIXES)}")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(stored.spacing_mm[::-1])
+    image.SetOrigin(stored.origin_mm)
+    image.SetDirection(stored.direction)
+    suffix = next(s for s in IMAGE_SUFFIXES if file.name.lower().endswith(s))
+    beside = file.with_name(f".{file.name[: -len(suffix)]}.{os.getpid()}{suffix}")
+    target = file if suffix == ".mhd" else beside  # a .mhd names its data file and cannot be renamed
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(target), useCompression=suffix not in (".nii", ".mhd"), compressionLevel=1)
+        if target != file:
+            os.replace(target, file)
+    except (RuntimeError, OSError) as error:
+        raise VolumeError(f"{file}: cannot be written ({_reason(error)}); check the disk and the folder") from error
+    finally:
+        if target != file:
+            target.unlink(missing_ok=True)
+
+
+def is_dicom_folder(folder: Path) -> bool:
+    """Return whether `folder` holds at least one DICOM series."""
+    import SimpleITK as sitk
+
+    with _quiet():
+        return bool(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+
+
+def _read(file: Path) -> tuple[npt.NDArray[Any], Grid]:
+    """Return the voxels (C, Z, Y, X) as stored, and the stored grid."""
+    import SimpleITK as sitk
+
+    if file.is_dir():
+        return _read_series(file)
+    _require_file(file)
+    if file.name.lower().endswith((".nii", ".nii.gz")):
+        require_sound_nifti(file)
+    try:
+        image = sitk.ReadImage(str(file))
+    except RuntimeError as error:
+        raise VolumeError(f"{file}: not a readable image ({_reason(error)}); copy or export it again") from error
+    array = sitk.GetArrayFromImage(image)
+    if image.GetDimension() == 4:
+        frames = image.GetSize()[3]
+        image = image[:, :, :, 0]
+        array = array.reshape(frames, *array.shape[-3:])
+    elif image.GetDimension() != 3:
+        raise VolumeError(f"{file}: has {image.GetDimension()} dimensions; autoseg reads 3D volumes")
+    elif image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.moveaxis(array, -1, 0)
+    else:
+        array = array[None]
+    return array, _grid_of(image, file)
+
+
+def _read_series(folder: Path) -> tuple[npt.NDArray[Any], Grid]:
+    """Read the one DICOM series in a folder; refuse what SimpleITK would read with a wrong spacing."""
+    import SimpleITK as sitk
+
+    with _quiet():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if not series:
+            raise VolumeError(f"{folder}: no DICOM series here; give an image file or a folder of one series")
+        if len(series) > 1:
+            raise VolumeError(f"{folder}: {len(series)} DICOM series here; put the wanted one into its own folder")
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+        _require_even_slices(folder, names)
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(names)
+        try:
+            image = reader.Execute()
+        except RuntimeError as error:
+            raise VolumeError(f"{folder}: the series cannot be read ({_reason(error)})") from error
+    return sitk.GetArrayFromImage(image)[None], _grid_of(image, folder)
+
+
+def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
+    import SimpleITK as sitk
+
+    positions, normal = [], np.zeros(3)
+    for name in names:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        positions.append(np.array(reader.GetOrigin()[:3]))
+        normal = np.reshape(reader.GetDirection(), (reader.GetDimension(), -1))[:3, 2]
+    steps = np.diff(np.array(positions), axis=0)
+    if not len(steps):
+        return
+    along = steps @ normal
+    if np.ptp(along) > UNEVEN_STEP_MM:
+        raise VolumeError(
+            f"{folder}: slice steps run from {along.min():.2f} to {along.max():.2f} mm, so slices are missing or "
+            "uneven; resample the series to even slices first"
+        )
+    aside = np.linalg.norm(steps - along[:, None] * normal, axis=1).max()
+    if aside > UNEVEN_STEP_MM:
+        raise VolumeError(
+            f"{folder}: the gantry is tilted, each slice is shifted by {aside:.2f} mm; correct the tilt first"
+        )
+
+
+def _grid_of(image: Any, source: Path) -> Grid:
+    size, spacing = image.GetSize(), image.GetSpacing()
+    if len(size) < 3:
+        raise VolumeError(f"{source}: has {len(size)} dimensions; autoseg reads 3D volumes")
+    direction = np.reshape(image.GetDirection(), (len(size), len(size)))[:3, :3]
+    x, y, z = (float(s) for s in spacing[:3])
+    spacing_mm: Triple = (z, y, x)
+    if min(size[:3]) < 1 or not min(spacing_mm) > 0 or abs(np.linalg.det(direction)) < 0.5:
+        raise VolumeError(f"{source}: its header is not a grid (size {size}, spacing {spacing}); export it again")
+    return Grid(
+        shape=(int(size[2]), int(size[1]), int(size[0])),
+        spacing_mm=spacing_mm,
+        origin_mm=tuple(float(v) for v in image.GetOrigin()[:3]),  # type: ignore[arg-type]
+        direction=tuple(float(v) for v in direction.ravel()),
+    )
+
+
+def _require_file(file: Path) -> None:
+    if not file.is_file():
+        raise VolumeError(f"{file}: there is no such file; correct the dataset or the path")
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+class _quiet:  # noqa: N801
+    """Silence ITK's warnings about foreign files in a DICOM folder."""
+
+    def __enter__(self) -> None:
+        import SimpleITK as sitk
+
+        self._before = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+    def __exit__(self, *_: object) -> None:
+        import SimpleITK as sitk
+
+        sitk.ProcessObject.SetGlobalWarningDisplay(self._before)

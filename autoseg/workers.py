@@ -1,0 +1,111 @@
+"""Work on many cases at once: local processes; one failing case never stops the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from autoseg.errors import AutosegError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Track(Protocol):
+    """Shows progress over an iterable; the command line gives a bar, everything else nothing."""
+
+    def __call__(self, items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        """Yield `items` while telling that `what` of `total` is under way."""
+
+
+def untracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+    """Yield `items`; show nothing."""
+    return items
+
+
+def usable_cores() -> int:
+    """Return the cores this process may use: its affinity, limited by the cgroup's quota; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _read_words(Path("/sys/fs/cgroup/cpu.max"))
+    if len(quota) == 2 and quota[0] != "max":
+        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
+    return max(1, cores)
+
+
+def default_workers() -> int:
+    """Return how many augmentation processes to use: the cores but one, at least 1 and at most 8."""
+    return max(1, min(8, usable_cores() - 1))
+
+
+def free_memory_gib() -> float:
+    """Return the memory that machine and cgroup leave free, in GiB."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    limit = _read_words(Path("/sys/fs/cgroup/memory.max"))
+    used = _read_words(Path("/sys/fs/cgroup/memory.current"))
+    if limit and used and limit[0] != "max":
+        free = min(free, float(limit[0]) - float(used[0]))
+    return max(free, 0.0) / 2**30
+
+
+def each(
+    function: Callable[[Item], Result], items: Mapping[str, Item], jobs: int
+) -> Iterator[tuple[str, Result | AutosegError]]:
+    """Call `function` on every item, in `jobs` processes; yield (name, result or error) as they finish.
+
+    A worker that is killed takes down its pool: the items it left are then done one at a time, each in a process of
+    its own, so that only the one that kills its worker is lost.
+
+    Args:
+        function: Importable by name, as its processes are spawned.
+        items: Name to argument.
+        jobs: Number of processes; 1 works in this process.
+    """
+    if jobs <= 1 or len(items) <= 1:
+        for name, item in items.items():
+            try:
+                yield name, function(item)
+            except AutosegError as error:
+                yield name, error
+        return
+    left = dict(items)
+    try:
+        for name, result in _pooled(function, left, jobs):
+            del left[name]
+            yield name, result
+    except BrokenProcessPool:
+        for name, item in left.items():
+            try:
+                yield from _pooled(function, {name: item}, 1)
+            except BrokenProcessPool:
+                yield name, AutosegError("its worker process was killed, most likely for lack of memory; use -j 1")
+
+
+def _pooled(
+    function: Callable[[Item], Result], items: Mapping[str, Item], jobs: int
+) -> Iterator[tuple[str, Result | AutosegError]]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context) as pool:
+        names = {pool.submit(function, item): name for name, item in items.items()}
+        try:
+            for future in as_completed(names):
+                try:
+                    yield names[future], future.result()
+                except AutosegError as error:
+                    yield names[future], error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _read_words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""Plan files that ship with autoseg; read by `autoseg plan --preset NAME`."""

@@ -1,0 +1,20 @@
+"""What all tests share: the option that gives real data, and a small run on phantoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets")
+
+
+@pytest.fixture(scope="session")
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of real datasets; tests that need it skip without it."""
+    folder: Path | None = request.config.getoption("--real-data")
+    if folder is None or not (folder / "hippocampus").is_dir():
+        pytest.skip("needs --real-data DIR")
+    return folder.absolute()

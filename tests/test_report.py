@@ -1,0 +1,170 @@
+"""The report: complete, self-contained and safe, with and without results."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from autoseg.results.report import Picture, ReportContent, render_report, summary_of
+from autoseg.results.tables import dice_table
+
+SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
+DOT = Picture(data=b"\x89PNG", media_type="image/png", caption="Worst: case_1", alt="Outlines of the liver")
+
+
+def scores(*rows: tuple[str, str, str, int, float | None]) -> pd.DataFrame:
+    """Long scores from (case, split, organ, label, Dice)."""
+    return pd.DataFrame(
+        [[0, case, split, organ, label, "dice", dice, "original"] for case, split, organ, label, dice in rows],
+        columns=SCORES,
+    )
+
+
+def content_of(frame: pd.DataFrame) -> ReportContent:
+    training, testing = dice_table(frame, ["training", "validation"]), dice_table(frame, ["testing"])
+    return ReportContent(
+        title="Abdomen",
+        made="2024-05-06 07:08",
+        summary=summary_of(training, testing),
+        training=training,
+        testing=testing,
+        curves=dataclasses.replace(DOT, data=b"<svg/>", media_type="image/svg+xml", caption="Curves"),
+        boxes=None,
+        overlays=(DOT,),
+        plan_text="# Plan\ncrop 64 < 128",
+        check_rows=(),
+        environment={"python": "3.12.1"},
+        command="autoseg run DATA RUN --set name='a b'",
+    )
+
+
+FULL = scores(
+    ("a", "testing", "liver", 1, 0.9),
+    ("a", "testing", "vein", 2, 0.5),
+    ("b", "testing", "liver", 1, 0.7),
+    ("b", "testing", "vein", 2, None),
+    ("c", "training", "liver", 1, 1.0),
+    ("c", "training", "vein", 2, 0.8),
+)
+
+
+class Page(HTMLParser):
+    """Collects the tags of a page, and checks that they are closed in order."""
+
+    VOID = frozenset({"meta", "link", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_tables_stand_in_the_page_with_the_total_last() -> None:
+    page = render_report(content_of(FULL))
+    assert '<tr><th scope="row">liver</th><td class="number">80.0</td><td class="number">14.1</td>' in page
+    assert re.search(r"<tfoot>\s*<tr><th scope=\"row\">Total Avg\.</th><td class=\"number\">65\.0</td>", page)
+
+
+def test_nothing_comes_from_outside_the_page() -> None:
+    page = Page(render_report(content_of(FULL)))
+    sources = [a["src"] or "" for a in page.all("img")] + [a["href"] or "" for a in page.all("link")]
+    assert len(sources) == 3
+    assert all(source.startswith("data:") for source in sources)
+    assert all("src" not in a for a in page.all("script"))
+    assert all((a["href"] or "").startswith("#") for a in page.all("a"))
+
+
+def test_images_are_told_in_words_and_columns_have_a_scope() -> None:
+    page = Page(render_report(content_of(FULL)))
+    assert page.open == []
+    assert all(a["alt"] for a in page.all("img"))
+    assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    named = [a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a]
+    assert {*named, *((a["href"] or "")[1:] for a in page.all("a"))} <= set(ids)
+
+
+def test_a_label_named_script_stays_text() -> None:
+    evil = "<script>alert('x')</script>"
+    frame = scores(("a", "testing", evil, 1, 0.9), (evil, "testing", evil, 1, 0.7))
+    row = {"case": evil, "file": "x", "code": "y", "severity": "fatal", "found": evil, "fix": evil}
+    content = dataclasses.replace(
+        content_of(frame),
+        title=evil,
+        plan_text=evil,
+        command=evil,
+        check_rows=(row,),
+        environment={evil: evil},
+        overlays=(dataclasses.replace(DOT, caption=evil, alt=f'"{evil}'),),
+    )
+    page = render_report(content)
+    assert evil not in page
+    assert len(Page(page).all("script")) == 1
+
+
+def test_one_case_has_blank_deviations() -> None:
+    content = content_of(scores(("a", "testing", "liver", 1, 0.9)))
+    page = render_report(content)
+    assert '<th scope="row">liver</th><td class="number">90.0</td><td class="number"></td>' in page
+    assert "nan" not in page
+    assert content.summary[0] == "In 1 testing case, the mean Dice of liver is 90.0 %. No organ was missed altogether."
+
+
+def test_no_testing_case_is_said_instead_of_an_empty_table() -> None:
+    content = content_of(scores(("a", "training", "liver", 1, 0.9)))
+    page = render_report(dataclasses.replace(content, overlays=()))
+    assert "Dice (%) of the testing cases. No such case is scored." in page
+    assert "There is no testing case to show." in page
+    assert content.summary[0].startswith("No testing case is scored")
+
+
+def test_a_running_training_has_a_report() -> None:
+    content = content_of(scores())
+    page = render_report(dataclasses.replace(content, curves=None, overlays=(), check_rows=None))
+    assert content.summary == (
+        "No case is scored yet: the training may still be running, or the run was not evaluated.",
+    )
+    assert page.count("No such case is scored.") == 2
+    assert "Nothing is logged yet." in page
+    assert "The data was not checked." in page
+
+
+@pytest.mark.parametrize(("rows", "expected"), [((), "Nothing was found."), (None, "The data was not checked.")])
+def test_the_data_check_says_what_it_knows(rows: tuple[()] | None, expected: str) -> None:
+    assert expected in render_report(dataclasses.replace(content_of(FULL), check_rows=rows))
+
+
+def test_the_summary_names_the_best_the_worst_and_the_missed() -> None:
+    missed = FULL[FULL["case"] == "b"].assign(metric="missed", value=[0, 1])
+    frame = pd.concat([FULL.assign(value=FULL["value"].fillna(0.0)), missed])
+    testing, training = content_of(frame).summary
+    assert testing == (
+        "In 2 testing cases, the mean Dice over 2 organs is 52.5 %: highest for liver (80.0 %), "
+        "lowest for vein (25.0 %). Missed altogether: vein in 1."
+    )
+    assert training.startswith("In 1 training case, the mean Dice over 2 organs is 90.0 %")
+
+
+def test_cases_without_any_organ_have_no_dice_in_words() -> None:
+    content = content_of(scores(("a", "testing", "liver", 1, None)))
+    assert content.summary[0] == "None of the organs is in the 1 testing case, so there is no Dice."
+    assert "Table 2." in render_report(content)
