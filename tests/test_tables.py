@@ -57,23 +57,30 @@ def test_the_table_holds_numbers_that_are_not_rounded() -> None:
     assert table["Std."][2] == pytest.approx((10 + math.sqrt(1250)) / 2)
 
 
+def test_missed_is_blank_where_it_was_not_measured_and_0_where_it_was() -> None:
+    scores = frame(dice_row("a", "liver", 1, 0.9))
+    assert text_rows(dice_table(scores, ["testing"]))[0][-1] == ""
+    measured = pd.concat([scores, frame(missed_row("a", "liver", 1, 0))])
+    assert text_rows(dice_table(measured, ["testing"]))[0][-1] == "0"
+
+
 def test_one_case_has_no_deviation() -> None:
     rows = text_rows(dice_table(frame(dice_row("a", "liver", 1, 0.9)), ["testing"]))
-    assert rows[0] == ["liver", "90.0", "", "90.0", "90.0", "1", "0", "0"]
-    assert rows[1] == ["Total Avg.", "90.0", "", "90.0", "90.0", "1", "0", "0"]
+    assert rows[0] == ["liver", "90.0", "", "90.0", "90.0", "1", "0", ""]
+    assert rows[1] == ["Total Avg.", "90.0", "", "90.0", "90.0", "1", "0", ""]
 
 
 def test_an_organ_that_no_case_has_is_blank_and_leaves_the_total_alone() -> None:
     scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("a", "spleen", 2, None))
     rows = text_rows(dice_table(scores, ["testing"]))
-    assert rows[1] == ["spleen", "", "", "", "", "0", "1", "0"]
+    assert rows[1] == ["spleen", "", "", "", "", "0", "1", ""]
     assert rows[2][:2] == ["Total Avg.", "90.0"]
 
 
 def test_organs_without_a_case_in_the_split_are_listed() -> None:
     scores = frame(dice_row("a", "liver", 1, 0.9, split="training"))
     rows = text_rows(dice_table(scores, ["testing"]))
-    assert rows == [["liver", "", "", "", "", "0", "0", "0"], ["Total Avg.", "", "", "", "", "0", "0", "0"]]
+    assert rows == [["liver", "", "", "", "", "0", "0", ""], ["Total Avg.", "", "", "", "", "0", "0", ""]]
 
 
 def test_no_scores_give_no_rows() -> None:
@@ -88,8 +95,8 @@ def test_validation_cases_are_training_cases_and_testing_cases_are_not() -> None
         dice_row("c", "liver", 1, 0.1, "testing"),
     )
     training, testing = (text_rows(dice_table(scores, table.splits))[0] for table in TABLES)
-    assert training == ["liver", "80.0", "14.1", "70.0", "90.0", "2", "0", "0"]
-    assert testing == ["liver", "10.0", "", "10.0", "10.0", "1", "0", "0"]
+    assert training == ["liver", "80.0", "14.1", "70.0", "90.0", "2", "0", ""]
+    assert testing == ["liver", "10.0", "", "10.0", "10.0", "1", "0", ""]
 
 
 def test_other_metrics_and_the_working_grid_are_left_out() -> None:
@@ -105,7 +112,7 @@ def test_other_metrics_and_the_working_grid_are_left_out() -> None:
 def test_a_case_of_several_folds_counts_once_with_its_mean() -> None:
     scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("a", "liver", 1, 0.7), dice_row("b", "liver", 1, 0.5))
     scores["fold"] = [0, 1, 0]
-    assert text_rows(dice_table(scores, ["testing"]))[0] == ["liver", "65.0", "21.2", "50.0", "80.0", "2", "0", "0"]
+    assert text_rows(dice_table(scores, ["testing"]))[0] == ["liver", "65.0", "21.2", "50.0", "80.0", "2", "0", ""]
 
 
 def test_values_read_as_text_are_numbers() -> None:
@@ -135,15 +142,15 @@ def test_csv_reads_back(tmp_path: Path) -> None:
 def test_markdown_escapes_pipes(tmp_path: Path) -> None:
     write_tables(frame(dice_row("a", "a|b", 1, 0.9)), tmp_path)
     text = (tmp_path / "table2_testing.md").read_text(encoding="utf-8")
-    assert "| a\\|b | 90.0 |  | 90.0 | 90.0 | 1 | 0 | 0 |\n" in text
+    assert "| a\\|b | 90.0 |  | 90.0 | 90.0 | 1 | 0 |  |\n" in text
 
 
 def test_latex_escapes_names_and_sets_the_total_apart(tmp_path: Path) -> None:
     write_tables(frame(dice_row("a", "left_lung & 100% \\^~", 1, 0.9)), tmp_path)
     text = (tmp_path / "table2_testing.tex").read_text(encoding="utf-8")
     name = r"left\_lung \& 100\% \textbackslash{}\textasciicircum{}\textasciitilde{}"
-    total = r"Total Avg. & 90.0 &  & 90.0 & 90.0 & 1 & 0 & 0 \\"
-    assert f"{name} & 90.0 &  & 90.0 & 90.0 & 1 & 0 & 0 \\\\\n\\midrule\n{total}\n\\bottomrule" in text
+    total = r"Total Avg. & 90.0 &  & 90.0 & 90.0 & 1 & 0 &  \\"
+    assert f"{name} & 90.0 &  & 90.0 & 90.0 & 1 & 0 &  \\\\\n\\midrule\n{total}\n\\bottomrule" in text
     assert r"Dice (\%)" in text
 
 

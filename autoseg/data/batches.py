@@ -25,7 +25,7 @@ WAIT_S = 0.005  # how often batchgenerators looks at its queues
 
 
 class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
-    """Chooses cases and crop centres; worker w of n makes the batches start + w, start + w + n, …"""
+    """Chooses cases and crop centres; worker w of n makes every n-th batch from start + w on."""
 
     def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> None:
         """Begin with batch `start`."""

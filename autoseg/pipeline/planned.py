@@ -135,9 +135,10 @@ def _usable(
     fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in options.exclude})
     if fatal:
         first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
+        leave_out = " ".join(f"--exclude {name}" for name in fatal[:8] if name)
         raise DatasetError(
             f"{dataset.root}: {len(fatal)} cases cannot be used ({first.case or 'dataset'}: {first.found}); "
-            f"correct them, see `autoseg check`, or leave them out: {' '.join(f'--exclude {name}' for name in fatal[:8] if name)}"
+            f"correct them, see `autoseg check`, or leave them out: {leave_out}"
         )
     return [e.facts for e in examinations if e.facts is not None and e.case not in options.exclude]
 

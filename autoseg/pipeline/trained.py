@@ -16,7 +16,7 @@ from autoseg.plan import Plan, with_settings
 from autoseg.planning.split import Split, load_splits
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
-from autoseg.training.loop import CHECKPOINT_NAME, Progress
+from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import seconds_per_iteration
 from autoseg.workers import Track, default_workers, untracked
@@ -74,7 +74,8 @@ def train(
         workers = default_workers() if options.workers is None else options.workers
         shape = training[0].working.shape if training else (1, 1, 1)
         settings = _training_plan(run, fold, options, shape, workers)
-        if not train_fold(settings, training, validation, run.fold(fold), workers, _telling(tell, fold), stop):
+        job = Fold(plan=settings, training=training, validation=validation, folder=run.fold(fold), workers=workers)
+        if not train_fold(job, _telling(tell, fold), stop):
             break
         finished[fold] = settings.iterations
     return finished

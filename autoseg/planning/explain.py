@@ -48,13 +48,14 @@ def _data(found: Fingerprint, findings: Sequence[Finding]) -> Iterable[str]:
     yield "## What was found"
     yield (
         f"{found.cases} usable cases. Median size {_by(found.median_shape)} voxels (z, y, x), median spacing "
-        f"{_by(found.median_spacing_mm)} mm, from {_by(found.smallest_spacing_mm)} to {_by(found.largest_spacing_mm)} mm."
+        f"{_by(found.median_spacing_mm)} mm (from {_by(found.smallest_spacing_mm)} to "
+        f"{_by(found.largest_spacing_mm)} mm)."
     )
     for channel in found.channels:
         if channel.ct:
             yield (
-                f"Channel {_text(channel.name)} is CT: clipped to {channel.low:.0f} … {channel.high:.0f} HU, which holds "
-                f"99 % of the organs' voxels, then shifted by {channel.mean:.0f} and divided by {channel.std:.0f} HU."
+                f"Channel {_text(channel.name)} is CT: clipped to {channel.low:.0f} … {channel.high:.0f} HU, "
+                f"which holds 99 % of the organs' voxels, then shifted by {channel.mean:.0f} and divided by {channel.std:.0f} HU."
             )
         else:
             yield (
@@ -144,14 +145,14 @@ def _training(plan: Plan) -> Iterable[str]:
 def _cost(plan: Plan, decision: Decision, budget: Budget, seconds: float | None) -> Iterable[str]:
     yield "## Cost"
     yield (
-        f"Device {budget.device}: {budget.memory_gib:.1f} GiB, of which a training step may take {budget.step_gib:.1f} GiB; "
-        f"predicted {decision.step_gib:.1f} GiB (counted from the network, not measured)."
+        f"Device {budget.device}: {budget.memory_gib:.1f} GiB, of which a training step may take "
+        f"{budget.step_gib:.1f} GiB; predicted {decision.step_gib:.1f} GiB (counted from the network, not measured)."
     )
     if seconds is None:
         yield "Time was not measured; `autoseg plan --measure` does."
     else:
         hours = seconds * plan.iterations / 3600
-        yield f"Measured {seconds:.2f} s an iteration here, so about {hours:.1f} hours for {plan.iterations} iterations."
+        yield f"Measured {seconds:.2f} s an iteration here: about {hours:.1f} hours for {plan.iterations} iterations."
 
 
 def _by(values: Sequence[float], digits: int = 2) -> str:

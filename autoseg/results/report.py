@@ -99,6 +99,8 @@ def _in_words(what: str, table: pd.DataFrame) -> str:
             f"In {count}, the mean Dice over {len(organs)} organs is {mean}: "
             f"highest for {best['Organ']} ({best['Avg.']:.1f} %), lowest for {worst['Organ']} ({worst['Avg.']:.1f} %)."
         )
+    if organs["Missed"].isna().any():
+        return text
     missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
     return text + (f" Missed altogether: {', '.join(missed)}." if missed else " No organ was missed altogether.")
 

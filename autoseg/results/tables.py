@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Collection
@@ -60,12 +61,16 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
 
     Returns:
         Columns `COLUMNS`; a row an organ of `scores` in label order, then `TOTAL`, the mean over organs of each
-        column. Dice in %, not rounded; NaN where undefined. Only the columns where `scores` has no organ.
+        column. Dice in %, not rounded; NaN where undefined; Missed is NaN where `scores` has no metric `missed`
+        (1 or 0 a case). No row where `scores` has no organ.
     """
     organs = _organs(scores)
     dice = by_case(scores, "dice", splits, grid)
-    missed = by_case(scores, "missed", splits, grid)
-    rows = [_row(name, dice.get(label, _NONE), missed.get(label, _NONE)) for label, name in organs.items()]
+    missed = by_case(scores, "missed", splits, grid) if (scores["metric"] == "missed").any() else None
+    rows = [
+        _row(name, dice.get(label, _NONE), None if missed is None else missed.get(label, _NONE))
+        for label, name in organs.items()
+    ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys((*NUMBERS, *COUNTS), float))
     if organs:
         table.loc[len(table)] = [TOTAL, *table[[*NUMBERS, *COUNTS]].mean()]
@@ -126,10 +131,11 @@ def _organs(scores: pd.DataFrame) -> dict[int, str]:
     return dict(sorted((int(label), str(name)) for label, name in pairs.itertuples(index=False)))
 
 
-def _row(name: str, dice: pd.Series[float], missed: pd.Series[float]) -> list[str | float]:
+def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:
     percent = dice.dropna() * 100.0
     numbers = [percent.mean(), percent.std(ddof=1), percent.min(), percent.max()]
-    return [name, *numbers, len(percent), int(dice.isna().sum()), int((missed > 0).sum())]
+    absent, count = int(dice.isna().sum()), math.nan if missed is None else int((missed > 0).sum())
+    return [name, *numbers, len(percent), absent, count]
 
 
 def _number(value: float) -> str:

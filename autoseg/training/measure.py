@@ -15,7 +15,7 @@ from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.grid import Grid, Voxels
 from autoseg.plan import Plan
-from autoseg.training.loop import new_state, step
+from autoseg.training.state import new_state, step
 
 WARM_UP = 3  # iterations not counted: the first are slower, and find batches made in advance
 COUNTED = 9
@@ -41,9 +41,9 @@ def _measure(plan: Plan, shape: Voxels, workers: int) -> float:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         with open_batches(cases, plan, 0, workers) as batches:
             state = new_state(plan)
-            for iteration in range(WARM_UP + COUNTED):
+            for _ in range(WARM_UP + COUNTED):
                 began = time.perf_counter()
-                step(plan, state, next(batches), iteration)
+                step(plan, state, next(batches))
                 times.append(time.perf_counter() - began)
     return statistics.median(times[WARM_UP:])
 
