@@ -100,7 +100,7 @@ def _stomach(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Par
     fill = rng.uniform(0.88, 1.08)
     path = _shifted([_near(rng, p, 2.5) for p in points], _near(rng, (0.0, 0.0, 0.0), 3.5))
     shape = tube(path, [float(fill * r) for r in (31, 31, 28, 23, 18, 13)])
-    content = float(rng.uniform(110, 190) if rng.random() < 0.2 else rng.uniform(20, 70))
+    content = float(rng.uniform(110, 190) if rng.random() < 0.2 else rng.uniform(25, 70))
     return _hollow_organ(rng, shape, hull, hu.wall, content, STOMACH, float(rng.uniform(0.08, 0.28)))
 
 
@@ -112,7 +112,7 @@ def _bowel(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]
         start = np.array((rng.uniform(-110, -52), rng.uniform(-62, 0), rng.uniform(-62, 78)))
         steps = np.cumsum(rng.normal(0, (9, 14, 20), (4, 3)), axis=0)
         loop = tube([(float(z), float(y), float(x)) for z, y, x in start + steps], float(rng.uniform(10, 14)))
-        content = float(rng.uniform(140, 230) if rng.random() < 0.15 else rng.uniform(20, 120))
+        content = float(rng.uniform(140, 230) if rng.random() < 0.15 else rng.uniform(32, 120))
         gas = float(rng.uniform(0.1, 0.4)) if rng.random() < 0.3 else 0.0
         parts += _hollow_organ(rng, loop, front, hu.wall + 10, content, 0, gas)
     ends: list[list[Point]] = [
@@ -122,7 +122,7 @@ def _bowel(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]
     ]
     for points in ends:
         colon = tube([points[0], *(_near(rng, p, 4.0) for p in points[1:-1]), points[-1]], float(rng.uniform(14, 19)))
-        content = float(rng.uniform(25, 85))
+        content = float(rng.uniform(32, 85))
         parts += _hollow_organ(rng, colon, hull, hu.wall, content, 0, float(rng.uniform(0.15, 0.5)))
     return parts
 

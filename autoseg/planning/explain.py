@@ -55,7 +55,8 @@ def _data(found: Fingerprint, findings: Sequence[Finding]) -> Iterable[str]:
         if channel.ct:
             yield (
                 f"Channel {_text(channel.name)} is CT: clipped to {channel.low:.0f} … {channel.high:.0f} HU, "
-                f"which holds 99 % of the organs' voxels, then shifted by {channel.mean:.0f} and divided by {channel.std:.0f} HU."
+                f"which holds 99 % of the organs' voxels, then shifted by {channel.mean:.0f} and divided by "
+                f"{channel.std:.0f} HU."
             )
         else:
             yield (

@@ -118,7 +118,7 @@ def preset_names() -> tuple[str, ...]:
 
 def _plan(found: Fingerprint, grid: WorkingGrid, crop: Voxels, budget: Budget, seed: int) -> Plan:
     steps = rules.poolings(crop, grid.spacing_mm)
-    size = rules.divisible(crop, steps)
+    size = rules.divisible(crop, steps, grid.shape)
     network = NetworkPlan(
         stages=rules.stages(steps, grid.spacing_mm, base=_base(budget), widest=320),
         norm="batch",
@@ -141,7 +141,13 @@ def _plan(found: Fingerprint, grid: WorkingGrid, crop: Voxels, budget: Budget, s
         intensity=tuple(rules.intensity(c) for c in found.channels),
         network=network,
         augmentation=_augmentation(size),
-        loss=LossPlan(kind="dice-ce", background=False, over="batch", weights=rules.class_weights(found.organs)),
+        loss=LossPlan(
+            kind="dice-ce",
+            background=False,
+            over="batch",
+            weights=rules.class_weights(found.organs),
+            fade_weights=True,
+        ),
         optimiser=OptimiserPlan(
             name="adamw",
             schedule="cosine",
@@ -169,9 +175,8 @@ def _augmentation(crop: Voxels) -> AugmentationPlan:
 
 def _largest_crop(found: Fingerprint, grid: WorkingGrid, budget: Budget, seed: int) -> Voxels | None:
     """Return the largest crop of a grid that fits the budget with at least two crops a batch."""
-    least = 2 if found.cases > 1 else 1
     if budget.device == "cpu":
-        crop = rules.crop_for(grid.shape, rules.CPU_STEP_VOXELS / least)
+        crop = rules.crop_for(grid.shape, rules.CPU_STEP_VOXELS / rules.CPU_CROPS)
         return crop if _fits(_plan(found, grid, crop, budget, seed), budget) else None
     for share in (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01):
         crop = rules.crop_for(grid.shape, share * math.prod(grid.shape))

@@ -15,7 +15,8 @@ COVER = 0.5  # a crop sees at least this share of the median volume's length on 
 SMALLEST_EDGE = 4  # voxels that the deepest level keeps on each axis
 MOST_LEVELS = 6
 EVEN_ENOUGH = 2.0  # an axis joins in pooling while the others are not finer than this factor
-CPU_STEP_VOXELS = 790_000  # crop voxels x batch of one step that two CPU cores do in about a second (16 features)
+CPU_STEP_VOXELS = 790_000  # crop voxels x batch of one step; two CPU cores do it in under a second (16 features)
+CPU_CROPS = 3  # crops of a step on a CPU, where the volume is not smaller
 GPU_SHARE = 0.85  # of the GPU's memory that a step may take; the rest is CUDA's context and fragmentation
 CPU_SHARE = 0.5  # of the free memory
 
@@ -98,14 +99,24 @@ def crop_for(shape: Voxels, voxels: float) -> Voxels:
     return z, y, x
 
 
-def divisible(size: Voxels, steps: Sequence[Voxels], largest: Voxels | None = None) -> Voxels:
-    """Round a crop up to what the poolings need, so that a whole volume still fits.
+def divisible(size: Voxels, steps: Sequence[Voxels], whole: Voxels) -> Voxels:
+    """Return the crop nearest to `size` that the poolings divide; up where it takes the whole volume's axis.
 
-    >>> divisible((36, 50, 35), ((2, 2, 2), (2, 2, 2), (2, 2, 2)))
+    Args:
+        size: Wanted crop (Z, Y, X).
+        steps: From `poolings`.
+        whole: The median volume (Z, Y, X).
+
+    >>> divisible((36, 50, 35), ((2, 2, 2), (2, 2, 2), (2, 2, 2)), (36, 50, 35))
     (40, 56, 40)
+    >>> divisible((66, 50, 78), ((2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 1, 2)), (90, 68, 106))
+    (64, 48, 80)
     """
-    divisor = [math.prod(step[axis] for step in steps) for axis in range(3)]
-    z, y, x = (math.ceil(n / d) * d for n, d in zip(size, divisor, strict=True))
+    found = []
+    for axis, (n, all_of_it) in enumerate(zip(size, whole, strict=True)):
+        divisor = math.prod(step[axis] for step in steps)
+        found.append(max(1, math.ceil(n / divisor) if n >= all_of_it else round(n / divisor)) * divisor)
+    z, y, x = found
     return z, y, x
 
 

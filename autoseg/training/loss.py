@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
@@ -32,18 +34,19 @@ def dice_terms(probabilities: Tensor, truth: Tensor, over_batch: bool) -> Tensor
     return terms[None] if over_batch else terms
 
 
-def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan) -> Tensor:
+def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Sequence[float] | None) -> Tensor:
     """Return the loss of a batch, a scalar in float32.
 
     Args:
         logits: Network output (B, classes, Z, Y, X), any precision.
         truth: Class indices, int64 (B, Z, Y, X).
         plan: `dice`: (1/L) Σ w_l L_l over the classes, the mean over the images. `dice-ce`: that plus cross-entropy,
-            each voxel weighted by `weights` of its class.
+            each voxel weighted by its class.
+        class_weights: w_l, background first; None: all 1.
     """
     logits = logits.float()
     terms = dice_terms(logits.softmax(dim=1), truth, plan.over == "batch")
-    weights = None if plan.weights is None else torch.tensor(plan.weights, device=logits.device)
+    weights = None if class_weights is None else torch.tensor(class_weights, device=logits.device)
     if plan.kind == "dice":
         terms = terms if weights is None else terms * weights
         return _over_classes(terms, plan)

@@ -19,5 +19,20 @@ def learning_rate(iteration: int, plan: Plan) -> float:
     rise = min(1.0, (iteration + 1) / warmup) if warmup else 1.0
     if plan.optimiser.schedule == "constant":
         return plan.learning_rate * rise
-    done = min(1.0, iteration / plan.iterations)
-    return plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
+    return plan.learning_rate * rise * _cosine(iteration, plan)
+
+
+def class_weights(iteration: int, plan: Plan) -> tuple[float, ...] | None:
+    """Return the loss's weight of each class in an iteration, background first; None: all 1.
+
+    Fading weights are w_l to the power of a cosine from 1 to 0: at first small organs are heard, in the end every
+    voxel counts the same, so that organs are not drawn too large (docs/experiments.md).
+    """
+    if plan.loss.weights is None or not plan.loss.fade_weights:
+        return plan.loss.weights
+    return tuple(weight ** _cosine(iteration, plan) for weight in plan.loss.weights)
+
+
+def _cosine(iteration: int, plan: Plan) -> float:
+    """Return 1 at the first iteration, 0 at the last, along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, iteration / plan.iterations)))

@@ -15,7 +15,7 @@ from autoseg.network.device import autocast, place
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Plan
 from autoseg.training.loss import segmentation_loss
-from autoseg.training.schedule import learning_rate
+from autoseg.training.schedule import class_weights, learning_rate
 
 
 @dataclass(kw_only=True)
@@ -60,7 +60,7 @@ def step(plan: Plan, state: State, batch: Batch) -> float:
         group["lr"] = learning_rate(iteration, plan)
     with autocast(plan.device):
         logits = state.network(image)
-    loss = segmentation_loss(logits, truth, plan.loss)
+    loss = segmentation_loss(logits, truth, plan.loss, class_weights(iteration, plan))
     value = float(loss.detach())
     if not torch.isfinite(loss):
         raise TrainingError(

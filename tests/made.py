@@ -1,0 +1,94 @@
+"""Tiny plans and cached cases that several tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.data.cache import CachedCase, write_case
+from autoseg.grid import Grid, Triple, Voxels
+from autoseg.plan import (
+    AugmentationPlan,
+    Intensity,
+    Label,
+    LossPlan,
+    NetworkPlan,
+    OptimiserPlan,
+    Plan,
+    Stage,
+)
+
+CT = Intensity(kind="ct", low=-100.0, high=300.0, mean=100.0, std=50.0)  # pad value (-100 - 100) / 50 = -4
+STILL = AugmentationPlan(rotation_deg=0, translation_voxels=0, bspline_voxels=0)
+
+
+def plan(**changes: Any) -> Plan:
+    """Return a plan of two organs, a network of about 1,000 parameters, crops of 8³, and no augmentation."""
+    settings: dict[str, Any] = {
+        "name": "tiny",
+        "channels": ("CT",),
+        "labels": (Label(value=1, name="liver"), Label(value=2, name="spleen")),
+        "downsampling": (2, 2, 2),
+        "spacing_mm": None,
+        "crop_size": (8, 8, 8),
+        "batch_size": 2,
+        "iterations": 6,
+        "learning_rate": 0.01,
+        "organ_share": 0.5,
+        "device": "cpu",
+        "intensity": (CT,) * len(changes.get("channels", ("CT",))),
+        "network": NetworkPlan(stages=(Stage(features=(4, 4)), Stage(features=(4, 8)))),
+        "augmentation": STILL,
+        "loss": LossPlan(kind="dice", background=True, over="image"),
+        "optimiser": OptimiserPlan(name="adam", schedule="constant"),
+        "tile_depth": 8,
+    }
+    return Plan(**(settings | changes))
+
+
+def cached_case(
+    folder: Path,
+    case_id: str,
+    image: npt.NDArray[np.floating[Any]],
+    label: npt.NDArray[np.integer[Any]],
+    spacing_mm: Triple = (1.0, 1.0, 1.0),
+) -> CachedCase:
+    """Write a case of image (C, Z, Y, X) and class indices (Z, Y, X) into a cache folder."""
+    z, y, x = label.shape
+    grid = Grid(shape=(z, y, x), spacing_mm=spacing_mm)
+    case = CachedCase(
+        id=case_id,
+        folder=folder,
+        key="made",
+        grid=grid,
+        stored=grid,
+        working=grid,
+        image_files=(folder / f"{case_id}.nii.gz",),
+        label_file=folder / f"{case_id}_label.nii.gz",
+    )
+    write_case(case, image, label.astype(np.uint8), seed=0)
+    return case
+
+
+def two_blocks(shape: Voxels, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Return an image (1, Z, Y, X) that is easy to segment, and its classes: one block of 1, one smaller of 2."""
+    label = np.zeros(shape, dtype=np.uint8)
+    z, y, x = (n // 4 for n in shape)
+    label[z : 3 * z, y : 3 * y, x : 2 * x] = 1
+    label[z : 2 * z, y : 2 * y, 2 * x : 3 * x] = 2
+    noise = np.random.default_rng(seed).normal(0, 0.1, shape)
+    return (2.0 * label - 1.5 + noise).astype(np.float32)[None], label
+
+
+def easy_cases(folder: Path, count: int, shape: Voxels = (12, 12, 12)) -> tuple[CachedCase, ...]:
+    """Write `count` cases of two blocks, with different noise."""
+    return tuple(cached_case(folder, f"case{n}", *two_blocks(shape, seed=n)) for n in range(count))
+
+
+def random_case(folder: Path, shape: Voxels, case_id: str = "random", spacing_mm: Triple = (1, 1, 1)) -> CachedCase:
+    """Write a case of noise and random classes 0, 1, 2."""
+    rng = np.random.default_rng(1)
+    return cached_case(folder, case_id, rng.normal(size=(1, *shape)), rng.integers(0, 3, shape), spacing_mm)

@@ -1,0 +1,115 @@
+"""The rules of docs/design.md that the code itself can be asked about."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import autoseg
+
+PACKAGE = Path(autoseg.__file__).parent
+ROOMS = [
+    "errors", "files", "grid", "plan", "run", "nifti", "volumes", "resample", "metrics", "workers", "figures",
+    "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "cli",
+]  # fmt: skip
+DOORS = {"SimpleITK": "volumes", "matplotlib": "figures", "batchgenerators": "data", "skimage": "figures"}
+MODULES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
+each_module = pytest.mark.parametrize("module", MODULES)
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def room_of(module: str) -> str:
+    """Return the room of a file, "data/cache.py" -> "data"."""
+    return module.split("/")[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted name of every import, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield every node that runs when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from outside_functions(node)
+
+
+def test_every_room_is_in_the_order_and_the_order_names_no_other() -> None:
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+@each_module
+def test_a_module_imports_only_from_rooms_before_its_own(module: str) -> None:
+    own = ROOMS.index(room_of(module))
+    rooms = {name.split(".")[1] for name in imports(tree_of(module)) if name.startswith("autoseg.")}
+    assert {room for room in rooms if ROOMS.index(room) > own} == set()
+
+
+@each_module
+def test_a_heavy_library_has_one_door(module: str) -> None:
+    heavy = {name.split(".")[0] for name in imports(tree_of(module))} & set(DOORS)
+    assert {library for library in heavy if DOORS[library] != room_of(module)} == set()
+
+
+@each_module
+def test_simpleitk_is_imported_inside_functions(module: str) -> None:
+    found = [node for node in outside_functions(tree_of(module)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    at_import = [name for node in found for name in imports(node)]
+    assert not [name for name in at_import if name.startswith("SimpleITK")]
+
+
+@each_module
+def test_only_the_command_line_prints_and_nothing_reads_the_environment(module: str) -> None:
+    names = [node.id for node in ast.walk(tree_of(module)) if isinstance(node, ast.Name)]
+    attributes = [node.attr for node in ast.walk(tree_of(module)) if isinstance(node, ast.Attribute)]
+    assert room_of(module) == "cli" or "print" not in names
+    assert {"environ", "environb", "getenv", "putenv"}.isdisjoint([*names, *attributes])
+
+
+@each_module
+def test_what_must_hold_is_raised_not_asserted(module: str) -> None:
+    assert not [node.lineno for node in ast.walk(tree_of(module)) if isinstance(node, ast.Assert)]
+
+
+@each_module
+def test_nothing_is_unpickled(module: str) -> None:
+    tree = tree_of(module)
+    assert not {name.split(".")[0] for name in imports(tree)} & {"pickle", "dill", "shelve", "joblib", "marshal"}
+    loads = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load"]
+    assert all("allow_pickle=False" in ast.unparse(call) for call in loads)
+    assert "torch.load" not in ast.unparse(tree)
+
+
+@each_module
+def test_no_file_is_much_longer_than_300_lines(module: str) -> None:
+    lines = len((PACKAGE / module).read_text(encoding="utf-8").splitlines())
+    assert lines <= (500 if module == "cli.py" else 310)
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("autoseg.training.loop", ["SimpleITK"]),  # a cached run is trained where SimpleITK is not installed
+        ("autoseg.cli", ["torch", "SimpleITK", "matplotlib", "pandas", "skimage"]),  # --help answers at once
+        ("autoseg.volumes", ["torch", "SimpleITK"]),  # so that worker processes start fast
+    ],
+)
+def test_importing_a_module_does_not_import(module: str, unwanted: list[str]) -> None:
+    code = f"import sys, {module}; print(*(name for name in {unwanted} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

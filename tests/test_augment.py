@@ -1,0 +1,194 @@
+"""Tests of autoseg.data.augment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoseg.data import augment
+from autoseg.data.augment import CropRequest, coordinates, sample, transforms
+from autoseg.plan import AugmentationPlan
+
+PAD = (-4.0,)
+SHAPE = (9, 10, 11)
+EVERYTHING = AugmentationPlan(
+    rotation_deg=20,
+    translation_voxels=3,
+    scaling=0.2,
+    bspline_spacing_voxels=4,
+    bspline_voxels=2,
+    brightness=0.1,
+    contrast=0.2,
+    noise=0.1,
+)
+
+
+def changes(**some: float) -> AugmentationPlan:
+    return AugmentationPlan(**({"rotation_deg": 0, "translation_voxels": 0, "bspline_voxels": 0} | some))
+
+
+def draw(monkeypatch: pytest.MonkeyPatch, value: Callable[[float, float, object], object]) -> None:
+    """Let numpy's global uniform(low, high, size) return what `value` says."""
+    monkeypatch.setattr(
+        augment.np.random, "uniform", lambda low, high, size=None: np.broadcast_to(value(low, high, size), size or ())
+    )
+
+
+def crop(request: CropRequest, size: tuple[int, int, int], what: AugmentationPlan) -> tuple[np.ndarray, np.ndarray]:
+    image, label = sample(request, coordinates(size, request.case.working.spacing_mm, what), PAD)
+    return image[0], label[0]
+
+
+@pytest.fixture
+def request_at_the_middle(tmp_path: Path) -> CropRequest:
+    case = made.random_case(tmp_path, SHAPE)
+    return CropRequest(case=case, centre=(4.0, 4.5, 5.0))
+
+
+@pytest.mark.parametrize(("size", "first"), [((3, 4, 5), (3, 3, 3)), ((9, 10, 11), (0, 0, 0)), ((1, 2, 1), (4, 4, 5))])
+def test_no_augmentation_is_exactly_the_voxels_of_the_volume(
+    request_at_the_middle: CropRequest, size: tuple[int, int, int], first: tuple[int, int, int]
+) -> None:
+    image, label = crop(request_at_the_middle, size, changes())
+    box = tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))
+    np.testing.assert_allclose(image, request_at_the_middle.case.image()[0][box], atol=1e-4)
+    np.testing.assert_array_equal(label, request_at_the_middle.case.label()[box])
+
+
+def test_a_translation_by_whole_voxels_shifts_the_crop_and_pads_what_lies_outside(
+    request_at_the_middle: CropRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(monkeypatch, lambda low, high, _: np.array([2.0, -3.0, 6.0]) if high == 7 else (low + high) / 2)
+    image, label = crop(request_at_the_middle, (9, 10, 11), changes(translation_voxels=7))
+    case = request_at_the_middle.case
+    expected, classes = np.full(SHAPE, PAD[0]), np.zeros(SHAPE)
+    expected[:7, 3:, :5], classes[:7, 3:, :5] = case.image()[0, 2:, :7, 6:], case.label()[2:, :7, 6:]
+    np.testing.assert_allclose(image, expected, atol=1e-4)
+    np.testing.assert_array_equal(label, classes)
+
+
+def test_a_crop_far_outside_is_all_padding(tmp_path: Path) -> None:
+    request = CropRequest(case=made.random_case(tmp_path, SHAPE), centre=(50.0, -50.0, 4.0))
+    image, label = crop(request, (4, 4, 4), changes())
+    np.testing.assert_allclose(image, PAD[0])
+    assert (label == 0).all()
+
+
+@pytest.mark.parametrize(("axis", "plane"), [(0, (1, 2)), (1, (0, 2)), (2, (0, 1))])
+def test_a_rotation_by_90_degrees_is_rot90_of_image_and_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axis: int, plane: tuple[int, int]
+) -> None:
+    case = made.random_case(tmp_path, (7, 7, 7))
+    draw(monkeypatch, lambda low, high, _: 90.0 * np.eye(3)[axis] if high == 90 else (low + high) / 2)
+    image, label = crop(CropRequest(case=case, centre=(3.0, 3.0, 3.0)), (7, 7, 7), changes(rotation_deg=90))
+    turns = [k for k in (1, 3) if np.array_equal(label, np.rot90(case.label(), k, plane))]
+    assert len(turns) == 1
+    np.testing.assert_allclose(image, np.rot90(case.image()[0], turns[0], plane), atol=1e-4)
+
+
+def test_rotation_is_by_true_millimetres_where_voxels_are_not_cubes(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(monkeypatch, lambda low, high, _: 90.0 * np.eye(3)[1] if high == 90 else (low + high) / 2)
+    found = coordinates((1, 1, 9), (4.0, 1.0, 1.0), changes(rotation_deg=90))[0, 0].numpy()
+    across = np.arange(-4, 5)  # x in mm, which becomes z: 4 mm are one slice
+    np.testing.assert_allclose(np.abs(found[:, 0]), np.abs(across) / 4, atol=1e-6)
+    np.testing.assert_allclose(found[:, 1:], 0, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.floats(0.5, 5)] * 3), st.integers(0, 1000))
+def test_a_rotation_keeps_every_distance_in_millimetres(spacing: tuple[float, float, float], seed: int) -> None:
+    np.random.seed(seed)
+    found = coordinates((5, 4, 6), spacing, changes(rotation_deg=180)).numpy() * spacing
+    still = coordinates((5, 4, 6), spacing, changes()).numpy() * spacing
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), np.linalg.norm(still, axis=-1), rtol=1e-4)
+
+
+@given(st.integers(1, 80), st.floats(2, 40))
+def test_the_basis_of_each_voxel_is_not_negative_and_sums_to_one(size: int, spacing: float) -> None:
+    basis = augment._bspline_basis(size, spacing).numpy()
+    assert basis.min() >= 0
+    np.testing.assert_allclose(basis.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(basis, basis[::-1, ::-1], atol=1e-4)  # centred on the crop
+
+
+def test_equal_control_points_are_a_pure_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(monkeypatch, lambda low, high, _: high)
+    moved = augment._bspline_field((6, 7, 8), changes(bspline_voxels=3, bspline_spacing_voxels=4))
+    torch.testing.assert_close(moved, torch.full((6, 7, 8, 3), 3.0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_no_voxel_moves_farther_than_the_control_points_may(seed: int) -> None:
+    np.random.seed(seed)
+    moved = augment._bspline_field((16, 9, 12), changes(bspline_voxels=4, bspline_spacing_voxels=5))
+    assert moved.abs().max() <= 4.0
+    assert moved.std() > 0.1
+    assert moved.diff(dim=0).abs().max() < 4.0  # smooth: neighbours move alike
+
+
+def test_control_points_move_each_axis_by_its_own_component(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_axis(_: float, __: float, size: object) -> object:
+        return np.arange(3.0).reshape(3, 1, 1, 1)
+
+    draw(monkeypatch, by_axis)
+    moved = augment._bspline_field((4, 5, 6), changes(bspline_voxels=3))
+    torch.testing.assert_close(moved, torch.tensor([0.0, 1.0, 2.0]).expand(4, 5, 6, 3))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_image_and_label_move_together_and_no_class_is_invented(tmp_path: Path, seed: int) -> None:
+    _, label = made.two_blocks((16, 16, 16))
+    label = 3 * label  # 0, 3, 6
+    case = made.cached_case(tmp_path, "a", label[None].astype(np.float32), label)
+    what = changes(rotation_deg=20, translation_voxels=2, scaling=0.1, bspline_voxels=2, bspline_spacing_voxels=8)
+    np.random.seed(seed)
+    image, found = sample(
+        CropRequest(case=case, centre=(7.5, 7.5, 7.5)), coordinates((16, 16, 16), (1, 1, 1), what), (0.0,)
+    )
+    assert set(np.unique(found)) == {0, 3, 6}
+    inside = np.isin(image.round(4), (0, 3, 6))  # away from the borders of the blocks
+    assert inside.mean() > 0.5
+    np.testing.assert_array_equal(image.round(4)[inside & (image > 0)], found[inside & (image > 0)])
+
+
+def test_a_batch_is_decided_by_its_seed_and_leaves_the_global_generators_alone(tmp_path: Path) -> None:
+    requests = [CropRequest(case=made.random_case(tmp_path, SHAPE), centre=(4.0, 4.0, 4.0))] * 2
+    transform = transforms(made.plan(augmentation=EVERYTHING))
+    np.random.seed(1)
+    random.seed(1)
+    expected = np.random.random(), random.random()
+    np.random.seed(1)
+    random.seed(1)
+    first = transform(requests=requests, seed=7)
+    assert (np.random.random(), random.random()) == expected
+    again, other = (transform(requests=requests, seed=seed) for seed in (7, 8))
+    np.testing.assert_array_equal(first["data"], again["data"])
+    np.testing.assert_array_equal(first["seg"], again["seg"])
+    assert not np.array_equal(first["data"], other["data"])
+
+
+def test_a_batch_has_the_shapes_and_kinds_that_training_expects(tmp_path: Path) -> None:
+    case = made.random_case(tmp_path, SHAPE)
+    plan = made.plan(augmentation=EVERYTHING, crop_size=(4, 8, 6))
+    batch = transforms(plan)(requests=[CropRequest(case=case, centre=(4.0, 4.0, 4.0))] * 3, seed=0)
+    assert (batch["data"].shape, batch["data"].dtype) == ((3, 1, 4, 8, 6), np.float32)
+    assert (batch["seg"].shape, batch["seg"].dtype) == ((3, 1, 4, 8, 6), np.uint8)
+    assert batch["keys"] == ["random"] * 3
+
+
+@pytest.mark.parametrize("what", ["brightness", "contrast", "noise"])
+def test_intensity_changes_leave_the_labels_alone(tmp_path: Path, what: str) -> None:
+    requests = [CropRequest(case=made.random_case(tmp_path, SHAPE), centre=(4.0, 4.0, 4.0))]
+    plain = transforms(made.plan())(requests=requests, seed=3)
+    changed = transforms(made.plan(augmentation=changes(**{what: 0.5})))(requests=requests, seed=3)
+    np.testing.assert_array_equal(changed["seg"], plain["seg"])
+    assert not np.allclose(changed["data"], plain["data"], atol=1e-3)

@@ -1,0 +1,168 @@
+"""Tests of autoseg.data.batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from autoseg.data.batches import Batch, case_numbers, draw_centre, open_batches
+from autoseg.data.cache import CachedCase
+from autoseg.errors import TrainingError
+from autoseg.plan import AugmentationPlan
+
+PLAN = made.plan(
+    seed=5,
+    augmentation=AugmentationPlan(
+        rotation_deg=20, translation_voxels=2, bspline_voxels=1, scaling=0.1, noise=0.1, contrast=0.1, brightness=0.1
+    ),
+)
+
+
+def first(cases: tuple[CachedCase, ...], count: int, start: int = 0, workers: int = 0) -> list[Batch]:
+    with open_batches(cases, PLAN, start, workers) as batches:
+        return list(islice(batches, count))
+
+
+def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        assert a["keys"] == b["keys"]
+        np.testing.assert_array_equal(a["data"], b["data"])
+        np.testing.assert_array_equal(a["seg"], b["seg"])
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> tuple[CachedCase, ...]:
+    return made.easy_cases(tmp_path, 5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batch_i_is_the_same_whatever_the_number_of_workers(cases: tuple[CachedCase, ...], workers: int) -> None:
+    assert_equal(first(cases, 5, start=1, workers=workers), first(cases, 5, start=1))
+
+
+def test_batch_i_is_the_same_when_the_stream_begins_with_it(cases: tuple[CachedCase, ...]) -> None:
+    assert_equal(first(cases, 3, start=4), first(cases, 7)[4:])
+
+
+def test_no_batch_is_like_another(cases: tuple[CachedCase, ...]) -> None:
+    assert len({batch["data"].tobytes() for batch in first(cases, 8)}) == 8
+
+
+def test_numpys_global_generator_does_not_matter(cases: tuple[CachedCase, ...]) -> None:
+    np.random.seed(1)
+    before = first(cases, 2)
+    np.random.seed(2)
+    assert_equal(first(cases, 2), before)
+
+
+@given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 5), st.integers(0, 20))
+def test_every_case_is_drawn_equally_often_in_an_epoch_and_at_most_once_a_batch(
+    cases: int, batch: int, seed: int, epoch: int
+) -> None:
+    per_epoch = max(1, cases // batch)
+    drawn = [case_numbers(cases, batch, seed, epoch * per_epoch + n) for n in range(per_epoch)]
+    assert all(len(numbers) == batch for numbers in drawn)
+    counts = Counter(n for numbers in drawn for n in numbers)
+    assert set(counts) <= set(range(cases))
+    if cases >= batch:  # a rest smaller than a batch waits for another epoch's order
+        assert set(counts.values()) == {1}
+        assert cases - len(counts) == cases % batch
+    else:
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert len(counts) == cases
+
+
+def test_over_many_epochs_no_case_is_left_out() -> None:
+    counts = Counter(n for index in range(300) for n in case_numbers(7, 3, 0, index))  # 150 epochs of 6 of 7
+    assert sorted(counts) == list(range(7))
+    assert chisquare(list(counts.values())).pvalue > 0.01
+
+
+def test_batches_of_one_epoch_differ_from_those_of_the_next_and_of_another_seed() -> None:
+    orders = [[case_numbers(30, 3, seed, n) for n in range(a, a + 10)] for seed, a in ((0, 0), (0, 10), (1, 0))]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_with_organ_share_one_every_organ_is_equally_likely_however_small(tmp_path: Path) -> None:
+    label = np.zeros((20, 20, 20), np.uint8)
+    label[4:16, 4:16, 4:16] = 1  # 1,728 voxels less those of the others
+    label[8:10, 8:10, 8:10] = 2  # 8 voxels
+    label[12, 12, 12] = 3  # 1 voxel
+    case = made.cached_case(tmp_path, "a", np.zeros((1, 20, 20, 20)), label)
+    rng = np.random.default_rng(0)
+    plan = made.plan(organ_share=1.0, crop_size=(2, 2, 2))
+    drawn = Counter(int(label[tuple(int(v) for v in draw_centre(case, plan, rng))]) for _ in range(600))
+    assert sorted(drawn) == [1, 2, 3]
+    assert chisquare(list(drawn.values())).pvalue > 0.01
+
+
+def test_with_organ_share_zero_centres_are_uniform_over_where_the_crop_fits(tmp_path: Path) -> None:
+    case = made.random_case(tmp_path, (20, 20, 20))
+    rng = np.random.default_rng(0)
+    plan = made.plan(organ_share=0.0, crop_size=(2, 2, 2))
+    centres = np.array([draw_centre(case, plan, rng) for _ in range(400)])
+    np.testing.assert_allclose(centres.mean(axis=0), 9.5, atol=0.9)  # the middle; 3 standard errors
+    np.testing.assert_allclose(centres.std(axis=0), 20 / np.sqrt(12), rtol=0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 14)] * 3),
+    st.tuples(*[st.sampled_from([2, 4, 8, 12])] * 3),
+    st.floats(0, 1),
+    st.integers(0, 99),
+)
+def test_a_crop_lies_inside_the_volume_or_around_the_middle_of_a_smaller_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: tuple[int, int, int],
+    crop: tuple[int, int, int],
+    share: float,
+    seed: int,
+) -> None:
+    case = made.random_case(tmp_path_factory.mktemp("cache"), shape)
+    centre = draw_centre(case, made.plan(organ_share=share, crop_size=crop), np.random.default_rng(seed))
+    for middle, size, whole in zip(centre, crop, shape, strict=True):
+        low, high = middle - (size - 1) / 2, middle + (size - 1) / 2
+        if size >= whole:
+            assert (low + high) / 2 == (whole - 1) / 2
+        else:
+            assert low >= 0
+            assert high <= whole - 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_cache_file_stops_training_with_its_name(cases: tuple[CachedCase, ...], workers: int) -> None:
+    for case in cases:
+        (case.folder / f"{case.id}.image.npy").write_bytes(b"broken")
+    with (
+        open_batches(cases, PLAN, 0, workers) as batches,
+        pytest.raises(TrainingError, match=r"cases case\d, case\d.*case\d\.image\.npy.*run `autoseg preprocess`"),
+    ):
+        next(batches)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_sample_of_organ_voxels_stops_training_with_its_name(
+    cases: tuple[CachedCase, ...], workers: int
+) -> None:
+    for case in cases:
+        (case.folder / f"{case.id}.organs.npy").write_bytes(b"broken")
+    with (
+        open_batches(cases, PLAN, 0, workers) as batches,
+        pytest.raises(TrainingError, match=r"case\d.*organs\.npy.*run `autoseg preprocess`"),
+    ):
+        next(batches)
+
+
+def test_without_cases_there_is_nothing_to_train_on() -> None:
+    with pytest.raises(TrainingError, match="no training cases"), open_batches((), PLAN, 0, 0):
+        pass

@@ -1,0 +1,85 @@
+"""The docs say what the program does: verbs, options, plan keys, columns, links."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+
+from autoseg.cli import app
+from autoseg.plan import Plan
+from autoseg.results import scores, tables
+from autoseg.training import log
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+OPTIONS = [(verb, p) for verb, command in VERBS.items() for p in command.params if p.param_type_name == "option"]
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp|root|home)\b")
+
+
+def section(verb: str) -> str:
+    found = re.search(rf"^### {verb}\n(.*?)(?=^##)", REFERENCE, re.DOTALL | re.MULTILINE)
+    return found[1] if found else ""
+
+
+def plan_keys(part: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in part.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from plan_keys(field.annotation, f"{prefix}{name}.")
+        for inner in get_args(field.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from plan_keys(inner, f"{prefix}{name}[].")
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_help_with_an_example_and_a_section_in_the_reference(verb: str) -> None:
+    assert re.search(rf"^Example: autoseg {verb}\b", VERBS[verb].help, re.MULTILINE)
+    assert f"autoseg {verb}" in section(verb)
+
+
+@pytest.mark.parametrize(("verb", "option"), [pytest.param(v, p, id=f"{v} {p.opts[-1]}") for v, p in OPTIONS])
+def test_an_option_has_help_and_stands_in_the_reference_under_its_verb(verb: str, option: Any) -> None:
+    assert option.help
+    for name in option.opts:
+        assert re.search(rf"(?<![\w-]){name}(?![\w-])", section(verb)), name
+
+
+@pytest.mark.parametrize("key", plan_keys(Plan))
+def test_a_key_of_the_plan_stands_in_the_reference(key: str) -> None:
+    assert f"\n| `{key}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("column", [*scores.COLUMNS, *log.COLUMNS, *tables.COLUMNS])
+def test_a_column_stands_in_the_reference(column: str) -> None:
+    assert f"\n| `{column}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("folder", ["README.md", "docs", "autoseg"])
+def test_no_machine_paths(folder: str) -> None:
+    start = ROOT / folder
+    files = [start] if start.is_file() else [f for s in ("*.md", "*.py", "*.jinja") for f in start.rglob(s)]
+    assert files
+    assert not [f"{f}: {m}" for f in files for m in MACHINE_PATH.findall(f.read_text(encoding="utf-8"))]

@@ -1,0 +1,122 @@
+"""Tests of autoseg.network."""
+
+from __future__ import annotations
+
+import made
+import pytest
+import torch
+
+from autoseg.errors import PlanError
+from autoseg.network.device import pick_device
+from autoseg.network.memory import MASTER_BYTES, training_bytes
+from autoseg.network.unet import UNet3D, parameter_count
+from autoseg.plan import NetworkPlan, OptimiserPlan, Stage
+
+TINY = made.plan().network
+FLAT = NetworkPlan(
+    stages=(
+        Stage(features=(2, 4), kernel=(1, 3, 3)),
+        Stage(features=(4, 4), pooling=(1, 2, 2)),
+        Stage(features=(4, 6), pooling=(2, 2, 2)),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("network", "size"), [(TINY, (8, 8, 8)), (TINY, (2, 4, 10)), (FLAT, (2, 4, 8)), (FLAT, (6, 12, 4))]
+)
+@pytest.mark.parametrize("up", ["keep", "skip"])
+@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+def test_every_voxel_gets_a_logit_for_each_class(
+    network: NetworkPlan, size: tuple[int, int, int], up: str, norm: str
+) -> None:
+    plan = NetworkPlan.model_validate(network.model_dump() | {"up": up, "norm": norm})
+    logits = UNet3D(2, 5, plan)(torch.randn(3, 2, *size))
+    assert logits.shape == (3, 5, *size)
+    assert torch.isfinite(logits).all()
+
+
+def test_parameters_are_those_counted_by_hand() -> None:
+    plan = NetworkPlan(stages=(Stage(features=(2, 3)), Stage(features=(4, 5))))
+    down = (1 * 27 * 2 + 2 + 4) + (2 * 27 * 3 + 3 + 6) + (3 * 27 * 4 + 4 + 8) + (4 * 27 * 5 + 5 + 10)
+    up = 5 * 8 * 5 + 5  # the transposed convolution keeps its width
+    across = ((5 + 3) * 27 * 3 + 3 + 6) + (3 * 27 * 3 + 3 + 6)
+    classify = 3 * 2 + 2
+    assert parameter_count(UNet3D(1, 2, plan)) == down + up + across + classify
+
+
+def test_up_to_the_width_of_the_skip_is_a_smaller_network() -> None:
+    keep, skip = (UNet3D(1, 2, TINY.model_copy(update={"up": up})) for up in ("keep", "skip"))
+    assert parameter_count(keep) - parameter_count(skip) == (8 * 8 + 1) * 4 + 4 * 27 * 4  # 8 -> 4 wide, TINY skip 4
+
+
+def test_prediction_does_not_depend_on_what_else_is_in_the_batch() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(1, 3, TINY).eval()
+    image = torch.randn(2, 1, 8, 8, 8)
+    together = network(image)
+    assert torch.equal(together, network(image))
+    torch.testing.assert_close(network(image[:1]), together[:1])
+
+
+def test_the_skip_carries_detail_that_pooling_loses() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(1, 2, TINY).eval()
+    image = torch.randn(1, 1, 4, 4, 4)
+    swapped = image[..., [1, 0, 3, 2]]  # the same two voxels in each pooled block
+    assert not torch.allclose(network(image), network(swapped)[..., [1, 0, 3, 2]], atol=1e-3)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    network = UNet3D(1, 3, FLAT)
+    network(torch.randn(2, 1, 4, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_memory_grows_with_crop_and_batch() -> None:
+    small = training_bytes(made.plan(), bfloat16=False)
+    larger_crop = training_bytes(made.plan(crop_size=(16, 16, 16)), bfloat16=False)
+    larger_batch = training_bytes(made.plan(batch_size=16), bfloat16=False)
+    fixed = MASTER_BYTES * parameter_count(UNet3D(1, 3, TINY))
+    assert larger_crop - fixed == pytest.approx(8 * (small - fixed), rel=0.1)  # eight times the voxels
+    assert larger_batch - fixed == pytest.approx(8 * (small - fixed), rel=0.1)
+
+
+def test_bfloat16_needs_less_memory_and_averaged_weights_need_four_bytes_each() -> None:
+    plan = made.plan(crop_size=(16, 16, 16))
+    averaged = made.plan(
+        crop_size=(16, 16, 16), optimiser=OptimiserPlan(name="adam", schedule="constant", averaging=0.9)
+    )
+    whole = training_bytes(plan, bfloat16=False)
+    assert training_bytes(plan, bfloat16=True) < whole
+    assert training_bytes(averaged, bfloat16=False) - whole == 4 * parameter_count(UNet3D(1, 3, TINY))
+
+
+def test_memory_is_at_least_what_autograd_keeps_of_a_real_step() -> None:
+    plan = made.plan(crop_size=(16, 16, 16))
+    kept: dict[int, int] = {}
+    alive = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        alive.append(tensor)
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    network = UNet3D(1, 3, TINY)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        network(torch.randn(2, 1, 16, 16, 16))
+    assert sum(kept.values()) < training_bytes(plan, bfloat16=False) < 3 * sum(kept.values())
+
+
+def test_counting_memory_leaves_the_random_stream_as_it_was() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    training_bytes(made.plan(), bfloat16=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_unknown_device_lists_those_that_are_there() -> None:
+    assert pick_device("cpu") == "cpu"
+    with pytest.raises(PlanError, match=r"--device tpu: this machine has no such device; it has: .*cpu"):
+        pick_device("tpu")
