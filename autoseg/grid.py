@@ -100,7 +100,9 @@ def to_lps(grid: Grid) -> tuple[Reorientation, Grid]:
     """
     direction = np.reshape(grid.direction, (3, 3))
     # order[i]: the stored axis (X, Y, Z) that lies nearest to patient axis i
-    order = max(itertools.permutations(range(3)), key=lambda p: sum(abs(direction[i, j]) for i, j in enumerate(p)))
+    order = max(
+        itertools.permutations(range(3)), key=lambda p: round(sum(abs(direction[i, j]) for i, j in enumerate(p)), 3)
+    )
     flip_xyz = [bool(direction[i, j] < 0) for i, j in enumerate(order)]
     axes = tuple(2 - j for j in reversed(order))
     flips = tuple(reversed(flip_xyz))

@@ -42,9 +42,12 @@ def _scan_nifti(stream: gzip.GzipFile | io.BufferedReader) -> tuple[int, int]:
     (offset,) = struct.unpack(f"{order}f", header[108:112])
     floats = {16: f"{order}f4", 64: f"{order}f8"}.get(kind)
     stream.read(max(0, int(offset) - len(header)))
-    bad, left = 0, math.prod(sizes[:rank]) * bits // 8
+    bad, left, rest = 0, math.prod(sizes[:rank]) * bits // 8, b""
     while block := stream.read(BLOCK_BYTES):
         left -= len(block)
         if floats:
-            bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(block[: len(block) // 8 * 8], floats))))
+            block = rest + block
+            whole = len(block) // (bits // 8) * (bits // 8)
+            bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(block[:whole], floats))))
+            rest = block[whole:]
     return bad, left

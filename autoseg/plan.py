@@ -95,7 +95,7 @@ class AugmentationPlan(Part):
     scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor uniform in [1 - s, 1 + s]
     bspline_spacing_voxels: Positive = 24.0  # distance of the control points
     bspline_voxels: Annotated[float, Field(ge=0)]  # displacement of a control point, uniform in [-d, d]
-    brightness: Annotated[float, Field(ge=0)] = 0.0  # shift, uniform in [-b, b], in standard deviations
+    brightness: Annotated[float, Field(ge=0)] = 0.0  # deviation of a Gaussian shift, in standard deviations
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def write_array(file: Path, array: npt.NDArray[Any], stored: Grid) -> None:
         raise VolumeError(f"{file}: cannot be written ({_reason(error)}); check the disk and the folder") from error
     finally:
         if target != file:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):
+                target.unlink()
 
 
 def is_dicom_folder(folder: Path) -> bool:

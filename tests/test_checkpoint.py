@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_plan_is_refused_with_what_differs(
 
 
 def test_more_iterations_and_another_device_are_no_other_plan(tmp_path: Path) -> None:
-    save(tmp_path / "c", PLAN, new_state(PLAN))
+    save(tmp_path / "c", PLAN, trained(PLAN, seed=0))
     more = PLAN.model_copy(update={"iterations": 99, "device": "cuda", "tile_depth": 16})
     assert load(tmp_path / "c", more, new_state(PLAN)) == 7
 

@@ -58,7 +58,7 @@ def test_an_option_has_help_and_stands_in_the_reference_under_its_verb(verb: str
         assert re.search(rf"(?<![\w-]){name}(?![\w-])", section(verb)), name
 
 
-@pytest.mark.parametrize("key", plan_keys(Plan))
+@pytest.mark.parametrize("key", list(plan_keys(Plan)))
 def test_a_key_of_the_plan_stands_in_the_reference(key: str) -> None:
     assert f"\n| `{key}` |" in REFERENCE
 

@@ -16,7 +16,7 @@ from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
 from autoseg.data.augment import CropRequest, transforms
 from autoseg.data.cache import CachedCase
-from autoseg.errors import TrainingError
+from autoseg.errors import AutosegError, TrainingError
 from autoseg.grid import Triple
 from autoseg.plan import Plan
 
@@ -44,8 +44,11 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         index = self.next_index
         self.next_index += self.number_of_threads_in_multithreaded
         rng = np.random.default_rng((self.plan.seed, index))
-        chosen = case_numbers(len(self._data), self.batch_size, self.plan.seed, index)
-        requests = [CropRequest(case=self._data[n], centre=draw_centre(self._data[n], self.plan, rng)) for n in chosen]
+        chosen = [self._data[n] for n in case_numbers(len(self._data), self.batch_size, self.plan.seed, index)]
+        try:
+            requests = [CropRequest(case=case, centre=draw_centre(case, self.plan, rng)) for case in chosen]
+        except AutosegError as error:
+            return {"error": str(error)}
         return {"requests": requests, "seed": int(rng.integers(2**32))}
 
 
@@ -58,6 +61,8 @@ class Reporting(AbstractTransform):  # type: ignore[misc]
 
     def __call__(self, **batch: Any) -> Batch:
         """Apply the transform; on failure return {"error": …}."""
+        if "error" in batch:
+            return batch
         try:
             return self.transform(**batch)  # type: ignore[no-any-return]
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it

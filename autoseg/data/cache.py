@@ -46,7 +46,7 @@ class CachedCase:
         file = self.folder / f"{self.id}.{what}.npy"
         try:
             return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise RunError(f"{file}: cannot be read ({error}); run `autoseg preprocess` again") from error
 
 

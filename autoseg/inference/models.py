@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -28,8 +30,9 @@ def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Ma
         OSError: If the disk is full; an older file stays.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = {"kind": kind, **facts}
     with appearing(file) as beside:
-        save_file(whole, beside, metadata={"kind": kind, **facts})
+        save_file(whole, beside, metadata={**described, "sha256": _digest(whole, described)})
 
 
 def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -45,9 +48,20 @@ def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
             facts = dict(opened.metadata() or {})
             if facts.get("kind") != kind:
                 raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")
-            return {name: opened.get_tensor(name) for name in opened.keys()}, facts  # noqa: SIM118 - not a dict
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+    if facts.pop("sha256", "") != _digest(tensors, facts):
+        raise ModelError(f"{file}: damaged or not a model file (its checksum differs); copy it again")
+    return tensors, facts
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_model(file: Path, plan: Plan, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

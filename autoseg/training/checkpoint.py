@@ -44,15 +44,28 @@ def load_checkpoint(file: Path, plan: Plan, network: nn.Module, average: nn.Modu
             f"{file}: was trained under another plan ({', '.join(changed)} differ); "
             f"restore the plan or remove {file.parent} to begin anew"
         )
-    network.load_state_dict(_part(tensors, "network."))
-    if average is not None:
-        average.load_state_dict(_part(tensors, "average."))
+    iteration = int(facts["iteration"])
+    try:
+        network.load_state_dict(_part(tensors, "network."))
+        if average is not None:
+            average.load_state_dict(_part(tensors, "average."))
+        _fill(optimiser, _part(tensors, "optimiser."), begun=iteration > 0)
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); remove it to begin anew") from error
+    return iteration
+
+
+def _fill(optimiser: Optimizer, tensors: dict[str, Tensor], begun: bool) -> None:
+    """Set the optimiser's moments, in the memory format of their parameters, as its fused form needs."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
-    for name, tensor in _part(tensors, "optimiser.").items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = tensor
+    for number, parameter in enumerate(parameters if begun else []):
+        moments = (("exp_avg", torch.empty_like(parameter)), ("exp_avg_sq", torch.empty_like(parameter)))
+        with torch.no_grad():
+            state[number] = {key: empty.copy_(tensors[f"{number}.{key}"]) for key, empty in moments}
+        state[number]["step"] = tensors[f"{number}.step"]
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return int(facts["iteration"])
 
 
 def planned_iterations(file: Path) -> int | None:
