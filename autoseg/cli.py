@@ -135,7 +135,10 @@ def evaluate_command(run: opt.RunPath, device: opt.Device = "auto") -> None:
 
 @app.command("score")
 def score_command(
-    predictions: Path, references: Path, out: opt.Scores = Path("scores.csv"), jobs: opt.Jobs = None
+    predictions: opt.Predictions,
+    references: opt.References,
+    out: opt.Scores = Path("scores.csv"),
+    jobs: opt.Jobs = None,
 ) -> None:
     """Score the masks of one folder against those of the same name in another.
 
@@ -222,7 +225,7 @@ def demo_command(
     _run(dataset, Run(run), planning, training, force, _jobs(jobs))
 
 
-DEMO_TRAINING = "215s"
+DEMO_TRAINING = "180s"
 
 
 def main() -> None:
@@ -239,9 +242,6 @@ def main() -> None:
         text = f"{name}{error.strerror or error}; check the path, the permissions and the free disk space"
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; what was done is kept, the same command goes on")
-        sys.exit(130)
 
 
 def _run(dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions, force: bool, jobs: int) -> None:
@@ -285,16 +285,19 @@ def _train(run: Run, wanted: TrainOptions) -> None:
     for fold, iterations in finished.items():
         _say(f"fold {fold}: {iterations} iterations -> {run.fold(fold) / 'model.autoseg'}")
     if stopped():
-        raise KeyboardInterrupt
+        _say("interrupted; what was learnt is kept, the same command goes on")
+        raise typer.Exit(130)
 
 
 def _evaluate(run: Run, device: str) -> None:
     from autoseg.network.device import pick_device
+    from autoseg.pipeline.origin import dataset_of
     from autoseg.pipeline.trained import splits_of
     from autoseg.results.evaluate import evaluate
 
     with _logging(run):
-        rows = evaluate(run, splits_of(run), pick_device(device), _track)
+        labels = {case.id: case.label for case in dataset_of(run).cases}
+        rows = evaluate(run, splits_of(run), labels, pick_device(device), _track)
     _say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
 
 
@@ -368,9 +371,16 @@ def _show_findings(findings: list[Finding]) -> None:
     if not findings:
         return
     table = Table("severity", "case", "found", "what to do", title="Data check")
-    colours = {"fatal": "red", "warning": "yellow", "note": "dim"}
+    colours = {"fatal": "red", "warning": "yellow"}
+    notes: dict[str, list[Finding]] = {}
     for f in findings:
-        table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
+        if f.severity == "note":
+            notes.setdefault(f.code, []).append(f)
+        else:
+            table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
+    for same in notes.values():
+        also = f" (and {len(same) - 1} more rows, see --json)" if len(same) > 1 else ""
+        table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
     console.print(table)
 
 

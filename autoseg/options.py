@@ -32,5 +32,7 @@ Iterations = Annotated[int | None, typer.Option("--iterations", min=1, help="Ins
 TimeBudget = Annotated[str | None, typer.Option("--time-budget", metavar="45m", help="Train as long as this.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Augmentation processes; 0: none.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows as JSON too.")]
+Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of masks to score.")]
+References = Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true masks, named the same.")]
 Scores = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the scores.")]
 Cases = Annotated[int, typer.Option("--cases", min=4, help="Phantoms to make.")]

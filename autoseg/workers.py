@@ -10,6 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from autoseg.errors import AutosegError
 
 Item = TypeVar("Item")
@@ -91,7 +93,7 @@ def _pooled(
     function: Callable[[Item], Result], items: Mapping[str, Item], jobs: int
 ) -> Iterator[tuple[str, Result | AutosegError]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context, initializer=_use_one_thread) as pool:
         names = {pool.submit(function, item): name for name, item in items.items()}
         try:
             for future in as_completed(names):
@@ -102,6 +104,11 @@ def _pooled(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _use_one_thread() -> None:
+    """Keep a worker's linear algebra on one thread: several workers share the cores already."""
+    threadpool_limits(limits=1)
 
 
 def _read_words(file: Path) -> list[str]:

@@ -62,12 +62,12 @@ def cached_case(
     case = CachedCase(
         id=case_id,
         folder=folder,
-        key="made",
+        patient=case_id,
+        source_key="made",
+        plan_key="made",
         grid=grid,
         stored=grid,
         working=grid,
-        image_files=(folder / f"{case_id}.nii.gz",),
-        label_file=folder / f"{case_id}_label.nii.gz",
     )
     write_case(case, image, label.astype(np.uint8), seed=0)
     return case

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from autoseg.data.batches import Batch, case_numbers, draw_centre, open_batches
+from autoseg.data.batches import Batch, choose_cases, draw_centre, open_batches
 from autoseg.data.cache import CachedCase
 from autoseg.errors import TrainingError
 from autoseg.plan import AugmentationPlan
@@ -61,6 +62,26 @@ def test_numpys_global_generator_does_not_matter(cases: tuple[CachedCase, ...]) 
     before = first(cases, 2)
     np.random.seed(2)
     assert_equal(first(cases, 2), before)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What `choose_cases` looks at."""
+
+    id: int
+    patient: str
+
+
+def case_numbers(count: int, batch_size: int, seed: int, index: int) -> list[int]:
+    scans = [Scan(n, f"patient {n}") for n in range(count)]
+    return [scan.id for scan in choose_cases(scans, batch_size, seed, index)]
+
+
+def test_a_batch_has_no_two_scans_of_one_patient_and_all_scans_are_used() -> None:
+    scans = [Scan(n, f"patient {n // 3}") for n in range(12)]  # four patients, three scans each
+    batches = [choose_cases(scans, 3, 0, index) for index in range(200)]
+    assert all(len({scan.patient for scan in batch}) == 3 for batch in batches)
+    assert {scan.id for batch in batches for scan in batch} == set(range(12))
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 5), st.integers(0, 20))

@@ -22,12 +22,12 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
     written = CachedCase(
         id="a.b c",
         folder=tmp_path,
-        key="abc",
+        patient="p",
+        source_key="abc",
+        plan_key="def",
         grid=grid,
         stored=Grid(shape=(20, 18, 16), spacing_mm=(1.0, 1.0, 1.0), direction=(0, 0, 1, 0, 1, 0, 1, 0, 0)),
         working=working,
-        image_files=(tmp_path / "a_0000.nii.gz", tmp_path / "a_0001.nii.gz"),
-        label_file=tmp_path / "a.nii.gz",
     )
     write_case(written, image, label, seed=0)
     read = read_case(tmp_path, "a.b c")
@@ -40,7 +40,7 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_cache_can_be_moved(tmp_path: Path) -> None:
     made.random_case(tmp_path / "old", (4, 4, 4))
     (tmp_path / "old").rename(tmp_path / "new")
-    (case,) = read_cases(tmp_path / "new", ("random",))
+    (case,) = read_cases(tmp_path / "new", ("random",), "made")
     assert case.label().shape == (4, 4, 4)
 
 
@@ -72,7 +72,7 @@ def test_a_record_that_is_missing_or_cut_short_means_not_cached(tmp_path: Path, 
     record.unlink() if content is None else record.write_text(content)
     assert read_case(tmp_path, "random") is None
     with pytest.raises(RunError, match=r"1 cases not cached \(random …\); run `autoseg preprocess` first"):
-        read_cases(tmp_path, ("random",))
+        read_cases(tmp_path, ("random",), "made")
 
 
 def test_a_case_whose_writing_is_cut_off_is_not_cached_even_if_it_was_before(

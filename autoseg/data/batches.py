@@ -44,7 +44,7 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         index = self.next_index
         self.next_index += self.number_of_threads_in_multithreaded
         rng = np.random.default_rng((self.plan.seed, index))
-        chosen = [self._data[n] for n in case_numbers(len(self._data), self.batch_size, self.plan.seed, index)]
+        chosen = choose_cases(self._data, self.batch_size, self.plan.seed, index)
         try:
             requests = [CropRequest(case=case, centre=draw_centre(case, self.plan, rng)) for case in chosen]
         except AutosegError as error:
@@ -95,19 +95,25 @@ def open_batches(cases: Sequence[CachedCase], plan: Plan, start: int, workers: i
         augmenter._finish()
 
 
-def case_numbers(cases: int, batch_size: int, seed: int, index: int) -> list[int]:
-    """Return which cases batch `index` is made of: different ones, every case equally often.
+def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index: int) -> list[CachedCase]:
+    """Return the cases of batch `index`: of different patients, every patient equally often.
 
-    With fewer cases than the batch needs, cases repeat as evenly as possible.
+    Of a patient with several cases one is drawn. With fewer patients than the batch needs, they repeat as evenly as
+    possible.
     """
-    if cases < batch_size:
-        rng = np.random.default_rng((seed, index, 1))
-        repeats = -(-batch_size // cases)
-        return [int(n) for _ in range(repeats) for n in rng.permutation(cases)][:batch_size]
-    per_epoch = cases // batch_size
-    epoch, place = divmod(index, per_epoch)
-    order = np.random.default_rng((seed, epoch, 2)).permutation(cases)
-    return [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
+    by_patient: dict[str, list[CachedCase]] = {}
+    for case in cases:
+        by_patient.setdefault(case.patient, []).append(case)
+    patients = list(by_patient.values())
+    rng = np.random.default_rng((seed, index, 1))
+    if len(patients) < batch_size:
+        repeats = -(-batch_size // len(patients))
+        places = [int(n) for _ in range(repeats) for n in rng.permutation(len(patients))][:batch_size]
+    else:
+        epoch, place = divmod(index, len(patients) // batch_size)
+        order = np.random.default_rng((seed, epoch, 2)).permutation(len(patients))
+        places = [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
+    return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
 
 
 def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:

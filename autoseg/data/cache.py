@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ class CachedCase:
 
     id: str
     folder: Path
-    key: str  # of source files and plan: another key means stale
+    patient: str  # crops of one batch come from different patients
+    source_key: str  # of the source files: another one means stale
+    plan_key: str  # of what the plan says about the cache: another one means stale
     grid: Grid  # the image's own, LPS
     stored: Grid  # the image's own, as in the file
     working: Grid  # of the cached arrays, LPS
-    image_files: tuple[Path, ...]
-    label_file: Path
 
     def image(self) -> npt.NDArray[np.float16]:
         """Open the normalised image, float16 (C, Z, Y, X), memory-mapped."""
@@ -70,7 +71,7 @@ def write_case(case: CachedCase, image: npt.NDArray[np.floating[Any]], label: np
             np.save(stream, np.asarray(array), allow_pickle=False)
     record = asdict(case)
     del record["folder"]
-    write_text(_record_file(case.folder, case.id), json.dumps(record, indent=1, default=str))
+    write_text(_record_file(case.folder, case.id), json.dumps(record, indent=1))
 
 
 def read_case(folder: Path, case_id: str) -> CachedCase | None:
@@ -80,28 +81,37 @@ def read_case(folder: Path, case_id: str) -> CachedCase | None:
         return CachedCase(
             id=record["id"],
             folder=folder,
-            key=record["key"],
+            patient=record["patient"],
+            source_key=record["source_key"],
+            plan_key=record["plan_key"],
             grid=_grid(record["grid"]),
             stored=_grid(record["stored"]),
             working=_grid(record["working"]),
-            image_files=tuple(Path(p) for p in record["image_files"]),
-            label_file=Path(record["label_file"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def read_cases(folder: Path, case_ids: tuple[str, ...]) -> tuple[CachedCase, ...]:
+def read_cases(folder: Path, case_ids: Sequence[str], plan_key: str) -> tuple[CachedCase, ...]:
     """Return the records of cached cases.
 
     Raises:
-        RunError: If any is missing.
+        RunError: If any is missing or was cached under another plan.
     """
-    cases = {case_id: read_case(folder, case_id) for case_id in case_ids}
-    missing = [case_id for case_id, case in cases.items() if case is None]
-    if missing:
-        raise RunError(f"{folder}: {len(missing)} cases not cached ({missing[0]} …); run `autoseg preprocess` first")
-    return tuple(case for case in cases.values() if case is not None)
+    found = [read_case(folder, case_id) for case_id in case_ids]
+    cases = tuple(case for case in found if case is not None and case.plan_key == plan_key)
+    if len(cases) < len(case_ids):
+        first = next(i for i in case_ids if i not in {case.id for case in cases})
+        raise RunError(
+            f"{folder}: {len(case_ids) - len(cases)} cases are not cached for this plan ({first} …); "
+            "run `autoseg preprocess` first"
+        )
+    return cases
+
+
+def cached_ids(folder: Path) -> tuple[str, ...]:
+    """Return the ids of all cases that have a record, sorted."""
+    return tuple(sorted(file.stem for file in folder.glob("*.json")))
 
 
 def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.int16]:

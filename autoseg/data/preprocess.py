@@ -73,7 +73,8 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
     """Return whether a case is cached for this plan and these source files, as far as size and date tell."""
     cached = read_case(folder, source.id)
     try:
-        return cached is not None and cached.key == _key(source, plan)
+        keys = (source_key(source), plan_key(plan))
+        return cached is not None and (cached.source_key, cached.plan_key) == keys
     except OSError:
         return False
 
@@ -97,7 +98,7 @@ def class_indices(label: npt.NDArray[np.integer[Any]], plan: Plan, case_id: str)
 def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
     source, plan, folder = work
     try:
-        key = _key(source, plan)
+        key = source_key(source)
     except OSError as error:
         raise VolumeError(f"{source.id}: {error}; correct the dataset") from error
     image = read_image(source.images)
@@ -112,12 +113,12 @@ def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
     case = CachedCase(
         id=source.id,
         folder=folder,
-        key=key,
+        patient=source.patient,
+        source_key=key,
+        plan_key=plan_key(plan),
         grid=image.grid,
         stored=image.stored,
         working=resized(image.grid, array.shape[1:]),
-        image_files=tuple(p.resolve() for p in source.images),
-        label_file=source.label.resolve(),
     )
     classes = resample_label(class_indices(label.array, plan, source.id), case.working.shape)
     write_case(case, array, classes, seed=zlib.crc32(source.id.encode()))
@@ -132,11 +133,20 @@ def _normalised_channel(channel: FloatArray, how: Intensity) -> FloatArray:
     return np.asarray((clipped - clipped.mean()) / (deviation if deviation > 0 else 1.0), dtype=np.float32)
 
 
-def _key(source: Case, plan: Plan) -> str:
+def source_key(source: Case) -> str:
+    """Return what changes when a case's files do, as far as name, size and date tell.
+
+    Raises:
+        OSError: If a file is missing.
+    """
     digest = hashlib.sha256()
     for file in (*source.images, source.label):
         state = file.stat()
         digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
-    parts = plan.model_dump_json(include={"downsampling", "spacing_mm", "labels", "intensity", "channels"})
-    digest.update(parts.encode())
     return digest.hexdigest()[:32]
+
+
+def plan_key(plan: Plan) -> str:
+    """Return what changes when a plan asks for another cache."""
+    parts = plan.model_dump_json(include={"downsampling", "spacing_mm", "labels", "intensity", "channels"})
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]

@@ -18,14 +18,20 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
     for case in dataset.cases:
         for file in (*case.images, case.label):
             state = file.stat() if file.exists() else None
-            digest.update(f"{file} {state and (state.st_size, state.st_mtime_ns)}\n".encode())
+            digest.update(f"{file.name} {state and (state.st_size, state.st_mtime_ns)}\n".encode())
     plan_digest = digest_of(run.plan_file) if run.plan_file.is_file() else ""
     return {
-        "dataset": str(path.absolute()),
+        "dataset": _place(path, run),
         "files": digest.hexdigest(),
         "options": options,
         "plan": plan_digest,
     }
+
+
+def _place(path: Path, run: Run) -> str:
+    """Return where the dataset lies: relative to RUN if inside it, so that both can be moved, else absolute."""
+    inside = path.resolve().is_relative_to(run.folder.resolve())
+    return str(path.resolve().relative_to(run.folder.resolve())) if inside else str(path.absolute())
 
 
 def read_origin(run: Run) -> dict[str, Any]:
@@ -55,4 +61,4 @@ def dataset_of(run: Run) -> Dataset:
         raise RunError(
             f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
         )
-    return load_dataset(Path(where))
+    return load_dataset(run.folder / where)

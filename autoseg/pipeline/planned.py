@@ -20,7 +20,7 @@ from autoseg.planning.examine import CaseFacts, Examination, examine_case
 from autoseg.planning.explain import explain
 from autoseg.planning.findings import Finding, write_check
 from autoseg.planning.fingerprint import Fingerprint, fingerprint
-from autoseg.planning.planner import Budget, Decision, derive_plan, detect_budget, load_preset, preset_plan
+from autoseg.planning.planner import Budget, Decision, derive_plan, detect_budget, load_preset, preset_plan, step_gib
 from autoseg.planning.split import make_splits, save_splits
 from autoseg.run import Run
 from autoseg.training.measure import seconds_per_iteration
@@ -158,8 +158,8 @@ def _settled(
         if own_iterations:
             fitting = max(FEWEST_ITERATIONS, int(CPU_TRAINING_S / seconds))
             settings = settings.model_copy(update={"iterations": fitting})
-    settled = Decision(plan=settings, grids=decision.grids, chosen=decision.chosen, step_gib=decision.step_gib)
-    return settled, seconds
+    cost = step_gib(settings, budget) if options.settings else decision.step_gib
+    return replace(decision, plan=settings, step_gib=cost, changed=tuple(options.settings)), seconds
 
 
 def _made(run: Run) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import platform
 import sys
@@ -13,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from autoseg.data.cache import read_case
+from autoseg.errors import AutosegError
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.files import write_text
 from autoseg.inference.models import MODEL_NAME
+from autoseg.pipeline.origin import dataset_of
 from autoseg.plan import Plan
+from autoseg.planning.dataset import Case
 from autoseg.results.report import Picture, ReportContent, render_report, summary_of
 from autoseg.results.scores import COLUMNS, read_scores
 from autoseg.results.tables import TABLES, by_case, dice_by_organ, dice_table, text_rows, write_tables
@@ -111,21 +114,23 @@ def _overlays(run: Run, plan: Plan, scores: pd.DataFrame) -> tuple[Picture, ...]
     means = pd.DataFrame(dice).mean(axis=1).dropna().sort_values() if dice else pd.Series(dtype=float)
     if means.empty:
         return ()
+    try:
+        cases = {case.id: case for case in dataset_of(run).cases}
+    except AutosegError:  # the dataset is gone: a report without pictures is better than none
+        return ()
     chosen = {"Worst": 0, "Median": len(means) // 2, "Best": len(means) - 1}
     if len(means) < len(chosen):
         chosen = {"Worst": 0, "Best": 1} if len(means) == 2 else {"Only": 0}
-    pictures = (
-        _overlay(run, plan, str(means.index[place]), which, means.iloc[place]) for which, place in chosen.items()
-    )
+    known = {which: str(means.index[place]) for which, place in chosen.items() if str(means.index[place]) in cases}
+    pictures = [_overlay(run, plan, cases[name], which, float(means[name])) for which, name in known.items()]
     return tuple(picture for picture in pictures if picture is not None)
 
 
-def _overlay(run: Run, plan: Plan, case_id: str, which: str, dice: float) -> Picture | None:
-    case = read_case(run.cache, case_id)
-    masks = sorted(run.folder.glob(f"fold-*/predictions/{case_id}.nii.gz"))
-    if case is None or not masks or not all(p.exists() for p in (*case.image_files, case.label_file)):
+def _overlay(run: Run, plan: Plan, case: Case, which: str, dice: float) -> Picture | None:
+    masks = sorted(run.folder.glob(f"fold-*/predictions/{glob.escape(case.id)}.nii.gz"))
+    if not masks or not all(file.exists() for file in (*case.images, case.label)):
         return None
-    image, truth = read_image(case.image_files), read_label(case.label_file)
+    image, truth = read_image(case.images), read_label(case.label)
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     figure = overlay_figure(
         image.array[0],
@@ -135,7 +140,7 @@ def _overlay(run: Run, plan: Plan, case_id: str, which: str, dice: float) -> Pic
         {organ.value: organ.name for organ in plan.labels},
         window=window,
     )
-    caption = f"{which} testing case: {case_id}, mean Dice {100 * dice:.1f} %."
+    caption = f"{which} testing case: {case.id}, mean Dice {100 * dice:.1f} %."
     return Picture(data=figure_bytes(figure), media_type="image/png", caption=caption, alt=caption)
 
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoseg.data.cache import read_cases
+from autoseg.data.cache import cached_ids, read_cases
+from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
-from autoseg.errors import PlanError
+from autoseg.errors import PlanError, RunError
 from autoseg.grid import Voxels
 from autoseg.network.device import pick_device
 from autoseg.pipeline.origin import dataset_of
@@ -28,10 +29,10 @@ def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
     Raises:
         CasesFailedError: When all others are done, if some cases could not be read.
     """
-    settings = run.plan()
-    wanted = {name for split in splits_of(run) for part in _parts(split) for name in part}
-    cases = [case for case in dataset_of(run).cases if case.id in wanted]
-    return preprocess_cases(cases, settings, run.cache, jobs, track)
+    settings, dataset = run.plan(), dataset_of(run)
+    splits = load_splits(run.split_file, [case.id for case in dataset.cases])
+    wanted = {name for split in splits for part in _parts(split) for name in part}
+    return preprocess_cases([case for case in dataset.cases if case.id in wanted], settings, run.cache, jobs, track)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,9 @@ def train(
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
     finished = {}
     for fold in folds:
-        training = read_cases(run.cache, splits[fold].training)
-        validation = read_cases(run.cache, splits[fold].validation)
+        key = plan_key(run.plan())
+        training = read_cases(run.cache, splits[fold].training, key)
+        validation = read_cases(run.cache, splits[fold].validation, key)
         workers = default_workers() if options.workers is None else options.workers
         shape = training[0].working.shape if training else (1, 1, 1)
         settings = _training_plan(run, fold, options, shape, workers)
@@ -82,12 +84,17 @@ def train(
 
 
 def splits_of(run: Run) -> tuple[Split, ...]:
-    """Read the split of a run.
+    """Read the split of a preprocessed run; the dataset itself is not needed.
 
     Raises:
-        PlanError: If it is missing or does not fit the dataset.
+        RunError: If the folder is not a RUN or has no cache.
+        PlanError: If the split is missing or does not fit the cache.
     """
-    return load_splits(run.split_file, [case.id for case in dataset_of(run).cases])
+    run.plan()
+    cached = cached_ids(run.cache)
+    if not cached:
+        raise RunError(f"{run.cache}: no cached case; run `autoseg preprocess {run.folder}` first")
+    return load_splits(run.split_file, cached)
 
 
 def seconds_of(text: str) -> float:

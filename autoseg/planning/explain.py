@@ -36,6 +36,7 @@ def explain(
         "For research; not a medical device.",
         *_data(found, findings),
         *(_preset(plan) if decision.chosen is None else _choices(decision, found)),
+        *_changes(decision),
         *_small_organs(plan, found),
         *_network(plan, budget),
         *_training(plan),
@@ -109,6 +110,11 @@ def _choices(decision: Decision, found: Fingerprint) -> Iterable[str]:
         f"**Batch** {plan.batch_size}: crops of different cases, at most a tenth of the {found.cases} cases "
         "(but at least 2)."
     )
+
+
+def _changes(decision: Decision) -> Iterable[str]:
+    if decision.changed:
+        yield f"**Set by the user**, so the reasons above do not cover it: {', '.join(map(_text, decision.changed))}."
 
 
 def _small_organs(plan: Plan, found: Fingerprint) -> Iterable[str]:

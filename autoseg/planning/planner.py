@@ -22,7 +22,7 @@ from autoseg.planning.rules import WorkingGrid
 GIB = 2**30
 GPU_ITERATIONS = 50_000  # Roth et al. 2018
 CPU_ITERATIONS = 2_000  # until the device was measured
-OF_THE_DATA = ("name", "channels", "labels", "intensity")  # keys that no preset decides
+OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that no preset decides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,7 @@ class Decision:
     grids: tuple[WorkingGrid, ...]  # finest first
     chosen: WorkingGrid | None  # None under a preset that divides every image
     step_gib: float  # predicted memory of a training step
+    changed: tuple[str, ...] = ()  # keys that the user set
 
 
 def derive_plan(found: Fingerprint, budget: Budget, seed: int) -> Decision:
@@ -63,7 +64,7 @@ def derive_plan(found: Fingerprint, budget: Budget, seed: int) -> Decision:
         if crop is not None and rules.covers_enough(crop, grid):
             plan = _plan(found, grid, crop, budget, seed)
             plan = _with_fuller_batch(plan, found, budget)
-            return Decision(plan=plan, grids=grids, chosen=grid, step_gib=_step_gib(plan, budget))
+            return Decision(plan=plan, grids=grids, chosen=grid, step_gib=step_gib(plan, budget))
     raise PlanError(
         f"{budget.memory_gib:.1f} GiB are too little even at a downsampling of {rules.FACTORS[-1]:g}; "
         "give more with --gpu-memory, or take a smaller network with --preset"
@@ -83,10 +84,10 @@ def preset_plan(found: Fingerprint, budget: Budget, preset: Mapping[str, Any], s
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in found.channels],
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}
-    tree = {"seed": seed, "iterations": GPU_ITERATIONS, **settings, **own, "device": budget.device}
+    tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": budget.device}
     plan = parse_plan(json.dumps(tree), source)
     grids = rules.working_grids(found.median_spacing_mm, found.median_shape)
-    return Decision(plan=plan, grids=grids, chosen=None, step_gib=_step_gib(plan, budget))
+    return Decision(plan=plan, grids=grids, chosen=None, step_gib=step_gib(plan, budget))
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -200,10 +201,11 @@ def _with_fuller_batch(plan: Plan, found: Fingerprint, budget: Budget) -> Plan:
 
 
 def _fits(plan: Plan, budget: Budget) -> bool:
-    return _step_gib(plan, budget) <= budget.step_gib
+    return step_gib(plan, budget) <= budget.step_gib
 
 
-def _step_gib(plan: Plan, budget: Budget) -> float:
+def step_gib(plan: Plan, budget: Budget) -> float:
+    """Return the predicted memory of a training step in GiB."""
     return training_bytes(plan, budget.bfloat16) / GIB
 
 

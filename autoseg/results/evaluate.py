@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.data.cache import CachedCase, read_cases
-from autoseg.errors import AutosegError, CasesFailedError, ModelError
+from autoseg.data.preprocess import plan_key
+from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
 from autoseg.inference.models import MODEL_NAME
 from autoseg.inference.predict import Model, label_values, open_model
 from autoseg.inference.tiles import predict_probabilities
 from autoseg.network.device import DeviceName
 from autoseg.planning.split import Split
+from autoseg.resample import FloatArray
 from autoseg.results.scores import Row, score_rows, write_scores
 from autoseg.run import Run
 from autoseg.volumes import read_label, write_label
@@ -23,7 +26,9 @@ from autoseg.workers import Track, untracked
 SPLITS = ("training", "validation", "testing")
 
 
-def evaluate(run: Run, splits: Sequence[Split], device: DeviceName, track: Track = untracked) -> list[Row]:
+def evaluate(
+    run: Run, splits: Sequence[Split], labels: Mapping[str, Path], device: DeviceName, track: Track = untracked
+) -> list[Row]:
     """Predict and score the cases of every trained fold; write masks and scores.csv.
 
     A case is scored under the fold's split; under several folds a case has one row set a fold.
@@ -31,6 +36,7 @@ def evaluate(run: Run, splits: Sequence[Split], device: DeviceName, track: Track
     Args:
         run: With cache and at least one trained fold.
         splits: One a fold.
+        labels: Case id to the file of its true label map.
         device: To predict on.
         track: Shows progress.
 
@@ -41,13 +47,14 @@ def evaluate(run: Run, splits: Sequence[Split], device: DeviceName, track: Track
     folds = run.folds()
     if not folds:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    key = plan_key(run.plan())
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for fold in folds:
         model = open_model(run.fold(fold) / MODEL_NAME, device)
-        cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split))]
-        out = run.fold(fold) / "predictions"
-        for case_id, result in track(_scored(model, cases, out, fold), f"Evaluating fold {fold}", len(cases)):
+        cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
+        evaluation = _Evaluation(model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions")
+        for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
             if isinstance(result, AutosegError):
                 failed[case_id] = str(result)
             else:
@@ -58,10 +65,21 @@ def evaluate(run: Run, splits: Sequence[Split], device: DeviceName, track: Track
     return rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """What is the same for all cases of a fold."""
+
+    model: Model
+    labels: Mapping[str, Path]
+    fold: int
+    out: Path  # for the masks
+
+
 def _scored(
-    model: Model, cases: Sequence[tuple[str, CachedCase]], out: Path, fold: int
+    evaluation: _Evaluation, cases: Sequence[tuple[str, CachedCase]]
 ) -> Iterator[tuple[str, list[Row] | AutosegError]]:
     """Predict one case after another; score and write the one before meanwhile."""
+    model = evaluation.model
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[str, Future[list[Row]]] | None = None
         for split, case in cases:
@@ -70,9 +88,7 @@ def _scored(
             except AutosegError as error:
                 yield case.id, error
                 continue
-            future = pool.submit(
-                _finish, model, case, probabilities, out, {"fold": fold, "case": case.id, "split": split}
-            )
+            future = pool.submit(_finish, evaluation, case, split, probabilities)
             if waiting is not None:
                 yield _outcome(*waiting)
             waiting = case.id, future
@@ -87,15 +103,16 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
         return case_id, error
 
 
-def _finish(
-    model: Model, case: CachedCase, probabilities: np.ndarray, out: Path, about: dict[str, object]
-) -> list[Row]:
-    plan = model.plan
+def _finish(evaluation: _Evaluation, case: CachedCase, split: str, probabilities: FloatArray) -> list[Row]:
+    plan = evaluation.model.plan
     mask = label_values(probabilities, case.grid.shape, plan)
-    write_label(out / f"{case.id}.nii.gz", mask, case.stored)
-    truth = read_label(case.label_file)
+    write_label(evaluation.out / f"{case.id}.nii.gz", mask, case.stored)
+    if case.id not in evaluation.labels:
+        raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
+    truth = read_label(evaluation.labels[case.id])
     values = np.array([0, *(organ.value for organ in plan.labels)], dtype=np.uint16)
     coarse, coarse_truth = values[probabilities.argmax(axis=0)], values[case.label()]
+    about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
     return [
         row

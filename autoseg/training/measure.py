@@ -52,7 +52,7 @@ def _made_up(folder: Path, name: str, plan: Plan, shape: Voxels) -> CachedCase:
     rng = np.random.default_rng(0)
     grid = Grid(shape=shape, spacing_mm=plan.spacing_mm or (1.0, 1.0, 1.0))
     case = CachedCase(
-        id=name, folder=folder, key="", grid=grid, stored=grid, working=grid, image_files=(), label_file=folder
+        id=name, folder=folder, patient=name, source_key="", plan_key="", grid=grid, stored=grid, working=grid
     )
     image = rng.normal(size=(len(plan.channels), *shape)).astype(np.float32)
     write_case(case, image, rng.integers(0, plan.classes, shape, dtype=np.uint8), seed=0)

@@ -1,0 +1,235 @@
+"""What a user sees: the command line from check to report on a small phantom cohort, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from autoseg.cli import main
+from autoseg.data.cohort import write_cohort
+from autoseg.data.phantom import ORGANS
+from autoseg.volumes import read_grid, read_label
+
+SMALL = ("--device", "cpu", "--set", "crop_size=[16,32,32]", "--set", "tile_depth=32", "--iterations", "4", "-j", "1")
+Outcome = tuple[int, str, str]  # exit code, standard output, standard error
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["autoseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+            sys.exit(0)
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("data") / "phantoms", cases=5, seed=0, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RUN on which all verbs were run."""
+    run = tmp_path_factory.mktemp("run") / "RUN"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["autoseg", "run", str(cohort), str(run), *SMALL])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+            sys.exit(0)
+    assert not stopped.value.code
+    return run
+
+
+def copy_of(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+def assert_one_line(outcome: Outcome, *parts: str, code: int = 1) -> None:
+    exit_code, _, err = outcome
+    assert exit_code == code
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
+
+
+def test_a_run_holds_everything_the_contract_names(finished: Path) -> None:
+    for name in ("plan.json", "plan.md", "check.json", "fingerprint.json", "split.json", "scores.csv", "log.txt"):
+        assert (finished / name).is_file(), name
+    for name in ("model.autoseg", "checkpoint.safetensors", "log.csv", "curves.png"):
+        assert (finished / "fold-0" / name).is_file(), name
+    tables = [f"table{n}.{kind}" for n in ("1_training", "2_testing") for kind in ("csv", "md", "tex")]
+    for name in ("report.html", "curves.png", "curves.svg", *tables):
+        assert (finished / "report" / name).is_file(), name
+
+
+def test_scores_are_long_and_complete(finished: Path) -> None:
+    scores = pd.read_csv(finished / "scores.csv")
+    assert list(scores.columns) == ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
+    assert len(scores) == 5 * len(ORGANS) * 3 * 2  # cases, organs, metrics, grids
+    assert list(dict.fromkeys(scores["organ"])) == list(ORGANS)
+    assert set(scores["grid"]) == {"original", "working"}
+
+
+def test_masks_lie_on_the_images_own_grids(finished: Path, cohort: Path) -> None:
+    masks = sorted((finished / "fold-0" / "predictions").glob("*.nii.gz"))
+    assert len(masks) == 5
+    for mask in masks:
+        image = read_grid(cohort / "imagesTr" / mask.name.replace(".nii.gz", "_0000.nii.gz"))
+        found = read_grid(mask)
+        assert found.shape == image.shape
+        np.testing.assert_allclose(found.spacing_mm, image.spacing_mm, atol=1e-5)
+        np.testing.assert_allclose(found.origin_mm, image.origin_mm, atol=1e-5)
+
+
+def test_a_second_run_does_nothing_again(finished: Path, cohort: Path, cli: Cli) -> None:
+    kept = ("plan.json", "scores.csv", "fold-0/model.autoseg", "fold-0/log.csv")
+    before = [(finished / name).stat().st_mtime_ns for name in kept]
+    code, out, _ = cli("run", cohort, finished, *SMALL)
+    assert code == 0
+    assert "0 cases preprocessed" in out
+    assert before == [(finished / name).stat().st_mtime_ns for name in kept]
+
+
+def test_a_changed_label_is_preprocessed_again(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    data = copy_of(cohort, tmp_path / "data")
+    run = tmp_path / "RUN"
+    assert cli("plan", data, run, *SMALL[:6], "--set", "iterations=4", "-j", "1")[0] == 0
+    assert "5 cases preprocessed" in cli("preprocess", run, "-j", "1")[1]
+    label = data / "labelsTr" / "phantom_000.nii.gz"
+    image = sitk.ReadImage(str(label))
+    image[0, 0, 0] = 1
+    sitk.WriteImage(image, str(label))
+    assert "1 cases preprocessed" in cli("preprocess", run, "-j", "1")[1]
+
+
+def test_training_goes_on_where_it_was_and_needs_no_dataset(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "moved")
+    (run / "dataset.json").write_text("{}")
+    assert cli("train", run, "--iterations", "5")[0] == 0
+    log = pd.read_csv(run / "fold-0" / "log.csv")
+    assert list(log["iteration"]) == [1, 2, 3, 4, 5]
+
+
+def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    image = cohort / "imagesTr" / "phantom_001_0000.nii.gz"
+    assert cli("predict", finished, image, tmp_path / "mask.nrrd")[0] == 0
+    assert cli("predict", finished / "fold-0" / "model.autoseg", cohort / "imagesTr", tmp_path / "out")[0] == 0
+    one, same = read_label(tmp_path / "mask.nrrd"), read_label(tmp_path / "out" / "phantom_001.nii.gz")
+    np.testing.assert_array_equal(one.array, same.array)
+    again = read_label(finished / "fold-0" / "predictions" / "phantom_001.nii.gz")
+    np.testing.assert_array_equal(one.array, again.array)
+
+
+def test_one_bad_scan_does_not_stop_the_others(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for n in (0, 1):
+        shutil.copy(cohort / "imagesTr" / f"phantom_00{n}_0000.nii.gz", folder)
+    whole = (folder / "phantom_000_0000.nii.gz").read_bytes()
+    (folder / "phantom_000_0000.nii.gz").write_bytes(whole[: len(whole) // 2])
+    code, _, err = cli("predict", finished, folder, tmp_path / "out")
+    assert code == 1
+    assert "1 of 2 cases failed" in err
+    assert "phantom_000" in err
+    assert (tmp_path / "out" / "phantom_001.nii.gz").is_file()
+
+
+def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    labels = cohort / "labelsTr"
+    assert cli("score", labels, labels, "--out", tmp_path / "s.csv", "-j", "1")[0] == 0
+    scores = pd.read_csv(tmp_path / "s.csv")
+    assert set(scores.loc[scores["metric"] == "dice", "value"]) == {1.0}
+    assert set(scores.loc[scores["metric"] == "hd95_mm", "value"]) == {0.0}
+
+
+def test_check_of_clean_data_is_silent_about_errors(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    code, out, _ = cli("check", cohort, "--json", tmp_path / "rows.json", "-j", "1")
+    assert code == 0
+    assert "0 cases with a fatal problem" in out
+    assert all(row["severity"] != "fatal" for row in json.loads((tmp_path / "rows.json").read_text()))
+
+
+def test_the_papers_preset_is_planned_by_name(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("plan", cohort, tmp_path / "RUN", "--preset", "roth2018", "--device", "cpu", "-j", "1")[0] == 0
+    plan = json.loads((tmp_path / "RUN" / "plan.json").read_text())
+    assert plan["downsampling"] == [4, 4, 4]
+    assert plan["spacing_mm"] is None
+    assert (plan["crop_size"], plan["batch_size"]) == ([64, 64, 64], 3)
+    assert (plan["iterations"], plan["learning_rate"]) == (50000, 0.01)
+    assert "19.07 million" in (tmp_path / "RUN" / "plan.md").read_text()
+
+
+def test_an_edited_plan_is_not_overwritten(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    file = run / "plan.json"
+    file.write_text(file.read_text().replace('"batch_size": 2', '"batch_size": 1'))
+    assert_one_line(cli("plan", cohort, run, *SMALL[:6]), "edited", "--force")
+    assert '"batch_size": 1' in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "parts"),
+    [
+        ("crop_size", [16, 30, 32], ("crop_size", "[16, 30, 32]".replace("[", "(").replace("]", ")"), "nearest")),
+        ("batch_size", 0, ("batch_size", "0")),
+        ("colour", "red", ("colour",)),
+        ("labels", [], ("labels",)),
+    ],
+)
+def test_nonsense_in_a_plan_is_named(
+    finished: Path, tmp_path: Path, cli: Cli, key: str, value: object, parts: tuple[str, ...]
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    plan = json.loads((run / "plan.json").read_text())
+    (run / "plan.json").write_text(json.dumps(plan | {key: value}))
+    assert_one_line(cli("train", run), "plan.json", *parts)
+
+
+def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path, cli: Cli) -> None:
+    for verb in ("preprocess", "train", "evaluate", "report"):
+        assert_one_line(cli(verb, tmp_path), "not a RUN", "autoseg plan")
+    assert not list(tmp_path.iterdir())
+    assert_one_line(cli("predict", tmp_path, tmp_path, tmp_path / "out"), "no")
+
+
+def test_a_dataset_without_a_label_is_refused_until_the_case_is_left_out(
+    cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    data = copy_of(cohort, tmp_path / "data")
+    (data / "labelsTr" / "phantom_002.nii.gz").unlink()
+    run = tmp_path / "RUN"
+    outcome = cli("plan", data, run, *SMALL[:6], "-j", "1")
+    assert_one_line(outcome, "phantom_002", "--exclude")
+    done = cli("plan", data, run, *SMALL[:6], "--set", "iterations=4", "--exclude", "phantom_002", "-j", "1")
+    assert done[0] == 0
+    assert "phantom_002" not in (run / "split.json").read_text()
+
+
+def test_wrong_usage_is_exit_code_2(cli: Cli) -> None:
+    assert cli("train")[0] == 2
+    assert cli("plan", "a", "b", "--no-such-option")[0] == 2
+
+
+def test_missing_paths_are_one_line(tmp_path: Path, cli: Cli) -> None:
+    assert_one_line(cli("check", tmp_path / "nowhere"), "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(cli("check", tmp_path / "empty"), "empty")
+    (tmp_path / "empty" / "dataset.json").write_text("{ broken")
+    assert_one_line(cli("plan", tmp_path / "empty", tmp_path / "RUN"), "dataset.json")
