@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import signal
+import io
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from autoseg import options as opt
+from autoseg.console import interrupts, logging_to, progress_bar, say, show_findings, show_table, track, training_bar
 from autoseg.errors import AutosegError, PlanError
 from autoseg.run import Run
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from autoseg.pipeline.planned import PlanOptions
     from autoseg.pipeline.trained import TrainOptions
-    from autoseg.planning.findings import Finding
-    from autoseg.training.loop import Progress as TrainingProgress
 
-Item = TypeVar("Item")
-console = Console(highlight=False)
-logger = logging.getLogger("autoseg")
-logger.propagate = False  # to RUN/log.txt only
-logger.addHandler(logging.NullHandler())
+DEMO_TRAINING = "180s"
 app = typer.Typer(
     help="Self-configuring segmentation of organs in CT and MR volumes. For research; not a medical device.",
     no_args_is_help=True,
@@ -52,12 +39,12 @@ def check_command(dataset: opt.DatasetPath, json: opt.Json = None, jobs: opt.Job
     from autoseg.pipeline.planned import check
     from autoseg.planning.findings import write_check
 
-    found, _, findings = check(dataset, _jobs(jobs), _track)
+    found, _, findings = check(dataset, _jobs(jobs), track)
     if json is not None:
         write_check(findings, json)
-    _show_findings(findings)
+    show_findings(findings)
     fatal = len({f.case for f in findings if f.severity == "fatal"})
-    _say(f"{len(found.cases)} cases checked, {len(findings)} rows, {fatal} cases with a fatal problem")
+    say(f"{len(found.cases)} cases checked, {len(findings)} rows, {fatal} cases with a fatal problem")
     if fatal:
         raise typer.Exit(1)
 
@@ -119,9 +106,10 @@ def predict_command(model: opt.ModelPath, image: opt.ImagePath, out: opt.OutPath
     from autoseg.inference.predict import jobs_for, open_model, predict
     from autoseg.network.device import pick_device
 
-    jobs = jobs_for(image, out)
-    predict(open_model(model, pick_device(device)), jobs, _track)
-    _say(f"{len(jobs)} masks -> {out}")
+    opened = open_model(model, pick_device(device))
+    jobs = jobs_for(image, out, len(opened.plan.channels))
+    predict(opened, jobs, track)
+    say(f"{len(jobs)} masks -> {out}")
 
 
 @app.command("evaluate")
@@ -147,12 +135,12 @@ def score_command(
     from autoseg.results.scores import PartlyScoredError, score_folders, write_scores
 
     try:
-        rows = score_folders(predictions, references, _jobs(jobs), _track)
+        rows = score_folders(predictions, references, _jobs(jobs), track)
     except PartlyScoredError as partly:
         write_scores(partly.rows, out)
         raise
     write_scores(rows, out)
-    _say(f"{len({row['case'] for row in rows})} cases scored -> {out}")
+    say(f"{len({row['case'] for row in rows})} cases scored -> {out}")
 
 
 @app.command("report")
@@ -217,7 +205,7 @@ def demo_command(
     """
     from autoseg.data.cohort import write_cohort
 
-    dataset = write_cohort(run / "phantoms", cases, seed, _jobs(jobs), _track)
+    dataset = write_cohort(run / "phantoms", cases, seed, _jobs(jobs), track)
     if iterations is None and time_budget is None:
         time_budget = DEMO_TRAINING
     planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, measure)
@@ -225,19 +213,17 @@ def demo_command(
     _run(dataset, Run(run), planning, training, force, _jobs(jobs))
 
 
-DEMO_TRAINING = "180s"
-
-
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a character is no reason to fail
     try:
         app()
     except AutosegError as error:
-        logger.debug("failed", exc_info=True)
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
         sys.exit(1)
     except OSError as error:
-        logger.debug("failed", exc_info=True)
         name = f"{error.filename}: " if error.filename else ""
         text = f"{name}{error.strerror or error}; check the path, the permissions and the free disk space"
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
@@ -260,10 +246,10 @@ def _run(dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions,
 def _plan(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
     from autoseg.pipeline.planned import plan
 
-    with _logging(run):
-        made = plan(dataset, run, wanted, jobs, force, _track).plan
+    with logging_to(run):
+        made = plan(dataset, run, wanted, jobs, force, track).plan
     by = " × ".join
-    _say(
+    say(
         f"factor {by(f'{f:g}' for f in made.downsampling)}, crop {by(map(str, made.crop_size))}, "
         f"batch {made.batch_size}, {made.iterations} iterations -> {run.folder / 'plan.md'}"
     )
@@ -272,20 +258,20 @@ def _plan(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) 
 def _preprocess(run: Run, jobs: int) -> None:
     from autoseg.pipeline.trained import preprocess
 
-    with _logging(run):
-        made = preprocess(run, jobs, _track)
-    _say(f"{made} cases preprocessed -> {run.cache}")
+    with logging_to(run):
+        made = preprocess(run, jobs, track)
+    say(f"{made} cases preprocessed -> {run.cache}")
 
 
 def _train(run: Run, wanted: TrainOptions) -> None:
     from autoseg.pipeline.trained import train
 
-    with _logging(run), _progress() as bar, _interrupts() as stopped:
-        finished = train(run, wanted, _training_bar(bar), stopped)
+    with logging_to(run), progress_bar() as bar, interrupts() as stopped:
+        finished = train(run, wanted, training_bar(bar), stopped)
     for fold, iterations in finished.items():
-        _say(f"fold {fold}: {iterations} iterations -> {run.fold(fold) / 'model.autoseg'}")
+        say(f"fold {fold}: {iterations} iterations -> {run.fold(fold) / 'model.autoseg'}")
     if stopped():
-        _say("interrupted; what was learnt is kept, the same command goes on")
+        say("interrupted; what was learnt is kept, the same command goes on")
         raise typer.Exit(130)
 
 
@@ -295,20 +281,20 @@ def _evaluate(run: Run, device: str) -> None:
     from autoseg.pipeline.trained import splits_of
     from autoseg.results.evaluate import evaluate
 
-    with _logging(run):
+    with logging_to(run):
         labels = {case.id: case.label for case in dataset_of(run).cases}
-        rows = evaluate(run, splits_of(run), labels, pick_device(device), _track)
-    _say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
+        rows = evaluate(run, splits_of(run), labels, pick_device(device), track)
+    say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
 
 
 def _report(run: Run) -> None:
     from autoseg.pipeline.reported import write_report
 
-    with _logging(run):
+    with logging_to(run):
         tables = write_report(run)
     for title, table in tables.items():
-        _show_table(title, table)
-    _say(f"tables, curves, pictures -> {run.report / 'report.html'}")
+        show_table(title, table)
+    say(f"tables, curves, pictures -> {run.report / 'report.html'}")
 
 
 def _plan_options(
@@ -361,105 +347,6 @@ def _jobs(wanted: int | None) -> int:
     from autoseg.workers import usable_cores
 
     return wanted if wanted is not None else usable_cores()
-
-
-def _say(text: str) -> None:
-    console.print(escape(text), soft_wrap=True)
-
-
-def _show_findings(findings: list[Finding]) -> None:
-    if not findings:
-        return
-    table = Table("severity", "case", "found", "what to do", title="Data check")
-    colours = {"fatal": "red", "warning": "yellow"}
-    notes: dict[str, list[Finding]] = {}
-    for f in findings:
-        if f.severity == "note":
-            notes.setdefault(f.code, []).append(f)
-        else:
-            table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
-    for same in notes.values():
-        also = f" (and {len(same) - 1} more rows, see --json)" if len(same) > 1 else ""
-        table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
-    console.print(table)
-
-
-def _show_table(title: str, table: pd.DataFrame) -> None:
-    shown = Table(*(str(c) for c in table.columns), title=title)
-    for row in table.itertuples(index=False):
-        shown.add_row(*(escape(str(value)) for value in row))
-    console.print(shown)
-
-
-def _progress() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True)
-
-
-def _track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    with _progress() as bar:
-        task = bar.add_task(what, total=total)
-        for item in items:
-            yield item
-            bar.advance(task)
-
-
-def _training_bar(bar: Progress) -> Callable[[int, TrainingProgress], None]:
-    tasks: dict[int, tuple[object, float, int]] = {}
-
-    def tell(fold: int, now: TrainingProgress) -> None:
-        if fold not in tasks:
-            tasks[fold] = bar.add_task(f"Training fold {fold}", total=now.iterations), time.monotonic(), now.iteration
-        known = [value for value in now.dice.values() if value == value]
-        dice = f", validation Dice {sum(known) / len(known):.3f}" if known else ""
-        text = f"Training fold {fold}: loss {now.loss:.3f}{dice}"
-        bar.update(tasks[fold][0], completed=now.iteration, description=text)  # type: ignore[arg-type]
-
-    return tell
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Give a question whether Ctrl-C was pressed; a second one interrupts at once."""
-    pressed = []
-
-    def note(number: int, frame: object) -> None:
-        pressed.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        console.print("stopping after this iteration; press Ctrl-C again to stop at once")
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _logging(run: Run) -> Iterator[None]:
-    """Write what happens, and the traceback of what fails, to RUN/log.txt; a folder that is no RUN stays as it is."""
-    if not run.folder.is_dir():
-        yield
-        return
-    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        logger.info("%s", " ".join(sys.argv))
-        yield
-    except Exception:
-        logger.exception("failed")
-        raise
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
 
 
 if __name__ == "__main__":

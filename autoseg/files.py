@@ -19,6 +19,8 @@ def appearing(file: Path) -> Iterator[Path]:
     beside = file.with_name(f".{os.getpid()}.{file.name}")
     try:
         yield beside
+        with beside.open("rb+") as stream:
+            os.fsync(stream.fileno())  # or a power cut may leave an empty file under the new name
         os.replace(beside, file)
     finally:
         beside.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ def require_sound_nifti(file: Path) -> None:
     try:
         with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as stream:
             bad, missing = _scan_nifti(stream)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError, ZeroDivisionError) as error:
         raise VolumeError(f"{file}: the file is damaged or cut short ({error}); copy it again") from error
     if missing > 0:
         raise VolumeError(f"{file}: the file is cut short, {missing} bytes of voxels are missing; copy it again")

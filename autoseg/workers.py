@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -52,7 +53,10 @@ def free_memory_gib() -> float:
     limit = _read_words(Path("/sys/fs/cgroup/memory.max"))
     used = _read_words(Path("/sys/fs/cgroup/memory.current"))
     if limit and used and limit[0] != "max":
-        free = min(free, float(limit[0]) - float(used[0]))
+        words = _read_words(Path("/sys/fs/cgroup/memory.stat"))
+        pages = dict(zip(words[::2], words[1::2], strict=False))
+        cached = sum(float(pages.get(name, 0)) for name in ("inactive_file", "active_file"))  # freed when needed
+        free = min(free, float(limit[0]) - float(used[0]) + cached)
     return max(free, 0.0) / 2**30
 
 
@@ -75,6 +79,8 @@ def each(
                 yield name, function(item)
             except AutosegError as error:
                 yield name, error
+            except MemoryError:
+                yield name, AutosegError("there is too little memory for it")
         return
     left = dict(items)
     try:
@@ -93,7 +99,7 @@ def _pooled(
     function: Callable[[Item], Result], items: Mapping[str, Item], jobs: int
 ) -> Iterator[tuple[str, Result | AutosegError]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context, initializer=_use_one_thread) as pool:
+    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context, initializer=_start_worker) as pool:
         names = {pool.submit(function, item): name for name, item in items.items()}
         try:
             for future in as_completed(names):
@@ -101,14 +107,17 @@ def _pooled(
                     yield names[future], future.result()
                 except AutosegError as error:
                     yield names[future], error
+                except MemoryError:
+                    yield names[future], AutosegError("there is too little memory for it; use -j 1")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _use_one_thread() -> None:
-    """Keep a worker's linear algebra on one thread: several workers share the cores already."""
+def _start_worker() -> None:
+    """Keep a worker's linear algebra on one thread, as several share the cores; leave Ctrl-C to the parent."""
     threadpool_limits(limits=1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
 def _read_words(file: Path) -> list[str]:

@@ -32,11 +32,13 @@ def trained(plan: Plan, seed: int) -> State:
 
 
 def save(file: Path, plan: Plan, state: State, iteration: int = 7) -> None:
-    save_checkpoint(file, plan, iteration, state.network, state.average, state.optimiser)
+    state.done = iteration
+    save_checkpoint(file, plan, "cases", state)
 
 
 def load(file: Path, plan: Plan, state: State) -> int:
-    return load_checkpoint(file, plan, state.network, state.average, state.optimiser)
+    load_checkpoint(file, plan, "cases", state)
+    return state.done
 
 
 def test_a_checkpoint_restores_weights_average_and_moments_to_the_bit(tmp_path: Path) -> None:
@@ -53,6 +55,12 @@ def test_a_checkpoint_restores_weights_average_and_moments_to_the_bit(tmp_path: 
         assert all(torch.equal(value, moments[1][number][key]) for key, value in values.items())
 
 
+def test_a_checkpoint_of_other_cases_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "c", PLAN, trained(PLAN, seed=1))
+    with pytest.raises(ModelError, match="was trained on other cases"):
+        load_checkpoint(tmp_path / "c", PLAN, "others", new_state(PLAN))
+
+
 def test_a_checkpoint_before_the_first_step_can_be_loaded(tmp_path: Path) -> None:
     save(tmp_path / "c", PLAN, new_state(PLAN), iteration=0)
     assert load(tmp_path / "c", PLAN, new_state(PLAN)) == 0
@@ -67,7 +75,7 @@ def test_the_planned_iterations_of_a_checkpoint_can_be_asked(tmp_path: Path) -> 
 def test_a_model_comes_back_with_its_plan_ready_to_predict(tmp_path: Path) -> None:
     network = new_state(PLAN).network.eval()
     save_model(tmp_path / "m", PLAN, network.state_dict(), {"iteration": 3})
-    loaded, plan = load_model(tmp_path / "m", "cpu")
+    loaded, plan, _ = load_model(tmp_path / "m", "cpu")
     image = torch.randn(1, 1, 8, 8, 8)
     assert plan == PLAN
     assert not loaded.training

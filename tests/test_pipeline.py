@@ -29,7 +29,6 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["autoseg", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             main()
-            sys.exit(0)
         out, err = capsys.readouterr()
         return int(stopped.value.code or 0), out, err
 
@@ -49,7 +48,6 @@ def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["autoseg", "run", str(cohort), str(run), *SMALL])
         with pytest.raises(SystemExit) as stopped:
             main()
-            sys.exit(0)
     assert not stopped.value.code
     return run
 

@@ -119,19 +119,20 @@ def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index:
 def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:
     """Draw the centre of a crop, in voxels of the cached volume.
 
-    With probability `organ_share` it is a voxel of an organ, every organ of the case equally likely, else uniform.
-    The crop is kept inside the volume where it fits, and centred where the volume is smaller.
+    With probability `organ_share` it is a voxel of an organ, every organ of the case equally likely, moved so that the
+    crop stays inside the volume; else all crops inside the volume are equally likely. Where the volume is smaller than
+    the crop it is centred.
     """
     shape = np.array(case.working.shape, dtype=np.float64)
     crop = np.array(plan.crop_size, dtype=np.float64)
-    centre = rng.uniform(0, shape) - 0.5
+    first, last = crop / 2 - 0.5, np.maximum(shape, crop) - crop / 2 - 0.5  # where the crop fits
+    centre = rng.uniform(first, last)
     organs = case.organs()
     if rng.random() < plan.organ_share and len(organs):
         present = np.unique(organs[:, 0])
         of_organ = organs[organs[:, 0] == rng.choice(present)]
-        centre = of_organ[rng.integers(len(of_organ)), 1:].astype(np.float64)
-    inside = np.clip(centre, crop / 2 - 0.5, np.maximum(shape - crop / 2 - 0.5, crop / 2 - 0.5))
-    z, y, x = np.where(shape <= crop, (shape - 1) / 2, inside)
+        centre = np.clip(of_organ[rng.integers(len(of_organ)), 1:], first, last)
+    z, y, x = np.where(shape <= crop, (shape - 1) / 2, centre)
     return float(z), float(y), float(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -109,9 +110,10 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_key: str) -> tuple[Ca
     return cases
 
 
-def cached_ids(folder: Path) -> tuple[str, ...]:
-    """Return the ids of all cases that have a record, sorted."""
-    return tuple(sorted(file.stem for file in folder.glob("*.json")))
+def cases_key(cases: Sequence[CachedCase]) -> str:
+    """Return what changes when a training would see other cases, or the same ones made from other files."""
+    lines = (f"{c.id} {c.patient} {c.source_key} {c.plan_key}" for c in cases)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
 def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.int16]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from autoseg.data.phantom import ORGANS, phantom_case
-from autoseg.errors import AutosegError
+from autoseg.errors import AutosegError, DatasetError
 from autoseg.files import write_text
 from autoseg.volumes import write_array
 from autoseg.workers import Track, each, untracked
@@ -26,24 +26,31 @@ def write_cohort(folder: Path, cases: int, seed: int, jobs: int, track: Track = 
         The folder.
 
     Raises:
+        DatasetError: If the folder holds another cohort.
         VolumeError: If a file cannot be written.
     """
+    text = json.dumps(_description(cases, seed), indent=1)
+    file = folder / "dataset.json"
+    if file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise DatasetError(f"{folder}: holds another cohort (--cases and --seed differ); remove it or take another RUN")
+    write_text(file, text)
     names = {f"phantom_{index:03d}": index for index in range(cases)}
     work = {name: (folder, name, seed, index) for name, index in names.items() if not _label(folder, name).is_file()}
     for _, result in track(each(_write_case, work, jobs), "Making phantoms", len(work)):
         if isinstance(result, AutosegError):
             raise result
-    labels = {"background": 0, **{organ: value for value, organ in enumerate(ORGANS, 1)}}
-    meta = {
+    return folder
+
+
+def _description(cases: int, seed: int) -> dict[str, object]:
+    return {
         "name": "Phantom",
         "channel_names": {"0": "CT"},
-        "labels": labels,
+        "labels": {"background": 0, **{organ: value for value, organ in enumerate(ORGANS, 1)}},
         "numTraining": cases,
         "file_ending": ".nii.gz",
+        "seed": seed,
     }
-    if not (folder / "dataset.json").is_file():
-        write_text(folder / "dataset.json", json.dumps(meta, indent=1))
-    return folder
 
 
 def _write_case(work: tuple[Path, str, int, int]) -> None:

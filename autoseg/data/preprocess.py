@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase, read_case, write_case
-from autoseg.errors import AutosegError, CasesFailedError, VolumeError
+from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.grid import corner_distance_mm, resized, working_shape
 from autoseg.plan import Intensity, Plan
 from autoseg.planning.dataset import Case
 from autoseg.resample import FloatArray, resample_image, resample_label
 from autoseg.volumes import Volume, read_image, read_label
 from autoseg.workers import Track, each, untracked
+
+CACHE_FORMAT = 1  # counts up when the same plan gives another cache
 
 
 def normalised(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArray:
@@ -73,9 +75,11 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
     """Return whether a case is cached for this plan and these source files, as far as size and date tell."""
     cached = read_case(folder, source.id)
     try:
-        keys = (source_key(source), plan_key(plan))
-        return cached is not None and (cached.source_key, cached.plan_key) == keys
-    except OSError:
+        if cached is None or (cached.source_key, cached.plan_key) != (source_key(source), plan_key(plan)):
+            return False
+        whole = cached.image().shape[1:] == cached.label().shape == cached.working.shape
+        return whole and cached.organs().shape[1] == 4
+    except (OSError, RunError):
         return False
 
 
@@ -104,7 +108,7 @@ def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
     image = read_image(source.images)
     label = read_label(source.label)
     apart = corner_distance_mm(image.grid, label.grid)
-    if apart > 0.5 * max(image.grid.spacing_mm):
+    if apart > 0.5 * min(image.grid.spacing_mm):
         raise VolumeError(
             f"{source.id}: image {image.grid.shape} and label {label.grid.shape} lie {apart:.1f} mm apart; "
             "resample the label to the image"
@@ -139,7 +143,7 @@ def source_key(source: Case) -> str:
     Raises:
         OSError: If a file is missing.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(source.patient.encode())
     for file in (*source.images, source.label):
         state = file.stat()
         digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
@@ -149,4 +153,4 @@ def source_key(source: Case) -> str:
 def plan_key(plan: Plan) -> str:
     """Return what changes when a plan asks for another cache."""
     parts = plan.model_dump_json(include={"downsampling", "spacing_mm", "labels", "intensity", "channels"})
-    return hashlib.sha256(parts.encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{CACHE_FORMAT} {parts}".encode()).hexdigest()[:32]

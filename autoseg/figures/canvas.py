@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from autoseg.figures.colours import INK
+from autoseg.files import appearing
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -55,12 +55,10 @@ def save_figure(figure: Figure, path_without_suffix: Path, suffixes: Sequence[st
     Returns:
         The files written.
     """
-    path_without_suffix.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix in suffixes:
         file = path_without_suffix.with_name(path_without_suffix.name + suffix)
-        beside = file.with_name(f".{file.name}.part")
-        beside.write_bytes(figure_bytes(figure, suffix.removeprefix(".")))
-        os.replace(beside, file)
+        with appearing(file) as beside:
+            beside.write_bytes(figure_bytes(figure, suffix.removeprefix(".")))
         written.append(file)
     return written

@@ -35,8 +35,8 @@ def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Ma
         save_file(whole, beside, metadata={**described, "sha256": _digest(whole, described)})
 
 
-def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a file written by `save_tensors`.
+def read_facts(file: Path, kind: str) -> dict[str, str]:
+    """Read only the facts of a file written by `save_tensors`; its tensors are not looked at.
 
     Raises:
         ModelError: If it is missing, damaged, or of another kind.
@@ -46,8 +46,22 @@ def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
     try:
         with safe_open(file, framework="pt") as opened:
             facts = dict(opened.metadata() or {})
-            if facts.get("kind") != kind:
-                raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+    if facts.get("kind") != kind:
+        raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")
+    return facts
+
+
+def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a file written by `save_tensors`.
+
+    Raises:
+        ModelError: If it is missing, damaged, or of another kind.
+    """
+    facts = read_facts(file, kind)
+    try:
+        with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
@@ -69,8 +83,8 @@ def save_model(file: Path, plan: Plan, weights: Mapping[str, Tensor], facts: Map
     save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(dict(facts))})
 
 
-def load_model(file: Path, device: DeviceName) -> tuple[UNet3D, Plan]:
-    """Return the network, ready for prediction on `device`, and its plan.
+def load_model(file: Path, device: DeviceName) -> tuple[UNet3D, Plan, dict[str, Any]]:
+    """Return the network, ready for prediction on `device`, its plan, and the facts of its training.
 
     Raises:
         ModelError: If the file is missing, damaged, foreign, or its tensors do not fit its plan.
@@ -85,7 +99,7 @@ def load_model(file: Path, device: DeviceName) -> tuple[UNet3D, Plan]:
         raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
     place(network, device)
     network.eval()
-    return network, plan
+    return network, plan, json.loads(facts.get("facts", "{}"))
 
 
 def model_files(model: Path) -> tuple[Path, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.data.preprocess import working_image
+from autoseg.data.preprocess import plan_key, working_image
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
 from autoseg.grid import Voxels
 from autoseg.inference.models import load_model, model_files
@@ -31,6 +31,7 @@ class Model:
 
     networks: tuple[UNet3D, ...]
     plan: Plan
+    trained_on: frozenset[str]  # case ids that at least one of them has learnt from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,42 +51,40 @@ def open_model(model: Path, device: DeviceName) -> Model:
     """
     loaded = [load_model(file, device) for file in model_files(model)]
     plan = loaded[0][1]
-    for _, other in loaded[1:]:
-        if (other.labels, other.channels, other.network) != (plan.labels, plan.channels, plan.network):
+    for _, other, _ in loaded[1:]:
+        if (other.network, plan_key(other)) != (plan.network, plan_key(plan)):
             raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
     plan = plan.model_copy(update={"device": device})
-    return Model(networks=tuple(network for network, _ in loaded), plan=plan)
+    trained_on = frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ()))
+    return Model(networks=tuple(network for network, _, _ in loaded), plan=plan, trained_on=trained_on)
 
 
-def jobs_for(source: Path, out: Path) -> tuple[Job, ...]:
+def jobs_for(source: Path, out: Path, channels: int) -> tuple[Job, ...]:
     """Return what there is to predict in an image file, a folder of images, or a DICOM folder.
 
     Args:
-        source: An image; a folder of images (CASE_0000, CASE_0001 … are channels of one image); a DICOM series.
+        source: An image; a folder of images; a DICOM series. A name loses nnU-Net's `_0000`; for a model of several
+            channels the files CASE_0000, CASE_0001 … of a folder are one image.
         out: A file where it has an image suffix, else a folder.
+        channels: Of the model.
 
     Raises:
-        VolumeError: If there is nothing to predict, or several images for one file.
+        VolumeError: If there is nothing to predict, several images for one file, or a mask would overwrite an image.
     """
-    if source.is_file():
-        found: dict[str, tuple[Path, ...]] = {_name(source): (source,)}
-    elif source.is_dir():
-        found = _channels(p for p in sorted(source.iterdir()) if strip_suffix(p) is not None)
-        if not found and is_dicom_folder(source):
-            found = {source.name: (source,)}
-    else:
-        raise VolumeError(f"{source}: there is no such file or folder; give an image, a folder of images or of DICOM")
+    found = _images(source, channels)
     if not found:
         raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(IMAGE_SUFFIXES)}, or a DICOM series")
     if strip_suffix(out) is not None:
         if len(found) > 1:
             raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")
-        return tuple(Job(name=name, images=images, out=out) for name, images in found.items())
-    if out.is_file():
-        raise VolumeError(
-            f"{out}: is a file without an image suffix; give a folder or one of {', '.join(IMAGE_SUFFIXES)}"
-        )
-    return tuple(Job(name=name, images=images, out=out / f"{name}.nii.gz") for name, images in found.items())
+        jobs = tuple(Job(name=name, images=images, out=out) for name, images in found.items())
+    elif out.is_file():
+        raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(IMAGE_SUFFIXES)}")
+    else:
+        jobs = tuple(Job(name=name, images=images, out=out / f"{name}.nii.gz") for name, images in found.items())
+    if {job.out.resolve() for job in jobs} & {file.resolve() for job in jobs for file in job.images}:
+        raise VolumeError(f"{out}: a mask would overwrite its image; give another OUT")
+    return jobs
 
 
 def predict(model: Model, jobs: Sequence[Job], track: Track = untracked) -> None:
@@ -118,14 +117,35 @@ def label_values(probabilities: npt.NDArray[np.floating], shape: Voxels, plan: P
     return np.asarray(values[winning_class(probabilities, shape)])
 
 
+def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
+    """Return the images of a file or folder: name to its files."""
+    if source.is_file():
+        return {_name(source): (source,)}
+    if not source.is_dir():
+        raise VolumeError(f"{source}: there is no such file or folder; give an image, a folder of images or of DICOM")
+    files = [p for p in sorted(source.iterdir()) if strip_suffix(p) is not None and not p.name.startswith(".")]
+    if not files and is_dicom_folder(source):
+        return {source.name: (source,)}
+    found = _by_channel(files, channels) if channels > 1 else {}
+    taken = {file for images in found.values() for file in images}
+    for file in files:
+        if file in taken:
+            continue
+        if _name(file) in found:
+            raise VolumeError(f"{file}: another image in {source} has the same name; rename one")
+        found[_name(file)] = (file,)
+    return found
+
+
+def _by_channel(files: Sequence[Path], channels: int) -> dict[str, tuple[Path, ...]]:
+    """Return the images whose channels CASE_0000 … are all there, one file each."""
+    numbered: dict[str, dict[int, Path]] = {}
+    for file in files:
+        if match := CHANNEL.fullmatch(strip_suffix(file) or ""):
+            numbered.setdefault(match[1], {})[int(match[2])] = file
+    whole = {name: parts for name, parts in numbered.items() if sorted(parts) == list(range(channels))}
+    return {name: tuple(parts[n] for n in range(channels)) for name, parts in whole.items()}
+
+
 def _name(file: Path) -> str:
-    stem = strip_suffix(file) or file.name
-    match = CHANNEL.fullmatch(stem)
-    return match[1] if match else stem
-
-
-def _channels(images: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
-    grouped: dict[str, tuple[Path, ...]] = {}
-    for file in images:
-        grouped[_name(file)] = (*grouped.get(_name(file), ()), file)
-    return grouped
+    return (strip_suffix(file) or file.name).removesuffix("_0000")

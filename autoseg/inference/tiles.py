@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from autoseg.network.device import autocast
+from autoseg.network.device import autocast, memory_explained
 from autoseg.plan import Plan
 from autoseg.resample import FloatArray
 
@@ -46,7 +46,7 @@ def predict_probabilities(networks: Sequence[nn.Module], plan: Plan, image: npt.
     tile = min(plan.tile_depth, depth)
     total = torch.zeros((plan.classes, *padded.shape[1:]))
     count = torch.zeros((depth, 1, 1))
-    with torch.inference_mode():
+    with torch.inference_mode(), memory_explained("give the plan a smaller tile_depth, or predict with --device cpu"):
         for start in tile_starts(depth, tile, plan.tile_overlap):
             piece = padded[None, :, start : start + tile]
             for network in networks:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
 from torch import nn
 
-from autoseg.errors import PlanError
+from autoseg.errors import AutosegError, PlanError
 
 DeviceName = Literal["cpu", "cuda", "mps"]
 
@@ -44,6 +45,23 @@ def has_fast_bfloat16(device: DeviceName) -> bool:
 def autocast(device: DeviceName) -> AbstractContextManager[None]:
     """Return the autocast to run the network under: bfloat16 where it pays, else float32."""
     return torch.autocast(device, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device))
+
+
+@contextmanager
+def memory_explained(way_out: str) -> Iterator[None]:
+    """Turn an out-of-memory of the device into an error that says the way out; any other error passes.
+
+    Raises:
+        AutosegError: If the device or the machine has too little memory.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise AutosegError(f"there is too little memory; {way_out}") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # what torch says on a CPU
+            raise
+        raise AutosegError(f"there is too little memory; {way_out}") from error
 
 
 def place(network: nn.Module, device: DeviceName) -> nn.Module:

@@ -13,18 +13,17 @@ from autoseg.run import Run
 
 
 def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Return what RUN/dataset.json is to say: dataset, state of its files, options, and digest of plan.json."""
-    digest = hashlib.sha256()
+    """Return what RUN/dataset.json is to say of dataset, state of its files, and options."""
+    digest = hashlib.sha256(repr((dataset.channels, dataset.labels)).encode())
     for case in dataset.cases:
+        digest.update(f"{case.id} {case.patient}\n".encode())
         for file in (*case.images, case.label):
             state = file.stat() if file.exists() else None
             digest.update(f"{file.name} {state and (state.st_size, state.st_mtime_ns)}\n".encode())
-    plan_digest = digest_of(run.plan_file) if run.plan_file.is_file() else ""
     return {
         "dataset": _place(path, run),
         "files": digest.hexdigest(),
         "options": options,
-        "plan": plan_digest,
     }
 
 
@@ -43,9 +42,9 @@ def read_origin(run: Run) -> dict[str, Any]:
     return origin if isinstance(origin, dict) else {}
 
 
-def digest_of(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def digest_of(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def dataset_of(run: Run) -> Dataset:

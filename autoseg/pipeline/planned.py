@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,23 @@ from autoseg.files import write_text
 from autoseg.grid import Grid, working_shape
 from autoseg.network.device import pick_device
 from autoseg.pipeline.origin import digest_of, origin_of, read_origin
-from autoseg.plan import with_settings
+from autoseg.plan import Plan, with_settings
 from autoseg.planning.check import all_findings
-from autoseg.planning.dataset import Case, Dataset, load_dataset
+from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.planning.examine import CaseFacts, Examination, examine_case
 from autoseg.planning.explain import explain
 from autoseg.planning.findings import Finding, write_check
 from autoseg.planning.fingerprint import Fingerprint, fingerprint
-from autoseg.planning.planner import Budget, Decision, derive_plan, detect_budget, load_preset, preset_plan, step_gib
+from autoseg.planning.planner import (
+    Budget,
+    Decision,
+    derive_plan,
+    detect_budget,
+    load_preset,
+    preset_plan,
+    ratio,
+    step_gib,
+)
 from autoseg.planning.split import make_splits, save_splits
 from autoseg.run import Run
 from autoseg.training.measure import seconds_per_iteration
@@ -57,11 +67,11 @@ def check(path: Path, jobs: int, track: Track = untracked) -> tuple[Dataset, lis
         DatasetError: If the dataset as a whole cannot be understood.
     """
     dataset = load_dataset(path)
-    bare = replace(dataset, cases=())  # what each process needs of it
-    work = {case.id: (case, bare) for case in dataset.cases}
+    examine = partial(examine_case, dataset=replace(dataset, cases=()))
+    work = {case.id: case for case in dataset.cases}
     found: dict[str, Examination] = {}
     extra: list[Finding] = []
-    for name, result in track(each(_examine, work, jobs), "Checking", len(work)):
+    for name, result in track(each(examine, work, jobs), "Checking", len(work)):
         if isinstance(result, AutosegError):
             extra.append(
                 Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
@@ -83,25 +93,30 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
         )
-    device = pick_device(options.device)
+    if options.gpu_memory_gib is not None and options.device not in ("auto", "cuda"):
+        raise PlanError(f"--gpu-memory plans for CUDA and --device {options.device} does not; give one of them")
+    device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
     budget = detect_budget(device, options.gpu_memory_gib, free_memory_gib())
     preset = None if options.preset is None else load_preset(options.preset)
     dataset, examinations, findings = check(path, jobs, track)
     write_check(findings, _made(run) / "check.json")
     facts = _usable(dataset, examinations, findings, options)
-    found = fingerprint(dataset, facts)
+    patients = {case.id: case.patient for case in dataset.cases}
+    splits = make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
+    testing = splits[0].testing if options.folds == 1 else ()  # testing cases choose nothing
+    found = fingerprint(dataset, [f for f in facts if f.case not in testing])
     if preset is None:
         decision = derive_plan(found, budget, options.seed)
     else:
         decision = preset_plan(found, budget, preset, options.seed, f"--preset {options.preset}")
     decision, seconds = _settled(decision, found, budget, device, options)
-    patients = {case.id: case.patient for case in dataset.cases}
-    splits = make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
     write_text(run.folder / "fingerprint.json", found.model_dump_json(indent=1))
     save_splits(splits, run.split_file)
     write_text(run.folder / "plan.md", explain(found, decision, budget, findings, seconds))
-    write_text(run.plan_file, decision.plan.model_dump_json(indent=1) + "\n")
-    write_text(run.dataset_file, json.dumps(origin_of(path, dataset, options.as_json(), run), indent=1))
+    text = decision.plan.model_dump_json(indent=1) + "\n"
+    origin = origin_of(path, dataset, options.as_json(), run) | {"plan": digest_of(text)}
+    write_text(run.dataset_file, json.dumps(origin, indent=1))
+    write_text(run.plan_file, text)
     return decision
 
 
@@ -118,11 +133,9 @@ def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
 
 def is_edited(run: Run) -> bool:
     """Return whether plan.json is another than the one `plan` wrote."""
-    return run.plan_file.is_file() and read_origin(run).get("plan") != digest_of(run.plan_file)
-
-
-def _examine(work: tuple[Case, Dataset]) -> Examination:
-    return examine_case(*work)
+    return run.plan_file.is_file() and read_origin(run).get("plan") != digest_of(
+        run.plan_file.read_text(encoding="utf-8")
+    )
 
 
 def _usable(
@@ -148,6 +161,7 @@ def _settled(
 ) -> tuple[Decision, float | None]:
     """Apply the user's settings; measure where that is wanted or a CPU plan needs it; fix the iterations."""
     settings = with_settings(decision.plan, dict(options.settings)) if options.settings else decision.plan
+    settings = _on_one_grid(settings, found, options)
     own_iterations = decision.chosen is not None and budget.device == "cpu" and "iterations" not in options.settings
     here = budget.device == device and options.gpu_memory_gib is None
     seconds = None
@@ -160,6 +174,17 @@ def _settled(
             settings = settings.model_copy(update={"iterations": fitting})
     cost = step_gib(settings, budget) if options.settings else decision.step_gib
     return replace(decision, plan=settings, step_gib=cost, changed=tuple(options.settings)), seconds
+
+
+def _on_one_grid(plan: Plan, found: Fingerprint, options: PlanOptions) -> Plan:
+    """Bring spacing and downsampling together again after one of them was set; the spacing governs."""
+    if plan.spacing_mm is None:
+        return plan
+    median = found.median_spacing_mm
+    if "downsampling" in options.settings and "spacing_mm" not in options.settings:
+        z, y, x = (f * m for f, m in zip(plan.downsampling, median, strict=True))
+        return plan.model_copy(update={"spacing_mm": (z, y, x)})
+    return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, median)})
 
 
 def _made(run: Run) -> Path:

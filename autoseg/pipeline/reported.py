@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import platform
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.files import write_text
 from autoseg.inference.models import MODEL_NAME
 from autoseg.pipeline.origin import dataset_of
+from autoseg.pipeline.trained import splits_of
 from autoseg.plan import Plan
 from autoseg.planning.dataset import Case
 from autoseg.results.report import Picture, ReportContent, render_report, summary_of
@@ -55,7 +55,7 @@ def write_report(run: Run) -> dict[str, pd.DataFrame]:
         overlays=_overlays(run, plan, scores),
         plan_text=_read(run.folder / "plan.md"),
         check_rows=_check_rows(run),
-        environment={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        environment={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         command=" ".join(["autoseg", *sys.argv[1:]]),
     )
     write_text(run.report / "report.html", render_report(content))
@@ -68,12 +68,23 @@ def write_report(run: Run) -> dict[str, pd.DataFrame]:
 
 
 def is_evaluated(run: Run) -> bool:
-    """Return whether the scores are newer than every model, the plan and the split."""
+    """Return whether every case of every trained fold is scored, after models, plan and split were written."""
     if not run.scores_file.is_file():
         return False
     sources = [run.plan_file, run.split_file, *(run.fold(fold) / MODEL_NAME for fold in run.folds())]
-    scored = run.scores_file.stat().st_mtime_ns
-    return all(file.stat().st_mtime_ns <= scored for file in sources if file.is_file())
+    newest = run.scores_file.stat().st_mtime_ns
+    if any(file.stat().st_mtime_ns > newest for file in sources if file.is_file()):
+        return False
+    scores, splits = read_scores(run.scores_file), splits_of(run)
+    scored = set(zip(scores["fold"], scores["case"], strict=True))
+    wanted = {
+        (fold, case)
+        for fold in run.folds()
+        if fold < len(splits)
+        for part in (splits[fold].training, splits[fold].validation, splits[fold].testing)
+        for case in part
+    }
+    return wanted <= scored
 
 
 def _curves(run: Run, plan: Plan) -> Picture | None:
@@ -122,20 +133,27 @@ def _overlays(run: Run, plan: Plan, scores: pd.DataFrame) -> tuple[Picture, ...]
     if len(means) < len(chosen):
         chosen = {"Worst": 0, "Best": 1} if len(means) == 2 else {"Only": 0}
     known = {which: str(means.index[place]) for which, place in chosen.items() if str(means.index[place]) in cases}
-    pictures = [_overlay(run, plan, cases[name], which, float(means[name])) for which, name in known.items()]
+    tested = scores[scores["split"].isin(TESTING)]
+    folds = {str(case): int(fold) for case, fold in zip(tested["case"], tested["fold"], strict=True)}
+    pictures = [
+        _overlay(run, plan, cases[name], folds[name], which, float(means[name])) for which, name in known.items()
+    ]
     return tuple(picture for picture in pictures if picture is not None)
 
 
-def _overlay(run: Run, plan: Plan, case: Case, which: str, dice: float) -> Picture | None:
-    masks = sorted(run.folder.glob(f"fold-*/predictions/{glob.escape(case.id)}.nii.gz"))
-    if not masks or not all(file.exists() for file in (*case.images, case.label)):
+def _overlay(run: Run, plan: Plan, case: Case, fold: int, which: str, dice: float) -> Picture | None:
+    try:
+        image, truth = read_image(case.images), read_label(case.label)
+        mask = read_label(run.fold(fold) / "predictions" / f"{case.id}.nii.gz")
+    except AutosegError:  # gone or damaged: a report without a picture is better than none
         return None
-    image, truth = read_image(case.images), read_label(case.label)
+    if not image.grid.shape == truth.grid.shape == mask.grid.shape:
+        return None
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     figure = overlay_figure(
         image.array[0],
         truth.array.astype(np.uint16),
-        read_label(masks[0]).array.astype(np.uint16),
+        mask.array.astype(np.uint16),
         image.grid.spacing_mm,
         {organ.value: organ.name for organ in plan.labels},
         window=window,
@@ -147,6 +165,13 @@ def _overlay(run: Run, plan: Plan, case: Case, which: str, dice: float) -> Pictu
 def _check_rows(run: Run) -> tuple[Mapping[str, object], ...] | None:
     text = _read(run.folder / "check.json")
     return tuple(json.loads(text)) if text else None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _read(file: Path) -> str:

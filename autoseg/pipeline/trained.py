@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoseg.data.cache import cached_ids, read_cases
+from autoseg.data.cache import read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
-from autoseg.errors import PlanError, RunError
+from autoseg.errors import PlanError
 from autoseg.grid import Voxels
 from autoseg.network.device import pick_device
 from autoseg.pipeline.origin import dataset_of
@@ -21,6 +21,8 @@ from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import seconds_per_iteration
 from autoseg.workers import Track, default_workers, untracked
+
+FOR_ITERATIONS = 0.9  # of a time budget; the rest goes into validation and checkpoints
 
 
 def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
@@ -70,6 +72,8 @@ def train(
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
     finished = {}
     for fold in folds:
+        if stop():
+            break
         key = plan_key(run.plan())
         training = read_cases(run.cache, splits[fold].training, key)
         validation = read_cases(run.cache, splits[fold].validation, key)
@@ -84,17 +88,14 @@ def train(
 
 
 def splits_of(run: Run) -> tuple[Split, ...]:
-    """Read the split of a preprocessed run; the dataset itself is not needed.
+    """Read the split of a run; the dataset itself is not needed.
 
     Raises:
-        RunError: If the folder is not a RUN or has no cache.
-        PlanError: If the split is missing or does not fit the cache.
+        RunError: If the folder is not a RUN.
+        PlanError: If the split is missing or not valid.
     """
     run.plan()
-    cached = cached_ids(run.cache)
-    if not cached:
-        raise RunError(f"{run.cache}: no cached case; run `autoseg preprocess {run.folder}` first")
-    return load_splits(run.split_file, cached)
+    return load_splits(run.split_file, None)
 
 
 def seconds_of(text: str) -> float:
@@ -128,7 +129,7 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, wo
         iterations = begun
     elif options.time_budget_s is not None:
         seconds = seconds_per_iteration(settings, shape, workers)
-        iterations = max(1, int(options.time_budget_s / seconds))
+        iterations = max(1, int(FOR_ITERATIONS * options.time_budget_s / seconds))
     else:
         iterations = settings.iterations
     return with_settings(settings, {"iterations": str(iterations)})

@@ -130,7 +130,7 @@ def _plan(found: Fingerprint, grid: WorkingGrid, crop: Voxels, budget: Budget, s
         name=found.name,
         channels=tuple(c.name for c in found.channels),
         labels=tuple(Label(value=o.value, name=o.name) for o in found.organs),
-        downsampling=_ratio(grid.spacing_mm, found.median_spacing_mm),
+        downsampling=ratio(grid.spacing_mm, found.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
         crop_size=size,
         batch_size=rules.batch_for(size, rules.CPU_STEP_VOXELS if budget.device == "cpu" else 0, found.cases),
@@ -213,7 +213,8 @@ def _base(budget: Budget) -> int:
     return 16 if budget.device == "cpu" else 32
 
 
-def _ratio(new: Triple, old: Triple) -> Triple:
+def ratio(new: Triple, old: Triple) -> Triple:
+    """Return the downsampling factors (Z, Y, X) from one spacing to another."""
     z, y, x = (round(n / o, 4) for n, o in zip(new, old, strict=True))
     return z, y, x
 

@@ -140,12 +140,12 @@ def save_splits(splits: Sequence[Split], file: Path) -> None:
     write_text(file, json.dumps([asdict(split) for split in splits], indent=1) + "\n")
 
 
-def load_splits(file: Path, cases: Collection[str]) -> tuple[Split, ...]:
+def load_splits(file: Path, cases: Collection[str] | None) -> tuple[Split, ...]:
     """Read a split file, which a user may have written: [{"training": […], "validation": […], "testing": […]}, …].
 
     Args:
         file: The JSON file; "validation" and "testing" may be left out.
-        cases: Ids that the dataset has; the file need not use all of them.
+        cases: Ids that the dataset has; the file need not use all of them. None: not known, any id will do.
 
     Raises:
         PlanError: If it is missing or broken, names an unknown case, a case twice in a fold, or trains on nothing.
@@ -161,7 +161,7 @@ def load_splits(file: Path, cases: Collection[str]) -> tuple[Split, ...]:
     return tuple(_parse_fold(f"{file}, fold {number}", fold, cases) for number, fold in enumerate(found))
 
 
-def _parse_fold(where: str, fold: Any, cases: Collection[str]) -> Split:
+def _parse_fold(where: str, fold: Any, cases: Collection[str] | None) -> Split:
     sides = [field.name for field in fields(Split)]
     if not isinstance(fold, dict) or not set(fold) <= set(sides):
         raise PlanError(f"{where}: must be an object with the lists {', '.join(sides)}")
@@ -170,7 +170,7 @@ def _parse_fold(where: str, fold: Any, cases: Collection[str]) -> Split:
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
             raise PlanError(f"{where}: {side} must be a list of case ids")
     every = Counter(name for ids in names.values() for name in ids)
-    unknown = sorted(set(every) - set(cases))
+    unknown = sorted(set(every) - set(cases)) if cases is not None else []
     if unknown:
         raise PlanError(f"{where}: the dataset has no case {', '.join(unknown[:5])}; correct the ids")
     twice = sorted(name for name, count in every.items() if count > 1)

@@ -41,17 +41,20 @@ def evaluate(
         track: Shows progress.
 
     Raises:
-        ModelError: If no fold is trained.
+        ModelError: If no fold is trained, or one was trained under another plan or on testing cases.
         CasesFailedError: When all others are done and written, if some cases failed.
     """
     folds = run.folds()
     if not folds:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    if folds[-1] >= len(splits):
+        raise ModelError(f"{run.fold(folds[-1])}: the split has only {len(splits)} folds; remove the folder")
     key = plan_key(run.plan())
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for fold in folds:
         model = open_model(run.fold(fold) / MODEL_NAME, device)
+        _require_fitting(run.fold(fold) / MODEL_NAME, model, splits[fold], key)
         cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
         evaluation = _Evaluation(model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions")
         for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
@@ -59,10 +62,21 @@ def evaluate(
                 failed[case_id] = str(result)
             else:
                 rows += result
-    write_scores(rows, run.scores_file)
+        write_scores(rows, run.scores_file)
     if failed:
         raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
     return rows
+
+
+def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
+    if plan_key(model.plan) != key:
+        raise ModelError(f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again")
+    leaked = sorted(model.trained_on & set(split.testing))
+    if leaked:
+        raise ModelError(
+            f"{file}: was trained on {len(leaked)} cases that now test ({leaked[0]} …), as the split changed; "
+            f"remove {file.parent} and run `autoseg train` again"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
+from autoseg.files import write_text
 
 NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
 COUNTS = ("N", "Absent", "Missed")  # cases
@@ -118,7 +119,7 @@ def write_tables(scores: pd.DataFrame, folder: Path) -> list[Path]:
         rows = text_rows(dice_table(scores, table.splits))
         for suffix, text in ((".csv", _csv(rows)), (".md", _markdown(table, rows)), (".tex", _latex(table, rows))):
             written.append(folder / f"{table.name}{suffix}")
-            _replace(written[-1], text)
+            write_text(written[-1], text)
     return written
 
 
@@ -200,10 +201,3 @@ def _latex_text(text: str) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write `text` beside `file`, then put it in its place: a reader never sees half a file."""
-    beside = file.with_name(f".{file.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, file)

@@ -6,35 +6,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from autoseg.errors import ModelError
-from autoseg.inference.models import load_tensors, save_tensors
+from autoseg.inference.models import load_tensors, read_facts, save_tensors
 from autoseg.plan import Plan, parse_plan
+from autoseg.training.state import State
 
 CHECKPOINT = "autoseg checkpoint 1"
 # what may change between a run and its continuation
 FREE = {"iterations", "device", "tile_depth", "tile_overlap"}
 
 
-def save_checkpoint(
-    file: Path, plan: Plan, iteration: int, network: nn.Module, average: nn.Module | None, optimiser: Optimizer
-) -> None:
-    """Write a checkpoint after `iteration` iterations, atomically; batches and rates follow from the iteration."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    save_tensors(file, CHECKPOINT, tensors, {"plan": plan.model_dump_json(), "iteration": str(iteration)})
+def save_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
+    """Write a checkpoint, atomically; batches and learning rates follow from the iteration.
+
+    Args:
+        file: Where.
+        plan: Of the training.
+        cases: Key of the training cases, from `cases_key`.
+        state: Weights, moments and iteration.
+    """
+    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
+    for number, moments in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+    facts = {"plan": plan.model_dump_json(), "cases": cases, "iteration": str(state.done)}
+    save_tensors(file, CHECKPOINT, tensors, facts)
 
 
-def load_checkpoint(file: Path, plan: Plan, network: nn.Module, average: nn.Module | None, optimiser: Optimizer) -> int:
-    """Fill network, average and optimiser from a checkpoint; return how many iterations it has done.
+def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
+    """Fill a state from a checkpoint.
 
     Raises:
-        ModelError: If the file is damaged, or was made under a plan that differs in what matters for training.
+        ModelError: If the file is damaged, or was made under a plan that differs in what matters for training, or on
+            other cases.
     """
     tensors, facts = load_tensors(file, CHECKPOINT)
     before = parse_plan(facts.get("plan", ""), str(file))
@@ -44,16 +52,20 @@ def load_checkpoint(file: Path, plan: Plan, network: nn.Module, average: nn.Modu
             f"{file}: was trained under another plan ({', '.join(changed)} differ); "
             f"restore the plan or remove {file.parent} to begin anew"
         )
-    iteration = int(facts["iteration"])
+    if facts.get("cases") != cases:
+        raise ModelError(
+            f"{file}: was trained on other cases (the split or the data changed); "
+            f"restore them or remove {file.parent} to begin anew"
+        )
+    state.done = int(facts["iteration"])
     try:
-        network.load_state_dict(_part(tensors, "network."))
-        if average is not None:
-            average.load_state_dict(_part(tensors, "average."))
-        _fill(optimiser, _part(tensors, "optimiser."), begun=iteration > 0)
+        state.network.load_state_dict(_part(tensors, "network."))
+        if state.average is not None:
+            state.average.load_state_dict(_part(tensors, "average."))
+        _fill(state.optimiser, _part(tensors, "optimiser."), begun=state.done > 0)
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); remove it to begin anew") from error
-    return iteration
 
 
 def _fill(optimiser: Optimizer, tensors: dict[str, Tensor], begun: bool) -> None:
@@ -64,7 +76,7 @@ def _fill(optimiser: Optimizer, tensors: dict[str, Tensor], begun: bool) -> None
         moments = (("exp_avg", torch.empty_like(parameter)), ("exp_avg_sq", torch.empty_like(parameter)))
         with torch.no_grad():
             state[number] = {key: empty.copy_(tensors[f"{number}.{key}"]) for key, empty in moments}
-        state[number]["step"] = tensors[f"{number}.step"]
+        state[number]["step"] = tensors[f"{number}.step"].clone()
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
@@ -76,7 +88,7 @@ def planned_iterations(file: Path) -> int | None:
     """
     if not file.is_file():
         return None
-    return parse_plan(load_tensors(file, CHECKPOINT)[1].get("plan", ""), str(file)).iterations
+    return parse_plan(read_facts(file, CHECKPOINT).get("plan", ""), str(file)).iterations
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

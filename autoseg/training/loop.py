@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.data.batches import Batch, open_batches
-from autoseg.data.cache import CachedCase
+from autoseg.data.cache import CachedCase, cases_key
 from autoseg.inference.models import MODEL_NAME, save_model
+from autoseg.network.device import memory_explained
 from autoseg.plan import Plan
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from autoseg.training.curves import draw_curves
@@ -64,7 +65,7 @@ def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]
     state = new_state(fold.plan)
     checkpoint = fold.folder / CHECKPOINT_NAME
     if checkpoint.is_file():
-        state.done = load_checkpoint(checkpoint, fold.plan, state.network, state.average, state.optimiser)
+        load_checkpoint(checkpoint, fold.plan, cases_key(fold.training), state)
     if state.done >= fold.plan.iterations and (fold.folder / MODEL_NAME).is_file():
         return True
     log = Log(fold.folder / "log.csv", [organ.name for organ in fold.plan.labels], state.done)
@@ -92,7 +93,8 @@ def _iterate(
         batch = next(batches)
         waited = time.monotonic() - began
         # ---- the step ----
-        loss = step(plan, state, batch)
+        with memory_explained("plan again with a smaller --gpu-memory, or with --set batch_size=1"):
+            loss = step(plan, state, batch)
         # ------------------
         seconds = time.monotonic() - began
         row = {"iteration": state.done, "loss": loss, "learning_rate": learning_rate(state.done - 1, plan)}
@@ -118,6 +120,7 @@ def _is_validated(done: int, fold: Fold) -> bool:
 
 def _save(fold: Fold, state: State, log: Log) -> None:
     log.flush()
-    file = fold.folder / CHECKPOINT_NAME
-    save_checkpoint(file, fold.plan, state.done, state.network, state.average, state.optimiser)
-    save_model(fold.folder / MODEL_NAME, fold.plan, state.best.state_dict(), {"iteration": state.done})
+    save_checkpoint(fold.folder / CHECKPOINT_NAME, fold.plan, cases_key(fold.training), state)
+    if state.done:  # an untrained network is no model
+        facts = {"iteration": state.done, "trained_on": [case.id for case in fold.training]}
+        save_model(fold.folder / MODEL_NAME, fold.plan, state.best.state_dict(), facts)

@@ -7,12 +7,14 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
 from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, write_case
+from autoseg.errors import PlanError
 from autoseg.grid import Grid, Voxels
 from autoseg.plan import Plan
 from autoseg.training.state import new_state, step
@@ -30,9 +32,17 @@ def seconds_per_iteration(plan: Plan, shape: Voxels, workers: int) -> float:
         plan: What to measure.
         shape: Of a typical volume on the working grid (Z, Y, X).
         workers: Augmentation processes.
+
+    Raises:
+        PlanError: If the process is killed.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, plan, shape, workers).result()
+        try:
+            return pool.submit(_measure, plan, shape, workers).result()
+        except BrokenProcessPool as error:
+            raise PlanError(
+                "measuring the plan was killed, most likely for lack of memory; free some, or --set batch_size=1"
+            ) from error
 
 
 def _measure(plan: Plan, shape: Voxels, workers: int) -> float:

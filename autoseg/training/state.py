@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,7 @@ def step(plan: Plan, state: State, batch: Batch) -> float:
     """Do one iteration and count it; return its loss.
 
     Raises:
-        TrainingError: If the loss is not finite.
+        TrainingError: If the loss or its gradient is not finite.
     """
     iteration = state.done
     image, truth = _on_device(batch, plan)
@@ -62,15 +63,14 @@ def step(plan: Plan, state: State, batch: Batch) -> float:
         logits = state.network(image)
     loss = segmentation_loss(logits, truth, plan.loss, class_weights(iteration, plan))
     value = float(loss.detach())
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"iteration {iteration}: the loss is {value}; go on with a lower learning rate, as in "
-            f"`autoseg plan … --set learning_rate={plan.learning_rate / 10:g} --force`"
-        )
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    if plan.optimiser.gradient_clip is not None:
-        nn.utils.clip_grad_norm_(state.network.parameters(), plan.optimiser.gradient_clip)
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), plan.optimiser.gradient_clip or math.inf)
+    if not (math.isfinite(value) and torch.isfinite(norm)):
+        raise TrainingError(
+            f"iteration {iteration}: the loss is {value:g}, the gradient {float(norm):g}; plan a lower learning rate "
+            f"(--set learning_rate={plan.learning_rate / 10:g}), remove the fold's folder and train anew"
+        )
     state.optimiser.step()
     if state.average is not None:
         _average(state.average, state.network, iteration, plan.optimiser.averaging)

@@ -1,0 +1,142 @@
+"""What the command line shows: lines, tables, bars; and the log file of a run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from autoseg.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autoseg.planning.findings import Finding
+    from autoseg.training.loop import Progress as TrainingProgress
+
+Item = TypeVar("Item")
+console = Console(highlight=False)
+logger = logging.getLogger("autoseg")
+logger.propagate = False  # to RUN/log.txt only
+logger.addHandler(logging.NullHandler())
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    console.print(escape(text), soft_wrap=True)
+
+
+def show_findings(findings: list[Finding]) -> None:
+    """Print the data check as a table; notes of one kind are one row."""
+    if not findings:
+        return
+    table = Table("severity", "case", "found", "what to do", title="Data check")
+    colours = {"fatal": "red", "warning": "yellow"}
+    notes: dict[str, list[Finding]] = {}
+    for f in findings:
+        if f.severity == "note":
+            notes.setdefault(f.code, []).append(f)
+        else:
+            table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
+    for same in notes.values():
+        also = f" (and {len(same) - 1} more rows, see --json)" if len(same) > 1 else ""
+        table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
+    console.print(table)
+
+
+def show_table(title: str, table: pd.DataFrame) -> None:
+    """Print a table of results."""
+    shown = Table(*(str(c) for c in table.columns), title=title)
+    for row in table.itertuples(index=False):
+        shown.add_row(*(escape(str(value)) for value in row))
+    console.print(shown)
+
+
+def progress_bar() -> Progress:
+    """Return a bar with count, elapsed time and ETA; it vanishes when done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
+def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """Yield items while a bar shows how many are done; a `workers.Track`."""
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def training_bar(bar: Progress) -> Callable[[int, TrainingProgress], None]:
+    """Return what the training tells its progress to."""
+    tasks: dict[int, TaskID] = {}
+
+    def tell(fold: int, now: TrainingProgress) -> None:
+        if fold not in tasks:
+            tasks[fold] = bar.add_task("", total=now.iterations, completed=now.iteration)
+        known = [value for value in now.dice.values() if value == value]
+        dice = f", validation Dice {sum(known) / len(known):.3f}" if known else ""
+        text = f"Training fold {fold}: loss {now.loss:.3f}{dice}"
+        bar.update(tasks[fold], completed=now.iteration, description=text)
+
+    return tell
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Give a question whether Ctrl-C was pressed; a second one interrupts at once."""
+    pressed = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print("stopping after this iteration; press Ctrl-C again to stop at once")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def logging_to(run: Run) -> Iterator[None]:
+    """Write what happens, and the traceback of what fails, to RUN/log.txt; a folder that is no RUN stays as it is."""
+    if not run.plan_file.is_file():
+        yield
+        return
+    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        logger.info("%s", " ".join(sys.argv))
+        yield
+    except Exception:
+        logger.exception("failed")
+        raise
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
