@@ -15,7 +15,7 @@ import autoseg
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
     "errors", "files", "grid", "plan", "run", "nifti", "volumes", "resample", "metrics", "workers", "figures",
-    "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "cli",
+    "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console", "cli",
 ]  # fmt: skip
 DOORS = {"SimpleITK": "volumes", "matplotlib": "figures", "batchgenerators": "data", "skimage": "figures"}
 MODULES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")

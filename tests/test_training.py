@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from autoseg.data.batches import open_batches
-from autoseg.data.cache import CachedCase
+from autoseg.data.cache import CachedCase, cases_key
 from autoseg.errors import ModelError, TrainingError
 from autoseg.inference.models import load_model
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
 from autoseg.training import loop
+from autoseg.training.checkpoint import load_checkpoint
 from autoseg.training.log import read_rows
 from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress, train
 from autoseg.training.state import new_state, step
@@ -161,8 +162,10 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(t
     plan = made.plan(batch_size=1)
     with pytest.raises(TrainingError, match=r"iteration 0: the loss is nan, .*learning_rate=0\.001"):
         go(Fold(plan=plan, training=(bad,), validation=(), folder=tmp_path, workers=0))
-    network, _, _ = load_model(tmp_path / "model.autoseg", "cpu")
-    assert all(torch.isfinite(p).all() for p in network.parameters())
+    state = new_state(plan)
+    load_checkpoint(tmp_path / CHECKPOINT_NAME, plan, cases_key((bad,)), state)
+    assert all(torch.isfinite(p).all() for p in state.network.parameters())
+    assert not (tmp_path / "model.autoseg").exists()  # nothing was learnt
 
 
 def test_a_damaged_checkpoint_stops_training_before_it_begins(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:

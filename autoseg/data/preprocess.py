@@ -36,7 +36,8 @@ def normalised(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArra
 def working_image(volume: Volume, plan: Plan) -> FloatArray:
     """Return an image as the network sees it: on the working grid, normalised, float32 (C, Z, Y, X).
 
-    CT is clipped before it is resampled, so that metal and padding do not bleed into their surroundings.
+    CT is clipped before it is resampled, so that metal and padding do not bleed into their surroundings. Values are
+    rounded as in the cache: a scan is predicted as it is evaluated.
 
     Raises:
         VolumeError: If the number of channels is not the plan's.
@@ -50,7 +51,8 @@ def working_image(volume: Volume, plan: Plan) -> FloatArray:
         for channel, how in zip(volume.array, plan.intensity, strict=True)
     ]
     shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)
-    return normalised(resample_image(np.stack(clipped), shape), plan.intensity)
+    image = normalised(resample_image(np.stack(clipped), shape), plan.intensity)
+    return image.astype(np.float16).astype(np.float32)
 
 
 def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1, track: Track = untracked) -> int:

@@ -13,6 +13,7 @@ from autoseg.planning.fingerprint import ChannelFingerprint, OrganFingerprint
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 COVER = 0.5  # a crop sees at least this share of the median volume's length on each axis
 SMALLEST_EDGE = 4  # voxels that the deepest level keeps on each axis
+SMALLEST_CROP = (1, 4, 4)  # voxels (Z, Y, X); a norm over a single voxel would have no deviation
 MOST_LEVELS = 6
 EVEN_ENOUGH = 2.0  # an axis joins in pooling while the others are not finer than this factor
 CPU_STEP_VOXELS = 790_000  # crop voxels x batch of one step; two CPU cores do it in under a second (16 features)
@@ -93,9 +94,12 @@ def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) 
 
 
 def crop_for(shape: Voxels, voxels: float) -> Voxels:
-    """Return the crop with the proportions of a volume and at most about `voxels` voxels, never larger than it."""
+    """Return the crop with the proportions of a volume and at most about `voxels` voxels.
+
+    Never larger than the volume, but at least SMALLEST_CROP.
+    """
     scale = min(1.0, (voxels / math.prod(shape)) ** (1 / 3))
-    z, y, x = (max(1, round(n * scale)) for n in shape)
+    z, y, x = (max(least, round(n * scale)) for n, least in zip(shape, SMALLEST_CROP, strict=True))
     return z, y, x
 
 
