@@ -8,7 +8,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets")
+    parser.addoption("--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets (write it with =)")
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,5 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     """The folder of real datasets; tests that need it skip without it."""
     folder: Path | None = request.config.getoption("--real-data")
     if folder is None or not (folder / "hippocampus").is_dir():
-        pytest.skip("needs --real-data DIR")
+        pytest.skip("needs --real-data=DIR")
     return folder.absolute()
