@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 console = Console(highlight=False)
 logger = logging.getLogger("autoseg")
-logger.propagate = False  # to RUN/log.txt only
-logger.addHandler(logging.NullHandler())
+logger.propagate = False  # to RUN/log.txt, and warnings to the console
+_warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
+_warnings.addFilter(lambda record: record.levelno == logging.WARNING)
+_warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+logger.addHandler(_warnings)
 
 
 def say(text: str) -> None:

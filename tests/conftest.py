@@ -8,7 +8,9 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets (write it with =)")
+    parser.addoption(
+        "--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets (write it with =)"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from autoseg.grid import Triple
 from autoseg.plan import Plan
 
 Batch = dict[str, Any]  # data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X), keys: case ids
+logger = logging.getLogger(__name__)
 WAIT_S = 0.005  # how often batchgenerators looks at its queues
 
 
@@ -168,7 +170,10 @@ def _from_workers(
     while True:
         try:
             batch = next(augmenter)
-        except RuntimeError:  # a worker was killed, most likely for lack of memory: go on without them
+        except RuntimeError:
+            logger.warning(
+                "an augmentation worker was killed, most likely for lack of memory; going on without workers"
+            )
             break
         yield _checked(batch)
         index += 1

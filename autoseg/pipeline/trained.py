@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import seconds_per_iteration
 from autoseg.workers import Track, default_workers, untracked
 
+logger = logging.getLogger(__name__)
 FOR_ITERATIONS = 0.9  # of a time budget; the rest goes into validation and checkpoints
 
 
@@ -121,6 +123,8 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, wo
     """Return the plan with the device and the iterations of this training; once begun, they stay."""
     settings = run.plan()
     device = pick_device(options.device or (settings.device if _has(settings.device) else "auto"))
+    if device != settings.device:
+        logger.warning("the plan is for %s, training on %s", settings.device, device)
     settings = settings.model_copy(update={"device": device})
     begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
     if options.iterations is not None:

@@ -10,7 +10,7 @@ from autoseg.grid import Triple, Voxels
 from autoseg.plan import Intensity, Stage
 from autoseg.planning.fingerprint import ChannelFingerprint, OrganFingerprint
 
-FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0, 64.0)
 COVER = 0.5  # a crop sees at least this share of the median volume's length on each axis
 SMALLEST_EDGE = 4  # voxels that the deepest level keeps on each axis
 SMALLEST_CROP = (1, 4, 4)  # voxels (Z, Y, X); a norm over a single voxel would have no deviation
