@@ -172,7 +172,7 @@ def _from_workers(
             batch = next(augmenter)
         except RuntimeError:
             logger.warning(
-                "an augmentation worker was killed, most likely for lack of memory; going on without workers"
+                "a worker was killed, most likely for lack of memory; augmenting in the training process"
             )
             break
         yield _checked(batch)
