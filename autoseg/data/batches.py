@@ -171,9 +171,7 @@ def _from_workers(
         try:
             batch = next(augmenter)
         except RuntimeError:
-            logger.warning(
-                "a worker was killed, most likely for lack of memory; augmenting in the training process"
-            )
+            logger.warning("a worker was killed, most likely for lack of memory; augmenting in the training process")
             break
         yield _checked(batch)
         index += 1
