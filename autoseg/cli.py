@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autoseg.pipeline.planned import PlanOptions
     from autoseg.pipeline.trained import TrainOptions
 
-DEMO_TRAINING = "180s"
+DEMO_TRAINING = "245s"
 app = typer.Typer(
     help="Self-configuring segmentation of organs in CT and MR volumes. For research; not a medical device.",
     no_args_is_help=True,
