@@ -60,6 +60,7 @@ def plan_command(
     set_: opt.Settings = None,
     exclude: opt.Exclude = None,
     folds: opt.Folds = 1,
+    split: opt.SplitFile = None,
     measure: opt.Measure = False,
     force: opt.Force = False,
     jobs: opt.Jobs = None,
@@ -68,7 +69,7 @@ def plan_command(
 
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
-    wanted = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, measure)
+    wanted = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     _plan(dataset, Run(run), wanted, force, _jobs(jobs))
 
 
@@ -163,6 +164,7 @@ def run_command(
     set_: opt.Settings = None,
     exclude: opt.Exclude = None,
     folds: opt.Folds = 1,
+    split: opt.SplitFile = None,
     measure: opt.Measure = False,
     force: opt.Force = False,
     jobs: opt.Jobs = None,
@@ -175,7 +177,7 @@ def run_command(
 
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
-    planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, measure)
+    planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     training = _train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
     _run(dataset, Run(run), planning, training, force, _jobs(jobs))
 
@@ -191,6 +193,7 @@ def demo_command(
     set_: opt.Settings = None,
     exclude: opt.Exclude = None,
     folds: opt.Folds = 1,
+    split: opt.SplitFile = None,
     measure: opt.Measure = False,
     force: opt.Force = False,
     jobs: opt.Jobs = None,
@@ -208,7 +211,7 @@ def demo_command(
     dataset = write_cohort(run / "phantoms", cases, seed, _jobs(jobs), track)
     if iterations is None and time_budget is None:
         time_budget = DEMO_TRAINING
-    planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, measure)
+    planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     training = _train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
     _run(dataset, Run(run), planning, training, force, _jobs(jobs))
 
@@ -305,6 +308,7 @@ def _plan_options(
     settings: list[str] | None,
     exclude: list[str] | None,
     folds: int,
+    split: Path | None,
     measure: bool,
 ) -> PlanOptions:
     from autoseg.pipeline.planned import PlanOptions
@@ -321,6 +325,7 @@ def _plan_options(
         settings={key.strip(): value for key, _, value in pairs},
         exclude=tuple(exclude or ()),
         folds=folds,
+        split=split,
         measure=measure,
     )
 

@@ -29,6 +29,10 @@ class TrainingError(AutosegError):
     """Training cannot go on."""
 
 
+class TooLittleMemoryError(AutosegError):
+    """The device or the machine has too little memory for the network."""
+
+
 class CasesFailedError(AutosegError):
     """Some cases failed; the others were finished."""
 

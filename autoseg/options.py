@@ -24,6 +24,9 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides split, initial
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the plan.")]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="CASE", help="Leave a case out.")]
 Folds = Annotated[int, typer.Option("--folds", min=1, help="Folds of a cross-validation; 1: one split.")]
+SplitFile = Annotated[
+    Path | None, typer.Option("--split", metavar="FILE", help="Which cases train and test: JSON as split.json, or CSV.")
+]
 Measure = Annotated[bool, typer.Option("--measure", help="Run real iterations and write their time into plan.md.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a plan that was edited.")]
 Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Processes. Default: the cores.")]

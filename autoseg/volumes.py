@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from autoseg.errors import VolumeError
 from autoseg.grid import Grid, Triple, corner_distance_mm, to_lps
-from autoseg.nifti import require_sound_nifti
+from autoseg.nifti import read_voxels
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha", ".mhd")
 SAME_PLACE_MM = 0.01  # corners nearer than this are the same place: header rounding, not a shift
 UNEVEN_STEP_MM = 0.05  # slice steps of a DICOM series may differ by this much (rounding in the headers)
 
@@ -49,6 +50,8 @@ def read_grid(file: Path) -> Grid:
     _require_file(file)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
+    if file.name.lower().endswith(NIFTI_SUFFIXES):
+        reader.SetImageIO("NiftiImageIO")  # or every format that ITK knows is tried
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -96,8 +99,9 @@ def read_label(file: Path) -> Volume:
         raise VolumeError(f"{file}: a label map must have one channel, found {len(array)}; merge them into one map")
     if not np.isfinite(array).all():
         raise VolumeError(f"{file}: label values are NaN or infinite; write whole numbers")
-    whole = array[0].astype(np.int32)
-    if array.dtype.kind == "f" and not np.array_equal(whole, array[0]):
+    with np.errstate(invalid="ignore"):  # values that no int32 holds are told below
+        whole = array[0].astype(np.int32)
+    if not np.can_cast(array.dtype, np.int32) and not np.array_equal(whole, array[0]):
         raise VolumeError(f"{file}: label values are not whole numbers; it may be an image or was interpolated")
     turn, grid = to_lps(stored)
     return Volume(array=np.ascontiguousarray(turn.apply(whole)), grid=grid, stored=stored)
@@ -163,8 +167,9 @@ def _read(file: Path) -> tuple[npt.NDArray[Any], Grid]:
     if file.is_dir():
         return _read_series(file)
     _require_file(file)
-    if file.name.lower().endswith((".nii", ".nii.gz")):
-        require_sound_nifti(file)
+    plain = read_voxels(file) if file.name.lower().endswith(NIFTI_SUFFIXES) else None
+    if plain is not None:
+        return plain, read_grid(file)
     try:
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -58,6 +59,17 @@ def free_memory_gib() -> float:
         cached = sum(float(pages.get(name, 0)) for name in ("inactive_file", "active_file"))  # freed when needed
         free = min(free, float(limit[0]) - float(used[0]) + cached)
     return max(free, 0.0) / 2**30
+
+
+def peak_memory_gib() -> float:
+    """Return the most memory that this process had resident so far, in GiB."""
+    words = _read_words(Path("/proc/self/status"))
+    if "VmHWM:" in words:  # of this program alone; the other figure may hold that of its parent
+        return int(words[words.index("VmHWM:") + 1]) / 2**20
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**30 if sys.platform == "darwin" else most / 2**20
 
 
 def each(

@@ -11,6 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets (write it with =)"
     )
+    parser.addoption("--rewrite-plans", action="store_true", help="write the reference plans anew, to be read by eye")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,11 @@ from autoseg.plan import (
     Plan,
     Stage,
 )
+from autoseg.planning.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
 
+LIVER = OrganFingerprint(
+    value=1, name="liver", cases=1, median_ml=1, median_voxels=9, mean_share=0.01, median_extent_mm=(9, 9, 9)
+)
 CT = Intensity(kind="ct", low=-100.0, high=300.0, mean=100.0, std=50.0)  # pad value (-100 - 100) / 50 = -4
 STILL = AugmentationPlan(rotation_deg=0, translation_voxels=0, bspline_voxels=0)
 
@@ -47,6 +51,29 @@ def plan(**changes: Any) -> Plan:
         "tile_depth": 8,
     }
     return Plan(**(settings | changes))
+
+
+def fingerprint(
+    shape: Voxels, spacing_mm: Triple, cases: int = 50, labels: int = 1, organ_mm: Triple | None = None
+) -> Fingerprint:
+    """Return the fingerprint of a CT cohort of one size, whose organs are as large as the volume or `organ_mm`."""
+    z, y, x = organ_mm or (n * mm for n, mm in zip(shape, spacing_mm, strict=True))
+    names = ["liver", *(f"organ {n}" for n in range(2, labels + 1))]
+    changes = {"cases": cases, "median_extent_mm": (z, y, x), "mean_share": 0.01 if labels < 50 else 0.001}
+    organs = [LIVER.model_copy(update={"value": n, "name": name} | changes) for n, name in enumerate(names, start=1)]
+    return Fingerprint(
+        name="data",
+        cases=cases,
+        median_shape=shape,
+        smallest_shape=shape,
+        largest_shape=shape,
+        median_spacing_mm=spacing_mm,
+        smallest_spacing_mm=spacing_mm,
+        largest_spacing_mm=spacing_mm,
+        foreground_extent_mm=(z, y, x),
+        channels=(ChannelFingerprint(name="CT", ct=True, low=-100, high=200, mean=50, std=60),),
+        organs=tuple(organs),
+    )
 
 
 def cached_case(

@@ -1,4 +1,4 @@
-"""Tests of autoseg.training.loss: numbers worked by hand on volumes of a few voxels."""
+"""Tests of autoseg.network.loss: numbers worked by hand on volumes of a few voxels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from autoseg.network.loss import dice_terms, segmentation_loss
 from autoseg.plan import LossPlan
-from autoseg.training.loss import dice_terms, segmentation_loss
 
 PAPER = LossPlan(kind="dice", background=True, over="image")
 

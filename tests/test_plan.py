@@ -23,7 +23,7 @@ from autoseg.plan import (
     parse_plan,
     with_settings,
 )
-from autoseg.planning.planner import load_preset
+from autoseg.planning.presets import load_preset
 
 FOUR_LEVELS = NetworkPlan(stages=tuple(Stage(features=(2, 2)) for _ in range(4)))  # divisor 8
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from test_grid import grids
 
 from autoseg.errors import VolumeError
 from autoseg.grid import IDENTITY, Grid, to_lps
+from autoseg.nifti import KINDS, read_voxels
 from autoseg.volumes import is_dicom_folder, read_grid, read_image, read_label, strip_suffix, write_array, write_label
 
 CUBE = Grid(shape=(8, 8, 8), spacing_mm=(1.0, 1.0, 1.0))
@@ -204,6 +207,71 @@ def test_labels_stored_as_whole_floats_are_read(tmp_path: Path) -> None:
     label = read_label(tmp_path / "a.nii.gz")
     assert (label.array == 7).all()
     assert label.array.dtype == np.int32
+
+
+def write_nifti(file: Path, kind: int, order: str, sizes: tuple[int, ...], slope: float, intercept: float) -> None:
+    """Write 0, 1, 2, … with a header made by hand: voxels of 2 x 3 x 4 mm that start at -5, -6, 7 mm."""
+    voxels = np.arange(math.prod(sizes)).astype(order + KINDS[kind])
+    header = bytearray(352)
+    struct.pack_into(f"{order}i", header, 0, 348)
+    struct.pack_into(f"{order}8h", header, 40, len(sizes), *sizes, *[1] * (7 - len(sizes)))
+    struct.pack_into(f"{order}2h", header, 70, kind, voxels.dtype.itemsize * 8)
+    struct.pack_into(f"{order}8f", header, 76, 1, 2, 3, 4, 1, 1, 1, 1)
+    struct.pack_into(f"{order}3f", header, 108, 352, slope, intercept)
+    header[123] = 2  # millimetres
+    struct.pack_into(f"{order}2h", header, 252, 1, 1)
+    struct.pack_into(f"{order}12f", header, 280, 2, 0, 0, 5, 0, 3, 0, 6, 0, 0, 4, 7)
+    header[344:348] = b"n+1\0"
+    file.write_bytes(bytes(header) + voxels.tobytes())
+
+
+def assert_read_as_by_itk(file: Path) -> None:
+    """Compare voxels with ITK's own reading of the same file."""
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+    volume = read_image([file])
+    found = to_lps(volume.stored)[0].undo(volume.array)
+    np.testing.assert_array_equal(found, expected.reshape(found.shape).astype(np.float32))
+    plain = read_voxels(file)
+    assert plain is None or plain.dtype.newbyteorder("=") == expected.dtype
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KINDS.values())
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_nifti_is_read_as_itk_reads_it(tmp_path: Path, kind: int, order: str) -> None:
+    for number, sizes in enumerate([(3, 4, 5), (3, 4, 1), (3, 4, 5, 1), (3, 4, 5, 2)]):
+        for slope, intercept in [(0, 0), (1, 0), (2, 0), (1, 5), (0.5, -3), (0, 5), (math.nan, 0)]:
+            file = tmp_path / f"{number}_{slope}_{intercept}.nii"
+            write_nifti(file, kind, order, sizes, slope, intercept)
+            assert (read_voxels(file) is None) == ((slope, intercept) not in [(0, 0), (1, 0)])
+            assert_read_as_by_itk(file)
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (3, 4, 5, 2, 2), (0, 4, 5)])
+def test_a_nifti_that_is_no_volume_is_refused(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    write_nifti(tmp_path / "a.nii", 4, "<", sizes, 0, 0)
+    with pytest.raises(VolumeError, match=r"a\.nii: "):
+        read_image([tmp_path / "a.nii"])
+
+
+def test_a_nifti_of_several_gzip_members_is_read_whole(tmp_path: Path) -> None:
+    array = write_noise(tmp_path / "whole.nii")
+    data = (tmp_path / "whole.nii").read_bytes()
+    (tmp_path / "parts.nii.gz").write_bytes(gzip.compress(data[:1000]) + gzip.compress(data[1000:]))
+    np.testing.assert_array_equal(read_image([tmp_path / "parts.nii.gz"]).array[0], array)
+
+
+def test_real_nifti_files_are_read_as_itk_reads_them(real_data: Path) -> None:
+    files = [file for file in real_data.rglob("*.nii*") if not file.name.startswith(".")]
+    assert files
+    for file in files:
+        assert_read_as_by_itk(file)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(2**32 + 1, np.int64), (2**32 - 1, np.uint32), (1e30, np.float32)])
+def test_a_label_value_that_would_wrap_round_is_refused(tmp_path: Path, value: float, kind: type[np.generic]) -> None:
+    write_array(tmp_path / "a.nii.gz", np.full((2, 2, 2), value, kind), Grid(shape=(2, 2, 2), spacing_mm=(1, 1, 1)))
+    with pytest.raises(VolumeError, match="not whole numbers"):
+        read_label(tmp_path / "a.nii.gz")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from autoseg.errors import AutosegError, PlanError
+from autoseg.errors import PlanError, TooLittleMemoryError
 
 DeviceName = Literal["cpu", "cuda", "mps"]
 
@@ -52,16 +52,16 @@ def memory_explained(way_out: str) -> Iterator[None]:
     """Turn an out-of-memory of the device into an error that says the way out; any other error passes.
 
     Raises:
-        AutosegError: If the device or the machine has too little memory.
+        TooLittleMemoryError: If the device or the machine has too little memory.
     """
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise AutosegError(f"there is too little memory; {way_out}") from error
+        raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
     except RuntimeError as error:
         if "allocate memory" not in str(error):  # what torch says on a CPU
             raise
-        raise AutosegError(f"there is too little memory; {way_out}") from error
+        raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
 
 
 def place(network: nn.Module, device: DeviceName) -> nn.Module:

@@ -1,50 +1,126 @@
-"""What one training step of the network costs in memory, counted on tensors that hold no data."""
+"""What a training step and an inference tile cost in memory, from the network itself.
+
+The network, its loss and the backward pass run on tensors that hold no data; every storage that comes into being is
+added, and subtracted when it goes, so the peak is that of the real run, transients included. The libraries' scratch
+space inside one operation is not seen; docs/benchmarks.md compares prediction and reality.
+"""
 
 from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
+from autoseg.grid import Voxels
+from autoseg.network.loss import segmentation_loss
 from autoseg.network.unet import UNet3D
-from autoseg.plan import Plan
+from autoseg.plan import LossPlan, NetworkPlan, Plan
 
-MASTER_BYTES = 16  # of a parameter: float32 value, gradient, and two moments of Adam
+BATCHES = (2, 64)  # crops of the two steps that are run through
+EDGE = 2  # voxels that the deepest level of such a crop has on each axis; norms refuse one voxel
 
 
 def training_bytes(plan: Plan, bfloat16: bool) -> int:
-    """Return the memory of a training step: what autograd keeps, the loss, weights, gradients and moments.
+    """Return the peak memory of a training step: weights, gradients, moments, activations, loss, transients.
 
-    The network runs forward on fake tensors, and every tensor that autograd saves is counted once. The largest
-    activation is added three times, for the transients of the backward pass (its gradient, and a convolution's
-    input and workspace).
+    At a given network it grows with the voxels of the batch, so two steps are run
+    through and joined by a straight line. The peak is a maximum of straight lines: their chord is never less than it.
 
     Args:
-        plan: Network, crop and batch.
+        plan: Network, loss, crop and batch.
         bfloat16: Whether the step runs under bfloat16 autocast.
     """
-    kept: dict[int, int] = {}
-    largest = 0
+    loss = plan.loss.model_copy(update={"weights": None})
+    copies = 3 if plan.optimiser.averaging else 2  # the moments of Adam, and the running average
+    least, most = _steps(plan.network, len(plan.channels), plan.classes, loss, copies, bfloat16)
+    images = plan.batch_size * math.prod(plan.crop_size) / math.prod(EDGE * n for n in plan.network.divisor)
+    return int(least + (images - BATCHES[0]) / (BATCHES[1] - BATCHES[0]) * (most - least))
 
-    def note(tensor: Tensor) -> Tensor:
-        nonlocal largest
-        size = tensor.untyped_storage().nbytes()
-        kept[tensor.untyped_storage()._cdata] = size
-        alive.append(tensor)
-        largest = max(largest, size)
-        return tensor
 
-    alive: list[Tensor] = []
-    with FakeTensorMode():
-        network = UNet3D(len(plan.channels), plan.classes, plan.network)
-        parameters = sum(p.numel() for p in network.parameters())
-        own = {p.untyped_storage()._cdata for p in network.parameters()}
-        image = torch.empty(plan.batch_size, len(plan.channels), *plan.crop_size)
-        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda t: t)
-        with hooks, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
+    """Return the peak memory of predicting one tile: weights, activations, probabilities of its classes in float32.
+
+    Args:
+        plan: Network and classes.
+        tile: Voxels (Z, Y, X), divisible by the poolings.
+        bfloat16: Whether it runs under bfloat16 autocast.
+    """
+
+    def predict() -> None:
+        network = UNet3D(len(plan.channels), plan.classes, plan.network).eval()
+        image = torch.empty(1, len(plan.channels), *tile)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             logits = network(image)
-        voxels = logits.numel()
-    activations = sum(size for storage, size in kept.items() if storage not in own)
-    loss = 4 * voxels * 4  # float32 logits, probabilities, one-hot truth and their gradient
-    averaged = 4 * parameters if plan.optimiser.averaging else 0
-    return int(activations + 3 * largest + loss + MASTER_BYTES * parameters + averaged)
+        logits[0].float().softmax(dim=0)
+
+    return _peak_bytes(predict)
+
+
+@lru_cache(maxsize=256)
+def _steps(
+    plan: NetworkPlan, channels: int, classes: int, loss: LossPlan, copies: int, bfloat16: bool
+) -> tuple[int, int]:
+    """Return the peaks of a step of BATCHES small crops."""
+
+    def step(batch: int) -> None:
+        network = UNet3D(channels, classes, plan)
+        kept = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]
+        gradients = [torch.empty_like(p) for p in network.parameters()]  # of the step before
+        crop = [EDGE * n for n in plan.divisor]
+        image = torch.empty(batch, channels, *crop)
+        truth = torch.empty(batch, *crop, dtype=torch.int64)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            logits = network(image)
+        value = segmentation_loss(logits, truth, loss, None)
+        del gradients
+        value.backward()  # type: ignore[no-untyped-call]
+        del kept
+
+    small, large = (_peak_bytes(partial(step, batch)) for batch in BATCHES)
+    return small, large
+
+
+def _peak_bytes(function: Callable[[], None]) -> int:
+    ledger = _Ledger()
+    with torch.random.fork_rng(devices=()), FakeTensorMode(), ledger:
+        function()
+    return ledger.peak
+
+
+class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the storages that are alive, and remembers the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive = self.peak = 0
+        self._known = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        size = storage.nbytes()
+        self._known[storage] = size
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._release, size)
+
+    def _release(self, size: int) -> None:
+        self.alive -= size

@@ -11,33 +11,24 @@ from typing import Any
 
 from autoseg.errors import AutosegError, DatasetError, PlanError
 from autoseg.files import write_text
-from autoseg.grid import Grid, working_shape
 from autoseg.network.device import pick_device
 from autoseg.pipeline.origin import digest_of, origin_of, read_origin
-from autoseg.plan import Plan, with_settings
+from autoseg.pipeline.settled import Wishes, settle
+from autoseg.planning.budget import Budget, detect_budget, step_gib
+from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.check import all_findings
 from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.planning.examine import CaseFacts, Examination, examine_case
-from autoseg.planning.explain import explain
+from autoseg.planning.explain import Told, explain
 from autoseg.planning.findings import Finding, write_check
 from autoseg.planning.fingerprint import Fingerprint, fingerprint
-from autoseg.planning.planner import (
-    Budget,
-    Decision,
-    derive_plan,
-    detect_budget,
-    load_preset,
-    preset_plan,
-    ratio,
-    step_gib,
-)
-from autoseg.planning.split import make_splits, save_splits
+from autoseg.planning.planner import Ceilings, Decision, derive_plan
+from autoseg.planning.presets import load_preset, preset_plan
+from autoseg.planning.split import Split, load_splits, make_splits, save_splits
 from autoseg.run import Run
-from autoseg.training.measure import seconds_per_iteration
-from autoseg.workers import Track, default_workers, each, free_memory_gib, untracked
+from autoseg.workers import Track, each, free_memory_gib, untracked
 
-CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
-FEWEST_ITERATIONS = 100
+FINER_SHOWN = 2  # working grids finer than the chosen one whose ceilings are measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +42,13 @@ class PlanOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     folds: int = 1
+    split: Path | None = None  # a file that says which cases train and test
     measure: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the options as plain values, to be compared with those of another call."""
         values = {**self.__dict__, "settings": dict(self.settings), "exclude": list(self.exclude)}
+        values["split"] = None if self.split is None else str(self.split)
         del values["measure"]
         return values
 
@@ -93,31 +86,36 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
         )
-    if options.gpu_memory_gib is not None and options.device not in ("auto", "cuda"):
-        raise PlanError(f"--gpu-memory plans for CUDA and --device {options.device} does not; give one of them")
-    device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
-    budget = detect_budget(device, options.gpu_memory_gib, free_memory_gib())
+    budget, here = _budget(options)
     preset = None if options.preset is None else load_preset(options.preset)
     dataset, examinations, findings = check(path, jobs, track)
     write_check(findings, _made(run) / "check.json")
     facts = _usable(dataset, examinations, findings, options)
-    patients = {case.id: case.patient for case in dataset.cases}
-    splits = make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
-    testing = splits[0].testing if options.folds == 1 else ()  # testing cases choose nothing
-    found = fingerprint(dataset, [f for f in facts if f.case not in testing])
+    splits = _splits(dataset, facts, options)
+    testing = splits[0].testing if len(splits) == 1 else ()  # testing cases choose nothing
+    seen = [f for f in facts if f.case not in testing]
+    found = fingerprint(dataset, seen)
+    choosing = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in {f.case for f in seen}))
     if preset is None:
-        decision = derive_plan(found, budget, options.seed)
+        decision, ceilings = _derived(choosing, found, budget, options, jobs, track)
     else:
-        decision = preset_plan(found, budget, preset, options.seed, f"--preset {options.preset}")
-    decision, seconds = _settled(decision, found, budget, device, options)
-    write_text(run.folder / "fingerprint.json", found.model_dump_json(indent=1))
-    save_splits(splits, run.split_file)
-    write_text(run.folder / "plan.md", explain(found, decision, budget, findings, seconds))
-    text = decision.plan.model_dump_json(indent=1) + "\n"
-    origin = origin_of(path, dataset, options.as_json(), run) | {"plan": digest_of(text)}
-    write_text(run.dataset_file, json.dumps(origin, indent=1))
-    write_text(run.plan_file, text)
-    return decision
+        made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
+        decision = Decision(plan=made, grids=(), chosen=None, step_gib=step_gib(made, budget))
+        ceilings = None
+    settled = settle(
+        decision, found, budget, ceilings, Wishes(settings=options.settings, measured=options.measure), here
+    )
+    told = Told(
+        found=found,
+        budget=budget,
+        findings=findings,
+        ceilings=ceilings,
+        cases=len(facts),
+        measured=settled.measured,
+        corrected=settled.corrected,
+    )
+    _write(run, path, dataset, options, splits, settled.decision, told)
+    return settled.decision
 
 
 def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
@@ -156,35 +154,53 @@ def _usable(
     return [e.facts for e in examinations if e.facts is not None and e.case not in options.exclude]
 
 
-def _settled(
-    decision: Decision, found: Fingerprint, budget: Budget, device: str, options: PlanOptions
-) -> tuple[Decision, float | None]:
-    """Apply the user's settings; measure where that is wanted or a CPU plan needs it; fix the iterations."""
-    settings = with_settings(decision.plan, dict(options.settings)) if options.settings else decision.plan
-    settings = _on_one_grid(settings, found, options)
-    own_iterations = decision.chosen is not None and budget.device == "cpu" and "iterations" not in options.settings
-    here = budget.device == device and options.gpu_memory_gib is None
-    seconds = None
-    if here and (options.measure or own_iterations):
-        median = Grid(shape=found.median_shape, spacing_mm=found.median_spacing_mm)
-        shape = working_shape(median, settings.spacing_mm, settings.downsampling)
-        seconds = seconds_per_iteration(settings, shape, default_workers())
-        if own_iterations:
-            fitting = max(FEWEST_ITERATIONS, int(CPU_TRAINING_S / seconds))
-            settings = settings.model_copy(update={"iterations": fitting})
-    cost = step_gib(settings, budget) if options.settings else decision.step_gib
-    return replace(decision, plan=settings, step_gib=cost, changed=tuple(options.settings)), seconds
+def _budget(options: PlanOptions) -> tuple[Budget, bool]:
+    """Return what to plan for, and whether that is this machine."""
+    if options.gpu_memory_gib is not None and options.device not in ("auto", "cuda"):
+        raise PlanError(f"--gpu-memory plans for CUDA and --device {options.device} does not; give one of them")
+    device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
+    budget = detect_budget(device, options.gpu_memory_gib, free_memory_gib())
+    return budget, options.gpu_memory_gib is None or device == "cuda"
 
 
-def _on_one_grid(plan: Plan, found: Fingerprint, options: PlanOptions) -> Plan:
-    """Bring spacing and downsampling together again after one of them was set; the spacing governs."""
-    if plan.spacing_mm is None:
-        return plan
-    median = found.median_spacing_mm
-    if "downsampling" in options.settings and "spacing_mm" not in options.settings:
-        z, y, x = (f * m for f, m in zip(plan.downsampling, median, strict=True))
-        return plan.model_copy(update={"spacing_mm": (z, y, x)})
-    return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, median)})
+def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) -> tuple[Split, ...]:
+    patients = {case.id: case.patient for case in dataset.cases}
+    if options.split is None:
+        return make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
+    if options.folds > 1:
+        raise PlanError("--split and --folds exclude each other: the file says the folds; give one")
+    return load_splits(options.split, [f.case for f in facts], patients)
+
+
+def _derived(
+    dataset: Dataset, found: Fingerprint, budget: Budget, options: PlanOptions, jobs: int, track: Track
+) -> tuple[Decision, Ceilings]:
+    """Derive a plan, measure what its grid and the next finer ones leave of the organs, and derive again by that."""
+    decision = derive_plan(found, budget, options.seed)
+    chosen = next(n for n, grid in enumerate(decision.grids) if grid == decision.chosen)
+    grids = decision.grids[max(0, chosen - FINER_SHOWN) : chosen + 1]
+    by_organ = dataset_ceilings(dataset.cases, dataset.labels, [g.spacing_mm for g in grids], jobs, track)
+    by_grid = zip(*by_organ, strict=True)
+    ceilings = {grid.factor: organs for grid, organs in zip(grids, by_grid, strict=True)}
+    return derive_plan(found, budget, options.seed, ceilings), ceilings
+
+
+def _write(
+    run: Run,
+    path: Path,
+    dataset: Dataset,
+    options: PlanOptions,
+    splits: Sequence[Split],
+    decision: Decision,
+    told: Told,
+) -> None:
+    write_text(run.folder / "fingerprint.json", told.found.model_dump_json(indent=1))
+    save_splits(splits, run.split_file)
+    write_text(run.folder / "plan.md", explain(decision, told))
+    text = decision.plan.model_dump_json(indent=1) + "\n"
+    origin = origin_of(path, dataset, options.as_json(), run) | {"plan": digest_of(text)}
+    write_text(run.dataset_file, json.dumps(origin, indent=1))
+    write_text(run.plan_file, text)
 
 
 def _made(run: Run) -> Path:

@@ -20,7 +20,7 @@ from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
 from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
 from autoseg.training.loop import train as train_fold
-from autoseg.training.measure import seconds_per_iteration
+from autoseg.training.measure import measure
 from autoseg.workers import Track, default_workers, untracked
 
 logger = logging.getLogger(__name__)
@@ -132,11 +132,18 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, wo
     elif begun is not None:
         iterations = begun
     elif options.time_budget_s is not None:
-        seconds = seconds_per_iteration(settings, shape, workers)
-        iterations = max(1, int(FOR_ITERATIONS * options.time_budget_s / seconds))
+        iterations = _fitting(settings, options.time_budget_s, shape, workers)
     else:
         iterations = settings.iterations
     return with_settings(settings, {"iterations": str(iterations)})
+
+
+def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:
+    """Return how many iterations fit a time budget."""
+    measured = measure(settings, shape, workers)
+    if measured is None:
+        raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
+    return max(1, int(FOR_ITERATIONS * time_budget_s / measured.seconds_per_iteration))
 
 
 def _has(device: str) -> bool:

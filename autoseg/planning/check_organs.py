@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.plan import Label
+from autoseg.planning.check_measure import CaseFacts, ChannelFacts, OrganFacts
+from autoseg.planning.check_outliers import FAR, FEWEST, far
 from autoseg.planning.dataset import Dataset
-from autoseg.planning.examine import CaseFacts, ChannelFacts, OrganFacts
 from autoseg.planning.findings import Finding, row
 from autoseg.planning.naming import named_ct, side_pairs
 
-FEWEST = 8  # cases below which nothing is an outlier
-FAR = 6.0  # robust standard deviations from the median that make an outlier
 NEARLY_ALL = 0.9  # an organ that this share of the other cases have is missed in the rest
-CUT_OFTEN = 0.5  # share of the cases above which an organ at the border is said once for all
+OFTEN = 0.25  # share of the cases above which an organ cut by the border, or in pieces, is said once for all
 LEAST_LOG_ML = 0.15  # volumes: the least robust deviation, for organs of nearly the same size everywhere
 LEAST_EXTENT = 0.03  # positions: as a share of the image's extent
-LEAST_HU = 10.0  # intensities of CT
-LEAST_RANGE = 0.05  # intensities of anything else: as a share of the image's own range
+LEAST_MM = 2.0  # positions among other organs
+LEAST_HU, LEAST_SPREAD_HU = 10.0, 5.0  # mean intensities of CT, and their standard deviation within an organ
+LEAST_RANGE, LEAST_SPREAD = 0.05, 0.01  # the same of anything else: as a share of the image's own range
 
 Found = tuple[CaseFacts, OrganFacts]
 
@@ -34,6 +33,8 @@ def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fin
             yield from _odd_volumes(label, having, dataset)
             yield from _odd_places(label, having, dataset)
             yield from _odd_intensities(label, having, dataset)
+            yield from _odd_spreads(label, having, dataset)
+            yield from _odd_arrangements(label, having, dataset)
             yield from _at_border(label, having, dataset)
             yield from _stray_islands(label, having, dataset)
     yield from _swapped_sides(facts, dataset)
@@ -54,17 +55,6 @@ def _absent(label: Label, having: Sequence[Found], facts: Sequence[CaseFacts], d
         found = f"{label.name} is absent; {len(having)} of {len(labelled)} cases have it"
         fix = "right if it was removed or lies outside the image; otherwise segment it"
         yield row(dataset, name, "label", "organ-absent", "warning", found, fix)
-
-
-def far(values: npt.ArrayLike, least: float) -> npt.NDArray[np.float64]:
-    """Return how far each value lies from the median, in robust standard deviations of at least `least`.
-
-    >>> far([1.0, 2.0, 3.0, 4.0, 100.0], 0.0).round(1).tolist()
-    [-1.3, -0.7, 0.0, 0.7, 65.4]
-    """
-    array = np.asarray(values, dtype=np.float64)
-    offset = array - np.median(array)
-    return np.asarray(offset / max(1.4826 * float(np.median(np.abs(offset))), least))
 
 
 def _odd_volumes(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
@@ -95,6 +85,32 @@ def _odd_places(label: Label, having: Sequence[Found], dataset: Dataset) -> Iter
             )
 
 
+def _odd_arrangements(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield organs that lie otherwise to the other organs than usual; organs that the image cuts are left out."""
+    whole = [(case, organ) for case, organ in having if not organ.at_border]
+    others = [other.value for other in dataset.labels if other.value != label.value]
+    if len(whole) < FEWEST or not others:
+        return
+    places = np.full((len(whole), len(others), 3), np.nan)
+    for at, (case, organ) in enumerate(whole):
+        for other in (other for other in case.organs if other.value in others and not other.at_border):
+            places[at, others.index(other.value)] = np.subtract(organ.centroid_mm, other.centroid_mm)
+    known = np.isfinite(places[..., 0]).sum(axis=0) >= FEWEST
+    places = places[:, known]
+    if not known.any():
+        return
+    offsets = places - np.nanmedian(places, axis=0)
+    spread = np.maximum(1.4826 * np.nanmedian(np.abs(offsets), axis=0), LEAST_MM)
+    distances = np.abs(offsets / spread).max(axis=2)  # NaN where the other organ is not there or cut
+    for (case, _), distance, offset in zip(whole, distances, offsets, strict=True):
+        seen = np.isfinite(distance)
+        if seen.any() and np.median(distance[seen]) > FAR:  # one organ out of place does not accuse the others
+            by = ", ".join(f"{mm:+.0f}" for mm in np.median(offset[seen], axis=0))
+            found = f"{label.name} lies {by} mm (Z, Y, X) from where it usually is to the other organs"
+            fix = "look whether two organs have each other's values, or the label map is mirrored"
+            yield row(dataset, case.case, "label", "organ-arrangement", "warning", found, fix)
+
+
 def _odd_intensities(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
     if len(having) < FEWEST:
         return
@@ -112,37 +128,65 @@ def _odd_intensities(label: Label, having: Sequence[Found], dataset: Dataset) ->
                 )
 
 
+def _odd_spreads(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield organs whose intensities vary far more than usual: most often the label map lies beside the organ."""
+    if len(having) < FEWEST:
+        return
+    for number, name in enumerate(dataset.channels):
+        ct = named_ct(name)
+        spreads = [organ.std[number] / (1.0 if ct else _range(case.channels[number])) for case, organ in having]
+        usual = float(np.median(spreads))
+        for (case, _), distance, here in zip(
+            having, far(spreads, LEAST_SPREAD_HU if ct else LEAST_SPREAD), spreads, strict=True
+        ):
+            if distance > FAR:
+                unit = "HU" if ct else "of the image's range"
+                found = f"{name} varies within {label.name} by {here:.3g} {unit}, the median is {usual:.3g}"
+                fix = "look whether the label map lies on the organ"
+                yield row(dataset, case.case, "label", "organ-spread", "warning", found, fix)
+
+
 def _brightness(organ: OrganFacts, number: int, channel: ChannelFacts, ct: bool) -> float:
     """Return an organ's mean intensity: in HU, or from 0 to 1 within the image's own range."""
-    if ct:
-        return organ.mean[number]
-    spread = channel.percentile_99_5 - channel.percentile_00_5
-    return (organ.mean[number] - channel.percentile_00_5) / spread if spread > 0 else 0.5
+    return organ.mean[number] if ct else channel.relative(organ.mean[number])
+
+
+def _range(channel: ChannelFacts) -> float:
+    return (channel.percentile_99_5 - channel.percentile_00_5) or 1.0
 
 
 def _at_border(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
-    """Yield cases whose image cuts an organ; where most do, as with the spinal cord, that is said once."""
-    cut = [case.case for case, organ in having if organ.at_border]
+    """Yield cases whose image cuts an organ; where many do, as with the spinal cord, that is said once."""
+    cut = {case.case: f"{label.name} reaches the image's border" for case, organ in having if organ.at_border}
     fix = "nothing; its scores and volumes are those of the visible part"
-    if len(cut) > max(2, CUT_OFTEN * len(having)):
-        found = f"{label.name} reaches the image's border in {len(cut)} of {len(having)} cases: {cut[0]}, {cut[1]}, …"
-        yield row(dataset, "", "label", "organ-cut", "note", found, fix)
-        return
-    for name in cut:
-        yield row(dataset, name, "label", "organ-cut", "note", f"{label.name} reaches the image's border", fix)
+    yield from _each_or_once(cut, f"{label.name} reaches the image's border", len(having), "organ-cut", fix, dataset)
 
 
 def _stray_islands(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
     """Yield organs with islands where the organ usually is one piece."""
     if np.median([organ.islands for _, organ in having]) > 1:
         return
+    found = {}
     for case, organ in having:
         if organ.islands > 1:
             stray = round(organ.voxels * (1 - organ.largest))
-            found = f"{label.name} is in {organ.islands} pieces, {stray} of {organ.voxels} voxels outside the largest"
-            yield row(
-                dataset, case.case, "label", "organ-islands", "note", found, "look at the label map for stray voxels"
-            )
+            pieces = f"{label.name} is in {organ.islands} pieces"
+            found[case.case] = f"{pieces}, {stray} of {organ.voxels} voxels outside the largest"
+    fix = "look at the label map for stray voxels"
+    yield from _each_or_once(found, f"{label.name} is in pieces", len(having), "organ-islands", fix, dataset)
+
+
+def _each_or_once(
+    found: Mapping[str, str], often: str, cases: int, code: str, fix: str, dataset: Dataset
+) -> Iterator[Finding]:
+    """Yield a note for each case, or one for all where that is a property of the dataset rather than of a case."""
+    names = list(found)
+    if len(names) > max(2, OFTEN * cases):
+        text = f"{often} in {len(names)} of {cases} cases: {names[0]}, {names[1]}, …"
+        yield row(dataset, "", "label", code, "note", text, fix)
+        return
+    for name, text in found.items():
+        yield row(dataset, name, "label", code, "note", text, fix)
 
 
 def _swapped_sides(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

@@ -1,11 +1,7 @@
-"""One look at one case: everything that the check and the fingerprint want to know of its voxels."""
+"""One look at one case: it is read once, measured, and what is wrong with it by itself is told."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,78 +9,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from autoseg.errors import VolumeError
-from autoseg.grid import Grid, Triple, corner_distance_mm
-from autoseg.planning.dataset import Case, Dataset
+from autoseg.grid import Grid, corner_distance_mm
+from autoseg.planning.check_measure import CaseFacts, ChannelFacts, OrganFacts, measure_case
+from autoseg.planning.dataset import HIGHEST_VALUE, Case, Dataset
 from autoseg.planning.findings import Finding, Severity
-from autoseg.volumes import SAME_PLACE_MM, Volume, read_image, read_label
+from autoseg.volumes import SAME_PLACE_MM, read_image, read_label
+
+__all__ = ["CaseFacts", "ChannelFacts", "Examination", "OrganFacts", "examine_case"]
 
 Array = npt.NDArray[Any]
 
-SAMPLE = 2000  # foreground voxels whose intensities are kept of each case
-MOST_VOXELS = 2_000_000  # intensity statistics of larger images are taken from every n-th voxel on each axis
-AIR_BELOW = -900.0  # HU; air is near -1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelFacts:
-    """Intensities of one channel of one image."""
-
-    low: float  # smallest
-    high: float  # largest
-    mean: float
-    std: float
-    percentile_00_5: float
-    median: float
-    percentile_99_5: float
-    air: float  # share of voxels below AIR_BELOW
-
-    @property
-    def constant(self) -> bool:
-        """Whether all voxels are the same."""
-        return self.low == self.high
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrganFacts:
-    """One organ in one label map."""
-
-    value: int
-    voxels: int
-    ml: float
-    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first voxel and one past the last, (Z, Y, X)
-    centroid_mm: Triple  # from the centre of the image, (Z, Y, X); along LPS, so +X is the patient's left
-    at_border: bool  # reaches the first or last voxel of an axis
-    islands: int  # parts that do not touch, corners counting as touching
-    largest: float  # share of the voxels that the largest island has
-    mean: tuple[float, ...]  # intensity, one a channel
-
-    @property
-    def extent_voxels(self) -> tuple[int, int, int]:
-        """Length of the bounding box (Z, Y, X)."""
-        z, y, x = (stop - start for start, stop in self.box)
-        return z, y, x
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseFacts:
-    """What one case is like; numbers only, so it can be written as JSON and sent between processes."""
-
-    case: str
-    grid: Grid  # LPS
-    stored: Grid  # as in the file
-    channels: tuple[ChannelFacts, ...]
-    organs: tuple[OrganFacts, ...]  # those present, by value
-    sample: tuple[tuple[float, ...], ...]  # intensities of the same at most SAMPLE foreground voxels, one row a channel
-    image_hash: str  # of the voxels, whatever the file is called and however it is compressed
-    label_hash: str
-
-    @property
-    def values(self) -> frozenset[int]:
-        """Values of the organs present."""
-        return frozenset(organ.value for organ in self.organs)
+MANY_VALUES = 50  # unknown label values, above which the label map is rather an image
+FLAT = 0.5  # share of the voxels that are as their neighbour, above which an image of label values is a label map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +42,12 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     """
     findings = _missing_files(case)
     image = label = None
-    if not findings:
+    if all(file.exists() for file in case.images):
         try:
             image = read_image(case.images)
         except VolumeError as error:
             findings.append(_unusable(case, case.images, "image", error))
+    if case.label.exists():
         try:
             label = read_label(case.label)
         except VolumeError as error:
@@ -120,7 +59,8 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     if image is not None and label is not None:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
-            facts = _facts(case, dataset, image, label.array)
+            highest = max(known.value for known in dataset.labels)
+            facts = measure_case(case.id, image, label.array, highest)
             return Examination(case=case.id, facts=facts, findings=tuple(findings))
     return Examination(case=case.id, facts=None, findings=tuple(findings))
 
@@ -152,25 +92,34 @@ def _unusable(case: Case, files: Sequence[Path], what: str, error: VolumeError) 
 
 
 def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]:
-    """Look at an image (C, Z, Y, X): number of channels, and whether there is anything in them."""
+    """Look at an image (C, Z, Y, X): number of channels, whether there is anything in them, or a label map."""
     wanted = len(dataset.channels)
     if len(image) != wanted:
         found = f"the image has {len(image)} channels, the dataset names {wanted}: {', '.join(dataset.channels)}"
         return [_row(case, case.images[0], "channels", "fatal", found, "give every case the same channels")]
     flat = [c for c, channel in enumerate(image) if channel.min() == channel.max()]
     severity: Severity = "fatal" if len(flat) == wanted else "warning"
-    fix = "the image is empty: export it again or remove the case"
-    return [
-        _row(
-            case,
-            case.images[c % len(case.images)],
-            "image-constant",
-            severity,
-            f"every voxel of {name} is {value:g}",
-            fix,
-        )
-        for c, name, value in ((c, dataset.channels[c], float(image[c].flat[0])) for c in flat)
-    ]
+    findings = []
+    for c, name in enumerate(dataset.channels):
+        file = case.images[c % len(case.images)]
+        if c in flat:
+            found, fix = f"every voxel of {name} is {image[c].flat[0]:g}", "export the image again or remove the case"
+            findings.append(_row(case, file, "image-constant", severity, found, fix))
+        elif _is_label_map(image[c], dataset):
+            found = f"{name} holds only label values, in flat regions: it is a label map"
+            fix = "put the scan there; image and label map may have been exchanged"
+            findings.append(_row(case, file, "image-is-label", "fatal" if wanted == 1 else "warning", found, fix))
+    return findings
+
+
+def _is_label_map(channel: Array, dataset: Dataset) -> bool:
+    """Return whether a channel (Z, Y, X) holds nothing but the dataset's label values, in regions of one value."""
+    known = [0, *(label.value for label in dataset.labels)]
+    if channel.min() < 0 or channel.max() > max(known) or not np.isin(channel, known).all():
+        return False
+    before, after = channel[..., :-1], channel[..., 1:]
+    drawn = (before != 0) | (after != 0)
+    return bool(np.mean(before[drawn] == after[drawn]) > FLAT) if drawn.any() else False
 
 
 def _geometry_findings(case: Case, image: Grid, label: Grid) -> list[Finding]:
@@ -199,6 +148,8 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
     if unknown:
         shown = ", ".join(f"{value} ({n} voxels)" for value, n in sorted(unknown.items())[:5])
         found = f"label values that the dataset does not name: {shown}{', …' if len(unknown) > 5 else ''}"
+        if len(unknown) > MANY_VALUES:
+            found += f"; {len(unknown)} such values, so it is rather an image, or was interpolated"
         return [_row(case, case.label, "label-values", "fatal", found, "correct the label map, or name them as labels")]
     if not counts:
         fix = "right if the case shows no organ; otherwise segment it or remove the case"
@@ -208,84 +159,11 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
 
 def _counts(label: Array) -> dict[int, int]:
     """Return value to number of voxels, slice by slice to need little memory."""
-    total: Counter[int] = Counter()
+    high = int(label.max())
+    if label.min() < 0 or high > HIGHEST_VALUE:
+        values, counts = np.unique(label, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    total = np.zeros(high + 1, dtype=np.int64)
     for part in label:
-        if part.min() == part.max() == 0:
-            continue
-        values, counts = np.unique(part, return_counts=True)
-        total.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    return dict(total)
-
-
-def _facts(case: Case, dataset: Dataset, image: Volume, label: Array) -> CaseFacts:
-    highest = max(known.value for known in dataset.labels)
-    boxes = enumerate(ndimage.find_objects(label, max_label=highest), start=1)
-    organs = (_organ_facts(value, box, label, image) for value, box in boxes if box is not None)
-    return CaseFacts(
-        case=case.id,
-        grid=image.grid,
-        stored=image.stored,
-        channels=tuple(_channel_facts(channel) for channel in image.array),
-        organs=tuple(organs),
-        sample=_sample(case.id, image.array, label),
-        image_hash=_hash(image.array),
-        label_hash=_hash(label),
-    )
-
-
-def _channel_facts(channel: Array) -> ChannelFacts:
-    """Measure one channel (Z, Y, X)."""
-    step = max(1, math.ceil((channel.size / MOST_VOXELS) ** (1 / 3)))
-    thin = channel[::step, ::step, ::step]
-    low, median, high = (float(p) for p in np.percentile(thin, (0.5, 50.0, 99.5)))
-    return ChannelFacts(
-        low=float(channel.min()),
-        high=float(channel.max()),
-        mean=float(thin.mean(dtype=np.float64)),
-        std=float(thin.std(dtype=np.float64)),
-        percentile_00_5=low,
-        median=median,
-        percentile_99_5=high,
-        air=float((thin < AIR_BELOW).mean()),
-    )
-
-
-def _organ_facts(value: int, box: tuple[slice, ...], label: Array, image: Volume) -> OrganFacts:
-    mask = label[box] == value
-    profiles = [np.count_nonzero(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    voxels = int(profiles[0].sum())
-    inside = [float(profile @ np.arange(len(profile))) / voxels for profile in profiles]
-    grid = image.grid
-    z, y, x = (
-        (part.start + at - (n - 1) / 2) * mm
-        for part, at, n, mm in zip(box, inside, grid.shape, grid.spacing_mm, strict=True)
-    )
-    parts, islands = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    largest = voxels if islands == 1 else int(np.bincount(parts.ravel())[1:].max())
-    spans = [(int(part.start), int(part.stop)) for part in box]
-    return OrganFacts(
-        value=value,
-        voxels=voxels,
-        ml=voxels * grid.voxel_ml,
-        box=(spans[0], spans[1], spans[2]),
-        centroid_mm=(z, y, x),
-        at_border=any(start == 0 or stop == n for (start, stop), n in zip(spans, grid.shape, strict=True)),
-        islands=int(islands),
-        largest=largest / voxels,
-        mean=tuple(float(channel[box][mask].mean(dtype=np.float64)) for channel in image.array),
-    )
-
-
-def _sample(case: str, image: Array, label: Array) -> tuple[tuple[float, ...], ...]:
-    """Return intensities of foreground voxels, the same for a case of this name on every run."""
-    where = np.flatnonzero(label)
-    if len(where) > SAMPLE:
-        draw = np.random.default_rng(zlib.crc32(case.encode())).integers(len(where), size=SAMPLE)
-        where = where[draw]
-    return tuple(tuple(channel.reshape(-1)[where].tolist()) for channel in image)
-
-
-def _hash(array: Array) -> str:
-    found = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
-    found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        total += np.bincount(part.ravel(), minlength=high + 1)
+    return {int(value): int(total[value]) for value in np.flatnonzero(total)}

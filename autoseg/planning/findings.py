@@ -28,13 +28,20 @@ class Finding:
 
 
 def row(
-    dataset: Dataset, case: str, part: Literal["image", "label"], code: str, severity: Severity, found: str, fix: str
+    dataset: Dataset,
+    case: str,
+    part: Literal["image", "label"],
+    code: str,
+    severity: Severity,
+    found: str,
+    fix: str,
+    channel: int = 0,
 ) -> Finding:
     """Return a finding about the image or label map of a case, or about the whole dataset where `case` is empty."""
     file = dataset.root
     for known in dataset.cases:
         if known.id == case:
-            file = known.label if part == "label" else known.images[0]
+            file = known.label if part == "label" else known.images[channel % len(known.images)]
     return Finding(case=case, file=str(file), code=code, severity=severity, found=found, fix=fix)
 
 

@@ -51,6 +51,7 @@ class Fingerprint(Part):
     median_spacing_mm: Positives
     smallest_spacing_mm: Positives
     largest_spacing_mm: Positives
+    foreground_extent_mm: tuple[float, float, float]  # of the box around all organs, median (Z, Y, X)
     channels: tuple[ChannelFingerprint, ...]
     organs: tuple[OrganFingerprint, ...]
 
@@ -74,6 +75,7 @@ def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         median_spacing_mm=_lengths(np.median(spacings, axis=0)),
         smallest_spacing_mm=_lengths(spacings.min(axis=0)),
         largest_spacing_mm=_lengths(spacings.max(axis=0)),
+        foreground_extent_mm=_foreground_extent(facts),
         channels=tuple(_channel(dataset, facts, n) for n in range(len(dataset.channels))),
         organs=tuple(_organ(label, facts) for label in dataset.labels),
     )
@@ -109,6 +111,15 @@ def _organ(label: Label, facts: Sequence[CaseFacts]) -> OrganFingerprint:
         mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in found) / len(facts),
         median_extent_mm=(z, y, x),
     )
+
+
+def _foreground_extent(facts: Sequence[CaseFacts]) -> tuple[float, float, float]:
+    extents = []
+    for case in (case for case in facts if case.organs):
+        starts, stops = np.moveaxis(np.array([organ.box for organ in case.organs]), 2, 0)
+        extents.append((stops.max(axis=0) - starts.min(axis=0)) * np.array(case.grid.spacing_mm))
+    z, y, x = (float(e) for e in np.median(extents, axis=0)) if extents else (0.0, 0.0, 0.0)
+    return z, y, x
 
 
 def _counts(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[int, int, int]:

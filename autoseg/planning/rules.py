@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoseg.grid import Triple, Voxels
 from autoseg.plan import Intensity, Stage
-from autoseg.planning.fingerprint import ChannelFingerprint, OrganFingerprint
+from autoseg.planning.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0, 64.0)
-COVER = 0.5  # a crop sees at least this share of the median volume's length on each axis
+COVER = 0.5  # a crop sees at least this share of the median volume's length on each axis …
+AROUND = 2.0  # … or this many times the largest organ, and all organs together, where that is less
+LEAST_COVER = 1 / 3  # instead of COVER, where the grid would cost an organ too much
+CEILING = 0.9  # Dice; an organ that the grid alone brings below it is worth a finer grid
 SMALLEST_EDGE = 4  # voxels that the deepest level keeps on each axis
 SMALLEST_CROP = (1, 4, 4)  # voxels (Z, Y, X); a norm over a single voxel would have no deviation
 MOST_LEVELS = 6
 EVEN_ENOUGH = 2.0  # an axis joins in pooling while the others are not finer than this factor
 CPU_STEP_VOXELS = 790_000  # crop voxels x batch of one step; two CPU cores do it in under a second (16 features)
 CPU_CROPS = 3  # crops of a step on a CPU, where the volume is not smaller
-GPU_SHARE = 0.85  # of the GPU's memory that a step may take; the rest is CUDA's context and fragmentation
-CPU_SHARE = 0.5  # of the free memory
+SHRINK = 0.96  # from one crop that is tried to the next, on each axis
+CROPS = 60  # that are tried
+LARGEST_BATCH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,46 +97,88 @@ def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) 
     return tuple(found)
 
 
-def crop_for(shape: Voxels, voxels: float) -> Voxels:
-    """Return the crop with the proportions of a volume and at most about `voxels` voxels.
+def crops(grid: WorkingGrid) -> dict[Voxels, tuple[Voxels, ...]]:
+    """Return the crops to try on a grid, each with the poolings of its network.
 
-    Never larger than the volume, but at least SMALLEST_CROP.
+    They have about the proportions of the volume, from the whole of it downwards in steps of SHRINK.
     """
-    scale = min(1.0, (voxels / math.prod(shape)) ** (1 / 3))
-    z, y, x = (max(least, round(n * scale)) for n, least in zip(shape, SMALLEST_CROP, strict=True))
-    return z, y, x
+    found: dict[Voxels, tuple[Voxels, ...]] = {}
+    for number in range(CROPS):
+        z, y, x = (max(m, round(n * SHRINK**number)) for n, m in zip(grid.shape, SMALLEST_CROP, strict=True))
+        steps = poolings((z, y, x), grid.spacing_mm)
+        for size in divisible((z, y, x), steps, grid.shape):
+            found.setdefault(size, steps)
+    return found
 
 
-def divisible(size: Voxels, steps: Sequence[Voxels], whole: Voxels) -> Voxels:
-    """Return the crop nearest to `size` that the poolings divide; up where it takes the whole volume's axis.
+def divisible(size: Voxels, steps: Sequence[Voxels], whole: Voxels) -> tuple[Voxels, ...]:
+    """Return the crops around `size` that the poolings divide: each axis rounded down or up, or to its whole.
 
     Args:
         size: Wanted crop (Z, Y, X).
         steps: From `poolings`.
-        whole: The median volume (Z, Y, X).
+        whole: The median volume (Z, Y, X); an axis that is wanted whole, or nearly so, is covered.
 
     >>> divisible((36, 50, 35), ((2, 2, 2), (2, 2, 2), (2, 2, 2)), (36, 50, 35))
-    (40, 56, 40)
-    >>> divisible((66, 50, 78), ((2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 1, 2)), (90, 68, 106))
-    (64, 48, 80)
+    ((40, 56, 40),)
+    >>> divisible((66, 50, 40), ((2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 1, 2)), (90, 48, 106))
+    ((64, 48, 32), (64, 48, 48), (80, 48, 32), (80, 48, 48))
     """
-    found = []
+    axes = []
     for axis, (n, all_of_it) in enumerate(zip(size, whole, strict=True)):
         divisor = math.prod(step[axis] for step in steps)
-        found.append(max(1, math.ceil(n / divisor) if n >= all_of_it else round(n / divisor)) * divisor)
-    z, y, x = found
-    return z, y, x
+        covering = math.ceil(all_of_it / divisor)
+        counts = {covering} if n >= all_of_it else {max(1, n // divisor), min(math.ceil(n / divisor), covering)}
+        axes.append(sorted(count * divisor for count in counts))
+    return tuple((z, y, x) for z in axes[0] for y in axes[1] for x in axes[2])
 
 
-def covers_enough(crop: Voxels, grid: WorkingGrid) -> bool:
-    """Return whether a crop sees COVER of the median volume on every axis."""
-    return all(c >= COVER * n for c, n in zip(crop, grid.shape, strict=True))
+def enough(grid: WorkingGrid, found: Fingerprint, cover: float) -> Triple:
+    """Return how many voxels (Z, Y, X) a crop must have to see enough of the body.
+
+    `cover` of the median volume; or, where that is less, AROUND times the largest organ and all organs together: to
+    tell where a small organ lies in a scan of the whole body, half of that body is not needed.
+    """
+    extents = [organ.median_extent_mm for organ in found.organs if organ.cases]
+    need = []
+    for axis in range(3):
+        share = cover * grid.shape[axis]
+        around = max((AROUND * extent[axis] for extent in extents), default=0.0)
+        around = max(around, found.foreground_extent_mm[axis])
+        need.append(min(share, around / grid.spacing_mm[axis]) if around else share)
+    return need[0], need[1], need[2]
 
 
-def batch_for(crop: Voxels, step_voxels: float, cases: int) -> int:
-    """Return the batch: as many crops as the step's voxels allow, at least 2, at most a tenth of the cases or 2."""
-    most = max(2, cases // 10)
-    return max(1, min(cases, max(2, min(most, int(step_voxels / math.prod(crop))))))
+def sees(crop: Voxels, enough: Triple) -> bool:
+    """Return whether a crop has at least `enough` voxels on every axis."""
+    return all(c >= n for c, n in zip(crop, enough, strict=True))
+
+
+def share_seen(crop: Voxels, grid: WorkingGrid) -> float:
+    """Return which share of the volume's length a crop sees on the axis where it sees least."""
+    return min(c / n for c, n in zip(crop, grid.shape, strict=True))
+
+
+def affordable_on_cpu(crop: Voxels) -> bool:
+    """Return whether CPU_CROPS such crops are a step that a CPU does in about a second."""
+    return CPU_CROPS * math.prod(crop) <= CPU_STEP_VOXELS
+
+
+def low_ceilings(ceilings: Mapping[float, Sequence[float | None]] | None, factor: float) -> list[int]:
+    """Return the numbers of the organs that a grid alone brings below CEILING."""
+    known = (ceilings or {}).get(factor, ())
+    return [number for number, dice in enumerate(known) if dice is not None and dice < CEILING]
+
+
+def largest_batch(cases: int) -> int:
+    """Return the most crops a step may have: a tenth of the cases, at least 2, at most LARGEST_BATCH."""
+    return min(max(2, cases // 10), LARGEST_BATCH, max(1, cases))
+
+
+def smallest_batch(crop: Voxels, cases: int, cpu: bool) -> int:
+    """Return the crops of a step: 2 on a GPU, whose memory decides; on a CPU as many as it does in about a second."""
+    wanted = CPU_STEP_VOXELS // math.prod(crop) if cpu else 2
+    return min(max(2, wanted), largest_batch(cases))
 
 
 def intensity(channel: ChannelFingerprint) -> Intensity:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ import numpy as np
 
 from autoseg.errors import PlanError
 from autoseg.files import write_text
+
+TRAINING_FIRST = 1000  # organs that may be left untested for one more to be trained on
+NNUNET = {"train": "training", "val": "testing"}  # of splits_final.json: nnU-Net reports its scores on val
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,10 @@ class Split:
     testing: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+SIDES = tuple(field.name for field in fields(Split))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # told apart by identity, which is fast
 class _Unit:
     """Cases that stay together, as those of one patient do."""
 
@@ -42,15 +51,18 @@ def make_splits(
 ) -> tuple[Split, ...]:
     """Split cases at random; the same input gives the same splits, in whatever order it comes.
 
-    One fold: `testing_share` of the cases test, at least one where there are two. Several folds: each case tests
-    in exactly one. `validation_share` of the rest validates, at least one case where the rest has three.
+    One fold: `testing_share` of the patients test, at least one where there are two. Several folds: each case tests
+    in exactly one. `validation_share` of the rest validates, at least one patient where the rest has three.
+
+    An organ that one patient has is trained on, one of two patients is also tested, one of three also validates, as
+    far as the sides have room for the patients this takes; training comes before testing, testing before validation.
 
     Args:
         cases_with_organs: Case id to the values of the organs it has.
         seed: Of the draw.
         folds: Number of splits.
-        testing_share: Of all cases; not used with several folds. 0: nothing is tested.
-        validation_share: Of the cases that do not test. 0: nothing validates.
+        testing_share: Of all patients, rounded down; not used with several folds. 0: nothing is tested.
+        validation_share: Of the patients that do not test, rounded down. 0: nothing validates.
         patients: Case id to patient; cases of one patient stay on one side. None: each case is a patient.
 
     Raises:
@@ -66,6 +78,7 @@ def make_splits(
     draw = np.random.default_rng(seed)
     if folds > 1:
         hands = _deal(units, [1 / folds] * folds, draw)
+        _mend(hands, in_first=0)
         tests = [(hand, [u for other in hands if other is not hand for u in other]) for hand in hands]
     else:
         tests = [_part(units, testing_share, 2, draw)]
@@ -88,9 +101,11 @@ def _part(
     """Return `share` of the units, at least one where there are `fewest`, and the rest, which is never empty."""
     if share == 0 or len(units) < fewest:
         return [], list(units)
-    count = max(1, int(share * len(units) + 1e-9))  # rounded down: 377 cases, 37 to test, as in the paper
-    rest, part = _deal(units, [1 - count / len(units), count / len(units)], draw)
-    return part, rest
+    count = int(share * len(units) + 1e-9)  # rounded down: 377 cases, 37 to test, as in the paper
+    count = min(max(1, count), len(units) - 1)
+    hands = _deal(units, [1 - count / len(units), count / len(units)], draw)
+    _mend(hands, in_first=TRAINING_FIRST)
+    return hands[1], hands[0]
 
 
 def _split(testing: Sequence[_Unit], validation: Sequence[_Unit], training: Sequence[_Unit]) -> Split:
@@ -125,6 +140,50 @@ def _deal(units: Sequence[_Unit], shares: Sequence[float], draw: np.random.Gener
     return hands
 
 
+def _mend(hands: Sequence[list[_Unit]], in_first: int) -> None:
+    """Swap units between hands while that lets more organs be in more hands: dealing does not look ahead.
+
+    Args:
+        hands: Changed in place; their sizes stay.
+        in_first: In how many hands more it counts to be when an organ is in the first.
+    """
+    held: dict[int, list[int]] = {}  # organ to its units in each hand
+    for h, hand in enumerate(hands):
+        for organ in (organ for unit in hand for organ in unit.organs):
+            held.setdefault(organ, [0] * len(hands))[h] += 1
+    while _swap(hands, held, in_first):
+        pass
+
+
+def _swap(hands: Sequence[list[_Unit]], held: dict[int, list[int]], in_first: int) -> bool:
+    """Make the first swap that helps, in `hands` and `held`; return whether there was one."""
+    lacking = {organ for organ, counts in held.items() if _lack(counts, in_first) > 0}
+    for one, other in permutations(range(len(hands)), 2):
+        for (i, giving), (j, taking) in product(enumerate(hands[one]), enumerate(hands[other])):
+            if giving.organs.isdisjoint(lacking):
+                continue
+            after = {organ: list(held[organ]) for organ in giving.organs ^ taking.organs}
+            for organ, counts in after.items():
+                step = 1 if organ in giving.organs else -1
+                counts[one] -= step
+                counts[other] += step
+            if sum(_lack(after[o], in_first) - _lack(held[o], in_first) for o in after) < 0:
+                hands[one][i], hands[other][j] = taking, giving
+                held.update(after)
+                return True
+    return False
+
+
+def _lack(counts: Sequence[int], in_first: int) -> int:
+    """Return in how many hands more an organ with these units in each hand could be.
+
+    >>> _lack([4, 0, 1], 0), _lack([0, 1], 0), _lack([0, 1], 1000)
+    (1, 0, 1000)
+    """
+    hands = sum(n > 0 for n in counts)
+    return min(sum(counts), len(counts)) - hands + (in_first if counts[0] == 0 else 0)
+
+
 def _whole(count: int, shares: Sequence[float]) -> list[int]:
     """Return whole sizes with the given shares that add up to `count`.
 
@@ -140,32 +199,70 @@ def save_splits(splits: Sequence[Split], file: Path) -> None:
     write_text(file, json.dumps([asdict(split) for split in splits], indent=1) + "\n")
 
 
-def load_splits(file: Path, cases: Collection[str] | None) -> tuple[Split, ...]:
-    """Read a split file, which a user may have written: [{"training": […], "validation": […], "testing": […]}, …].
+def load_splits(
+    file: Path, cases: Collection[str] | None, patients: Mapping[str, str] | None = None
+) -> tuple[Split, ...]:
+    """Read a split file, which a user may have written.
+
+    JSON: [{"training": […], "validation": […], "testing": […]}, …], an object a fold, or nnU-Net's splits_final.json,
+    whose "val" tests and nothing validates. CSV: the columns case, split (training, validation or testing) and, with
+    several folds, fold (from 0).
 
     Args:
-        file: The JSON file; "validation" and "testing" may be left out.
+        file: CSV by its suffix, anything else is JSON. A fold need not have validation and testing.
         cases: Ids that the dataset has; the file need not use all of them. None: not known, any id will do.
+        patients: Case id to patient; cases of one patient must be on one side of a fold. None: not known.
 
     Raises:
-        PlanError: If it is missing or broken, names an unknown case, a case twice in a fold, or trains on nothing.
+        PlanError: If it is missing or broken, names an unknown case, a case twice in a fold, a patient on two sides,
+            or trains on nothing.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise PlanError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{file}: no readable split ({error}); run `autoseg plan` to make one") from error
+    folds = _csv_folds(file, text) if file.suffix.lower() == ".csv" else _json_folds(file, text)
+    splits = tuple(_parse_fold(f"{file}, fold {number}", fold, cases) for number, fold in enumerate(folds))
+    for number, split in enumerate(splits):
+        _require_patients_apart(f"{file}, fold {number}", split, patients or {})
+    return splits
+
+
+def _json_folds(file: Path, text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PlanError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
     if not isinstance(found, list) or not found:
         raise PlanError(f'{file}: must hold a list of folds, as in [{{"training": ["a"], "testing": ["b"]}}]')
-    return tuple(_parse_fold(f"{file}, fold {number}", fold, cases) for number, fold in enumerate(found))
+    return found
+
+
+def _csv_folds(file: Path, text: str) -> list[dict[str, list[str]]]:
+    folds: dict[int, dict[str, list[str]]] = {}
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    for row in reader:
+        texts = {key.strip(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        case, side, fold = texts.get("case"), texts.get("split", ""), texts.get("fold") or "0"
+        if not case or side not in SIDES or not fold.isdecimal():
+            found = ", ".join(f"{key} {value!r}" for key, value in texts.items())
+            raise PlanError(
+                f"{file}, line {reader.line_num}: needs the columns case, split ({', '.join(SIDES)}) and perhaps fold "
+                f"(a number), found {found}; correct that line"
+            )
+        folds.setdefault(int(fold), {}).setdefault(side, []).append(case)
+    if not folds or max(folds) >= len(folds):
+        raise PlanError(f"{file}: has the folds {sorted(folds)}; list the cases, and number the folds from 0")
+    return [folds[number] for number in sorted(folds)]
 
 
 def _parse_fold(where: str, fold: Any, cases: Collection[str] | None) -> Split:
-    sides = [field.name for field in fields(Split)]
-    if not isinstance(fold, dict) or not set(fold) <= set(sides):
-        raise PlanError(f"{where}: must be an object with the lists {', '.join(sides)}")
-    names = {side: fold.get(side, []) for side in sides}
+    if isinstance(fold, dict) and set(fold) <= set(NNUNET):
+        fold = {NNUNET[key]: ids for key, ids in fold.items()}
+    if not isinstance(fold, dict) or not set(fold) <= set(SIDES):
+        found = f"the keys {', '.join(fold)}" if isinstance(fold, dict) else type(fold).__name__
+        raise PlanError(f"{where}: must be an object with the lists {', '.join(SIDES)}, found {found}")
+    names = {side: fold.get(side, []) for side in SIDES}
     for side, ids in names.items():
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
             raise PlanError(f"{where}: {side} must be a list of case ids")
@@ -179,3 +276,17 @@ def _parse_fold(where: str, fold: Any, cases: Collection[str] | None) -> Split:
     if not names["training"]:
         raise PlanError(f"{where}: training is empty; name the cases to train on")
     return Split(**{side: tuple(ids) for side, ids in names.items()})
+
+
+def _require_patients_apart(where: str, split: Split, patients: Mapping[str, str]) -> None:
+    """Raise PlanError if a patient has cases on two sides of a fold."""
+    seen: dict[str, tuple[str, str]] = {}
+    for side, cases in asdict(split).items():
+        for case in cases:
+            patient = patients.get(case, case)
+            first, where_first = seen.setdefault(patient, (case, side))
+            if where_first != side:
+                raise PlanError(
+                    f"{where}: patient {patient} is on two sides, {first} in {where_first} and {case} in {side}; "
+                    "put all cases of a patient on one side"
+                )

@@ -11,20 +11,24 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, write_case
-from autoseg.errors import PlanError
+from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.grid import Grid, Voxels
+from autoseg.network.device import DeviceName, memory_explained
 from autoseg.plan import Plan
+from autoseg.planning.budget import GIB, PROCESS_GIB, Measured
 from autoseg.training.state import new_state, step
+from autoseg.workers import peak_memory_gib
 
 WARM_UP = 3  # iterations not counted: the first are slower, and find batches made in advance
 COUNTED = 9
 
 
-def seconds_per_iteration(plan: Plan, shape: Voxels, workers: int) -> float:
-    """Return the median time of a training iteration of `plan`, waiting for data included.
+def measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
+    """Run iterations of `plan` and return what they cost; None where there is too little memory for one.
 
     Measured on made-up volumes in a fresh process, so that nothing of it stays in this one.
 
@@ -45,17 +49,39 @@ def seconds_per_iteration(plan: Plan, shape: Voxels, workers: int) -> float:
             ) from error
 
 
-def _measure(plan: Plan, shape: Voxels, workers: int) -> float:
-    times = []
+def _measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
     with tempfile.TemporaryDirectory() as folder:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
-        with open_batches(cases, plan, 0, workers) as batches:
-            state = new_state(plan)
-            for _ in range(WARM_UP + COUNTED):
-                began = time.perf_counter()
-                step(plan, state, next(batches))
-                times.append(time.perf_counter() - began)
-    return statistics.median(times[WARM_UP:])
+        try:
+            with memory_explained("plan a smaller step"):
+                waited, took = _times(plan, cases, workers)
+        except TooLittleMemoryError:
+            return None
+    return Measured(
+        seconds_per_iteration=statistics.median(took),
+        waiting_share=sum(waited) / sum(took),
+        gib=_most_memory_gib(plan.device),
+    )
+
+
+def _most_memory_gib(device: DeviceName) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / GIB + PROCESS_GIB["cuda"]
+    return peak_memory_gib()
+
+
+def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[float], list[float]]:
+    """Return the seconds that each counted iteration waited for its batch, and took in all."""
+    waited, took = [], []
+    with open_batches(cases, plan, 0, workers) as batches:
+        state = new_state(plan)
+        for _ in range(WARM_UP + COUNTED):
+            began = time.perf_counter()
+            batch = next(batches)
+            waited.append(time.perf_counter() - began)
+            step(plan, state, batch)
+            took.append(time.perf_counter() - began)
+    return waited[WARM_UP:], took[WARM_UP:]
 
 
 def _made_up(folder: Path, name: str, plan: Plan, shape: Voxels) -> CachedCase:

@@ -13,9 +13,9 @@ from torch.optim import Adam, AdamW, Optimizer
 from autoseg.data.batches import Batch
 from autoseg.errors import TrainingError
 from autoseg.network.device import autocast, place
+from autoseg.network.loss import segmentation_loss
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Plan
-from autoseg.training.loss import segmentation_loss
 from autoseg.training.schedule import class_weights, learning_rate
 
 

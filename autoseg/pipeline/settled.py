@@ -1,0 +1,143 @@
+"""The last word on a plan: the user's settings, what was measured, the iterations that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from autoseg.errors import PlanError
+from autoseg.grid import Voxels
+from autoseg.plan import Plan, with_settings
+from autoseg.planning.budget import Budget, Measured, step_gib
+from autoseg.planning.explain import working_median
+from autoseg.planning.fingerprint import Fingerprint
+from autoseg.planning.planner import Ceilings, Decision, derive_plan
+from autoseg.planning.recipe import ratio
+from autoseg.training.measure import measure
+from autoseg.workers import default_workers
+
+CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
+FEWEST_ITERATIONS = 100
+ATTEMPTS = 4  # at a plan whose measured step fits
+TIGHTER = 1.25  # how much more a step is taken to need after one that did not fit at all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A plan that is final."""
+
+    decision: Decision
+    measured: Measured | None  # None where nothing was measured
+    corrected: bool = False  # whether the measured memory made the plan smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user asks of the plan itself."""
+
+    settings: Mapping[str, str]  # keys that replace derived ones
+    measured: bool  # whether to run real iterations
+
+
+def settle(
+    decision: Decision,
+    found: Fingerprint,
+    budget: Budget,
+    ceilings: Ceilings | None,
+    wishes: Wishes,
+    here: bool,
+) -> Settled:
+    """Apply the user's settings; measure where that is wanted or a CPU plan needs it; fix the iterations.
+
+    Args:
+        decision: What was derived.
+        found: The dataset in numbers.
+        budget: Device and memory.
+        ceilings: As `derive_plan` had them, to derive again where a measured step does not fit.
+        wishes: What the user asks.
+        here: Whether the plan is for this machine, so that it can be measured.
+
+    Raises:
+        PlanError: If a setting is not valid or does not fit the memory; the text proposes the nearest that does.
+    """
+    decision = with_wishes(decision, found, budget, wishes.settings)
+    derived = decision.chosen is not None and not wishes.settings
+    own_iterations = decision.chosen is not None and budget.device == "cpu" and "iterations" not in wishes.settings
+    if not (here and (wishes.measured or own_iterations)):
+        return Settled(decision=decision, measured=None)
+    seed, correction = decision.plan.seed, 1.0
+    for _ in range(ATTEMPTS):
+        measured = measure(decision.plan, working_median(decision.plan, found), default_workers())
+        if measured is not None and (not derived or measured.gib <= budget.step_gib):
+            if own_iterations:
+                decision = _timed(decision, measured)
+            return Settled(decision=decision, measured=measured, corrected=correction > 1)
+        if not derived:
+            raise PlanError(
+                f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}"
+            )
+        correction *= TIGHTER if measured is None else max(1.02, measured.gib / decision.step_gib)
+        decision = derive_plan(found, budget, seed, ceilings, partial(_corrected, correction))
+    raise PlanError("no plan was found whose measured step fits; give --gpu-memory, or --set batch_size=1")
+
+
+def _timed(decision: Decision, measured: Measured) -> Decision:
+    """Return the decision with the iterations that fit CPU_TRAINING_S."""
+    fitting = max(FEWEST_ITERATIONS, int(CPU_TRAINING_S / measured.seconds_per_iteration))
+    return replace(decision, plan=decision.plan.model_copy(update={"iterations": fitting}))
+
+
+def _corrected(correction: float, plan: Plan, budget: Budget) -> float:
+    return correction * step_gib(plan, budget)
+
+
+def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings: Mapping[str, str]) -> Decision:
+    """Return the decision with the user's settings.
+
+    Raises:
+        PlanError: If one is not valid or the step no longer fits the memory.
+    """
+    if not settings:
+        return decision
+    plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings)
+    gib = step_gib(plan, budget)
+    if gib > budget.step_gib:
+        asked = " ".join(f"--set {key}={value}" for key, value in settings.items())
+        raise PlanError(
+            f"{asked}: a step would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are "
+            f"for it; {nearest_fit(plan, budget)}"
+        )
+    return replace(decision, plan=plan, step_gib=gib, changed=tuple(settings))
+
+
+def nearest_fit(plan: Plan, budget: Budget) -> str:
+    """Return which batch, or else which crop, is the nearest that fits, as a way out for the user."""
+    for batch in range(plan.batch_size - 1, 0, -1):
+        if step_gib(plan.model_copy(update={"batch_size": batch}), budget) <= budget.step_gib:
+            return f"nearest that fits: --set batch_size={batch}"
+    size = plan.crop_size
+    while any(n > d for n, d in zip(size, plan.network.divisor, strict=True)):
+        size = _smaller(size, plan.network.divisor)
+        smaller = plan.model_copy(update={"batch_size": 1, "crop_size": size})
+        if step_gib(smaller, budget) <= budget.step_gib:
+            return f"nearest that fits: --set batch_size=1 --set crop_size={list(size)}".replace(", ", ",")
+    return "no crop fits; take a smaller network"
+
+
+def _smaller(size: Voxels, divisor: Voxels) -> Voxels:
+    """Take one step of the poolings off the longest axis that can give it."""
+    longest = max((n, axis) for axis, (n, d) in enumerate(zip(size, divisor, strict=True)) if n > d)[1]
+    z, y, x = (n - d if axis == longest else n for axis, (n, d) in enumerate(zip(size, divisor, strict=True)))
+    return z, y, x
+
+
+def _on_one_grid(plan: Plan, found: Fingerprint, settings: Mapping[str, str]) -> Plan:
+    """Bring spacing and downsampling together again after one of them was set; the spacing governs."""
+    if plan.spacing_mm is None:
+        return plan
+    median = found.median_spacing_mm
+    if "downsampling" in settings and "spacing_mm" not in settings:
+        z, y, x = (f * m for f, m in zip(plan.downsampling, median, strict=True))
+        return plan.model_copy(update={"spacing_mm": (z, y, x)})
+    return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, median)})

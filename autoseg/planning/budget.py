@@ -1,0 +1,66 @@
+"""The budget: the device, its memory, and what a training step may take of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoseg.errors import PlanError
+from autoseg.network.device import DeviceName, has_fast_bfloat16
+from autoseg.network.memory import training_bytes
+from autoseg.plan import Plan
+
+GIB = 2**30
+GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
+CPU_SHARE = 0.5  # of the free memory; the rest is for the augmentation processes and the user's other programs
+PROCESS_GIB = {"cpu": 0.42, "cuda": 0.5, "mps": 0.5}  # Python and its libraries, measured; on a GPU CUDA's context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a training may use."""
+
+    device: DeviceName
+    memory_gib: float  # of the GPU, or the memory that machine and cgroup leave free
+    bfloat16: bool
+
+    @property
+    def step_gib(self) -> float:
+        """What a training step may take of it."""
+        return self.memory_gib * (CPU_SHARE if self.device == "cpu" else GPU_SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What iterations of a plan really cost."""
+
+    seconds_per_iteration: float  # median, waiting for data included
+    waiting_share: float  # of the time, for data
+    gib: float  # most memory: on a CPU of the training process, on a GPU what torch reserved, and CUDA's context
+
+
+def step_gib(plan: Plan, budget: Budget) -> float:
+    """Return the predicted memory of a training step in GiB: its tensors, and the process (CUDA's context) itself."""
+    return PROCESS_GIB[budget.device] + training_bytes(plan, budget.bfloat16) / GIB
+
+
+def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: float) -> Budget:
+    """Return the budget of a device.
+
+    Args:
+        device: Where training will run, if `gpu_memory_gib` does not say a GPU.
+        gpu_memory_gib: Memory of the GPU to plan for; None: of the one that is there.
+        free_gib: Free memory of this machine.
+
+    Raises:
+        PlanError: If the memory is not positive.
+    """
+    if gpu_memory_gib is not None:
+        if not gpu_memory_gib > 0:
+            raise PlanError(f"--gpu-memory {gpu_memory_gib:g}: must be positive, in GiB")
+        return Budget(device="cuda", memory_gib=gpu_memory_gib, bfloat16=True)
+    if device == "cuda":
+        import torch
+
+        memory = torch.cuda.get_device_properties(0).total_memory / GIB
+        return Budget(device="cuda", memory_gib=memory, bfloat16=has_fast_bfloat16("cuda"))
+    return Budget(device=device, memory_gib=free_gib, bfloat16=has_fast_bfloat16(device))

@@ -1,0 +1,62 @@
+"""Presets: plans that ship, or a user's plan file, applied to another dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from autoseg.errors import PlanError
+from autoseg.network.device import DeviceName
+from autoseg.plan import Plan, parse_plan
+from autoseg.planning import rules
+from autoseg.planning.fingerprint import Fingerprint
+from autoseg.planning.recipe import GPU_ITERATIONS
+
+OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that no preset decides
+
+
+def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any], seed: int, source: str) -> Plan:
+    """Return the plan of a preset: all its settings, with name, channels, labels and intensities of the data.
+
+    Raises:
+        PlanError: If the preset does not make a valid plan; the text names `source`.
+    """
+    own = {
+        "name": found.name,
+        "channels": [c.name for c in found.channels],
+        "labels": [{"value": o.value, "name": o.name} for o in found.organs],
+        "intensity": [rules.intensity(c).model_dump(mode="json") for c in found.channels],
+    }
+    settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}
+    tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
+    return parse_plan(json.dumps(tree), source)
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """Return the settings of a preset, by the name of one that ships or by its file.
+
+    Raises:
+        PlanError: If there is no such preset or it is not JSON.
+    """
+    file = Path(name)
+    try:
+        if file.suffix == ".json":
+            text = file.read_text(encoding="utf-8")
+        else:
+            text = (files("autoseg_plans") / f"{name}.json").read_text(encoding="utf-8")
+        settings = json.loads(text)
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PlanError(f"--preset {name}: {error}; presets: {', '.join(preset_names())}, or a plan file") from error
+    if not isinstance(settings, dict):
+        raise PlanError(f"--preset {name}: not a plan; presets: {', '.join(preset_names())}")
+    return settings
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets that ship."""
+    return tuple(
+        sorted(f.name.removesuffix(".json") for f in files("autoseg_plans").iterdir() if f.name.endswith(".json"))
+    )

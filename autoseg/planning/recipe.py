@@ -1,0 +1,99 @@
+"""The default recipe: a whole plan from the dataset's numbers, a working grid and a crop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autoseg.grid import Triple, Voxels
+from autoseg.plan import AugmentationPlan, Label, LossPlan, NetworkPlan, OptimiserPlan, Plan
+from autoseg.planning import rules
+from autoseg.planning.budget import Budget
+from autoseg.planning.fingerprint import Fingerprint
+from autoseg.planning.rules import WorkingGrid
+
+GPU_ITERATIONS = 50_000  # Roth et al. 2018
+CPU_ITERATIONS = 2_000  # until the device was measured
+BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
+WIDEST = 320  # features; nnU-Net (Isensee et al. 2021)
+
+
+def default_plan(
+    found: Fingerprint,
+    grid: WorkingGrid,
+    crop: Voxels,
+    steps: Sequence[Voxels],
+    batch: int,
+    budget: Budget,
+    seed: int,
+) -> Plan:
+    """Return the default plan on a grid.
+
+    Args:
+        found: The dataset in numbers.
+        grid: Working grid.
+        crop: Voxels (Z, Y, X), divisible by the poolings.
+        steps: The poolings, one for each level below the first.
+        batch: Crops of a step.
+        budget: Device, which decides width and iterations.
+        seed: Of split, weights and crops.
+    """
+    return Plan(
+        name=found.name,
+        channels=tuple(c.name for c in found.channels),
+        labels=tuple(Label(value=o.value, name=o.name) for o in found.organs),
+        downsampling=ratio(grid.spacing_mm, found.median_spacing_mm),
+        spacing_mm=grid.spacing_mm,
+        crop_size=crop,
+        batch_size=batch,
+        iterations=CPU_ITERATIONS if budget.device == "cpu" else GPU_ITERATIONS,
+        learning_rate=2e-3,
+        seed=seed,
+        organ_share=0.7,
+        device=budget.device,
+        intensity=tuple(rules.intensity(c) for c in found.channels),
+        network=_network(steps, grid, budget),
+        augmentation=_augmentation(crop),
+        loss=_loss(found),
+        optimiser=_optimiser(),
+        tile_depth=crop[0],
+    )
+
+
+def ratio(new: Triple, old: Triple) -> Triple:
+    """Return the downsampling factors (Z, Y, X) from one spacing to another."""
+    z, y, x = (round(n / o, 4) for n, o in zip(new, old, strict=True))
+    return z, y, x
+
+
+def _network(steps: Sequence[Voxels], grid: WorkingGrid, budget: Budget) -> NetworkPlan:
+    stages = rules.stages(steps, grid.spacing_mm, base=BASE_FEATURES[budget.device], widest=WIDEST)
+    return NetworkPlan(stages=stages, norm="batch", activation="leaky-relu", up="skip")
+
+
+def _augmentation(crop: Voxels) -> AugmentationPlan:
+    return AugmentationPlan(
+        rotation_deg=20.0,
+        translation_voxels=round(0.1 * min(crop), 1),
+        scaling=0.2,
+        bspline_spacing_voxels=float(max(8, round(min(crop) / 3))),
+        bspline_voxels=4.0,
+        brightness=0.1,
+        contrast=0.2,
+        noise=0.1,
+    )
+
+
+def _loss(found: Fingerprint) -> LossPlan:
+    weights = rules.class_weights(found.organs)
+    return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, fade_weights=True)
+
+
+def _optimiser() -> OptimiserPlan:
+    return OptimiserPlan(
+        name="adamw",
+        schedule="cosine",
+        warmup_iterations=50,
+        weight_decay=1e-4,
+        gradient_clip=12.0,
+        averaging=0.99,
+    )

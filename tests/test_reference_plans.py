@@ -1,0 +1,42 @@
+"""The plans that the planner derives for known cohorts: each was read by eye, and changes only on purpose.
+
+`python -m pytest tests/test_reference_plans.py --rewrite-plans` writes them anew; read the difference first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoseg.planning.budget import Budget
+from autoseg.planning.explain import Told, explain
+from autoseg.planning.fingerprint import Fingerprint
+from autoseg.planning.planner import derive_plan
+
+FOLDER = Path(__file__).parents[1] / "plans" / "reference"
+CPU = Budget(device="cpu", memory_gib=22.0, bfloat16=True)
+BUDGETS = {
+    "abdomen_ct": ("8gib", "11gib", "24gib", "80gib"),
+    "headneck_ct": ("cpu", "8gib"),
+    "hippocampus": ("cpu", "8gib"),
+    "prostate_mr": ("8gib",),
+}
+
+
+@pytest.mark.parametrize(("cohort", "name"), [(cohort, name) for cohort, names in BUDGETS.items() for name in names])
+def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
+    cohort: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    text = (FOLDER / cohort / "fingerprint.json").read_text(encoding="utf-8")
+    found = Fingerprint.model_validate_json(text)
+    gib = name.removesuffix("gib")
+    budget = CPU if name == "cpu" else Budget(device="cuda", memory_gib=float(gib), bfloat16=True)
+    decision = derive_plan(found, budget, seed=0)
+    told = Told(found=found, budget=budget, findings=(), ceilings=None, cases=found.cases)
+    made = {"json": decision.plan.model_dump_json(indent=1) + "\n", "md": explain(decision, told)}
+    for suffix, expected in made.items():
+        file = FOLDER / cohort / f"{name}.{suffix}"
+        if request.config.getoption("--rewrite-plans"):
+            file.write_text(expected, encoding="utf-8")
+        assert file.read_text(encoding="utf-8") == expected
