@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import made
 import pytest
 import torch
@@ -11,7 +13,7 @@ from autoseg.network import memory
 from autoseg.network.device import pick_device
 from autoseg.network.loss import segmentation_loss
 from autoseg.network.memory import tile_bytes, training_bytes
-from autoseg.network.unet import UNet3D, parameter_count
+from autoseg.network.unet import Convolution, UNet3D, parameter_count
 from autoseg.plan import NetworkPlan, OptimiserPlan, Stage
 
 TINY = made.plan().network
@@ -73,6 +75,22 @@ def test_every_parameter_gets_a_gradient() -> None:
     network = UNet3D(1, 3, FLAT)
     network(torch.randn(2, 1, 4, 8, 8)).square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_gradients_of_thin_volumes_are_right_in_bfloat16_too(depth: int) -> None:
+    torch.manual_seed(0)
+    convolution, image = Convolution(16, 16, (3, 3, 3), padding=1), torch.randn(2, 16, depth, 4, 4)
+    gradients = []
+    for bfloat16 in (False, True):
+        convolution.zero_grad()
+        rubbish = [torch.full((2**n,), math.nan) for n in range(10, 20)]  # in memory that is then reused
+        del rubbish
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            convolution(image).float().square().sum().backward()
+        assert convolution.weight.grad is not None
+        gradients.append(convolution.weight.grad.clone())
+    assert torch.allclose(*gradients, atol=0.02 * float(gradients[0].abs().max()))
 
 
 def test_memory_grows_with_crop_and_batch() -> None:

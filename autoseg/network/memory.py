@@ -25,8 +25,8 @@ from autoseg.network.loss import segmentation_loss
 from autoseg.network.unet import UNet3D
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
-BATCHES = (2, 64)  # crops of the two steps that are run through
-EDGE = 2  # voxels that the deepest level of such a crop has on each axis; norms refuse one voxel
+BATCHES = (1, 16)  # crops of the two steps that are run through
+EDGE = 4  # voxels that the deepest level of such a crop has on each axis
 
 
 def training_bytes(plan: Plan, bfloat16: bool) -> int:

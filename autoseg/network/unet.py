@@ -64,6 +64,21 @@ class UNet3D(nn.Module):
         return cast(Tensor, self.classify(x))
 
 
+class Convolution(nn.Conv3d):
+    """A 3D convolution that is right on thin volumes too.
+
+    On CPUs the bfloat16 weight gradient of a volume with fewer slices than the kernel is wrong: parts of it are never
+    written (oneDNN as in torch 2.13). Such a layer, always a small one, computes in float32.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Convolve (B, C, Z, Y, X)."""
+        if image.device.type == "cpu" and image.shape[2] < self.kernel_size[0]:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(image.float())
+        return super().forward(image)
+
+
 def parameter_count(network: nn.Module) -> int:
     """Return the number of trainable numbers: weights, biases, and scale and shift of the norms."""
     return sum(p.numel() for p in network.parameters())
@@ -77,7 +92,7 @@ def _two_convolutions(channels: int, stage: Stage, plan: NetworkPlan) -> nn.Sequ
 def _convolution(channels: int, features: int, stage: Stage, plan: NetworkPlan) -> tuple[nn.Module, ...]:
     z, y, x = (k // 2 for k in stage.kernel)
     activation = nn.ReLU(inplace=True) if plan.activation == "relu" else nn.LeakyReLU(LEAK, inplace=True)
-    return nn.Conv3d(channels, features, stage.kernel, padding=(z, y, x)), _norm(features, plan), activation
+    return Convolution(channels, features, stage.kernel, padding=(z, y, x)), _norm(features, plan), activation
 
 
 def _norm(features: int, plan: NetworkPlan) -> nn.Module:

@@ -34,7 +34,8 @@ def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
         CasesFailedError: When all others are done, if some cases could not be read.
     """
     settings, dataset = run.plan(), dataset_of(run)
-    splits = load_splits(run.split_file, [case.id for case in dataset.cases])
+    patients = {case.id: case.patient for case in dataset.cases}
+    splits = load_splits(run.split_file, tuple(patients), patients)
     wanted = {name for split in splits for part in _parts(split) for name in part}
     return preprocess_cases([case for case in dataset.cases if case.id in wanted], settings, run.cache, jobs, track)
 

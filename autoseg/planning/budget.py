@@ -12,6 +12,7 @@ from autoseg.plan import Plan
 GIB = 2**30
 GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
 CPU_SHARE = 0.5  # of the free memory; the rest is for the augmentation processes and the user's other programs
+HEAP = 1.42  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
 PROCESS_GIB = {"cpu": 0.42, "cuda": 0.5, "mps": 0.5}  # Python and its libraries, measured; on a GPU CUDA's context
 
 
@@ -40,7 +41,8 @@ class Measured:
 
 def step_gib(plan: Plan, budget: Budget) -> float:
     """Return the predicted memory of a training step in GiB: its tensors, and the process (CUDA's context) itself."""
-    return PROCESS_GIB[budget.device] + training_bytes(plan, budget.bfloat16) / GIB
+    tensors = training_bytes(plan, budget.bfloat16) / GIB
+    return PROCESS_GIB[budget.device] + (HEAP * tensors if budget.device == "cpu" else tensors)
 
 
 def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: float) -> Budget:

@@ -22,7 +22,7 @@ __all__ = ["CaseFacts", "ChannelFacts", "Examination", "OrganFacts", "examine_ca
 Array = npt.NDArray[Any]
 
 MANY_VALUES = 50  # unknown label values, above which the label map is rather an image
-FLAT = 0.5  # share of the voxels that are as their neighbour, above which an image of label values is a label map
+FLAT = 0.3  # share of the voxels that are as their neighbour, above which an image of label values is a label map
 
 
 @dataclass(frozen=True, kw_only=True)
