@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from autoseg.grid import Voxels
 
 FloatArray = npt.NDArray[np.float32]
+Box = tuple[slice, slice, slice]  # (Z, Y, X)
+Axes = tuple[FloatArray, FloatArray, FloatArray]  # one matrix (size_out, size_in) an axis
 SLAB_VOXELS = 1 << 23  # about 32 MB of float32 at a time
+CHUNK_VOXELS = 1 << 22  # of a label map that are voted on at a time
+TIE = 1e-6  # shares that differ by less are equal
 
 
 def axis_weights(size_in: int, size_out: int) -> FloatArray:
@@ -66,14 +72,50 @@ def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.ND
     """
     if label.shape == shape:
         return label.astype(np.uint8)
-    best = np.zeros(shape, dtype=np.float32)
+    found = enumerate(ndimage.find_objects(label), start=1)
+    boxes: dict[int, Box] = {value: box for value, box in found if box is not None}
+    return np.array([0, *boxes], dtype=np.uint8)[voted(label, boxes, shape)]
+
+
+def voted(label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], shape: Voxels) -> npt.NDArray[np.uint8]:
+    """Vote for the class of each voxel of a grid of `shape`: the one with the largest share of it.
+
+    Worked out in the organs' boxes only. Background is a class too; ties take the lowest.
+
+    Args:
+        label: Label values (Z, Y, X).
+        boxes: Value of each class to the box that holds it, in the order of the classes.
+        shape: Voxels (Z, Y, X) of the wanted grid.
+
+    Returns:
+        0 for background, 1 for the first of `boxes`, and so on.
+    """
+    axes = all_weights(label.shape, shape)
     winner = np.zeros(shape, dtype=np.uint8)
-    for value in np.unique(label):
-        share = resample_image((label == value)[None], shape)[0]
-        won = share > best + 1e-6
-        winner[won] = value
-        best[won] = share[won]
+    most = max(math.prod(label.shape), math.prod(shape))
+    depth = max(1, CHUNK_VOXELS * shape[0] // most)
+    for start in range(0, shape[0], depth):
+        planes = slice(start, min(start + depth, shape[0]))
+        shares = list(_shares(label, boxes, axes, planes))
+        if shares:
+            _vote(shares, winner[planes])
     return winner
+
+
+def all_weights(shape_in: Sequence[int], shape_out: Sequence[int]) -> Axes:
+    """Return the matrix of `axis_weights` for each axis (Z, Y, X)."""
+    z, y, x = (axis_weights(i, o) for i, o in zip(shape_in, shape_out, strict=True))
+    return z, y, x
+
+
+def touched(matrix: FloatArray, columns: slice) -> slice:
+    """Return the rows of a matrix of `axis_weights` (or its transpose) that take anything from `columns`.
+
+    >>> touched(axis_weights(8, 4), slice(3, 5))
+    slice(1, 3, None)
+    """
+    rows = np.flatnonzero(matrix[:, columns].any(axis=1))
+    return slice(int(rows[0]), int(rows[-1]) + 1)
 
 
 def winning_class(probabilities: npt.NDArray[np.floating[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
@@ -109,3 +151,34 @@ def _planes(probabilities: npt.NDArray[np.floating[Any]], weights_z: FloatArray)
     for row in weights_z:
         used = np.flatnonzero(row)
         yield np.tensordot(row[used], probabilities[:, used].astype(np.float32), axes=(0, 1))
+
+
+def _shares(
+    label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], axes: Axes, planes: slice
+) -> Iterator[tuple[int, Box, FloatArray]]:
+    """Yield class, place within `planes` of the working grid, and share of each organ that is there."""
+    for index, (value, box) in enumerate(boxes.items(), start=1):
+        rows = [touched(matrix, part) for matrix, part in zip(axes, box, strict=True)]
+        z = slice(max(rows[0].start, planes.start), min(rows[0].stop, planes.stop))
+        if z.start >= z.stop:
+            continue
+        depth = _overlap(touched(axes[0].T, z), box[0])
+        mask = (label[depth, box[1], box[2]] == value).astype(np.float32)
+        share = axes[1][rows[1], box[1]] @ (mask @ axes[2][rows[2], box[2]].T)
+        place = (slice(z.start - planes.start, z.stop - planes.start), rows[1], rows[2])
+        yield index, place, np.tensordot(axes[0][z, depth], share, axes=1)
+
+
+def _vote(shares: Sequence[tuple[int, Box, FloatArray]], winner: npt.NDArray[np.uint8]) -> None:
+    """Write into `winner` (Z, Y, X) the class of largest share, ties to the lowest; background has what is left."""
+    best = np.ones(winner.shape, dtype=np.float32)
+    for _, place, share in shares:
+        best[place] -= share
+    for index, place, share in shares:
+        won = share > best[place] + TIE
+        winner[place][won] = index
+        best[place][won] = share[won]
+
+
+def _overlap(a: slice, b: slice) -> slice:
+    return slice(max(a.start, b.start), min(a.stop, b.stop))

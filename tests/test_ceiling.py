@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from autoseg import resample
 from autoseg.grid import Grid, Triple, Voxels
 from autoseg.metrics import overlap
 from autoseg.plan import Label
@@ -147,13 +148,13 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     label = blobs(5, (24, 16, 20), 3)
     grids = [(6, 8, 5), (24, 8, 10), (48, 8, 10), (9, 11, 13)]
     whole = ceilings(label, (1, 2, 3), grids)
-    monkeypatch.setattr(ceiling, "CHUNK_VOXELS", 1)  # plane by plane
+    monkeypatch.setattr(resample, "CHUNK_VOXELS", 1)  # plane by plane
     for found, expected in zip(ceilings(label, (1, 2, 3), grids), whole, strict=True):
         assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_memory_follows_the_organs_and_not_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceiling, "CHUNK_VOXELS", 1 << 18)  # in proportion to a volume that is small enough for a test
+    monkeypatch.setattr(resample, "CHUNK_VOXELS", 1 << 18)  # in proportion to a volume that is small enough for a test
     label = np.zeros((200, 200, 200), np.uint8)
     label[60:140, 60:140, 60:140] = ball((80, 80, 80), 40)
     label[70:130, 95:100, 95:100] = 2

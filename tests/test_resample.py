@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from autoseg import resample
+from autoseg.grid import Voxels
 from autoseg.resample import axis_weights, resample_image, resample_label, winning_class
 
 shapes = st.tuples(*[st.integers(1, 7)] * 3)
@@ -127,3 +128,15 @@ def test_towards_fewer_voxels_the_winner_is_that_of_the_resampled_classes(
 def test_a_tie_between_classes_takes_the_lowest() -> None:
     assert (winning_class(np.full((3, 2, 2, 2), 1 / 3), (4, 4, 4)) == 0).all()
     assert (winning_class(np.full((3, 2, 2, 2), 1 / 3), (2, 2, 2)) == 0).all()
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.integers(1, 14)] * 3), st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 99))
+def test_the_vote_is_that_over_all_classes_of_the_whole_volume(shape: Voxels, to: Voxels, seed: int) -> None:
+    label = np.random.default_rng(seed).choice([0, 0, 0, 1, 2, 9], size=shape).astype(np.uint8)
+    shares = np.stack([resample_image((label == value)[None], to)[0] for value in range(10)])
+    found = resample_label(label, to)
+    won = np.take_along_axis(shares, found[None].astype(int), axis=0)[0]
+    assert (won >= shares.max(axis=0) - 2e-6).all()
+    lower = np.arange(10)[:, None, None, None] < found
+    assert not (lower & (shares > won + 2e-6)).any()

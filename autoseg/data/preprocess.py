@@ -92,12 +92,14 @@ def class_indices(label: npt.NDArray[np.integer[Any]], plan: Plan, case_id: str)
         VolumeError: If a value is not among the plan's labels.
     """
     values = np.array([0, *(organ.value for organ in plan.labels)])
-    found = np.unique(label)
-    unknown = sorted(set(found.tolist()) - set(values.tolist()))
-    if unknown:
-        raise VolumeError(f"{case_id}: label values {unknown} are not in the plan; correct the label or dataset.json")
     table = np.zeros(int(values.max()) + 1, dtype=np.uint8)
     table[values] = np.arange(len(values))
+    known = np.zeros(len(table), dtype=bool)
+    known[values] = True
+    inside = (label.min(initial=0) >= 0) and (label.max(initial=0) < len(table))
+    if not (inside and known[label].all()):
+        unknown = sorted(set(np.unique(label).tolist()) - set(values.tolist()))
+        raise VolumeError(f"{case_id}: label values {unknown} are not in the plan; correct the label or dataset.json")
     return np.asarray(table[label])
 
 

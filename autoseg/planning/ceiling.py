@@ -12,8 +12,7 @@ classes of a whole volume.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -26,18 +25,14 @@ from autoseg.errors import AutosegError
 from autoseg.grid import Triple, Voxels, working_shape
 from autoseg.plan import Label
 from autoseg.planning.dataset import Case
-from autoseg.resample import FloatArray, axis_weights
+from autoseg.resample import Axes, Box, FloatArray, all_weights, touched, voted
 from autoseg.volumes import read_label
 from autoseg.workers import Track, each, untracked
 
 MOST_CASES = 24  # label maps that are read; of 103 head-and-neck cases they gave the mean to within 0.02
-CHUNK_VOXELS = 1 << 22  # of the label map that are voted on at a time
-TIE = 1e-6  # shares that differ by less are equal, as in `resample_label`
 
 LabelMap = npt.NDArray[np.integer[Any]]  # (Z, Y, X)
 Classes = npt.NDArray[np.uint8]  # (Z, Y, X), 0 is background
-Box = tuple[slice, slice, slice]  # (Z, Y, X)
-Axes = tuple[FloatArray, FloatArray, FloatArray]  # one matrix (size_out, size_in) an axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,52 +120,11 @@ def _case_ceilings(work: tuple[Case, tuple[int, ...], tuple[Triple, ...]]) -> li
 def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> dict[int, float]:
     if label.shape == shape:
         return dict.fromkeys(boxes, 1.0)
-    working = _voted(label, boxes, shape)
-    back = _axes(shape, label.shape)
+    working = voted(label, boxes, shape)
+    back = all_weights(shape, label.shape)
     both, returned = _returned(working, label, tuple(boxes), _regions(working, back))
     true = [int(np.count_nonzero(label[box] == value)) for value, box in boxes.items()]
     return {value: 2.0 * both[i] / (returned[i] + true[i]) for i, value in enumerate(boxes)}
-
-
-def _voted(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> Classes:
-    """Return the working grid's classes, 1 for the first of `boxes` and so on: `resample_label`, but in the boxes."""
-    axes = _axes(label.shape, shape)
-    winner = np.zeros(shape, dtype=np.uint8)
-    most = max(math.prod(label.shape), math.prod(shape))
-    depth = max(1, CHUNK_VOXELS * shape[0] // most)
-    for start in range(0, shape[0], depth):
-        planes = slice(start, min(start + depth, shape[0]))
-        shares = list(_shares(label, boxes, axes, planes))
-        if shares:
-            _vote(shares, winner[planes])
-    return winner
-
-
-def _shares(
-    label: LabelMap, boxes: Mapping[int, Box], axes: Axes, planes: slice
-) -> Iterator[tuple[int, Box, FloatArray]]:
-    """Yield class, place within `planes` of the working grid, and share of each organ that is there."""
-    for index, (value, box) in enumerate(boxes.items(), start=1):
-        rows = [_touched(matrix, part) for matrix, part in zip(axes, box, strict=True)]
-        z = slice(max(rows[0].start, planes.start), min(rows[0].stop, planes.stop))
-        if z.start >= z.stop:
-            continue
-        depth = _overlap(_touched(axes[0].T, z), box[0])
-        mask = (label[depth, box[1], box[2]] == value).astype(np.float32)
-        share = axes[1][rows[1], box[1]] @ (mask @ axes[2][rows[2], box[2]].T)
-        place = (slice(z.start - planes.start, z.stop - planes.start), rows[1], rows[2])
-        yield index, place, np.tensordot(axes[0][z, depth], share, axes=1)
-
-
-def _vote(shares: Sequence[tuple[int, Box, FloatArray]], winner: Classes) -> None:
-    """Write into `winner` (Z, Y, X) the class of largest share, ties to the lowest; background has what is left."""
-    best = np.ones(winner.shape, dtype=np.float32)
-    for _, place, share in shares:
-        best[place] -= share
-    for index, place, share in shares:
-        won = share > best[place] + TIE
-        winner[place][won] = index
-        best[place][won] = share[won]
 
 
 def _regions(working: Classes, back: Axes) -> tuple[_Region, ...]:
@@ -181,7 +135,7 @@ def _regions(working: Classes, back: Axes) -> tuple[_Region, ...]:
         return ()
     spans = [_hull([organ.target[axis] for organ in organs]) for axis in range(3)]
     around = (spans[0], spans[1], spans[2])
-    z, y, x = (_touched(matrix.T, span) for matrix, span in zip(back, around, strict=True))
+    z, y, x = (touched(matrix.T, span) for matrix, span in zip(back, around, strict=True))
     return (_Region(index=0, source=(z, y, x), target=around), *organs)
 
 
@@ -192,7 +146,7 @@ def _returned(
 
     As `winning_class` of the classes' one-hot maps, plane by plane of the label map.
     """
-    back = _axes(working.shape, label.shape)
+    back = all_weights(working.shape, label.shape)
     both, returned = [0] * len(values), [0] * len(values)
     best = np.zeros(label.shape[1:], dtype=np.float32)
     winner = np.zeros(label.shape[1:], dtype=np.uint8)
@@ -232,28 +186,9 @@ def _plane(working: Classes, region: _Region, back: Axes, z: int) -> FloatArray:
     return np.asarray(back[1][y, height] @ plane @ back[2][x, width].T)
 
 
-def _axes(shape_in: Sequence[int], shape_out: Sequence[int]) -> Axes:
-    z, y, x = (axis_weights(i, o) for i, o in zip(shape_in, shape_out, strict=True))
-    return z, y, x
-
-
 def _touched_box(axes: Axes, box: Box) -> Box:
-    z, y, x = (_touched(matrix, part) for matrix, part in zip(axes, box, strict=True))
+    z, y, x = (touched(matrix, part) for matrix, part in zip(axes, box, strict=True))
     return z, y, x
-
-
-def _touched(matrix: FloatArray, columns: slice) -> slice:
-    """Return the rows of a matrix of `axis_weights` (or its transpose) that take anything from `columns`.
-
-    >>> _touched(axis_weights(8, 4), slice(3, 5))
-    slice(1, 3, None)
-    """
-    rows = np.flatnonzero(matrix[:, columns].any(axis=1))
-    return slice(int(rows[0]), int(rows[-1]) + 1)
-
-
-def _overlap(a: slice, b: slice) -> slice:
-    return slice(max(a.start, b.start), min(a.stop, b.stop))
 
 
 def _hull(parts: Sequence[slice]) -> slice:
