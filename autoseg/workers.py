@@ -128,9 +128,9 @@ def _pooled(
 
 def _start_worker() -> None:
     """Keep a worker's linear algebra on one thread, as several share the cores; leave Ctrl-C to the parent."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # for libraries that are loaded later
-    threadpool_limits(limits=1)  # for those that are there already
+    import numpy  # noqa: F401 - only libraries that are loaded can be limited
+
+    threadpool_limits(limits=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 

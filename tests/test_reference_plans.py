@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from autoseg.planning.budget import Budget
-from autoseg.planning.explain import Told, explain
+from autoseg.planning.explain import Told, explain, working_median
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.planner import derive_plan
 
@@ -33,7 +34,15 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
     gib = name.removesuffix("gib")
     budget = CPU if name == "cpu" else Budget(device="cuda", memory_gib=float(gib), bfloat16=True)
     decision = derive_plan(found, budget, seed=0)
-    told = Told(found=found, budget=budget, findings=(), ceilings=None, cases=found.cases)
+    voxels = found.cases * math.prod(working_median(decision.plan, found))
+    told = Told(
+        found=found,
+        budget=budget,
+        findings=(),
+        ceilings=None,
+        cases=found.cases,
+        cache_bytes=voxels * (2 * len(found.channels) + 1),
+    )
     made = {"json": decision.plan.model_dump_json(indent=1) + "\n", "md": explain(decision, told)}
     for suffix, expected in made.items():
         file = FOLDER / cohort / f"{name}.{suffix}"

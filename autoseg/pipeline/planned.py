@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autoseg.data.cache import ORGAN_VOXELS
 from autoseg.errors import AutosegError, DatasetError, PlanError
 from autoseg.files import write_text
+from autoseg.grid import working_shape
 from autoseg.network.device import pick_device
 from autoseg.pipeline.origin import digest_of, origin_of, read_origin
 from autoseg.pipeline.settled import Wishes, settle
+from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, detect_budget, step_gib
 from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.check import all_findings
 from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.planning.examine import CaseFacts, Examination, examine_case
-from autoseg.planning.explain import Told, explain
+from autoseg.planning.explain import Told, explain, grid_of
 from autoseg.planning.findings import Finding, write_check
 from autoseg.planning.fingerprint import Fingerprint, fingerprint
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
@@ -99,9 +103,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     if preset is None:
         decision, ceilings = _derived(choosing, found, budget, options, jobs, track)
     else:
-        made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
-        decision = Decision(plan=made, grids=(), chosen=None, step_gib=step_gib(made, budget))
-        ceilings = None
+        decision, ceilings = _preset(choosing, found, budget, preset, options, jobs, track)
     settled = settle(
         decision, found, budget, ceilings, Wishes(settings=options.settings, measured=options.measure), here
     )
@@ -110,6 +112,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         budget=budget,
         findings=findings,
         ceilings=ceilings,
+        cache_bytes=_cache_bytes(settled.decision.plan, facts),
         cases=len(facts),
         measured=settled.measured,
         corrected=settled.corrected,
@@ -179,10 +182,34 @@ def _derived(
     decision = derive_plan(found, budget, options.seed)
     chosen = next(n for n, grid in enumerate(decision.grids) if grid == decision.chosen)
     grids = decision.grids[max(0, chosen - FINER_SHOWN) : chosen + 1]
-    by_organ = dataset_ceilings(dataset.cases, dataset.labels, [g.spacing_mm for g in grids], jobs, track)
+    by_organ = dataset_ceilings(dataset.cases, dataset.labels, [g.spacing_mm for g in grids], jobs=jobs, track=track)
     by_grid = zip(*by_organ, strict=True)
     ceilings = {grid.factor: organs for grid, organs in zip(grids, by_grid, strict=True)}
     return derive_plan(found, budget, options.seed, ceilings), ceilings
+
+
+def _preset(
+    dataset: Dataset,
+    found: Fingerprint,
+    budget: Budget,
+    preset: Mapping[str, Any],
+    options: PlanOptions,
+    jobs: int,
+    track: Track,
+) -> tuple[Decision, Ceilings]:
+    """Take a preset's plan, and measure what its grid leaves of the organs."""
+    made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
+    by_organ = dataset_ceilings(dataset.cases, dataset.labels, [made.spacing_mm], made.downsampling, jobs, track)
+    grid = grid_of(made, found)
+    decision = Decision(plan=made, grids=(grid,), chosen=None, step_gib=step_gib(made, budget))
+    return decision, {grid.factor: tuple(organ[0] for organ in by_organ)}
+
+
+def _cache_bytes(made: Plan, facts: Sequence[CaseFacts]) -> int:
+    """Return what the cached cases will take: float16 images, uint8 label maps, samples of the organs' voxels."""
+    shapes = [working_shape(f.grid, made.spacing_mm, made.downsampling) for f in facts]
+    voxels = sum(math.prod(shape) for shape in shapes)
+    return voxels * (2 * len(made.channels) + 1) + len(facts) * len(made.labels) * 8 * ORGAN_VOXELS
 
 
 def _write(

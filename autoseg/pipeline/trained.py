@@ -14,14 +14,16 @@ from autoseg.errors import PlanError
 from autoseg.grid import Voxels
 from autoseg.network.device import pick_device
 from autoseg.pipeline.origin import dataset_of
+from autoseg.pipeline.settled import nearest_fit
 from autoseg.plan import Plan, with_settings
+from autoseg.planning.budget import detect_budget, step_gib
 from autoseg.planning.split import Split, load_splits
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
 from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import measure
-from autoseg.workers import Track, default_workers, untracked
+from autoseg.workers import Track, default_workers, free_memory_gib, untracked
 
 logger = logging.getLogger(__name__)
 FOR_ITERATIONS = 0.9  # of a time budget; the rest goes into validation and checkpoints
@@ -127,6 +129,7 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, wo
     if device != settings.device:
         logger.warning("the plan is for %s, training on %s", settings.device, device)
     settings = settings.model_copy(update={"device": device})
+    _require_memory(settings, run)
     begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
     if options.iterations is not None:
         iterations = options.iterations
@@ -137,6 +140,17 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, wo
     else:
         iterations = settings.iterations
     return with_settings(settings, {"iterations": str(iterations)})
+
+
+def _require_memory(settings: Plan, run: Run) -> None:
+    """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
+    budget = detect_budget(settings.device, None, free_memory_gib())
+    gib = step_gib(settings, budget)
+    if gib > budget.memory_gib:
+        raise PlanError(
+            f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
+            f"{nearest_fit(settings, budget)}"
+        )
 
 
 def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:

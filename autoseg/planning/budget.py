@@ -12,7 +12,7 @@ from autoseg.plan import Plan
 GIB = 2**30
 GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
 CPU_SHARE = 0.5  # of the free memory; the rest is for the augmentation processes and the user's other programs
-HEAP = 1.42  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
+HEAP = 1.6  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
 PROCESS_GIB = {"cpu": 0.42, "cuda": 0.5, "mps": 0.5}  # Python and its libraries, measured; on a GPU CUDA's context
 
 

@@ -68,7 +68,8 @@ def ceilings(label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels]) -
 def dataset_ceilings(
     cases: Sequence[Case],
     labels: Sequence[Label],
-    spacings_mm: Sequence[Triple],
+    spacings_mm: Sequence[Triple | None],
+    downsampling: Triple = (1.0, 1.0, 1.0),
     jobs: int = 1,
     track: Track = untracked,
 ) -> tuple[tuple[float | None, ...], ...]:
@@ -80,7 +81,9 @@ def dataset_ceilings(
     Args:
         cases: In the order in which they are to be sampled.
         labels: The organs.
-        spacings_mm: Of the working grids (Z, Y, X); each case's shape follows from its own extent.
+        spacings_mm: Of the working grids (Z, Y, X); each case's shape follows from its own extent. None: each image
+            is divided by `downsampling`.
+        downsampling: Factors (Z, Y, X), used where a spacing is None.
         jobs: Number of processes.
         track: Shows progress.
 
@@ -89,7 +92,7 @@ def dataset_ceilings(
     """
     chosen = _spread(cases, MOST_CASES)
     values = tuple(label.value for label in labels)
-    work = {case.id: (case, values, tuple(spacings_mm)) for case in chosen}
+    work = {case.id: (case, values, tuple(spacings_mm), downsampling) for case in chosen}
     found: dict[str, list[dict[int, float]]] = {}
     for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
@@ -110,10 +113,10 @@ def _spread(cases: Sequence[Case], most: int) -> list[Case]:
     return [cases[round(i * (len(cases) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _case_ceilings(work: tuple[Case, tuple[int, ...], tuple[Triple, ...]]) -> list[dict[int, float]]:
-    case, values, spacings_mm = work
+def _case_ceilings(work: tuple[Case, tuple[int, ...], tuple[Triple | None, ...], Triple]) -> list[dict[int, float]]:
+    case, values, spacings_mm, downsampling = work
     label = read_label(case.label)
-    shapes = [working_shape(label.grid, spacing, (1.0, 1.0, 1.0)) for spacing in spacings_mm]
+    shapes = [working_shape(label.grid, spacing, downsampling) for spacing in spacings_mm]
     return ceilings(label.array, values, shapes)
 
 

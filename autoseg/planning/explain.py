@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from autoseg.grid import Grid, Voxels, working_shape
 from autoseg.network.unet import UNet3D, parameter_count
 from autoseg.plan import Plan
-from autoseg.planning.budget import Budget, Measured
+from autoseg.planning.budget import GIB, Budget, Measured
 from autoseg.planning.findings import Finding
 from autoseg.planning.fingerprint import Fingerprint, OrganFingerprint
 from autoseg.planning.naming import side_pairs
@@ -30,6 +30,7 @@ class Told:
     findings: Sequence[Finding]
     ceilings: Ceilings | None
     cases: int  # that will be cached, testing cases included
+    cache_bytes: int  # on the disk
     measured: Measured | None = None
     corrected: bool = False  # whether the measured memory made the plan smaller
 
@@ -181,8 +182,8 @@ def _grids_with_ceilings(decision: Decision, told: Told) -> list[WorkingGrid]:
 
 
 def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told) -> Iterable[str]:
-    chosen = decision.chosen
-    if chosen is None or chosen.factor not in (told.ceilings or {}):
+    chosen = decision.chosen or decision.grids[0]
+    if chosen.factor not in (told.ceilings or {}):
         return
     yield (
         "**Resolution ceiling**: the Dice (%) that the truth itself keeps after going to a grid and back; no network "
@@ -244,15 +245,20 @@ def _cost(decision: Decision, told: Told) -> Iterable[str]:
             f"**Time**: measured {measured.seconds_per_iteration:.2f} s an iteration, {measured.waiting_share:.1%} of "
             f"it waiting for data; about {hours:.1f} hours for {plan.iterations} iterations, validation apart."
         )
-    voxels = math.prod(working_median(plan, told.found))
-    gib = told.cases * voxels * (2 * len(plan.channels) + 1) / 2**30
-    yield f"**Disk**: about {_gib(gib)} for the cache of {told.cases} cases."
+    yield f"**Disk**: about {_gib(told.cache_bytes / GIB)} for the cache of {told.cases} cases."
 
 
 def working_median(plan: Plan, found: Fingerprint) -> Voxels:
     """Return the size of the median volume on the plan's working grid."""
     median = Grid(shape=found.median_shape, spacing_mm=found.median_spacing_mm)
     return working_shape(median, plan.spacing_mm, plan.downsampling)
+
+
+def grid_of(plan: Plan, found: Fingerprint) -> WorkingGrid:
+    """Return the working grid of a plan for the median volume."""
+    z, y, x = plan.spacing_mm or (f * mm for f, mm in zip(plan.downsampling, found.median_spacing_mm, strict=True))
+    factor = min((z, y, x)) / min(found.median_spacing_mm)
+    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=working_median(plan, found))
 
 
 def _gib(gib: float) -> str:

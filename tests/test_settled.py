@@ -1,0 +1,97 @@
+"""Tests of autoseg.pipeline.settled: what the user sets, and what measuring changes. Measurements are made up here."""
+
+from __future__ import annotations
+
+import math
+
+import made
+import pytest
+
+from autoseg.errors import PlanError
+from autoseg.pipeline import settled
+from autoseg.pipeline.settled import Wishes, nearest_fit, settle, with_wishes
+from autoseg.plan import with_settings
+from autoseg.planning.budget import Budget, Measured, step_gib
+from autoseg.planning.planner import derive_plan
+
+FOUND = made.fingerprint((96, 96, 96), (1.0, 1.0, 1.0), cases=100)
+GPU = Budget(device="cuda", memory_gib=6.0, bfloat16=True)
+CPU = Budget(device="cpu", memory_gib=20.0, bfloat16=True)
+MEASURE = Wishes(settings={}, measured=True)
+
+
+def measuring(monkeypatch: pytest.MonkeyPatch, *results: float | None) -> list[int]:
+    """Replace measuring by made-up GiB (None: out of memory); return the voxels of each plan that was measured."""
+    seen: list[int] = []
+
+    def measure(plan: object, shape: object, workers: int) -> Measured | None:
+        gib = results[len(seen)]
+        seen.append(plan.batch_size * math.prod(plan.crop_size))  # type: ignore[attr-defined]
+        return None if gib is None else Measured(seconds_per_iteration=0.5, waiting_share=0.01, gib=gib)
+
+    monkeypatch.setattr(settled, "measure", measure)
+    return seen
+
+
+def test_a_setting_that_does_not_fit_the_memory_gets_the_nearest_that_does() -> None:
+    decision = derive_plan(FOUND, GPU, seed=0)
+    with pytest.raises(
+        PlanError, match=r"--set batch_size=500: a step would take \S+ GiB, 5.4 of the 6.0 GiB"
+    ) as found:
+        with_wishes(decision, FOUND, GPU, {"batch_size": "500"})
+    batch = int(str(found.value).rpartition("batch_size=")[2])
+    fitting, above = (with_settings(decision.plan, {"batch_size": str(n)}) for n in (batch, batch + 1))
+    assert step_gib(fitting, GPU) <= GPU.step_gib < step_gib(above, GPU)
+
+
+def test_a_crop_that_does_not_fit_even_alone_gets_a_smaller_one() -> None:
+    plan = derive_plan(FOUND, GPU, seed=0).plan
+    huge = with_settings(plan, {"crop_size": "[512,512,512]", "tile_depth": "512"})
+    text = nearest_fit(huge, GPU)
+    size = text.rpartition("crop_size=")[2]
+    fitting = with_settings(plan, {"batch_size": "1", "crop_size": size})
+    assert "--set batch_size=1" in text
+    assert step_gib(fitting, GPU) <= GPU.step_gib
+
+
+def test_a_downsampling_that_is_set_sets_the_spacing_too() -> None:
+    decision = derive_plan(FOUND, GPU, seed=0)
+    plan = with_wishes(decision, FOUND, GPU, {"downsampling": "[2,2,3]"}).plan
+    assert plan.spacing_mm == (2.0, 2.0, 3.0)
+    assert with_wishes(decision, FOUND, GPU, {"spacing_mm": "[4,4,4]"}).plan.downsampling == (4.0, 4.0, 4.0)
+
+
+def test_a_plan_whose_measured_step_is_too_large_is_derived_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = measuring(monkeypatch, 7.0, None, 5.0)
+    done = settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=True)
+    assert voxels == sorted(voxels, reverse=True)
+    assert voxels[2] < voxels[0]
+    assert done.corrected
+    assert done.measured is not None
+    assert done.measured.gib == 5.0
+
+
+def test_a_step_that_never_fits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, None, None, None, None)
+    with pytest.raises(PlanError, match="no plan was found whose measured step fits; give"):
+        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=True)
+
+
+def test_the_users_own_step_is_not_changed_but_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, None)
+    wishes = Wishes(settings={"batch_size": "2"}, measured=True)
+    with pytest.raises(PlanError, match=r"does not fit this cuda; nearest that fits: --set batch_size=1"):
+        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, wishes, here=True)
+
+
+def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 1.0)
+    unmeasured = Wishes(settings={}, measured=False)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, unmeasured, here=True)
+    assert done.decision.plan.iterations == 36 * 60 * 2
+    assert not done.corrected
+
+
+def test_a_plan_for_another_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not measuring(monkeypatch)
+    assert settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=False).measured is None
