@@ -16,6 +16,8 @@ import SimpleITK as sitk
 from autoseg.cli import main
 from autoseg.data.cohort import write_cohort
 from autoseg.data.phantom import ORGANS
+from autoseg.pipeline.planned import PlanOptions, is_planned
+from autoseg.run import Run
 from autoseg.volumes import read_grid, read_label
 
 SMALL = ("--device", "cpu", "--set", "crop_size=[16,32,32]", "--set", "tile_depth=32", "--iterations", "4", "-j", "1")
@@ -231,3 +233,46 @@ def test_missing_paths_are_one_line(tmp_path: Path, cli: Cli) -> None:
     assert_one_line(cli("check", tmp_path / "empty"), "empty")
     (tmp_path / "empty" / "dataset.json").write_text("{ broken")
     assert_one_line(cli("plan", tmp_path / "empty", tmp_path / "RUN"), "dataset.json")
+
+
+def planned(run: Path) -> tuple[dict[str, object], str]:
+    return json.loads((run / "fingerprint.json").read_text()), (run / "plan.md").read_text()
+
+
+def test_a_split_file_decides_who_is_looked_at(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    ids = [f"phantom_{n:03d}" for n in range(5)]
+    folds = [{"training": [ids[0], ids[1]], "testing": [ids[4]]}, {"training": [ids[2]], "testing": [ids[4]]}]
+    file, run = tmp_path / "split.json", tmp_path / "RUN"
+    file.write_text(json.dumps(folds))
+    options = ("plan", cohort, run, "--gpu-memory", "8", "--split", file, "-j", "1")
+    assert cli(*options)[0] == 0
+    fingerprint, text = planned(run)
+    assert fingerprint["cases"] == 3  # neither the testing case of all folds nor the one that is in none
+    assert "4 usable cases; the 3 that may be learnt from" in text
+    assert cli(*options, "--exclude", ids[1])[0] == 0
+    assert json.loads((run / "split.json").read_text())[0]["training"] == [ids[0]]
+    wanted = PlanOptions(gpu_memory_gib=8, split=file, exclude=(ids[1],))
+    assert is_planned(cohort, Run(run), wanted)
+    file.write_text(json.dumps(folds[:1]))
+    assert not is_planned(cohort, Run(run), wanted)
+
+
+def test_a_grid_that_the_user_sets_is_the_one_that_is_explained(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    run = tmp_path / "RUN"
+    options = ("--gpu-memory", "8", "-j", "1", "--set", "spacing_mm=[6,6,6]")
+    assert cli("plan", cohort, run, *options)[0] == 0
+    _, text = planned(run)
+    assert "**Working grid**: spacing 6 × 6 × 6 mm" in text
+    assert "The user set it." in text
+    assert "ceiling at 6 × 6 × 6 mm" in text
+    assert "resolution of the median image" not in text
+
+
+def test_a_device_is_not_a_setting(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    outcome = cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "--set", "device=cuda", "-j", "1")
+    assert_one_line(outcome, "--set device=cuda: give it as --device")
+
+
+def test_a_preset_that_does_not_fit_is_refused_with_what_would(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    outcome = cli("plan", cohort, tmp_path / "RUN", "--preset", "roth2018", "--gpu-memory", "1", "-j", "1")
+    assert_one_line(outcome, "preset roth2018: a step would take", "nearest that fits: --set batch_size=1")

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.planning import rules
 from autoseg.planning.budget import Budget
 from autoseg.planning.explain import Told, explain, working_median
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.planner import derive_plan
+from autoseg.planning.presets import load_preset, preset_plan
 
 FOLDER = Path(__file__).parents[1] / "plans" / "reference"
 CPU = Budget(device="cpu", memory_gib=22.0, bfloat16=True)
@@ -49,3 +51,15 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
         if request.config.getoption("--rewrite-plans"):
             file.write_text(expected, encoding="utf-8")
         assert file.read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize("cohort", ["hippocampus", "abdomen_ct"])
+def test_a_plan_of_one_cohort_is_a_preset_for_another(cohort: str) -> None:
+    found = Fingerprint.model_validate_json((FOLDER / cohort / "fingerprint.json").read_text(encoding="utf-8"))
+    file = str(FOLDER / "headneck_ct" / "8gib.json")
+    plan = preset_plan(found, "cuda", load_preset(file), 0, file)
+    assert plan.loss.weights == rules.class_weights(found.organs)
+    assert plan.spacing_mm == (2.5, 3.906, 3.906)
+    assert plan.downsampling == pytest.approx(
+        [a / b for a, b in zip(plan.spacing_mm, found.median_spacing_mm)], abs=1e-4
+    )

@@ -85,7 +85,7 @@ def test_the_batch_grows_only_once_the_crop_is_the_whole_volume() -> None:
 
 
 def test_too_little_memory_is_said_with_a_way_out() -> None:
-    with pytest.raises(PlanError, match=r"0\.1 GiB are too little even at a downsampling of 64; give more"):
+    with pytest.raises(PlanError, match=r"0\.1 GiB are too little even at a downsampling of 64; plan for more"):
         derive_plan(fingerprint((100, 100, 100), (1.0, 1.0, 1.0)), gpu(0.1), seed=0, cost=cheap)
 
 

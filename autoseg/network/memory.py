@@ -25,7 +25,7 @@ from autoseg.network.loss import segmentation_loss
 from autoseg.network.unet import UNet3D
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
-BATCHES = (1, 16)  # crops of the two steps that are run through
+BATCHES = (1, 4096)  # such crops of the two steps that are run through; a real step lies between
 EDGE = 4  # voxels that the deepest level of such a crop has on each axis
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,8 @@ from autoseg.planning.findings import Finding, write_check
 from autoseg.planning.fingerprint import Fingerprint, fingerprint
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
 from autoseg.planning.presets import load_preset, preset_plan
-from autoseg.planning.split import Split, load_splits, make_splits, save_splits
+from autoseg.planning.rules import WorkingGrid
+from autoseg.planning.split import Split, load_splits, make_splits, save_splits, sides, without
 from autoseg.run import Run
 from autoseg.workers import Track, each, free_memory_gib, untracked
 
@@ -52,9 +53,16 @@ class PlanOptions:
     def as_json(self) -> dict[str, Any]:
         """Return the options as plain values, to be compared with those of another call."""
         values = {**self.__dict__, "settings": dict(self.settings), "exclude": list(self.exclude)}
-        values["split"] = None if self.split is None else str(self.split)
+        values["split"] = None if self.split is None else _text_of(self.split)
+        if self.preset is not None and self.preset.endswith(".json"):
+            values["preset"] = _text_of(Path(self.preset))
         del values["measure"]
         return values
+
+
+def _text_of(file: Path) -> str:
+    """Return the digest of a file that an option names: another text means another plan."""
+    return digest_of(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else str(file)
 
 
 def check(path: Path, jobs: int, track: Track = untracked) -> tuple[Dataset, list[Examination], list[Finding]]:
@@ -96,17 +104,21 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     write_check(findings, _made(run) / "check.json")
     facts = _usable(dataset, examinations, findings, options)
     splits = _splits(dataset, facts, options)
-    testing = splits[0].testing if len(splits) == 1 else ()  # testing cases choose nothing
-    seen = [f for f in facts if f.case not in testing]
+    facts = [f for f in facts if any(f.case in side for fold in splits for side in sides(fold))]
+    tested = set.intersection(*(set(fold.testing) for fold in splits))  # testing cases choose nothing
+    seen = [f for f in facts if f.case not in tested]
     found = fingerprint(dataset, seen)
     choosing = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in {f.case for f in seen}))
+    measure_grids = partial(_grid_ceilings, choosing, jobs=jobs, track=track)
     if preset is None:
-        decision, ceilings = _derived(choosing, found, budget, options, jobs, track)
+        decision, ceilings = _derived(found, budget, options.seed, measure_grids)
     else:
-        decision, ceilings = _preset(choosing, found, budget, preset, options, jobs, track)
-    settled = settle(
-        decision, found, budget, ceilings, Wishes(settings=options.settings, measured=options.measure), here
-    )
+        made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
+        decision = Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
+        ceilings = {}
+    wishes = Wishes(settings=options.settings, measured=options.measure)
+    settled = settle(decision, found, budget, ceilings, wishes, here)
+    ceilings |= measure_grids(_untold(settled.decision, ceilings), settled.decision.plan)
     told = Told(
         found=found,
         budget=budget,
@@ -154,7 +166,10 @@ def _usable(
             f"{dataset.root}: {len(fatal)} cases cannot be used ({first.case or 'dataset'}: {first.found}); "
             f"correct them, see `autoseg check`, or leave them out: {leave_out}"
         )
-    return [e.facts for e in examinations if e.facts is not None and e.case not in options.exclude]
+    usable = [e.facts for e in examinations if e.facts is not None and e.case not in options.exclude]
+    if not usable:
+        raise DatasetError(f"{dataset.root}: no usable case is left; correct some, see `autoseg check`")
+    return usable
 
 
 def _budget(options: PlanOptions) -> tuple[Budget, bool]:
@@ -172,37 +187,38 @@ def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) 
         return make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
     if options.folds > 1:
         raise PlanError("--split and --folds exclude each other: the file says the folds; give one")
-    return load_splits(options.split, [f.case for f in facts], patients)
+    splits = load_splits(options.split, tuple(patients), patients)
+    return tuple(without(fold, options.exclude) for fold in splits)
+
+
+MeasureGrids = Callable[[Sequence[WorkingGrid], Plan], dict[float, tuple[float | None, ...]]]
 
 
 def _derived(
-    dataset: Dataset, found: Fingerprint, budget: Budget, options: PlanOptions, jobs: int, track: Track
-) -> tuple[Decision, Ceilings]:
+    found: Fingerprint, budget: Budget, seed: int, measure_grids: MeasureGrids
+) -> tuple[Decision, dict[float, tuple[float | None, ...]]]:
     """Derive a plan, measure what its grid and the next finer ones leave of the organs, and derive again by that."""
-    decision = derive_plan(found, budget, options.seed)
-    chosen = next(n for n, grid in enumerate(decision.grids) if grid == decision.chosen)
-    grids = decision.grids[max(0, chosen - FINER_SHOWN) : chosen + 1]
-    by_organ = dataset_ceilings(dataset.cases, dataset.labels, [g.spacing_mm for g in grids], jobs=jobs, track=track)
-    by_grid = zip(*by_organ, strict=True)
-    ceilings = {grid.factor: organs for grid, organs in zip(grids, by_grid, strict=True)}
-    return derive_plan(found, budget, options.seed, ceilings), ceilings
+    decision = derive_plan(found, budget, seed)
+    ceilings = measure_grids(_untold(decision, {}), decision.plan)
+    return derive_plan(found, budget, seed, ceilings), ceilings
 
 
-def _preset(
-    dataset: Dataset,
-    found: Fingerprint,
-    budget: Budget,
-    preset: Mapping[str, Any],
-    options: PlanOptions,
-    jobs: int,
-    track: Track,
-) -> tuple[Decision, Ceilings]:
-    """Take a preset's plan, and measure what its grid leaves of the organs."""
-    made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
-    by_organ = dataset_ceilings(dataset.cases, dataset.labels, [made.spacing_mm], made.downsampling, jobs, track)
-    grid = grid_of(made, found)
-    decision = Decision(plan=made, grids=(grid,), chosen=None, step_gib=step_gib(made, budget))
-    return decision, {grid.factor: tuple(organ[0] for organ in by_organ)}
+def _untold(decision: Decision, ceilings: Ceilings) -> list[WorkingGrid]:
+    """Return the grid of a decision and the next finer ones, as far as their ceilings are not known."""
+    own = decision.chosen or decision.grids[0]
+    finer = [grid for grid in decision.grids if grid.factor < own.factor]
+    return [grid for grid in (*finer[-FINER_SHOWN:], own) if grid.factor not in ceilings]
+
+
+def _grid_ceilings(
+    dataset: Dataset, grids: Sequence[WorkingGrid], made: Plan, jobs: int, track: Track
+) -> dict[float, tuple[float | None, ...]]:
+    """Return factor to the organs' ceilings for each grid; a plan without spacing divides each image."""
+    if not grids:
+        return {}
+    spacings = [None if made.spacing_mm is None else grid.spacing_mm for grid in grids]
+    by_organ = dataset_ceilings(dataset.cases, dataset.labels, spacings, made.downsampling, jobs, track)
+    return {grid.factor: organs for grid, organs in zip(grids, zip(*by_organ, strict=True), strict=True)}
 
 
 def _cache_bytes(made: Plan, facts: Sequence[CaseFacts]) -> int:

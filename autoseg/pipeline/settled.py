@@ -10,7 +10,7 @@ from autoseg.errors import PlanError
 from autoseg.grid import Voxels
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import Budget, Measured, step_gib
-from autoseg.planning.explain import working_median
+from autoseg.planning.explain import grid_of, working_median
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
 from autoseg.planning.recipe import ratio
@@ -98,16 +98,20 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
     Raises:
         PlanError: If one is not valid or the step no longer fits the memory.
     """
-    if not settings:
-        return decision
-    plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings)
+    if "device" in settings:
+        raise PlanError(f"--set device={settings['device']}: give it as --device, as memory and widths follow from it")
+    plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings) if settings else decision.plan
     gib = step_gib(plan, budget)
     if gib > budget.step_gib:
-        asked = " ".join(f"--set {key}={value}" for key, value in settings.items())
+        asked = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
         raise PlanError(
             f"{asked}: a step would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are "
             f"for it; {nearest_fit(plan, budget)}"
         )
+    if decision.chosen is not None and {"spacing_mm", "downsampling"} & set(settings):
+        decision = replace(decision, chosen=grid_of(plan, found), rejected=(), finer_for=())
+    elif decision.chosen is None:
+        decision = replace(decision, grids=(grid_of(plan, found),))
     return replace(decision, plan=plan, step_gib=gib, changed=tuple(settings))
 
 

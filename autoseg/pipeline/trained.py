@@ -17,7 +17,7 @@ from autoseg.pipeline.origin import dataset_of
 from autoseg.pipeline.settled import nearest_fit
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import detect_budget, step_gib
-from autoseg.planning.split import Split, load_splits
+from autoseg.planning.split import Split, load_splits, sides
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
 from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
@@ -38,7 +38,7 @@ def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
     settings, dataset = run.plan(), dataset_of(run)
     patients = {case.id: case.patient for case in dataset.cases}
     splits = load_splits(run.split_file, tuple(patients), patients)
-    wanted = {name for split in splits for part in _parts(split) for name in part}
+    wanted = {name for split in splits for part in sides(split) for name in part}
     return preprocess_cases([case for case in dataset.cases if case.id in wanted], settings, run.cache, jobs, track)
 
 
@@ -129,8 +129,9 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, wo
     if device != settings.device:
         logger.warning("the plan is for %s, training on %s", settings.device, device)
     settings = settings.model_copy(update={"device": device})
-    _require_memory(settings, run)
     begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
+    if begun is None:
+        _require_memory(settings, run)
     if options.iterations is not None:
         iterations = options.iterations
     elif begun is not None:
@@ -149,7 +150,7 @@ def _require_memory(settings: Plan, run: Run) -> None:
     if gib > budget.memory_gib:
         raise PlanError(
             f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
-            f"{nearest_fit(settings, budget)}"
+            f"{nearest_fit(settings, budget)} (with `autoseg plan … --force`, or in the file)"
         )
 
 
@@ -171,7 +172,3 @@ def _has(device: str) -> bool:
 
 def _telling(tell: Callable[[int, Progress], None], fold: int) -> Callable[[Progress], None]:
     return lambda progress: tell(fold, progress)
-
-
-def _parts(split: Split) -> tuple[tuple[str, ...], ...]:
-    return split.training, split.validation, split.testing

@@ -45,7 +45,7 @@ def explain(decision: Decision, told: Told) -> str:
         *(_preset(plan) if decision.chosen is None else _choices(decision, decision.chosen, told)),
         *_changes(decision),
         *_organs(decision, told),
-        *_network(plan, told.budget),
+        *_network(decision, told.budget),
         *_training(plan),
         *_cost(decision, told),
     ]
@@ -92,18 +92,24 @@ def _preset(plan: Plan) -> Iterable[str]:
 def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[str]:
     plan = decision.plan
     yield "## What was chosen, and why"
-    yield (
+    grid = (
         f"**Working grid**: spacing {_by(chosen.spacing_mm)} mm, that is a downsampling of {_by(plan.downsampling)} "
-        f"(z, y, x); the median volume then has {_by(chosen.shape)} voxels. The finest grid is taken on which a crop "
-        f"that fits sees enough of the body: {COVER:.0%} of the median volume's length on each axis, or {AROUND:g} "
-        "times the largest organ and all organs together where that is less."
+        f"(z, y, x); the median volume then has {_by(chosen.shape)} voxels."
     )
-    if decision.finer_for:
+    if {"spacing_mm", "downsampling"} & set(decision.changed):
+        yield f"{grid} The user set it."
+    else:
         yield (
-            f"For the sake of {', '.join(map(_text, decision.finer_for))}, of which a coarser grid alone would cost "
-            f"more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
+            f"{grid} The finest grid is taken on which a crop that fits sees enough of the body: {COVER:.0%} of the "
+            f"median volume's length on each axis, or {AROUND:g} times the largest organ and all organs together where "
+            "that is less."
         )
-    yield from _rejected(decision.rejected, told.budget)
+        if decision.finer_for:
+            yield (
+                f"For the sake of {', '.join(map(_text, decision.finer_for))}, of which a coarser grid alone would "
+                f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
+            )
+        yield from _rejected(decision.rejected, told.budget)
     share = [min(1.0, c / n) for c, n in zip(plan.crop_size, chosen.shape, strict=True)]
     yield (
         f"**Crop** {_by(plan.crop_size)} voxels: the largest that fits. It sees {', '.join(f'{s:.0%}' for s in share)} "
@@ -123,7 +129,7 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[st
 
 def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
     if not rejected:
-        yield "It is the data's own resolution: nothing is lost by resampling."
+        yield "It is the resolution of the median image: only finer images lose detail."
         return
     rows = []
     for one in rejected[-REJECTED_SHOWN:]:
@@ -178,7 +184,10 @@ def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Seque
 
 
 def _grids_with_ceilings(decision: Decision, told: Told) -> list[WorkingGrid]:
-    return [grid for grid in reversed(decision.grids) if grid.factor in (told.ceilings or {})]
+    """Return the grids whose ceilings are known, coarsest first."""
+    own = decision.chosen or decision.grids[0]
+    grids = {grid.factor: grid for grid in (*decision.grids, own)}
+    return [grids[factor] for factor in sorted(told.ceilings or {}, reverse=True) if factor in grids]
 
 
 def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told) -> Iterable[str]:
@@ -203,7 +212,11 @@ def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told)
     yield text
 
 
-def _network(plan: Plan, budget: Budget) -> Iterable[str]:
+def _network(decision: Decision, budget: Budget) -> Iterable[str]:
+    plan = decision.plan
+    halved = (
+        budget.device == "cpu" and decision.chosen is not None and not any("network" in k for k in decision.changed)
+    )
     widths = ", ".join("-".join(str(f) for f in stage.features) for stage in plan.network.stages)
     network = UNet3D(len(plan.channels), plan.classes, plan.network)
     flat = [n for n, stage in enumerate(plan.network.stages) if 1 in stage.kernel]
@@ -213,12 +226,13 @@ def _network(plan: Plan, budget: Budget) -> Iterable[str]:
         f"{parameter_count(network) / 1e6:.2f} million parameters (weights, biases, and scale and shift of the norms). "
         f"{plan.network.norm} norm, {plan.network.activation}. "
         + ("Kernels and poolings leave the coarse axis alone until voxels are even. " if flat else "")
-        + ("The paper's 32 base features are halved on a CPU." if budget.device == "cpu" and not plan.preset else "")
+        + ("The paper's 32 base features are halved on a CPU." if halved else "")
     ).strip()
 
 
 def _training(plan: Plan) -> Iterable[str]:
-    loss = "Dice" if plan.loss.kind == "dice" else "Dice over the organs + cross-entropy weighted by class"
+    loss = "Dice" if plan.loss.kind == "dice" else "Dice + cross-entropy"
+    loss += " weighted by class" if plan.loss.weights else ""
     yield "## Training"
     yield (
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "
@@ -230,7 +244,7 @@ def _training(plan: Plan) -> Iterable[str]:
 def _cost(decision: Decision, told: Told) -> Iterable[str]:
     plan, budget, measured = decision.plan, told.budget, told.measured
     yield "## Cost"
-    owner = "this machine's free memory" if budget.device == "cpu" else "the GPU"
+    owner = "the GPU" if budget.device == "cuda" else "this machine's free memory"
     limit = f"{budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB of {owner} are for training"
     if measured is None:
         yield (

@@ -69,7 +69,7 @@ def derive_plan(
     if plan is None:
         raise PlanError(
             f"{budget.memory_gib:.1f} GiB are too little even at a downsampling of {rules.FACTORS[-1]:g}; "
-            "give more with --gpu-memory, or take a smaller network with --preset"
+            + ("free some memory" if budget.device == "cpu" else "plan for more with --gpu-memory, or for --device cpu")
         )
     number, cut = usual, set[int]()
     while number and (low := rules.low_ceilings(ceilings, grids[number].factor)):

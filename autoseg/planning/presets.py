@@ -13,13 +13,16 @@ from autoseg.network.device import DeviceName
 from autoseg.plan import Plan, parse_plan
 from autoseg.planning import rules
 from autoseg.planning.fingerprint import Fingerprint
-from autoseg.planning.recipe import GPU_ITERATIONS
+from autoseg.planning.recipe import GPU_ITERATIONS, ratio
 
 OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that no preset decides
 
 
 def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any], seed: int, source: str) -> Plan:
-    """Return the plan of a preset: all its settings, with name, channels, labels and intensities of the data.
+    """Return the plan of a preset: all its settings, but what depends on the data.
+
+    That is: name, channels, labels, intensities, the loss's class weights where the preset has any, and the
+    downsampling where it has a spacing.
 
     Raises:
         PlanError: If the preset does not make a valid plan; the text names `source`.
@@ -31,8 +34,14 @@ def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in found.channels],
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}
+    loss = settings.get("loss")
+    if isinstance(loss, dict) and loss.get("weights") is not None:
+        settings["loss"] = {**loss, "weights": rules.class_weights(found.organs)}
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
-    return parse_plan(json.dumps(tree), source)
+    plan = parse_plan(json.dumps(tree), source)
+    if plan.spacing_mm is None:
+        return plan
+    return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, found.median_spacing_mm)})
 
 
 def load_preset(name: str) -> dict[str, Any]:

@@ -194,6 +194,17 @@ def _whole(count: int, shares: Sequence[float]) -> list[int]:
     return [int(n) for n in np.diff(edges)]
 
 
+def sides(split: Split) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return training, validation and testing cases."""
+    return split.training, split.validation, split.testing
+
+
+def without(split: Split, excluded: Collection[str]) -> Split:
+    """Return a split without some cases."""
+    training, validation, testing = (tuple(c for c in side if c not in excluded) for side in sides(split))
+    return Split(training=training, validation=validation, testing=testing)
+
+
 def save_splits(splits: Sequence[Split], file: Path) -> None:
     """Write splits as a JSON list of folds, atomically."""
     write_text(file, json.dumps([asdict(split) for split in splits], indent=1) + "\n")
