@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,12 @@ def appearing(file: Path) -> Iterator[Path]:
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{os.getpid()}.{file.name}")
     try:
-        yield beside
+        try:
+            yield beside
+        except OSError as error:
+            if error.errno is None:  # numpy's, for a write that was cut short
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+            raise
         with beside.open("rb+") as stream:
             os.fsync(stream.fileno())  # or a power cut may leave an empty file under the new name
         os.replace(beside, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -171,7 +172,7 @@ class Plan(Part):
         return len(self.labels) + 1
 
 
-def parse_plan(text: str, source: str) -> Plan:
+def parse_plan(text: str, source: str, way_out: str = "correct the file or run `autoseg plan` with --force") -> Plan:
     """Return the plan in `text` (JSON).
 
     Raises:
@@ -180,7 +181,7 @@ def parse_plan(text: str, source: str) -> Plan:
     try:
         return Plan.model_validate_json(text)
     except ValidationError as error:
-        raise PlanError(f"{source}: {_one_line(error)}; correct the file or run `autoseg plan` with --force") from error
+        raise PlanError(f"{source}: {_one_line(error)}; {way_out}") from error
 
 
 def load_plan(file: Path) -> Plan:
@@ -213,12 +214,15 @@ def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
         for parent in parents:
             branch = branch.get(parent) if isinstance(branch, dict) else None
         if not isinstance(branch, dict) or last not in branch:
-            raise PlanError(f"--set {key}: the plan has no such key; known here: {', '.join(_keys(tree))}")
+            known = _keys(tree)
+            near = difflib.get_close_matches(key, known, n=3) or known
+            raise PlanError(f"--set {key}: the plan has no such key (lists are set whole); near it: {', '.join(near)}")
         try:
             branch[last] = json.loads(value)
         except json.JSONDecodeError:
             branch[last] = value
-    return parse_plan(json.dumps(tree), "--set " + " ".join(f"{k}={v}" for k, v in settings.items()))
+    asked = "--set " + " ".join(f"{k}={v}" for k, v in settings.items())
+    return parse_plan(json.dumps(tree), asked, "write KEY=VALUE, a list as KEY=[1,2,3]")
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
@@ -234,6 +238,6 @@ def _one_line(error: ValidationError) -> str:
         where = ".".join(str(p) for p in item["loc"]) or "plan"
         message = item["msg"].removeprefix("Value error, ")
         found = item["input"]
-        shown = "" if isinstance(found, dict) else f", got {found!r}"
+        shown = "" if isinstance(found, dict) or item["type"] == "json_invalid" else f", got {found!r}"
         parts.append(f"{where}: {message[:1].lower() + message[1:]}{shown}")
     return "; ".join(parts)

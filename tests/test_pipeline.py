@@ -276,3 +276,28 @@ def test_a_device_is_not_a_setting(cohort: Path, tmp_path: Path, cli: Cli) -> No
 def test_a_preset_that_does_not_fit_is_refused_with_what_would(cohort: Path, tmp_path: Path, cli: Cli) -> None:
     outcome = cli("plan", cohort, tmp_path / "RUN", "--preset", "roth2018", "--gpu-memory", "1", "-j", "1")
     assert_one_line(outcome, "preset roth2018: a step would take", "nearest that fits: --set batch_size=1")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--set", "spacing_mm=[0.001,0.001,0.001]"), ("the median volume would have", "its own spacing is")),
+        (("--set", "spacing_mm=[400,400,400]"), ("the median volume would have", "coarser")),
+        (("--set", "batchsize=2"), ("the plan has no such key", "near it: batch_size")),
+        (("--set", "network.norm=layer"), ("network.norm", "write KEY=VALUE")),
+        (("--preset", "roth2019"), ("--preset roth2019: there is no such preset or file; presets: roth2018",)),
+        (("--split", "nowhere.json"), ("--split nowhere.json: there is no such file",)),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_one_line_with_a_way_out(
+    cohort: Path, tmp_path: Path, cli: Cli, options: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    assert_one_line(cli("plan", cohort, tmp_path / "RUN", "--gpu-memory", "8", "-j", "1", *options), *parts)
+
+
+def test_a_plan_that_is_no_json_is_not_shown_whole(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "plan.json").write_text('{"format": 1,, "name": "x"}')
+    code, _, error = cli("train", tmp_path)
+    assert code == 1
+    assert "plan.json" in error
+    assert "format" not in error

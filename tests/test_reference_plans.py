@@ -12,10 +12,12 @@ import pytest
 
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
-from autoseg.planning.explain import Told, explain, working_median
+from autoseg.planning.explain import explain
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.planner import derive_plan
 from autoseg.planning.presets import load_preset, preset_plan
+from autoseg.planning.recipe import working_median
+from autoseg.planning.told import Told
 
 FOLDER = Path(__file__).parents[1] / "plans" / "reference"
 CPU = Budget(device="cpu", memory_gib=22.0, bfloat16=True)
@@ -43,6 +45,7 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
         findings=(),
         ceilings=None,
         cases=found.cases,
+        splits=(),
         cache_bytes=voxels * (2 * len(found.channels) + 1),
     )
     made = {"json": decision.plan.model_dump_json(indent=1) + "\n", "md": explain(decision, told)}
@@ -61,5 +64,5 @@ def test_a_plan_of_one_cohort_is_a_preset_for_another(cohort: str) -> None:
     assert plan.loss.weights == rules.class_weights(found.organs)
     assert plan.spacing_mm == (2.5, 3.906, 3.906)
     assert plan.downsampling == pytest.approx(
-        [a / b for a, b in zip(plan.spacing_mm, found.median_spacing_mm)], abs=1e-4
+        [a / b for a, b in zip((2.5, 3.906, 3.906), found.median_spacing_mm, strict=True)], abs=1e-4
     )

@@ -23,13 +23,15 @@ from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.check import all_findings
 from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.planning.examine import CaseFacts, Examination, examine_case
-from autoseg.planning.explain import Told, explain, grid_of
+from autoseg.planning.explain import explain
 from autoseg.planning.findings import Finding, write_check
 from autoseg.planning.fingerprint import Fingerprint, fingerprint
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
 from autoseg.planning.presets import load_preset, preset_plan
+from autoseg.planning.recipe import grid_of
 from autoseg.planning.rules import WorkingGrid
 from autoseg.planning.split import Split, load_splits, make_splits, save_splits, sides, without
+from autoseg.planning.told import Told
 from autoseg.run import Run
 from autoseg.workers import Track, each, free_memory_gib, untracked
 
@@ -94,6 +96,10 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         DatasetError: If cases are unusable and not excluded.
         PlanError: If the plan in RUN was edited and `force` is not given, or no valid plan can be made.
     """
+    if run.folder.exists() and not run.folder.is_dir():
+        raise PlanError(f"{run.folder}: RUN must be a folder, and this is a file; give another name")
+    if options.split is not None and not options.split.is_file():
+        raise PlanError(f"--split {options.split}: there is no such file; correct the path")
     if not force and is_edited(run):
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
@@ -104,6 +110,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     write_check(findings, _made(run) / "check.json")
     facts = _usable(dataset, examinations, findings, options)
     splits = _splits(dataset, facts, options)
+    usable = [f.case for f in facts]
     facts = [f for f in facts if any(f.case in side for fold in splits for side in sides(fold))]
     tested = set.intersection(*(set(fold.testing) for fold in splits))  # testing cases choose nothing
     seen = [f for f in facts if f.case not in tested]
@@ -126,6 +133,8 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         ceilings=ceilings,
         cache_bytes=_cache_bytes(settled.decision.plan, facts),
         cases=len(facts),
+        splits=splits,
+        unlisted=sorted(set(usable) - {f.case for f in facts}),
         measured=settled.measured,
         corrected=settled.corrected,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,15 +11,14 @@ from autoseg.errors import PlanError
 from autoseg.grid import Voxels
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import Budget, Measured, step_gib
-from autoseg.planning.explain import grid_of, working_median
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
-from autoseg.planning.recipe import ratio
+from autoseg.planning.recipe import CPU_TRAINING_S, grid_of, ratio, working_median
 from autoseg.training.measure import measure
 from autoseg.workers import default_workers
 
-CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
 FEWEST_ITERATIONS = 100
+MOST_VOXELS, FEWEST_VOXELS = 4 * 10**9, 64  # of the median volume on the working grid
 ATTEMPTS = 4  # at a plan whose measured step fits
 TIGHTER = 1.25  # how much more a step is taken to need after one that did not fit at all
 
@@ -101,6 +101,7 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
     if "device" in settings:
         raise PlanError(f"--set device={settings['device']}: give it as --device, as memory and widths follow from it")
     plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings) if settings else decision.plan
+    _require_sensible_grid(plan, found)
     gib = step_gib(plan, budget)
     if gib > budget.step_gib:
         asked = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
@@ -113,6 +114,16 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
     elif decision.chosen is None:
         decision = replace(decision, grids=(grid_of(plan, found),))
     return replace(decision, plan=plan, step_gib=gib, changed=tuple(settings))
+
+
+def _require_sensible_grid(plan: Plan, found: Fingerprint) -> None:
+    """Refuse a grid on which a volume has next to no voxels, or more than anyone can hold."""
+    shape = working_median(plan, found)
+    if math.prod(shape) > MOST_VOXELS or math.prod(shape) < FEWEST_VOXELS <= math.prod(found.median_shape):
+        raise PlanError(
+            f"spacing_mm {plan.spacing_mm}, downsampling {plan.downsampling}: the median volume would have {shape} "
+            f"voxels (z, y, x); its own spacing is {found.median_spacing_mm} mm, take something near it or coarser"
+        )
 
 
 def nearest_fit(plan: Plan, budget: Budget) -> str:

@@ -5,34 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from autoseg.grid import Grid, Voxels, working_shape
 from autoseg.network.unet import UNet3D, parameter_count
 from autoseg.plan import Plan
-from autoseg.planning.budget import GIB, Budget, Measured
-from autoseg.planning.findings import Finding
-from autoseg.planning.fingerprint import Fingerprint, OrganFingerprint
-from autoseg.planning.naming import side_pairs
-from autoseg.planning.planner import Ceilings, Decision, Rejected
-from autoseg.planning.rules import AROUND, CEILING, COVER, LEAST_COVER, WorkingGrid
+from autoseg.planning.budget import GIB, Budget
+from autoseg.planning.explain_organs import organs
+from autoseg.planning.planner import Decision, Rejected
+from autoseg.planning.recipe import CPU_TRAINING_S
+from autoseg.planning.rules import AROUND, COVER, LEAST_COVER, WorkingGrid
+from autoseg.planning.split import sides
+from autoseg.planning.told import Told
+from autoseg.planning.told import by as _by
+from autoseg.planning.told import text as _text
 
-SMALL_ORGAN_VOXELS = 30  # of the working grid; below this an organ is named in the plan
 REJECTED_SHOWN = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the explanation needs beside the decision."""
-
-    found: Fingerprint
-    budget: Budget
-    findings: Sequence[Finding]
-    ceilings: Ceilings | None
-    cases: int  # that will be cached, testing cases included
-    cache_bytes: int  # on the disk
-    measured: Measured | None = None
-    corrected: bool = False  # whether the measured memory made the plan smaller
 
 
 def explain(decision: Decision, told: Told) -> str:
@@ -44,9 +30,10 @@ def explain(decision: Decision, told: Told) -> str:
         *_data(told),
         *(_preset(plan) if decision.chosen is None else _choices(decision, decision.chosen, told)),
         *_changes(decision),
-        *_organs(decision, told),
+        *organs(decision, told),
         *_network(decision, told.budget),
-        *_training(plan),
+        *_split(told),
+        *_training(decision, told),
         *_cost(decision, told),
     ]
     return "\n\n".join(parts) + "\n"
@@ -110,21 +97,19 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[st
                 f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
             )
         yield from _rejected(decision.rejected, told.budget)
+
+    def by_user(key: str, reason: str) -> str:
+        return "set by the user" if key in decision.changed else reason
+
     share = [min(1.0, c / n) for c, n in zip(plan.crop_size, chosen.shape, strict=True)]
     yield (
-        f"**Crop** {_by(plan.crop_size)} voxels: the largest that fits. It sees {', '.join(f'{s:.0%}' for s in share)} "
-        f"of the median volume along z, y, x; every extent is divisible by {_by(plan.network.divisor)}, as the "
-        "network's poolings need."
+        f"**Crop** {_by(plan.crop_size)} voxels: {by_user('crop_size', 'the largest that fits')}. It sees "
+        f"{', '.join(f'{s:.0%}' for s in share)} of the median volume along z, y, x; every extent is divisible by "
+        f"{_by(plan.network.divisor)}, as the network's poolings need."
     )
-    yield (
-        f"**Batch** {plan.batch_size}: crops of different cases. It grows beyond 2 "
-        + (
-            "until a step has the voxels that a CPU does in about a second"
-            if told.budget.device == "cpu"
-            else "only once the crop is the whole volume"
-        )
-        + f", to at most a tenth of the {told.found.cases} cases."
-    )
+    grows = "on a CPU until a step has 790,000 voxels, on a GPU only once the crop is the whole volume"
+    reason = f"It grows beyond 2 {grows}; to at most a tenth of the {told.found.cases} cases (but 2)."
+    yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}"
 
 
 def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
@@ -147,71 +132,6 @@ def _changes(decision: Decision) -> Iterable[str]:
         yield f"**Set by the user**, so the reasons above do not cover it: {', '.join(map(_text, decision.changed))}."
 
 
-def _organs(decision: Decision, told: Told) -> Iterable[str]:
-    """Tell of each organ how large it is, how little of it the working grid has, and what that costs."""
-    plan, found = decision.plan, told.found
-    shrink = math.prod(plan.downsampling)
-    grids = _grids_with_ceilings(decision, told)
-    yield "## Organs"
-    extra = "".join(f" ceiling at {_by(grid.spacing_mm)} mm |" for grid in grids)
-    head = f"| organ | value | cases | median ml | extent mm (z, y, x) | voxels on the working grid |{extra}\n"
-    head += "|---" * (6 + len(grids)) + "|\n"
-    rows = [
-        _organ_row(number, organ, organ.median_voxels / shrink, grids, told)
-        for number, organ in enumerate(found.organs)
-    ]
-    yield head + "\n".join(rows)
-    small = [
-        (o.name, o.median_voxels / shrink) for o in found.organs if 0 < o.median_voxels / shrink < SMALL_ORGAN_VOXELS
-    ]
-    if small:
-        named = ", ".join(f"{_text(name)}: {voxels:.0f} voxels" for name, voxels in small)
-        yield f"**Small organs** on the working grid (median): {named}. Expect low and scattered Dice there."
-    yield from _ceiling_words(decision, grids, told)
-    names = {label.value: label.name for label in plan.labels}
-    pairs = [f"{_text(names[left])} and {_text(names[right])}" for left, right in side_pairs(plan.labels)]
-    if pairs:
-        yield f"**Left and right**: {'; '.join(pairs)} differ only in their side, so no crop is ever mirrored."
-
-
-def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Sequence[WorkingGrid], told: Told) -> str:
-    extent = _by(organ.median_extent_mm, 0)
-    cells = [_text(organ.name), str(organ.value), str(organ.cases), f"{organ.median_ml:.1f}", extent, f"{voxels:.0f}"]
-    for grid in grids:
-        dice = (told.ceilings or {})[grid.factor][number]
-        cells.append("–" if dice is None else f"{100 * dice:.1f}")
-    return f"| {' | '.join(cells)} |"
-
-
-def _grids_with_ceilings(decision: Decision, told: Told) -> list[WorkingGrid]:
-    """Return the grids whose ceilings are known, coarsest first."""
-    own = decision.chosen or decision.grids[0]
-    grids = {grid.factor: grid for grid in (*decision.grids, own)}
-    return [grids[factor] for factor in sorted(told.ceilings or {}, reverse=True) if factor in grids]
-
-
-def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told) -> Iterable[str]:
-    chosen = decision.chosen or decision.grids[0]
-    if chosen.factor not in (told.ceilings or {}):
-        return
-    yield (
-        "**Resolution ceiling**: the Dice (%) that the truth itself keeps after going to a grid and back; no network "
-        "on that grid scores higher for long."
-    )
-    here = (told.ceilings or {})[chosen.factor]
-    low = [(o.name, d) for o, d in zip(told.found.organs, here, strict=True) if d is not None and d < CEILING]
-    if not low:
-        return
-    named = ", ".join(f"{_text(name)} {100 * dice:.1f}" for name, dice in low)
-    text = f"**Warning**: the grid alone costs more than a tenth of {named}."
-    finer = [grid for grid in grids if grid.factor < chosen.factor]
-    if finer:
-        more = math.prod(finer[0].shape) / math.prod(chosen.shape)
-        text += f" At {_by(finer[0].spacing_mm)} mm a volume has {more:.1f} times the voxels, memory and time;"
-        text += " the table says what it gives. Take it with --gpu-memory on a larger GPU, or --set spacing_mm=[z,y,x]."
-    yield text
-
-
 def _network(decision: Decision, budget: Budget) -> Iterable[str]:
     plan = decision.plan
     halved = (
@@ -230,7 +150,24 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
     ).strip()
 
 
-def _training(plan: Plan) -> Iterable[str]:
+def _split(told: Told) -> Iterable[str]:
+    """Tell how many cases train, choose and test; warn where there is nothing to choose or test by."""
+    yield "## Split"
+    for number, fold in enumerate(told.splits):
+        training, validation, testing = (len(side) for side in sides(fold))
+        name = f"Fold {number}: " if len(told.splits) > 1 else ""
+        yield f"{name}{training} cases train, {validation} choose (validation), {testing} test. See split.json."
+    if not all(fold.testing for fold in told.splits):
+        yield "**Warning**: nothing tests, so there will be no table of testing cases."
+    if not all(fold.validation for fold in told.splits):
+        yield "**Warning**: nothing validates, so the curves show the loss only."
+    if told.unlisted:
+        shown = ", ".join(map(_text, told.unlisted[:5])) + (", …" if len(told.unlisted) > 5 else "")
+        yield f"**Warning**: {len(told.unlisted)} cases are in no side of the split and are not used: {shown}."
+
+
+def _training(decision: Decision, told: Told) -> Iterable[str]:
+    plan = decision.plan
     loss = "Dice" if plan.loss.kind == "dice" else "Dice + cross-entropy"
     loss += " weighted by class" if plan.loss.weights else ""
     yield "## Training"
@@ -239,6 +176,17 @@ def _training(plan: Plan) -> Iterable[str]:
         f"({plan.optimiser.schedule}), loss {loss}. {plan.organ_share:.0%} of the crops are centred on an organ, every "
         "organ of a case equally likely. No crop is mirrored, so left and right stay apart."
     )
+    if (
+        decision.chosen is not None
+        and told.budget.device == "cpu"
+        and told.measured
+        and "iterations" not in decision.changed
+    ):
+        yield (
+            f"The iterations are those that fit {CPU_TRAINING_S / 60:.0f} minutes at the "
+            f"{told.measured.seconds_per_iteration:.2f} s an iteration that were measured; a busy machine measures "
+            "more and gets fewer. `--iterations` or `--time-budget` set them."
+        )
 
 
 def _cost(decision: Decision, told: Told) -> Iterable[str]:
@@ -262,28 +210,5 @@ def _cost(decision: Decision, told: Told) -> Iterable[str]:
     yield f"**Disk**: about {_gib(told.cache_bytes / GIB)} for the cache of {told.cases} cases."
 
 
-def working_median(plan: Plan, found: Fingerprint) -> Voxels:
-    """Return the size of the median volume on the plan's working grid."""
-    median = Grid(shape=found.median_shape, spacing_mm=found.median_spacing_mm)
-    return working_shape(median, plan.spacing_mm, plan.downsampling)
-
-
-def grid_of(plan: Plan, found: Fingerprint) -> WorkingGrid:
-    """Return the working grid of a plan for the median volume."""
-    z, y, x = plan.spacing_mm or (f * mm for f, mm in zip(plan.downsampling, found.median_spacing_mm, strict=True))
-    factor = min((z, y, x)) / min(found.median_spacing_mm)
-    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=working_median(plan, found))
-
-
 def _gib(gib: float) -> str:
     return f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.0f} MiB"
-
-
-def _by(values: Sequence[float], digits: int = 2) -> str:
-    return " × ".join(
-        f"{v:.{digits}f}".rstrip("0").rstrip(".") if digits and isinstance(v, float) else f"{v:.0f}" for v in values
-    )
-
-
-def _text(name: str) -> str:
-    return name.replace("|", "\\|").replace("<", "&lt;")

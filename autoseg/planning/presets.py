@@ -57,6 +57,11 @@ def load_preset(name: str) -> dict[str, Any]:
         else:
             text = (files("autoseg_plans") / f"{name}.json").read_text(encoding="utf-8")
         settings = json.loads(text)
+    except FileNotFoundError as error:
+        known = ", ".join(preset_names())
+        raise PlanError(
+            f"--preset {name}: there is no such preset or file; presets: {known}, or a plan file"
+        ) from error
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PlanError(f"--preset {name}: {error}; presets: {', '.join(preset_names())}, or a plan file") from error
     if not isinstance(settings, dict):

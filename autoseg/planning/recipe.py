@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.grid import Triple, Voxels
+from autoseg.grid import Grid, Triple, Voxels, working_shape
 from autoseg.plan import AugmentationPlan, Label, LossPlan, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
@@ -12,6 +12,7 @@ from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.rules import WorkingGrid
 
 GPU_ITERATIONS = 50_000  # Roth et al. 2018
+CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
 CPU_ITERATIONS = 2_000  # until the device was measured
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
 WIDEST = 320  # features; nnU-Net (Isensee et al. 2021)
@@ -63,6 +64,19 @@ def ratio(new: Triple, old: Triple) -> Triple:
     """Return the downsampling factors (Z, Y, X) from one spacing to another."""
     z, y, x = (round(n / o, 4) for n, o in zip(new, old, strict=True))
     return z, y, x
+
+
+def working_median(plan: Plan, found: Fingerprint) -> Voxels:
+    """Return the size of the median volume on the plan's working grid."""
+    median = Grid(shape=found.median_shape, spacing_mm=found.median_spacing_mm)
+    return working_shape(median, plan.spacing_mm, plan.downsampling)
+
+
+def grid_of(plan: Plan, found: Fingerprint) -> WorkingGrid:
+    """Return the working grid of a plan for the median volume."""
+    z, y, x = plan.spacing_mm or (f * mm for f, mm in zip(plan.downsampling, found.median_spacing_mm, strict=True))
+    factor = min((z, y, x)) / min(found.median_spacing_mm)
+    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=working_median(plan, found))
 
 
 def _network(steps: Sequence[Voxels], grid: WorkingGrid, budget: Budget) -> NetworkPlan:
