@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from autoseg import options as opt
 from autoseg.console import interrupts, logging_to, progress_bar, say, show_findings, show_table, track, training_bar
-from autoseg.errors import AutosegError, PlanError
+from autoseg.errors import AutosegError
 from autoseg.run import Run
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def plan_command(
 
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
-    wanted = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
+    wanted = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     _plan(dataset, Run(run), wanted, force, _jobs(jobs))
 
 
@@ -95,7 +95,7 @@ def train_command(
 
     Example: autoseg train RUN --time-budget 45m
     """
-    _train(Run(run), _train_options(fold, iterations, time_budget, device, workers))
+    _train(Run(run), opt.train_options(fold, iterations, time_budget, device, workers))
 
 
 @app.command("predict")
@@ -177,8 +177,8 @@ def run_command(
 
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
-    planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
-    training = _train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
+    planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
+    training = opt.train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
     _run(dataset, Run(run), planning, training, force, _jobs(jobs))
 
 
@@ -211,8 +211,8 @@ def demo_command(
     dataset = write_cohort(run / "phantoms", cases, seed, _jobs(jobs), track)
     if iterations is None and time_budget is None:
         time_budget = DEMO_TRAINING
-    planning = _plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
-    training = _train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
+    planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
+    training = opt.train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
     _run(dataset, Run(run), planning, training, force, _jobs(jobs))
 
 
@@ -298,54 +298,6 @@ def _report(run: Run) -> None:
     for title, table in tables.items():
         show_table(title, table)
     say(f"tables, curves, pictures -> {run.report / 'report.html'}")
-
-
-def _plan_options(
-    preset: str | None,
-    gpu_memory: float | None,
-    device: str,
-    seed: int,
-    settings: list[str] | None,
-    exclude: list[str] | None,
-    folds: int,
-    split: Path | None,
-    measure: bool,
-) -> PlanOptions:
-    from autoseg.pipeline.planned import PlanOptions
-
-    pairs = [text.partition("=") for text in settings or []]
-    wrong = [key for key, equals, _ in pairs if not equals or not key]
-    if wrong:
-        raise PlanError(f"--set {wrong[0]}: write it as KEY=VALUE, as in --set batch_size=2")
-    return PlanOptions(
-        preset=preset,
-        gpu_memory_gib=gpu_memory,
-        device=device,
-        seed=seed,
-        settings={key.strip(): value for key, _, value in pairs},
-        exclude=tuple(exclude or ()),
-        folds=folds,
-        split=split,
-        measure=measure,
-    )
-
-
-def _train_options(
-    fold: str | None, iterations: int | None, time_budget: str | None, device: str | None, workers: int | None
-) -> TrainOptions:
-    from autoseg.pipeline.trained import TrainOptions, seconds_of
-
-    if fold is not None and fold != "all" and not fold.isdigit():
-        raise PlanError(f"--fold {fold}: give a number or all")
-    if iterations is not None and time_budget is not None:
-        raise PlanError("--iterations and --time-budget exclude each other; give one")
-    return TrainOptions(
-        folds=None if fold in (None, "all") else (int(fold),),
-        iterations=iterations,
-        time_budget_s=None if time_budget is None else seconds_of(time_budget),
-        device=device,
-        workers=workers,
-    )
 
 
 def _jobs(wanted: int | None) -> int:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from autoseg.errors import PlanError
+
+if TYPE_CHECKING:
+    from autoseg.pipeline.planned import PlanOptions
+    from autoseg.pipeline.trained import TrainOptions
 
 DatasetPath = Annotated[
     Path, typer.Argument(metavar="DATASET", help="nnU-Net raw folder, Decathlon folder, or CSV (case, image, label).")
@@ -39,3 +45,61 @@ Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder
 References = Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true masks, named the same.")]
 Scores = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the scores.")]
 Cases = Annotated[int, typer.Option("--cases", min=4, help="Phantoms to make.")]
+
+
+def plan_options(
+    preset: str | None,
+    gpu_memory: float | None,
+    device: str,
+    seed: int,
+    settings: list[str] | None,
+    exclude: list[str] | None,
+    folds: int,
+    split: Path | None,
+    measure: bool,
+) -> PlanOptions:
+    """Return what the user asks of `plan`.
+
+    Raises:
+        PlanError: If a setting is not KEY=VALUE.
+    """
+    from autoseg.pipeline.planned import PlanOptions
+
+    pairs = [text.partition("=") for text in settings or []]
+    wrong = [key for key, equals, _ in pairs if not equals or not key]
+    if wrong:
+        raise PlanError(f"--set {wrong[0]}: write it as KEY=VALUE, as in --set batch_size=2")
+    return PlanOptions(
+        preset=preset,
+        gpu_memory_gib=gpu_memory,
+        device=device,
+        seed=seed,
+        settings={key.strip(): value for key, _, value in pairs},
+        exclude=tuple(exclude or ()),
+        folds=folds,
+        split=split,
+        measure=measure,
+    )
+
+
+def train_options(
+    fold: str | None, iterations: int | None, time_budget: str | None, device: str | None, workers: int | None
+) -> TrainOptions:
+    """Return what the user asks of `train`.
+
+    Raises:
+        PlanError: If the fold is no number, the time no time, or iterations and a time budget are both given.
+    """
+    from autoseg.pipeline.trained import TrainOptions, seconds_of
+
+    if fold is not None and fold != "all" and not fold.isdigit():
+        raise PlanError(f"--fold {fold}: give a number or all")
+    if iterations is not None and time_budget is not None:
+        raise PlanError("--iterations and --time-budget exclude each other; give one")
+    return TrainOptions(
+        folds=None if fold in (None, "all") else (int(fold),),
+        iterations=iterations,
+        time_budget_s=None if time_budget is None else seconds_of(time_budget),
+        device=device,
+        workers=workers,
+    )

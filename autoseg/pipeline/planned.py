@@ -96,14 +96,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         DatasetError: If cases are unusable and not excluded.
         PlanError: If the plan in RUN was edited and `force` is not given, or no valid plan can be made.
     """
-    if run.folder.exists() and not run.folder.is_dir():
-        raise PlanError(f"{run.folder}: RUN must be a folder, and this is a file; give another name")
-    if options.split is not None and not options.split.is_file():
-        raise PlanError(f"--split {options.split}: there is no such file; correct the path")
-    if not force and is_edited(run):
-        raise PlanError(
-            f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
-        )
+    _require_startable(run, options, force)
     budget, here = _budget(options)
     preset = None if options.preset is None else load_preset(options.preset)
     dataset, examinations, findings = check(path, jobs, track)
@@ -158,6 +151,18 @@ def is_edited(run: Run) -> bool:
     return run.plan_file.is_file() and read_origin(run).get("plan") != digest_of(
         run.plan_file.read_text(encoding="utf-8")
     )
+
+
+def _require_startable(run: Run, options: PlanOptions, force: bool) -> None:
+    """Refuse what can be refused before any case is read."""
+    if run.folder.exists() and not run.folder.is_dir():
+        raise PlanError(f"{run.folder}: RUN must be a folder, and this is a file; give another name")
+    if options.split is not None and not options.split.is_file():
+        raise PlanError(f"--split {options.split}: there is no such file; correct the path")
+    if not force and is_edited(run):
+        raise PlanError(
+            f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
+        )
 
 
 def _usable(
