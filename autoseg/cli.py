@@ -90,12 +90,17 @@ def train_command(
     time_budget: opt.TimeBudget = None,
     device: opt.TrainDevice = None,
     workers: opt.Workers = None,
+    patience: opt.Patience = None,
+    tensorboard: opt.TensorBoard = False,
+    deterministic: opt.Deterministic = False,
+    gpus: opt.Gpus = 1,
 ) -> None:
     """Train, from the checkpoint where there is one; Ctrl-C saves a usable model and stops.
 
     Example: autoseg train RUN --time-budget 45m
     """
-    _train(Run(run), opt.train_options(fold, iterations, time_budget, device, workers))
+    wanted = opt.train_options(fold, iterations, time_budget, device, workers, patience, tensorboard, deterministic)
+    _train(Run(run), wanted, gpus)
 
 
 @app.command("predict")
@@ -172,14 +177,19 @@ def run_command(
     iterations: opt.Iterations = None,
     time_budget: opt.TimeBudget = None,
     workers: opt.Workers = None,
+    patience: opt.Patience = None,
+    tensorboard: opt.TensorBoard = False,
+    deterministic: opt.Deterministic = False,
+    gpus: opt.Gpus = 1,
 ) -> None:
     """Do everything from check to report; what is done already and not stale is kept.
 
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
     planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
-    training = opt.train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
-    _run(dataset, Run(run), planning, training, force, _jobs(jobs))
+    where = None if device == "auto" else device
+    training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
+    _run(dataset, Run(run), planning, training, gpus, force, _jobs(jobs))
 
 
 @app.command("demo")
@@ -201,6 +211,10 @@ def demo_command(
     iterations: opt.Iterations = None,
     time_budget: opt.TimeBudget = None,
     workers: opt.Workers = None,
+    patience: opt.Patience = None,
+    tensorboard: opt.TensorBoard = False,
+    deterministic: opt.Deterministic = False,
+    gpus: opt.Gpus = 1,
 ) -> None:
     """Make a cohort of CT-like phantoms with seven organs, then do everything from check to report.
 
@@ -212,8 +226,9 @@ def demo_command(
     if iterations is None and time_budget is None:
         time_budget = DEMO_TRAINING
     planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
-    training = opt.train_options(fold, iterations, time_budget, None if device == "auto" else device, workers)
-    _run(dataset, Run(run), planning, training, force, _jobs(jobs))
+    where = None if device == "auto" else device
+    training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
+    _run(dataset, Run(run), planning, training, gpus, force, _jobs(jobs))
 
 
 def main() -> None:
@@ -233,14 +248,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _run(dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions, force: bool, jobs: int) -> None:
+def _run(
+    dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions, gpus: int, force: bool, jobs: int
+) -> None:
     from autoseg.pipeline.planned import is_planned
     from autoseg.pipeline.reported import is_evaluated
 
     if force or not is_planned(dataset, run, planning):
         _plan(dataset, run, planning, force, jobs)
     _preprocess(run, jobs)
-    _train(run, training)
+    _train(run, training, gpus)
     if not is_evaluated(run):
         _evaluate(run, training.device or "auto")
     _report(run)
@@ -266,9 +283,13 @@ def _preprocess(run: Run, jobs: int) -> None:
     say(f"{made} cases preprocessed -> {run.cache}")
 
 
-def _train(run: Run, wanted: TrainOptions) -> None:
+def _train(run: Run, wanted: TrainOptions, gpus: int) -> None:
+    from autoseg.pipeline.together import is_in_team, train_together
     from autoseg.pipeline.trained import train
 
+    if gpus > 1 and not is_in_team():
+        train_together(run, wanted, gpus)
+        return
     with logging_to(run), progress_bar() as bar, interrupts() as stopped:
         finished = train(run, wanted, training_bar(bar), stopped)
     for fold, iterations in finished.items():

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from autoseg.run import Run
+from autoseg.workers import place_in_team
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from autoseg.training.loop import Progress as TrainingProgress
 
 Item = TypeVar("Item")
-console = Console(highlight=False)
+IS_FIRST = place_in_team().rank == 0  # of the processes that train together; the others are quiet
+console = Console(highlight=False, quiet=not IS_FIRST)
 logger = logging.getLogger("autoseg")
 logger.propagate = False  # to RUN/log.txt, and warnings to the console
 _warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
-_warnings.addFilter(lambda record: record.levelno == logging.WARNING)
+_warnings.addFilter(lambda record: IS_FIRST and record.levelno == logging.WARNING)
 _warnings.setFormatter(logging.Formatter("warning: %(message)s"))
 logger.addHandler(_warnings)
 
@@ -109,7 +111,7 @@ def training_bar(bar: Progress) -> Callable[[int, TrainingProgress], None]:
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Give a question whether Ctrl-C was pressed; a second one interrupts at once."""
+    """Give a question whether Ctrl-C was pressed or the system asked to end; a second Ctrl-C interrupts at once."""
     pressed = []
 
     def note(number: int, frame: object) -> None:
@@ -117,17 +119,18 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         console.print("stopping after this iteration; press Ctrl-C again to stop at once")
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(pressed)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def logging_to(run: Run) -> Iterator[None]:
     """Write what happens, and the traceback of what fails, to RUN/log.txt; a folder that is no RUN stays as it is."""
-    if not run.plan_file.is_file():
+    if not run.plan_file.is_file() or not IS_FIRST:
         yield
         return
     handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8", delay=True)

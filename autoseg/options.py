@@ -40,6 +40,13 @@ Fold = Annotated[str | None, typer.Option("--fold", metavar="K|all", help="Which
 Iterations = Annotated[int | None, typer.Option("--iterations", min=1, help="Instead of the plan's.")]
 TimeBudget = Annotated[str | None, typer.Option("--time-budget", metavar="45m", help="Train as long as this.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=0, help="Augmentation processes; 0: none.")]
+Patience = Annotated[
+    int | None,
+    typer.Option("--patience", min=1, help="End after so many examinations (5 %) without a better validation Dice."),
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log to RUN/fold-K/tensorboard, too.")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="On a GPU: the same bits every time; slower.")]
+Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Train with so many processes, one a GPU.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows as JSON too.")]
 Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of masks to score.")]
 References = Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true masks, named the same.")]
@@ -83,7 +90,14 @@ def plan_options(
 
 
 def train_options(
-    fold: str | None, iterations: int | None, time_budget: str | None, device: str | None, workers: int | None
+    fold: str | None,
+    iterations: int | None,
+    time_budget: str | None,
+    device: str | None,
+    workers: int | None,
+    patience: int | None = None,
+    tensorboard: bool = False,
+    deterministic: bool = False,
 ) -> TrainOptions:
     """Return what the user asks of `train`.
 
@@ -102,4 +116,7 @@ def train_options(
         time_budget_s=None if time_budget is None else seconds_of(time_budget),
         device=device,
         workers=workers,
+        patience=patience,
+        tensorboard=tensorboard,
+        deterministic=deterministic,
     )

@@ -31,6 +31,11 @@ class Run:
         return self.folder / "split.json"
 
     @property
+    def stop_file(self) -> Path:
+        """A file that the user makes to end a training early, with a usable model."""
+        return self.folder / "stop"
+
+    @property
     def cache(self) -> Path:
         """The resampled, normalised cases."""
         return self.folder / "cache"

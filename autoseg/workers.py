@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -39,6 +40,21 @@ def usable_cores() -> int:
     if len(quota) == 2 and quota[0] != "max":
         cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
     return max(1, cores)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes that train together this one is."""
+
+    rank: int = 0  # 0 writes the files and talks to the user
+    size: int = 1
+    local_rank: int = 0  # on this machine: the number of its GPU
+
+
+def place_in_team() -> Place:
+    """Return what torchrun has put into the environment (Slurm's users set the same); alone where it has not."""
+    rank, size, local = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    return Place(int(rank or 0), int(size or 1), int(local or 0))
 
 
 def default_workers() -> int:

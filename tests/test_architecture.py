@@ -16,6 +16,7 @@ PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
     "errors", "files", "grid", "plan", "run", "nifti", "volumes", "resample", "metrics", "workers", "figures",
     "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console", "cli",
+    "__main__",
 ]  # fmt: skip
 DOORS = {"SimpleITK": "volumes", "matplotlib": "figures", "batchgenerators": "data", "skimage": "figures"}
 MODULES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
@@ -74,11 +75,11 @@ def test_simpleitk_is_imported_inside_functions(module: str) -> None:
 
 
 @each_module
-def test_only_the_command_line_prints_and_nothing_reads_the_environment(module: str) -> None:
+def test_only_the_command_line_prints_and_one_module_reads_the_environment(module: str) -> None:
     names = [node.id for node in ast.walk(tree_of(module)) if isinstance(node, ast.Name)]
     attributes = [node.attr for node in ast.walk(tree_of(module)) if isinstance(node, ast.Attribute)]
     assert room_of(module) == "cli" or "print" not in names
-    assert {"environ", "environb", "getenv", "putenv"}.isdisjoint([*names, *attributes])
+    assert module == "workers.py" or {"environ", "environb", "getenv", "putenv"}.isdisjoint([*names, *attributes])
 
 
 @each_module

@@ -168,9 +168,9 @@ def test_a_batch_is_decided_by_its_seed_and_leaves_the_global_generators_alone(t
     expected = np.random.random(), random.random()
     np.random.seed(1)
     random.seed(1)
-    first = transform(requests=requests, seed=7)
+    first = transform(requests=requests, seeds=[7, 8])
     assert (np.random.random(), random.random()) == expected
-    again, other = (transform(requests=requests, seed=seed) for seed in (7, 8))
+    again, other = (transform(requests=requests, seeds=seeds) for seeds in ([7, 8], [8, 9]))
     np.testing.assert_array_equal(first["data"], again["data"])
     np.testing.assert_array_equal(first["seg"], again["seg"])
     assert not np.array_equal(first["data"], other["data"])
@@ -179,7 +179,7 @@ def test_a_batch_is_decided_by_its_seed_and_leaves_the_global_generators_alone(t
 def test_a_batch_has_the_shapes_and_kinds_that_training_expects(tmp_path: Path) -> None:
     case = made.random_case(tmp_path, SHAPE)
     plan = made.plan(augmentation=EVERYTHING, crop_size=(4, 8, 6))
-    batch = transforms(plan)(requests=[CropRequest(case=case, centre=(4.0, 4.0, 4.0))] * 3, seed=0)
+    batch = transforms(plan)(requests=[CropRequest(case=case, centre=(4.0, 4.0, 4.0))] * 3, seeds=[0, 1, 2])
     assert (batch["data"].shape, batch["data"].dtype) == ((3, 1, 4, 8, 6), np.float32)
     assert (batch["seg"].shape, batch["seg"].dtype) == ((3, 1, 4, 8, 6), np.uint8)
     assert batch["keys"] == ["random"] * 3
@@ -188,7 +188,7 @@ def test_a_batch_has_the_shapes_and_kinds_that_training_expects(tmp_path: Path) 
 @pytest.mark.parametrize("what", ["brightness", "contrast", "noise"])
 def test_intensity_changes_leave_the_labels_alone(tmp_path: Path, what: str) -> None:
     requests = [CropRequest(case=made.random_case(tmp_path, SHAPE), centre=(4.0, 4.0, 4.0))]
-    plain = transforms(made.plan())(requests=requests, seed=3)
-    changed = transforms(made.plan(augmentation=changes(**{what: 0.5})))(requests=requests, seed=3)
+    plain = transforms(made.plan())(requests=requests, seeds=[3])
+    changed = transforms(made.plan(augmentation=changes(**{what: 0.5})))(requests=requests, seeds=[3])
     np.testing.assert_array_equal(changed["seg"], plain["seg"])
     assert not np.allclose(changed["data"], plain["data"], atol=1e-3)

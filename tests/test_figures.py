@@ -23,7 +23,7 @@ LOG = pd.DataFrame(
     {
         "iteration": [1, 2, 3, 4],
         "loss": [4.0, 3.0, 2.0, 1.0],
-        "validation_loss": [NAN, 3.5, NAN, 1.5],
+        "loss_validation": [NAN, 3.5, NAN, 1.5],
         "dice_validation_liver": [NAN, 0.5, NAN, 0.9],
         "dice_validation_spleen": [NAN, 0.3, NAN, NAN],
     }
@@ -48,7 +48,7 @@ def phantom() -> tuple[np.ndarray, np.ndarray]:
 
 def test_curves_show_the_measured_points_in_percent() -> None:
     loss, dice = curves_figure(LOG, ORGANS).axes
-    assert curve(loss, "validation") == ([2, 4], [3.5, 1.5])
+    assert curve(loss, "validation, whole volumes") == ([2, 4], [3.5, 1.5])
     assert curve(dice, "liver") == ([2, 4], [50, 90])
     assert curve(dice, "mean of organs") == ([2, 4], [40, 90])
     assert dice.get_title() == "Dice, validation"
@@ -77,8 +77,8 @@ def test_a_training_that_has_just_begun_says_so(log: pd.DataFrame) -> None:
 
 
 def test_an_iteration_logged_again_after_resuming_counts_once() -> None:
-    again = pd.concat([LOG, LOG.iloc[[1]].assign(validation_loss=3.0)])
-    assert curve(curves_figure(again, ORGANS).axes[0], "validation") == ([2, 4], [3.0, 1.5])
+    again = pd.concat([LOG, LOG.iloc[[1]].assign(loss_validation=3.0)])
+    assert curve(curves_figure(again, ORGANS).axes[0], "validation, whole volumes") == ([2, 4], [3.0, 1.5])
 
 
 def test_smoothing_is_a_centred_mean() -> None:

@@ -31,7 +31,8 @@ def logits_of(truth: Tensor, classes: int) -> Tensor:
 
 def loss(logits: Tensor, truth: Tensor, plan: LossPlan) -> Tensor:
     """Return the loss with the plan's own weights, as in the first iteration."""
-    return segmentation_loss(logits, truth, plan, plan.weights)
+    weights = None if plan.weights is None else torch.tensor(plan.weights)
+    return segmentation_loss(logits, truth, plan, weights)
 
 
 def test_a_perfect_prediction_is_minus_one() -> None:

@@ -56,26 +56,31 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
 
 
 class Seeded(AbstractTransform):  # type: ignore[misc]
-    """Runs transforms with numpy's and Python's global generators set from the batch's seed, then restores them.
+    """Runs transforms on one crop after another, each with numpy's and Python's global generators set from its seed.
 
-    batchgenerators draws from both, and its workers seed only the first (seen in 0.25.5): without this, a batch
-    would depend on the number of workers.
+    batchgenerators draws from both, and its workers seed only the first (seen in 0.25.5): without this, a crop would
+    depend on the number of workers, and on the other crops of its batch.
     """
 
     def __init__(self, transforms: list[AbstractTransform]) -> None:
         """Compose `transforms`."""
         self.transform = Compose(transforms)
 
-    def __call__(self, seed: int, **batch: Any) -> dict[str, Any]:
-        """Apply the transforms; `seed` decides all randomness."""
+    def __call__(self, requests: list[CropRequest], seeds: list[int]) -> dict[str, Any]:
+        """Make the crops; `seeds`, one a crop, decide all randomness. The generators are left as they were."""
         before = np.random.get_state(), random.getstate()
-        np.random.seed(seed)
-        random.seed(seed)
         try:
-            return self.transform(**batch)  # type: ignore[no-any-return]
+            crops = [self._crop(request, seed) for request, seed in zip(requests, seeds, strict=True)]
         finally:
             np.random.set_state(before[0])
             random.setstate(before[1])
+        joined = {key: np.concatenate([crop[key] for crop in crops]) for key in ("data", "seg")}
+        return joined | {"keys": [request.case.id for request in requests]}
+
+    def _crop(self, request: CropRequest, seed: int) -> dict[str, Any]:
+        np.random.seed(seed)
+        random.seed(seed)
+        return self.transform(requests=[request])  # type: ignore[no-any-return]
 
 
 def transforms(plan: Plan) -> Seeded:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from autoseg.errors import AutosegError, TrainingError
 from autoseg.grid import Triple
 from autoseg.plan import Plan
 
+Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …
 Batch = dict[str, Any]  # data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X), keys: case ids
 logger = logging.getLogger(__name__)
 WAIT_S = 0.005  # how often batchgenerators looks at its queues
@@ -29,10 +30,11 @@ WAIT_S = 0.005  # how often batchgenerators looks at its queues
 class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
     """Chooses cases and crop centres; worker w of n makes every n-th batch from start + w on."""
 
-    def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> None:
+    def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> None:
         """Begin with batch `start`."""
         super().__init__(list(cases), plan.batch_size, max(1, workers))
         self.plan = plan
+        self.share = share
         self.next_index = start
 
     def set_thread_id(self, thread_id: int) -> None:
@@ -51,7 +53,9 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
             requests = [CropRequest(case=case, centre=draw_centre(case, self.plan, rng)) for case in chosen]
         except AutosegError as error:
             return {"error": str(error)}
-        return {"requests": requests, "seed": int(rng.integers(2**32))}
+        seeds = [int(seed) for seed in rng.integers(2**32, size=len(requests))]
+        mine = slice(self.share[0], None, self.share[1])
+        return {"requests": requests[mine], "seeds": seeds[mine]}
 
 
 class Reporting(AbstractTransform):  # type: ignore[misc]
@@ -73,7 +77,9 @@ class Reporting(AbstractTransform):  # type: ignore[misc]
 
 
 @contextmanager
-def open_batches(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> Iterator[Iterator[Batch]]:
+def open_batches(
+    cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share = (0, 1)
+) -> Iterator[Iterator[Batch]]:
     """Give the endless stream of batches from number `start` on.
 
     Args:
@@ -81,6 +87,7 @@ def open_batches(cases: Sequence[CachedCase], plan: Plan, start: int, workers: i
         plan: Seed, crop, batch, augmentation.
         start: Number of the first batch.
         workers: batchgenerators processes; 0 augments in this process.
+        share: Which crops of each batch; by default all.
 
     Raises:
         TrainingError: From the stream, if a crop cannot be made; the text names the cases and the cause.
@@ -88,11 +95,11 @@ def open_batches(cases: Sequence[CachedCase], plan: Plan, start: int, workers: i
     if not cases:
         raise TrainingError("there are no training cases; add cases or change the split")
     if workers <= 0:
-        yield _in_process(cases, plan, start)
+        yield _in_process(cases, plan, start, share)
         return
-    augmenter = _started(cases, plan, start, workers)
+    augmenter = _started(cases, plan, start, workers, share)
     try:
-        yield _from_workers(augmenter, cases, plan, start)
+        yield _from_workers(augmenter, start, lambda index: _in_process(cases, plan, index, share))
     finally:
         augmenter._finish()
 
@@ -138,19 +145,19 @@ def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Tripl
     return float(z), float(y), float(x)
 
 
-def _in_process(cases: Sequence[CachedCase], plan: Plan, start: int) -> Iterator[Batch]:
-    loader = CropLoader(cases, plan, start, workers=1)
+def _in_process(cases: Sequence[CachedCase], plan: Plan, start: int, share: Share) -> Iterator[Batch]:
+    loader = CropLoader(cases, plan, start, workers=1, share=share)
     transform = Reporting(transforms(plan))
     while True:
         yield _checked(transform(**next(loader)))
 
 
-def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) -> MultiThreadedAugmenter:
+def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> MultiThreadedAugmenter:
     method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("spawn", force=True)  # a fork after torch has used its threads may hang
     try:
         augmenter = MultiThreadedAugmenter(
-            CropLoader(cases, plan, start, workers),
+            CropLoader(cases, plan, start, workers, share),
             Reporting(transforms(plan)),
             num_processes=workers,
             num_cached_per_queue=2,
@@ -164,7 +171,7 @@ def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int) 
 
 
 def _from_workers(
-    augmenter: MultiThreadedAugmenter, cases: Sequence[CachedCase], plan: Plan, start: int
+    augmenter: MultiThreadedAugmenter, start: int, in_process: Callable[[int], Iterator[Batch]]
 ) -> Iterator[Batch]:
     index = start
     while True:
@@ -175,7 +182,7 @@ def _from_workers(
             break
         yield _checked(batch)
         index += 1
-    yield from _in_process(cases, plan, index)
+    yield from in_process(index)
 
 
 def _checked(batch: Batch) -> Batch:

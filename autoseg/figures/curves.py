@@ -21,7 +21,7 @@ def curves_figure(log: pd.DataFrame, organs: Sequence[str]) -> Figure:
     """Return the learning curves of a training, finished or not.
 
     Args:
-        log: Column `iteration`; any of `loss`, `validation_loss` and `dice_<split>_<organ>` (0 to 1); a row an
+        log: Column `iteration`; any of `loss`, `loss_<split>` and `dice_<split>_<organ>` (0 to 1); a row an
             iteration, NaN where not measured. Rows may be missing altogether.
         organs: Names in label order; the order gives the colours.
 
@@ -63,12 +63,15 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
         )
         line = _thinned(smoothed(loss, window))
         axes.plot(line.index, line, color=INK, linewidth=1.4, label=f"training, mean of {window}")
-    validation = _measured(log, "validation_loss")
-    if len(validation):
-        dots = _marker(validation, 0)
-        axes.plot(validation.index, validation, "--", color=TESTING, marker=dots, markersize=3.5, label="validation")
+    whole = {split: _measured(log, f"loss_{split}") for split in SPLITS}
+    for (split, line), style in zip(whole.items(), ("-", ":", "--"), strict=True):
+        if len(line):
+            dots = _marker(line, 0)
+            axes.plot(
+                line.index, line, style, color=TESTING, marker=dots, markersize=3.5, label=f"{split}, whole volumes"
+            )
     if axes.lines:
-        _fit_height(axes, loss, validation)
+        _fit_height(axes, loss, *whole.values())
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     else:
         _say(axes, "no iteration logged yet")

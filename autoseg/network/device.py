@@ -79,6 +79,12 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def repeat_exactly() -> None:
+    """Let CUDA choose only operations that give the same bits every time; CPUs do so anyway."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
 def place(network: nn.Module, device: DeviceName) -> nn.Module:
     """Move a network to its device, channels last in memory (on CPUs this halves the step together with bfloat16)."""
     if device == "cpu":

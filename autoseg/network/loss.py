@@ -1,13 +1,15 @@
-"""The loss: Dice as in Roth et al. 2018, alone or with cross-entropy; always in float32."""
+"""The loss: Dice as in Roth et al. 2018, alone or with cross-entropy; always in float32.
+
+Where several processes train together, it is the loss of the whole batch in each of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
+from autoseg.network.team import joint_sum
 from autoseg.plan import LossPlan
 
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
@@ -26,15 +28,17 @@ def dice_terms(probabilities: Tensor, truth: Tensor, over_batch: bool) -> Tensor
 
     Source: Roth et al. 2018, eq. 1 (no squares in the denominator).
     """
-    reference = one_hot(truth, probabilities.shape[1]).movedim(-1, 1).to(probabilities.dtype)
+    classes = torch.arange(probabilities.shape[1], device=truth.device)[:, None, None, None]
+    reference = truth[:, None] == classes
     axes = (0, 2, 3, 4) if over_batch else (2, 3, 4)
     both = (probabilities * reference).sum(axes)
-    either = probabilities.sum(axes) + reference.sum(axes)
-    terms = -2.0 * both / either.clamp_min(TINY)
-    return terms[None] if over_batch else terms
+    either = probabilities.sum(axes) + reference.sum(axes).to(probabilities.dtype)
+    if over_batch:
+        both, either = joint_sum(torch.stack((both, either)))[:, None]
+    return -2.0 * both / either.clamp_min(TINY)
 
 
-def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Sequence[float] | None) -> Tensor:
+def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None) -> Tensor:
     """Return the loss of a batch, a scalar in float32.
 
     Args:
@@ -42,16 +46,22 @@ def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan, class_weigh
         truth: Class indices, int64 (B, Z, Y, X).
         plan: `dice`: (1/L) Σ w_l L_l over the classes, the mean over the images. `dice-ce`: that plus cross-entropy,
             each voxel weighted by its class.
-        class_weights: w_l, background first; None: all 1.
+        class_weights: w_l, float32 (classes,), background first; None: all 1.
     """
     logits = logits.float()
-    terms = dice_terms(logits.softmax(dim=1), truth, plan.over == "batch")
-    weights = None if class_weights is None else torch.tensor(class_weights, device=logits.device)
+    over_batch = plan.over == "batch"
+    terms = dice_terms(logits.softmax(dim=1), truth, over_batch)
+    if plan.kind == "dice" and class_weights is not None:
+        terms = terms * class_weights
+    terms = terms if plan.background else terms[:, 1:]
+    dice = terms.mean() if over_batch else _joint_mean(terms.sum(), terms.new_tensor(terms.numel()))
     if plan.kind == "dice":
-        terms = terms if weights is None else terms * weights
-        return _over_classes(terms, plan)
-    return _over_classes(terms, plan) + cross_entropy(logits, truth, weight=weights)
+        return dice
+    ones = torch.ones(logits.shape[1], device=logits.device) if class_weights is None else class_weights
+    total = cross_entropy(logits, truth, weight=class_weights, reduction="sum")
+    return dice + _joint_mean(total, ones[truth].sum())
 
 
-def _over_classes(terms: Tensor, plan: LossPlan) -> Tensor:
-    return (terms if plan.background else terms[:, 1:]).mean()
+def _joint_mean(total: Tensor, weight: Tensor) -> Tensor:
+    total, weight = joint_sum(torch.stack((total, weight)))
+    return total / weight

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoseg.data.cache import read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
-from autoseg.errors import PlanError
+from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.grid import Voxels
-from autoseg.network.device import pick_device
+from autoseg.network.device import DeviceName, pick_device, repeat_exactly
+from autoseg.network.team import joined, of_first, team_rank, team_size
 from autoseg.pipeline.origin import dataset_of
 from autoseg.pipeline.settled import nearest_fit
 from autoseg.plan import Plan, with_settings
-from autoseg.planning.budget import detect_budget, step_gib
+from autoseg.planning.budget import GPU_SHARE, detect_budget, step_gib
 from autoseg.planning.split import Split, load_splits, sides
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
@@ -26,6 +27,7 @@ from autoseg.training.measure import measure
 from autoseg.workers import Track, default_workers, free_memory_gib, untracked
 
 logger = logging.getLogger(__name__)
+LESS = 0.8  # of the memory that a step was thought to take, after it did not fit
 FOR_ITERATIONS = 0.9  # of a time budget; the rest goes into validation and checkpoints
 
 
@@ -51,6 +53,9 @@ class TrainOptions:
     time_budget_s: float | None = None
     device: str | None = None  # None: the plan's, where this machine has it
     workers: int | None = None  # None: one less than the cores, at most 8
+    patience: int | None = None  # examinations without a better validation Dice after which a fold ends
+    tensorboard: bool = False
+    deterministic: bool = False  # on a GPU: the same bits every time
 
 
 def train(
@@ -75,21 +80,69 @@ def train(
     unknown = [fold for fold in folds if fold >= len(splits)]
     if unknown:
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
+    ending = _Ending(run, stop)
+    device = _device(run.plan(), options)
+    if options.deterministic:
+        repeat_exactly()
     finished = {}
-    for fold in folds:
-        if stop():
-            break
-        key = plan_key(run.plan())
-        training = read_cases(run.cache, splits[fold].training, key)
-        validation = read_cases(run.cache, splits[fold].validation, key)
-        workers = default_workers() if options.workers is None else options.workers
-        shape = training[0].working.shape if training else (1, 1, 1)
-        settings = _training_plan(run, fold, options, shape, workers)
-        job = Fold(plan=settings, training=training, validation=validation, folder=run.fold(fold), workers=workers)
-        if not train_fold(job, _telling(tell, fold), stop):
-            break
-        finished[fold] = settings.iterations
+    with joined(device):
+        for fold in folds:
+            if of_first(ending.is_near()):
+                break
+            job = _fold(run, fold, splits[fold], options, device)
+            if not _trained(job, _telling(tell, fold), ending.is_near):
+                break
+            finished[fold] = job.plan.iterations
+    ending.clear()
     return finished
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """Why a training may end before its time: Ctrl-C, or a file named `stop` in the RUN."""
+
+    run: Run
+    asked: Callable[[], bool]
+
+    def is_near(self) -> bool:
+        """Return whether to end after this iteration."""
+        return self.asked() or self.run.stop_file.exists()
+
+    def clear(self) -> None:
+        """Remove the stop file, so that the next `train` goes on."""
+        if self.run.stop_file.exists() and team_rank() == 0:
+            logger.warning("%s was found and removed: training ended early, its model can be used", self.run.stop_file)
+            self.run.stop_file.unlink(missing_ok=True)
+
+
+def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
+    key = plan_key(run.plan())
+    training = read_cases(run.cache, split.training, key)
+    workers = default_workers() if options.workers is None else options.workers
+    shape = training[0].working.shape if training else (1, 1, 1)
+    return Fold(
+        plan=_training_plan(run, fold, options, device, shape, workers),
+        training=training,
+        validation=read_cases(run.cache, split.validation, key),
+        testing=read_cases(run.cache, split.testing, key),
+        folder=run.fold(fold),
+        workers=workers,
+        patience=options.patience,
+        tensorboard=options.tensorboard,
+    )
+
+
+def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
+    """Train a fold; where its step does not fit the device, say which would."""
+    try:
+        return train_fold(job, tell, stop)
+    except TooLittleMemoryError as error:
+        budget = detect_budget(job.plan.device, None, free_memory_gib())
+        less = replace(budget, memory_gib=LESS * min(budget.memory_gib, step_gib(job.plan, budget) / GPU_SHARE))
+        raise TooLittleMemoryError(
+            f"a step of batch {job.plan.batch_size} and crop {job.plan.crop_size} does not fit into what "
+            f"{job.plan.device} has free; {nearest_fit(job.plan, less)} (with `autoseg plan … --force`)"
+        ) from error
 
 
 def splits_of(run: Run) -> tuple[Split, ...]:
@@ -122,12 +175,21 @@ def seconds_of(text: str) -> float:
     return seconds
 
 
-def _training_plan(run: Run, fold: int, options: TrainOptions, shape: Voxels, workers: int) -> Plan:
-    """Return the plan with the device and the iterations of this training; once begun, they stay."""
-    settings = run.plan()
+def _device(settings: Plan, options: TrainOptions) -> DeviceName:
     device = pick_device(options.device or (settings.device if _has(settings.device) else "auto"))
     if device != settings.device:
         logger.warning("the plan is for %s, training on %s", settings.device, device)
+    return device
+
+
+def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int) -> Plan:
+    """Return the plan with the device and the iterations of this training; once begun, they stay."""
+    settings = run.plan()
+    if settings.batch_size < team_size():
+        raise PlanError(
+            f"batch_size {settings.batch_size} on {team_size()} processes: each needs a crop; start at most "
+            f"{settings.batch_size}, or plan with --set batch_size={team_size()}"
+        )
     settings = settings.model_copy(update={"device": device})
     begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
     if begun is None:
@@ -156,10 +218,11 @@ def _require_memory(settings: Plan, run: Run) -> None:
 
 def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit a time budget."""
-    measured = measure(settings, shape, workers)
+    mine = settings.model_copy(update={"batch_size": -(-settings.batch_size // team_size())})
+    measured = measure(mine, shape, workers)
     if measured is None:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
-    return max(1, int(FOR_ITERATIONS * time_budget_s / measured.seconds_per_iteration))
+    return int(of_first(max(1, int(FOR_ITERATIONS * time_budget_s / measured.seconds_per_iteration))))
 
 
 def _has(device: str) -> bool:

@@ -34,6 +34,7 @@ def save_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
     for number, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in moments.items()}
     facts = {"plan": plan.model_dump_json(), "cases": cases, "iteration": str(state.done)}
+    facts["rate_factor"] = repr(state.rate_factor)
     save_tensors(file, CHECKPOINT, tensors, facts)
 
 
@@ -58,6 +59,7 @@ def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
             f"restore them or remove {file.parent} to begin anew"
         )
     state.done = int(facts["iteration"])
+    state.rate_factor = float(facts.get("rate_factor", "1"))
     try:
         state.network.load_state_dict(_part(tensors, "network."))
         if state.average is not None:

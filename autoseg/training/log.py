@@ -5,38 +5,71 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from autoseg.files import write_text
+from autoseg.training.board import Board
 
-COLUMNS = ("iteration", "loss", "learning_rate", "seconds", "wait_share")
+COLUMNS = ("iteration", "loss", "gradient_norm", "learning_rate", "seconds", "wait_share")
+EXAMINED = ("validation", "testing")
+LOG_NAME = "log.csv"
 
 
 class Log:
-    """Appends rows to log.csv."""
+    """Appends rows to log.csv, and to TensorBoard where wanted."""
 
-    def __init__(self, file: Path, organs: Sequence[str], done: int) -> None:
-        """Keep the first `done` iterations of an existing log and go on after them."""
-        self.columns = (*COLUMNS, *(f"dice_validation_{organ}" for organ in organs))
+    def __init__(self, folder: Path, organs: Sequence[str], done: int, tensorboard: bool, silent: bool) -> None:
+        """Keep the first `done` iterations of an existing log and go on after them.
+
+        Args:
+            folder: Of the fold.
+            organs: Names in label order.
+            done: Iterations to keep.
+            tensorboard: Whether to write for TensorBoard, too.
+            silent: Whether to write nothing at all: another process does.
+
+        Raises:
+            PlanError: If TensorBoard is wanted and not installed.
+        """
+        dice = [f"dice_{split}_{organ}" for split in EXAMINED for organ in organs]
+        self.columns = (*COLUMNS, *(f"loss_{split}" for split in EXAMINED), *dice)
+        self._stream: TextIO | None = None
+        self._board = Board(folder / "tensorboard", done) if tensorboard and not silent else None
+        if silent:
+            return
+        file = folder / LOG_NAME
         kept = [row for row in read_rows(file) if int(row["iteration"]) <= done] if done else []
         lines = [",".join(_quoted(c) for c in self.columns)]
         lines += [",".join(row.get(c) or "" for c in self.columns) for row in kept]
         write_text(file, "\n".join(lines) + "\n")
-        self._stream: TextIO = file.open("a", encoding="utf-8", newline="")
+        self._stream = file.open("a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._stream, lineterminator="\n")
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append one row; columns that it lacks stay blank."""
-        self._writer.writerow([_shown(row.get(c)) for c in self.columns])
+        if self._stream:
+            self._writer.writerow([_shown(row.get(c)) for c in self.columns])
+        if self._board:
+            self._board.add(row)
 
     def flush(self) -> None:
         """Bring all rows to the disk."""
-        self._stream.flush()
+        if self._stream:
+            self._stream.flush()
 
-    def close(self) -> None:
-        """Flush and close."""
-        self._stream.close()
+    def __enter__(self) -> Self:
+        """Give the log."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it; what no longer fits on a full disk is left out, it is done again after the checkpoint."""
+        with suppress(OSError):
+            if self._stream:
+                self._stream.close()
+        if self._board:
+            self._board.close()
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,20 +11,24 @@ from pathlib import Path
 
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, cases_key
+from autoseg.errors import TrainingError
 from autoseg.inference.models import MODEL_NAME, save_model
 from autoseg.network.device import memory_explained
+from autoseg.network.team import of_first, team_barrier, team_rank, team_size
 from autoseg.plan import Plan
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from autoseg.training.curves import draw_curves
-from autoseg.training.log import Log
-from autoseg.training.schedule import learning_rate
-from autoseg.training.state import State, new_state, step
-from autoseg.training.validate import working_dice
+from autoseg.training.log import Log, read_rows
+from autoseg.training.state import new_state
+from autoseg.training.step import Outcome, Stepper
+from autoseg.training.validate import examine
+from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 
+logger = logging.getLogger(__name__)
 CHECKPOINT_NAME = "checkpoint.safetensors"
 SAVE_EVERY_S = 120.0
-VALIDATIONS = 20  # times over the whole training
-VALIDATION_CASES = 4  # predicted each time
+EXAMINATIONS = 20  # times over the whole training
+EXAMINED_CASES = 4  # of validation and of testing, predicted each time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +38,11 @@ class Fold:
     plan: Plan
     training: tuple[CachedCase, ...]  # to learn from
     validation: tuple[CachedCase, ...]  # to watch; they do not change the weights
+    testing: tuple[CachedCase, ...] = ()  # for the curves alone: nothing is decided by them
     folder: Path  # gets model.autoseg, checkpoint.safetensors, log.csv and curves.png
     workers: int  # augmentation processes
+    patience: int | None = None  # examinations without a better validation Dice after which training ends
+    tensorboard: bool = False  # whether the log goes there too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,78 +58,192 @@ class Progress:
 def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
     """Train one fold until the plan's iterations are done; go on from its checkpoint where there is one.
 
+    Where several processes train together, all call this; the first one writes the files and is asked to stop.
+
     Args:
         fold: Plan, cases and folder.
         tell: Called after each iteration.
         stop: Asked before each iteration; when true, everything is saved and training ends.
 
     Returns:
-        Whether all iterations are done.
+        Whether all iterations are done, or the Dice grew no more for `patience` examinations.
 
     Raises:
-        TrainingError: If crops cannot be made or the loss is not finite; the last checkpoint stays.
+        TrainingError: If crops cannot be made, the loss explodes again and again, or the disk is full; the last
+            checkpoint stays.
+        TooLittleMemoryError: If the device cannot hold a step.
         ModelError: If the checkpoint does not fit the plan.
     """
     fold.folder.mkdir(parents=True, exist_ok=True)
-    state = new_state(fold.plan)
-    checkpoint = fold.folder / CHECKPOINT_NAME
-    if checkpoint.is_file():
-        load_checkpoint(checkpoint, fold.plan, cases_key(fold.training), state)
-    if state.done >= fold.plan.iterations and (fold.folder / MODEL_NAME).is_file():
-        return True
-    log = Log(fold.folder / "log.csv", [organ.name for organ in fold.plan.labels], state.done)
+    training = _Training(fold, tell, stop)
     try:
-        _save(fold, state, log)  # finds a full disk before the first iteration, not after the last
-        with open_batches(fold.training, fold.plan, state.done, fold.workers) as batches:
-            _iterate(fold, state, batches, log, tell, stop)
-    finally:
-        log.close()
-    return state.done >= fold.plan.iterations
+        return training.run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"{fold.folder}: the disk is full (iteration {training.state.done}); the last checkpoint is kept: free "
+            "some space, then the same command goes on from it"
+        ) from error
 
 
-def _iterate(
-    fold: Fold,
-    state: State,
-    batches: Iterator[Batch],
-    log: Log,
-    tell: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> None:
-    plan, dice = fold.plan, dict[str, float]()
-    saved = time.monotonic()
-    while state.done < plan.iterations and not stop():
-        began = time.monotonic()
-        batch = next(batches)
-        waited = time.monotonic() - began
-        # ---- the step ----
-        with memory_explained("plan again with a smaller --gpu-memory, or with --set batch_size=1"):
-            loss = step(plan, state, batch)
-        # ------------------
-        seconds = time.monotonic() - began
-        row = {"iteration": state.done, "loss": loss, "learning_rate": learning_rate(state.done - 1, plan)}
-        row |= {"seconds": seconds, "wait_share": waited / seconds}
-        if _is_validated(state.done, fold):
-            dice = working_dice(state.best, plan, fold.validation[:VALIDATION_CASES])
-            log.add(row | {f"dice_validation_{organ}": value for organ, value in dice.items()})
-            log.flush()
-            draw_curves(fold.folder, list(dice), fold.folder / "curves")
-        else:
-            log.add(row)
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(fold, state, log)
-            saved = time.monotonic()
-        tell(Progress(iteration=state.done, iterations=plan.iterations, loss=loss, dice=dice))
-    _save(fold, state, log)
+class _Training:
+    """One fold's training under way."""
+
+    def __init__(self, fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
+        self.fold, self.plan, self.tell, self.stop = fold, fold.plan, tell, stop
+        self.checkpoint = fold.folder / CHECKPOINT_NAME
+        self.state = new_state(fold.plan)
+        if self.checkpoint.is_file():
+            load_checkpoint(self.checkpoint, self.plan, cases_key(fold.training), self.state)
+        self.watch = StepWatch(fold.workers)
+        self.dice = self._dice_so_far()
+        self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
+        self.saved_at = time.monotonic()
+
+    def run(self) -> bool:
+        """Train, after every roll-back anew from the last checkpoint; return whether the training is finished."""
+        if self._is_finished() and (self.fold.folder / MODEL_NAME).is_file():
+            return True
+        rolled_back = True
+        while rolled_back:
+            with self._open_log() as log:
+                self._save(log)  # finds a full disk before the first iteration, not after the last
+                with open_batches(
+                    self.fold.training, self.plan, self.state.done, self.fold.workers, (team_rank(), team_size())
+                ) as batches:
+                    rolled_back = not self._iterate(batches, log)
+            if rolled_back:
+                self._roll_back()
+        return self._is_finished()
+
+    def _iterate(self, batches: Iterator[Batch], log: Log) -> bool:
+        """Do iterations until they are done or the user stops them; false: the loss exploded."""
+        step = Stepper(self.plan, self.state)
+        while not self._is_finished():
+            stopped, is_saved = self._asked()
+            if stopped:
+                break
+            # ---- the step, started; the one before it is looked at meanwhile ----
+            with memory_explained("plan again with a smaller --gpu-memory, or with --set batch_size=1"):
+                self.pending.append(_launch(step, batches))
+                self._look_at(log, all_but=1)
+            # ----------------------------------------------------------------------
+            if self._is_examined():
+                self._examine(self.pending[-1].row)
+            if is_saved or self._is_examined():
+                self._look_at(log, all_but=0)
+            if self.watch.has_exploded:
+                return False
+            if self._is_examined():
+                log.flush()
+                draw_curves(self.fold.folder, [organ.name for organ in self.plan.labels], self.fold.folder / "curves")
+            if is_saved:
+                self._save(log)
+        self._look_at(log, all_but=0)
+        if self.watch.has_exploded or self.watch.was_never_good:
+            return False
+        self._save(log)
+        return True
+
+    def _asked(self) -> tuple[bool, bool]:
+        """Return whether to stop, and whether to save after this iteration: what the first process says."""
+        due = time.monotonic() - self.saved_at > SAVE_EVERY_S
+        flags = int(of_first(2 * self.stop() + due))
+        return bool(flags & 2), bool(flags & 1)
+
+    def _look_at(self, log: Log, all_but: int) -> None:
+        """Log and watch the iterations that were started, but for the last ones."""
+        while len(self.pending) > all_but:
+            launched = self.pending.pop(0)
+            loss, norm = launched.outcome.read()
+            launched.row |= {"loss": loss, "gradient_norm": norm}
+            launched.row["seconds"] = time.monotonic() - launched.began
+            launched.row["wait_share"] = launched.waited_s / launched.row["seconds"]
+            log.add(launched.row)
+            done = int(launched.row["iteration"])
+            self.watch.add(done, loss, norm, launched.row["wait_share"], launched.cases)
+            self.tell(Progress(iteration=done, iterations=self.plan.iterations, loss=loss, dice=self.dice.last))
+
+    def _is_examined(self) -> bool:
+        interval = max(1, self.plan.iterations // EXAMINATIONS)
+        done = self.state.done
+        return bool(self.fold.validation) and (done % interval == 0 or done == self.plan.iterations)
+
+    def _examine(self, row: dict[str, float]) -> None:
+        """Predict a few cases whole; all processes do, so that all decide the same."""
+        for split, cases in (("validation", self.fold.validation), ("testing", self.fold.testing)):
+            if not cases:
+                continue
+            found = examine(self.state.best, self.plan, cases[:EXAMINED_CASES])
+            row[f"loss_{split}"] = found.loss
+            row |= {f"dice_{split}_{organ}": value for organ, value in found.dice.items()}
+            if split == "validation":
+                self.dice.add(self.state.done, found.dice)
+        self.state.network.train()
+
+    def _dice_so_far(self) -> DiceWatch:
+        watch = DiceWatch(self.fold.patience)
+        for row in read_rows(self.fold.folder / "log.csv"):
+            dice = {o.name: row.get(f"dice_validation_{o.name}") or "nan" for o in self.plan.labels}
+            if int(row["iteration"]) <= self.state.done:
+                watch.add(int(row["iteration"]), {organ: float(value) for organ, value in dice.items()})
+        return watch
+
+    def _is_finished(self) -> bool:
+        return self.state.done >= self.plan.iterations or self.dice.is_enough
+
+    def _open_log(self) -> Log:
+        organs = [organ.name for organ in self.plan.labels]
+        return Log(self.fold.folder, organs, self.state.done, self.fold.tensorboard, silent=team_rank() > 0)
+
+    def _save(self, log: Log) -> None:
+        self.saved_at = time.monotonic()
+        if team_rank() > 0:
+            return
+        log.flush()
+        save_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
+        if self.state.done:  # an untrained network is no model
+            facts = {"iteration": self.state.done, "trained_on": [case.id for case in self.fold.training]}
+            save_model(self.fold.folder / MODEL_NAME, self.plan, self.state.best.state_dict(), facts)
+
+    def _roll_back(self) -> None:
+        """Go back to the last checkpoint and halve the rate.
+
+        Raises:
+            TrainingError: If it was done too often.
+        """
+        exploded_at, factor = self.state.done, self.state.rate_factor / 2
+        if factor < 0.5**MOST_ROLLBACKS:
+            raise TrainingError(
+                f"iteration {exploded_at}: the loss exploded again after {MOST_ROLLBACKS} roll-backs; plan a lower "
+                f"learning rate (--set learning_rate={self.plan.learning_rate / 10:g}) and look at the data check"
+            )
+        team_barrier()  # nobody reads while the first one may still write
+        load_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
+        self.state.rate_factor = factor
+        self.watch, self.dice = StepWatch(self.fold.workers), self._dice_so_far()
+        self.pending.clear()
+        logger.warning(
+            "iteration %d: the loss exploded; back to iteration %d, with %g of the learning rate",
+            exploded_at, self.state.done, factor,
+        )  # fmt: skip
 
 
-def _is_validated(done: int, fold: Fold) -> bool:
-    interval = max(1, fold.plan.iterations // VALIDATIONS)
-    return bool(fold.validation) and (done % interval == 0 or done == fold.plan.iterations)
+@dataclass
+class _Launched:
+    """An iteration that was started."""
+
+    row: dict[str, float]
+    outcome: Outcome
+    began: float
+    waited_s: float
+    cases: list[str]
 
 
-def _save(fold: Fold, state: State, log: Log) -> None:
-    log.flush()
-    save_checkpoint(fold.folder / CHECKPOINT_NAME, fold.plan, cases_key(fold.training), state)
-    if state.done:  # an untrained network is no model
-        facts = {"iteration": state.done, "trained_on": [case.id for case in fold.training]}
-        save_model(fold.folder / MODEL_NAME, fold.plan, state.best.state_dict(), facts)
+def _launch(step: Stepper, batches: Iterator[Batch]) -> _Launched:
+    began = time.monotonic()
+    batch = next(batches)
+    waited_s = time.monotonic() - began
+    row = {"iteration": step.state.done + 1, "learning_rate": step.rate}
+    return _Launched(row, step(batch), began, waited_s, batch["keys"])

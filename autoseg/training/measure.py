@@ -20,10 +20,11 @@ from autoseg.grid import Grid, Voxels
 from autoseg.network.device import DeviceName, memory_explained
 from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, PROCESS_GIB, Measured
-from autoseg.training.state import new_state, step
+from autoseg.training.state import new_state
+from autoseg.training.step import EAGER, Stepper
 from autoseg.workers import peak_memory_gib
 
-WARM_UP = 3  # iterations not counted: the first are slower, and find batches made in advance
+WARM_UP = EAGER + 2  # iterations not counted: the first are slower, and find batches made in advance
 COUNTED = 9
 
 
@@ -74,12 +75,12 @@ def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[floa
     """Return the seconds that each counted iteration waited for its batch, and took in all."""
     waited, took = [], []
     with open_batches(cases, plan, 0, workers) as batches:
-        state = new_state(plan)
+        step = Stepper(plan, new_state(plan))
         for _ in range(WARM_UP + COUNTED):
             began = time.perf_counter()
             batch = next(batches)
             waited.append(time.perf_counter() - began)
-            step(plan, state, batch)
+            step(batch).read()
             took.append(time.perf_counter() - began)
     return waited[WARM_UP:], took[WARM_UP:]
 

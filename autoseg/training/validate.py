@@ -1,34 +1,53 @@
-"""Dice of whole volumes on the working grid, at intervals during training."""
+"""Loss and Dice of whole volumes on the working grid, at intervals during training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
 from autoseg.data.cache import CachedCase
 from autoseg.inference.tiles import predict_probabilities
 from autoseg.metrics import dice
+from autoseg.network.loss import segmentation_loss
 from autoseg.plan import Plan
 
+LEAST = 1e-8  # probability whose logarithm is taken
 
-def working_dice(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> dict[str, float]:
-    """Return the mean Dice of each organ over cases, NaN where no case has it; leaves the network in training mode.
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What whole volumes say about a network."""
+
+    loss: float  # mean over the cases; every class weighs the same
+    dice: dict[str, float]  # mean over the cases that have the organ; NaN where none has
+
+
+def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Examined:
+    """Predict cases whole and compare them with the truth on the working grid.
 
     Args:
-        network: On the plan's device.
-        plan: Tiles and labels.
-        cases: Validation cases, predicted whole.
+        network: On the plan's device; put into evaluation mode.
+        plan: Tiles, labels and loss.
+        cases: To predict.
     """
     network.eval()
     classes = tuple(range(1, plan.classes))
     scores: dict[int, list[float]] = {value: [] for value in classes}
+    losses = []
     for case in cases:
-        found = predict_probabilities([network], plan, case.image()).argmax(axis=0).astype(np.uint8)
-        for value, score in dice(found, case.label(), classes).items():
+        probabilities = predict_probabilities([network], plan, case.image())
+        truth = np.array(case.label())
+        for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, classes).items():
             if score is not None:
                 scores[value].append(score)
-    network.train()
+        logits = torch.from_numpy(probabilities)[None].clamp_min(LEAST).log()
+        losses.append(float(segmentation_loss(logits, torch.from_numpy(truth)[None].long(), plan.loss, None)))
     means = {value: float(np.mean(found)) if found else float("nan") for value, found in scores.items()}
-    return {organ.name: means[value] for value, organ in zip(classes, plan.labels, strict=True)}
+    return Examined(
+        loss=float(np.mean(losses)),
+        dice={organ.name: means[value] for value, organ in zip(classes, plan.labels, strict=True)},
+    )

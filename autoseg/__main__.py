@@ -1,0 +1,5 @@
+"""python -m autoseg: the command line, as torchrun starts it."""
+
+from autoseg.cli import main
+
+main()

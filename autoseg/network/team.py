@@ -1,0 +1,140 @@
+"""Several processes that train one network together (torch.distributed): who they are, and what they do jointly.
+
+Each process holds the whole network and a share of every batch. Batch statistics, the loss and the gradient are those
+of the whole batch, so the number of processes changes nothing but rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from autoseg.errors import PlanError
+from autoseg.network.device import DeviceName
+from autoseg.workers import place_in_team
+
+
+def team_size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def team_rank() -> int:
+    """Return this process's number; 0 writes the files."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def joined(device: DeviceName) -> Iterator[None]:
+    """Join the team that torchrun (or Slurm with its variables) has started; alone, do nothing.
+
+    Raises:
+        PlanError: If the device cannot be used by several processes.
+    """
+    if place_in_team().size == 1 or dist.is_initialized():
+        yield
+        return
+    if device == "mps":
+        raise PlanError("--device mps: several processes cannot train on it together; train with one")
+    if device == "cuda":
+        torch.cuda.set_device(place_in_team().local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    try:
+        yield
+        dist.barrier()  # nobody leaves while another still hears from it
+    finally:
+        dist.destroy_process_group()
+
+
+def of_first(value: float) -> float:
+    """Return the first process's value, in all of them."""
+    if team_size() == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.float64)
+    dist.broadcast(shared, 0)
+    return float(shared)
+
+
+def team_barrier() -> None:
+    """Wait until every process of the team has come here."""
+    if team_size() > 1:
+        dist.barrier()
+
+
+def joint_sum(values: Tensor) -> Tensor:
+    """Return the sum over the team of a tensor; gradients flow back through it to every process."""
+    return _JointSum.apply(values) if team_size() > 1 else values  # type: ignore[no-untyped-call]
+
+
+class _JointSum(torch.autograd.Function):
+    """Sums over the team in both directions: every process's loss depends on every process's values."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Set every gradient to its mean over the team, in one message."""
+    if team_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= team_size()
+    means = torch.split(flat, [g.numel() for g in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+class JointBatchNorm(nn.BatchNorm3d):
+    """Batch norm over the whole team's batch; torch's own (SyncBatchNorm) takes no CPU tensors."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise (B, C, Z, Y, X)."""
+        if not self.training or team_size() == 1:
+            return super().forward(image)
+        axes, values = (0, 2, 3, 4), image.float()
+        count = joint_sum(torch.tensor(float(image.numel() // image.shape[1]), device=image.device))
+        mean = joint_sum(values.sum(axes)) / count
+        variance = joint_sum((values - mean[:, None, None, None]).square().sum(axes)) / count
+        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (values * scale[:, None, None, None] + shift[:, None, None, None]).to(image.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        momentum = self.momentum or 0.0
+        kept = dict(self.named_buffers())
+        kept["running_mean"].lerp_(mean, momentum)
+        kept["running_var"].lerp_(variance, momentum)
+        kept["num_batches_tracked"].add_(1)
+
+
+def with_joint_norms(network: nn.Module) -> nn.Module:
+    """Replace the batch norms of a network by those of the whole team; alone, return it as it is."""
+    if team_size() == 1:
+        return network
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm3d):
+            joint = JointBatchNorm(child.num_features)
+            joint.load_state_dict(child.state_dict())
+            setattr(network, name, joint)
+        else:
+            with_joint_norms(child)
+    return network

@@ -1,0 +1,174 @@
+"""One iteration, launched without waiting for the device.
+
+On CUDA it can be recorded once and then replayed as one graph: a small network's step is some thousand kernels of a few
+microseconds each, and crop and batch never change during a training. That is off until it was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autoseg.data.batches import Batch
+from autoseg.network.device import autocast
+from autoseg.network.loss import segmentation_loss
+from autoseg.network.team import average_gradients
+from autoseg.plan import Plan
+from autoseg.training.schedule import class_weights, learning_rate
+from autoseg.training.state import State
+
+EAGER = 5  # iterations before the graph is recorded: cuDNN chooses its algorithms in them
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Loss and gradient norm of an iteration that may still be under way."""
+
+    values: Tensor  # (2,) on the host
+    ready: torch.cuda.Event | None
+
+    def read(self) -> tuple[float, float]:
+        """Wait for the iteration; return its loss and gradient norm."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        loss, norm = self.values.tolist()
+        return loss, norm
+
+
+class Stepper:
+    """Moves a state on by one iteration a call.
+
+    An iteration whose loss or gradient is not finite leaves weights, moments and statistics as they were.
+    """
+
+    def __init__(self, plan: Plan, state: State, graph: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            plan: Of the training.
+            state: To move; its tensors must not be replaced while this stepper is in use.
+            graph: Whether to record a CUDA graph; on CUDA only.
+        """
+        self.plan, self.state = plan, state
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._calls = 0
+        knobs = 2 + (0 if plan.loss.weights is None else plan.classes)  # rate, the average's share, class weights
+        self._knobs = torch.zeros(knobs, device=plan.device)
+        self._image, self._truth, self._result = (torch.empty(0, device=plan.device) for _ in range(3))
+        if plan.device == "cuda":
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+            for group in state.optimiser.param_groups:
+                group["lr"] = self._knobs[0]
+        self._side = torch.cuda.Stream() if graph else None  # type: ignore[no-untyped-call]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next iteration."""
+        return self.state.rate_factor * learning_rate(self.state.done, self.plan)
+
+    def __call__(self, batch: Batch) -> Outcome:
+        """Start one iteration and count it."""
+        self._set_knobs()
+        image, truth = torch.as_tensor(batch["data"]), torch.as_tensor(batch["seg"])[:, 0]
+        if self._graph is not None:
+            self._image.copy_(image, non_blocking=True)
+            self._truth.copy_(truth, non_blocking=True)
+            self._graph.replay()
+            result = self._result
+        else:
+            self._image, self._truth = _on_device(image, truth, self.plan)
+            result = self._eager()
+        self._calls += 1
+        self.state.done += 1
+        return _outcome(result)
+
+    def _eager(self) -> Tensor:
+        if self._side is None:
+            return self._advance()
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):  # where recording wants the iterations before it to have run
+            result = self._advance()
+        torch.cuda.current_stream().wait_stream(self._side)
+        if self._calls == EAGER - 1:
+            self._record()
+        return result
+
+    def _record(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # the graph keeps its tensors in a pool of its own
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._result = self._advance()
+        self._graph = graph
+
+    def _set_knobs(self) -> None:
+        iteration, plan = self.state.done, self.plan
+        # the decay grows with the iteration, so that the start is forgotten
+        share = 1 - min(plan.optimiser.averaging, (1 + iteration) / (10 + iteration))
+        weights = class_weights(iteration, plan) or ()
+        self._knobs.copy_(torch.tensor([self.rate, share, *weights]), non_blocking=True)
+        if plan.device != "cuda":
+            for group in self.state.optimiser.param_groups:
+                group["lr"] = self.rate
+
+    def _advance(self) -> Tensor:
+        """Do one iteration on the device's tensors; return loss and gradient norm, (2,)."""
+        state, plan = self.state, self.plan
+        statistics = [b for b in state.network.buffers() if b.is_floating_point()]
+        before = [b.clone() for b in statistics]
+        with autocast(plan.device):
+            logits = state.network(self._image)
+        weights = self._knobs[2:] if plan.loss.weights is not None else None
+        loss = segmentation_loss(logits, self._truth.long(), plan.loss, weights)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(state.network.parameters())
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), plan.optimiser.gradient_clip or math.inf)
+        finite = loss.detach().isfinite() & norm.isfinite()
+        for kept, old in zip(statistics, before, strict=True):
+            kept.copy_(torch.where(finite, kept, old))
+        self._move_weights(finite)
+        if state.average is not None:
+            _average(state.average, state.network, self._knobs[1])
+        return torch.stack((loss.detach(), norm))
+
+    def _move_weights(self, finite: Tensor) -> None:
+        optimiser = self.state.optimiser
+        if self.plan.device == "mps":  # no fused optimiser that could leave out a step by itself
+            if bool(finite):
+                optimiser.step()
+            return
+        optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined] # the fused step is left out where it is 1
+        optimiser.step()
+
+
+def _outcome(result: Tensor) -> Outcome:
+    if result.device.type != "cuda":
+        return Outcome(result.cpu(), None)
+    values = torch.empty(2, pin_memory=True)
+    values.copy_(result, non_blocking=True)
+    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    ready.record()
+    return Outcome(values, ready)
+
+
+def _on_device(image: Tensor, truth: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    if plan.device == "mps":
+        return image.to("mps"), truth.to("mps")
+    placed = image.to(plan.device, memory_format=torch.channels_last_3d, non_blocking=True)
+    return placed, truth.to(plan.device, non_blocking=True)
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, share: Tensor) -> None:
+    """Move the running average of weights and statistics by a share towards the network's."""
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    kept, new = zip(*((k, n) for k, n in pairs if k.is_floating_point()), strict=True)
+    difference = torch._foreach_sub(new, kept)
+    torch._foreach_mul_(difference, share)
+    torch._foreach_add_(kept, difference)
+    for counter, now in ((k, n) for k, n in pairs if not k.is_floating_point()):
+        counter.copy_(now)

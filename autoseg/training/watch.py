@@ -1,0 +1,105 @@
+"""Watching a training: steps that go wrong, organs that are lost, Dice that no longer grows, waiting for data."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+logger = logging.getLogger(__name__)
+BAD_IN_A_ROW = 10  # iterations; then the training is rolled back
+EXPLODED = 10.0  # times the mean loss of the first iterations, in distance from -1, the least a Dice loss can be
+FIRST = 20  # iterations that say what a normal loss is
+MOST_ROLLBACKS = 3
+LOST, HAD = 0.01, 0.2  # Dice of an organ that is lost, and that it must have had before
+WAITED = 0.05  # share of the time above which waiting for data is worth a word
+WAIT_WINDOW = 200  # iterations over which it is looked at
+
+
+class StepWatch:
+    """Looks at every iteration's loss, gradient and waiting time."""
+
+    def __init__(self, workers: int) -> None:
+        """Begin; `workers` is said when the data come too slowly."""
+        self._workers = workers
+        self._first: list[float] = []
+        self._bad_in_a_row = 0
+        self._waits: deque[float] = deque(maxlen=WAIT_WINDOW)
+        self._told = False
+
+    @property
+    def has_exploded(self) -> bool:
+        """Whether so many iterations in a row went wrong that the training should be rolled back."""
+        return self._bad_in_a_row >= BAD_IN_A_ROW
+
+    @property
+    def was_never_good(self) -> bool:
+        """Whether all iterations so far went wrong."""
+        return self._bad_in_a_row > 0 and not self._first
+
+    def add(self, iteration: int, loss: float, norm: float, wait_share: float, cases: Sequence[str]) -> None:
+        """Take one iteration, on crops of `cases`."""
+        self._look_at_waiting(wait_share)
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if finite and len(self._first) < FIRST:
+            self._first.append(loss)
+        normal = sum(self._first) / len(self._first) if self._first else 0.0
+        if finite and loss + 1 <= EXPLODED * max(normal + 1, 0.1):
+            self._bad_in_a_row = 0
+            return
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row == 1:
+            what = "far above what it was" if finite else "the weights stay as they were"
+            said = f"iteration {iteration}: the loss is {loss:.4g}, the gradient {norm:.4g}: {what}"
+            logger.warning("%s (crops of %s)", said, ", ".join(cases))
+
+    def _look_at_waiting(self, share: float) -> None:
+        self._waits.append(share)
+        if self._told or len(self._waits) < WAIT_WINDOW:
+            return
+        mean = sum(self._waits) / len(self._waits)
+        if mean > WAITED:
+            self._told = True
+            logger.warning(
+                "a step waits %.0f %% of its time for data: give more --workers (now %d), or put RUN on a faster disk",
+                100 * mean,
+                self._workers,
+            )
+
+
+class DiceWatch:
+    """Looks at the validation Dice of each examination, also at those of a training that is being continued."""
+
+    def __init__(self, patience: int | None) -> None:
+        """Begin; after `patience` examinations without a better mean Dice `is_enough`; None: never."""
+        self._patience = patience
+        self._best, self._since = -math.inf, 0
+        self.last: dict[str, float] = {}
+        self._most: dict[str, float] = {}
+        self._lost: set[str] = set()
+
+    def add(self, iteration: int, dice: Mapping[str, float]) -> None:
+        """Take one examination: Dice by organ, NaN where no case has it."""
+        known = {organ: value for organ, value in dice.items() if not math.isnan(value)}
+        if not known:
+            return
+        self.last = dict(dice)
+        mean = sum(known.values()) / len(known)
+        self._best, self._since = (mean, 0) if mean > self._best else (self._best, self._since + 1)
+        for organ, value in known.items():
+            self._most[organ] = max(value, self._most.get(organ, 0.0))
+            if value < LOST and self._most[organ] > HAD and organ not in self._lost:
+                self._lost.add(organ)
+                logger.warning(
+                    "iteration %d: %s is no longer found in the validation cases (Dice %.3f, was %.3f); if it does not "
+                    "come back, plan with a higher organ_share or a lower learning_rate",
+                    iteration, organ, value, self._most[organ],
+                )  # fmt: skip
+            elif value > HAD:
+                self._lost.discard(organ)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the Dice has not grown for so long that the training may end."""
+        return self._patience is not None and self._since >= self._patience

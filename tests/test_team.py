@@ -1,0 +1,83 @@
+"""Tests of training in several processes: two over gloo must do what one does with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from autoseg.data.cache import CachedCase
+from autoseg.network import device
+from autoseg.network.team import joined, of_first, team_rank, team_size
+from autoseg.plan import LossPlan, OptimiserPlan, Plan
+from autoseg.training import loop
+from autoseg.training.log import read_rows
+from autoseg.training.loop import CHECKPOINT_NAME, Fold, train
+
+OPTIMISER = OptimiserPlan(name="adamw", schedule="cosine", gradient_clip=1.0, averaging=0.9)
+LOSSES = {
+    "the paper's": LossPlan(kind="dice", background=True, over="image", weights=(1, 2, 3)),
+    "the default": LossPlan(kind="dice-ce", background=False, over="batch", weights=(1, 2, 3), fade_weights=True),
+}
+
+
+def plan_with(loss: LossPlan, batch_size: int) -> Plan:
+    return made.plan(iterations=6, batch_size=batch_size, loss=loss, optimiser=OPTIMISER, learning_rate=1e-3)
+
+
+def member(rank: int, size: int, port: int, cases: tuple[CachedCase, ...], plan: Plan, folder: Path, stop: int) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    device.has_fast_bfloat16 = lambda _: False  # type: ignore[assignment] # rounding would hide a mistake
+    loop.draw_curves = lambda *_: []  # type: ignore[assignment,attr-defined]
+    done: list[int] = []
+    with joined("cpu"):
+        assert (team_rank(), team_size()) == (rank, size)
+        assert of_first(rank + 3) == 3
+        fold = Fold(plan=plan, training=cases[:4], validation=cases[4:], folder=folder, workers=0)
+        train(fold, lambda p: done.append(p.iteration), lambda: rank == 0 and len(done) >= stop)
+
+
+def together(size: int, cases: tuple[CachedCase, ...], plan: Plan, folder: Path, stop: int = 100) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(member, (size, port, cases, plan, folder, stop), nprocs=size)  # type: ignore[no-untyped-call]
+
+
+def losses(folder: Path) -> list[float]:
+    return [float(row["loss"]) for row in read_rows(folder / "log.csv")]
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> tuple[CachedCase, ...]:
+    return made.easy_cases(tmp_path / "cache", 5)
+
+
+@pytest.mark.parametrize(("name", "batch"), [("the paper's", 4), ("the default", 4), ("the default", 3)])
+def test_two_processes_do_what_one_does(tmp_path: Path, cases: tuple[CachedCase, ...], name: str, batch: int) -> None:
+    plan = plan_with(LOSSES[name], batch)
+    for size in (1, 2):
+        together(size, cases, plan, tmp_path / str(size))
+    alone, two = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert len(alone) == 6
+    np.testing.assert_allclose(two, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_team_that_the_first_process_stops_goes_on_from_its_checkpoint(
+    tmp_path: Path, cases: tuple[CachedCase, ...]
+) -> None:
+    plan = plan_with(LOSSES["the default"], 4)
+    together(2, cases, plan, tmp_path / "straight")
+    together(2, cases, plan, tmp_path / "stopped", stop=3)
+    assert len(losses(tmp_path / "stopped")) == 3
+    together(2, cases, plan, tmp_path / "stopped")
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "straight")
+    assert (tmp_path / "stopped" / CHECKPOINT_NAME).stat().st_size > 0
