@@ -22,7 +22,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise PlanError(
-                "--tensorboard: the package tensorboard is not installed; run pip install tensorboard"
+                "--tensorboard: the package tensorboard is not installed; run pip install 'autoseg[tensorboard]'"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
