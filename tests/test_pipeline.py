@@ -127,6 +127,33 @@ def test_training_goes_on_where_it_was_and_needs_no_dataset(finished: Path, tmp_
     assert list(log["iteration"]) == [1, 2, 3, 4, 5]
 
 
+def test_a_stop_file_ends_the_training_once_with_what_was_learnt(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    (run / "stop").touch()
+    code, out, _ = cli("train", run, "--iterations", "6", "--workers", "0")
+    assert code == 0
+    assert "6 iterations" not in out
+    assert not (run / "stop").exists()
+    assert cli("train", run, "--iterations", "6", "--workers", "0")[0] == 0
+    assert len(pd.read_csv(run / "fold-0" / "log.csv")) == 6
+
+
+def test_two_processes_train_together(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    outcome = cli("train", run, "--iterations", "6", "--workers", "0", "--gpus", "2", "--device", "cpu")
+    assert outcome[0] == 0, outcome
+    log = pd.read_csv(run / "fold-0" / "log.csv")
+    assert list(log["iteration"]) == [1, 2, 3, 4, 5, 6]
+    assert log["loss"].notna().all()
+
+
+def test_more_processes_than_crops_are_refused(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    code, _, err = cli("train", run, "--iterations", "6", "--workers", "0", "--gpus", "9", "--device", "cpu")
+    assert code == 1
+    assert "9 processes" in err
+
+
 def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
     image = cohort / "imagesTr" / "phantom_001_0000.nii.gz"
     assert cli("predict", finished, image, tmp_path / "mask.nrrd")[0] == 0
