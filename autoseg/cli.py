@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from autoseg import options as opt
-from autoseg.console import interrupts, logging_to, progress_bar, say, show_findings, show_table, track, training_bar
+from autoseg.console import (
+    interrupts,
+    logging_to,
+    progress_bar,
+    say,
+    show_findings,
+    show_seconds,
+    show_table,
+    track,
+    training_bar,
+)
 from autoseg.errors import AutosegError
 from autoseg.run import Run
 
@@ -104,17 +114,38 @@ def train_command(
 
 
 @app.command("predict")
-def predict_command(model: opt.ModelPath, image: opt.ImagePath, out: opt.OutPath, device: opt.Device = "auto") -> None:
+def predict_command(
+    model: opt.ModelPath,
+    image: opt.ImagePath,
+    out: opt.OutPath,
+    device: opt.Device = "auto",
+    mirror: opt.Mirror = False,
+    cleanup: opt.CleanUp = True,
+    statistics: opt.StatisticsFile = None,
+    overwrite: opt.Overwrite = False,
+    verbose: opt.Verbose = False,
+) -> None:
     """Segment INPUT with MODEL; the masks lie on the images' own grids.
 
     Example: autoseg predict RUN scan.nii.gz mask.nii.gz
     """
-    from autoseg.inference.predict import jobs_for, open_model, predict
+    from autoseg.inference.jobs import jobs_for, statistics_file
+    from autoseg.inference.model import open_model
+    from autoseg.inference.predict import Wanted, predict
+    from autoseg.inference.stages import Stopwatch
+    from autoseg.inference.statistics import Statistics
     from autoseg.network.device import pick_device
 
     opened = open_model(model, pick_device(device))
     jobs = jobs_for(image, out, len(opened.plan.channels))
-    predict(opened, jobs, track)
+    found, watch = Statistics(statistics or statistics_file(out), fresh=overwrite), Stopwatch()
+    try:
+        predict(opened, jobs, found, Wanted(mirrored=mirror, cleaned=cleanup), track, watch)
+    finally:
+        if verbose:
+            show_seconds(watch.seconds)
+        for line in found.look_at_first():
+            say(f"look at {line}")
     say(f"{len(jobs)} masks -> {out}")
 
 

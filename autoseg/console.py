@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -71,6 +71,11 @@ def show_table(title: str, table: pd.DataFrame) -> None:
     for row in table.itertuples(index=False):
         shown.add_row(*(escape(str(value)) for value in row))
     console.print(shown)
+
+
+def show_seconds(seconds: Mapping[str, float]) -> None:
+    """Print how long the stages took."""
+    console.print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()))
 
 
 def progress_bar() -> Progress:

@@ -48,6 +48,18 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log to RUN/fol
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="On a GPU: the same bits every time; slower.")]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Train with so many processes, one a GPU.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows as JSON too.")]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="Average over the mirrorings that training knew; several times slower.")
+]
+CleanUp = Annotated[
+    bool, typer.Option("--clean-up/--no-clean-up", help="By the rules that helped on validation cases.")
+]
+StatisticsFile = Annotated[
+    Path | None,
+    typer.Option("--statistics", metavar="FILE", help="Volumes and expected Dice, .csv or .json. Default: in OUT."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict also what this model has predicted already.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Say how long each stage took.")]
 Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of masks to score.")]
 References = Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true masks, named the same.")]
 Scores = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the scores.")]

@@ -96,6 +96,7 @@ class AugmentationPlan(Part):
     scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor uniform in [1 - s, 1 + s]
     bspline_spacing_voxels: Positive = 24.0  # distance of the control points
     bspline_voxels: Annotated[float, Field(ge=0)]  # displacement of a control point, uniform in [-d, d]
+    mirrored: tuple[Literal["z", "y", "x"], ...] = ()  # axes on which a crop is mirrored half of the time
     brightness: Annotated[float, Field(ge=0)] = 0.0  # deviation of a Gaussian shift, in standard deviations
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
@@ -139,18 +140,22 @@ class Plan(Part):
     seed: Annotated[int, Field(ge=0)] = 0
     organ_share: Share  # of crops centred on an organ's voxel, every organ of the case equally likely; the rest uniform
     device: Literal["cpu", "cuda", "mps"]
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"  # of the network; auto: bfloat16 where it is fast
     intensity: Annotated[tuple[Intensity, ...], Field(min_length=1)]  # one a channel
     network: NetworkPlan
     augmentation: AugmentationPlan
     loss: LossPlan
     optimiser: OptimiserPlan
-    tile_depth: Count  # voxels along Z of an inference tile
+    tile_depth: Count | None = None  # most voxels along Z of an inference tile; None: as many as the memory holds
     tile_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5  # share of its depth that a tile shares with the next
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         divisor = self.network.divisor
-        for what, sizes in (("crop_size", self.crop_size), ("tile_depth", (self.tile_depth,))):
+        sizes_of: dict[str, tuple[int, ...]] = {"crop_size": self.crop_size}
+        if self.tile_depth is not None:
+            sizes_of["tile_depth"] = (self.tile_depth,)
+        for what, sizes in sizes_of.items():
             wrong = [n for n, d in zip(sizes, divisor, strict=False) if n % d]
             if wrong:
                 near = tuple(max(d, round(n / d) * d) for n, d in zip(sizes, divisor, strict=False))

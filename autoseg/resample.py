@@ -14,17 +14,18 @@ from autoseg.grid import Voxels
 
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]  # (Z, Y, X)
+Clip = tuple[float, float]
 Axes = tuple[FloatArray, FloatArray, FloatArray]  # one matrix (size_out, size_in) an axis
 SLAB_VOXELS = 1 << 23  # about 32 MB of float32 at a time
 CHUNK_VOXELS = 1 << 22  # of a label map that are voted on at a time
 TIE = 1e-6  # shares that differ by less are equal
 
 
-def axis_weights(size_in: int, size_out: int) -> FloatArray:
+def axis_weights(size_in: int, size_out: int, averaging: bool = True) -> FloatArray:
     """Return the matrix (size_out, size_in) that resamples one axis; its rows sum to 1.
 
     Towards fewer voxels each new voxel is the mean over its own extent (no aliasing; a block mean for whole
-    factors). Towards more voxels it is the linear interpolation at its centre, constant beyond the outer centres.
+    factors), if `averaging`. Else it is the linear interpolation at its centre, constant beyond the outer centres.
 
     >>> axis_weights(4, 2).tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
@@ -34,7 +35,7 @@ def axis_weights(size_in: int, size_out: int) -> FloatArray:
     if size_in == size_out:
         return np.eye(size_in, dtype=np.float32)
     edges = np.linspace(0.0, size_in, size_out + 1)
-    if size_out < size_in:
+    if size_out < size_in and averaging:
         cells = np.arange(size_in)
         overlap = np.minimum(edges[1:, None], cells + 1.0) - np.maximum(edges[:-1, None], cells)
         overlap = np.clip(overlap, 0.0, None)
@@ -48,21 +49,33 @@ def axis_weights(size_in: int, size_out: int) -> FloatArray:
     return weights.astype(np.float32)
 
 
-def resample_image(image: npt.NDArray[Any], shape: Voxels) -> FloatArray:
-    """Resample an image (C, Z, Y, X) to (C, *shape), slab by slab along Z; float32."""
+def resample_image(image: npt.NDArray[Any], shape: Voxels, clips: Sequence[Clip] | None = None) -> FloatArray:
+    """Resample an image to (C, *shape), slab by slab along Z; float32.
+
+    Args:
+        image: (C, Z, Y, X), of any type.
+        shape: Voxels (Z, Y, X) of the wanted grid, of the same extent.
+        clips: Lowest and highest value of each channel, to which it is clipped before; None: it is not.
+    """
+    clips = clips or [(-np.inf, np.inf)] * len(image)
     if image.shape[1:] == shape:
-        return image.astype(np.float32)
+        return np.stack([_clipped(channel, clip) for channel, clip in zip(image, clips, strict=True)])
     weights_z, weights_y, weights_x = (axis_weights(i, o) for i, o in zip(image.shape[1:], shape, strict=True))
     out = np.zeros((len(image), *shape), dtype=np.float32)
     depth = max(1, SLAB_VOXELS // max(1, image.shape[2] * image.shape[3]))
-    for channel, result in zip(image, out, strict=True):
+    for channel, result, clip in zip(image, out, clips, strict=True):
         for start in range(0, image.shape[1], depth):
-            slab = channel[start : start + depth].astype(np.float32)
+            slab = _clipped(channel[start : start + depth], clip)
             slab = weights_y @ (slab @ weights_x.T)
             share = weights_z[:, start : start + depth]
             rows = np.flatnonzero(share.any(axis=1))
             result[rows] += np.tensordot(share[rows], slab, axes=1)
     return out
+
+
+def _clipped(part: npt.NDArray[Any], clip: Clip) -> FloatArray:
+    taken = part.astype(np.float32)
+    return taken if clip == (-np.inf, np.inf) else np.clip(taken, *clip, out=taken)
 
 
 def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
@@ -102,9 +115,9 @@ def voted(label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], shape: 
     return winner
 
 
-def all_weights(shape_in: Sequence[int], shape_out: Sequence[int]) -> Axes:
+def all_weights(shape_in: Sequence[int], shape_out: Sequence[int], averaging: bool = True) -> Axes:
     """Return the matrix of `axis_weights` for each axis (Z, Y, X)."""
-    z, y, x = (axis_weights(i, o) for i, o in zip(shape_in, shape_out, strict=True))
+    z, y, x = (axis_weights(i, o, averaging) for i, o in zip(shape_in, shape_out, strict=True))
     return z, y, x
 
 
@@ -116,41 +129,6 @@ def touched(matrix: FloatArray, columns: slice) -> slice:
     """
     rows = np.flatnonzero(matrix[:, columns].any(axis=1))
     return slice(int(rows[0]), int(rows[-1]) + 1)
-
-
-def winning_class(probabilities: npt.NDArray[np.floating[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
-    """Return the class of highest probability at each voxel of a grid of `shape` (Z, Y, X).
-
-    Equal to resampling all classes and taking the argmax, but never holds classes x the full volume: planes are
-    made one at a time, with a running maximum. Ties take the lowest class.
-
-    Args:
-        probabilities: (classes, Z, Y, X) on a grid of the same extent.
-        shape: Voxels (Z, Y, X) of the wanted grid.
-    """
-    if probabilities.shape[1:] == shape:
-        return np.asarray(np.argmax(probabilities, axis=0), dtype=np.uint8)
-    sizes = zip(probabilities.shape[1:], shape, strict=True)
-    weights_z, weights_y, weights_x = (axis_weights(i, o) for i, o in sizes)
-    out = np.empty(shape, dtype=np.uint8)
-    for z, planes in enumerate(_planes(probabilities, weights_z)):
-        best = weights_y @ planes[0] @ weights_x.T
-        winner = out[z]
-        winner[...] = 0
-        for value in range(1, len(planes)):
-            if not planes[value].any():
-                continue
-            plane = weights_y @ planes[value] @ weights_x.T
-            won = plane > best
-            winner[won] = value
-            np.maximum(best, plane, out=best)
-    return out
-
-
-def _planes(probabilities: npt.NDArray[np.floating[Any]], weights_z: FloatArray) -> Iterator[FloatArray]:
-    for row in weights_z:
-        used = np.flatnonzero(row)
-        yield np.tensordot(row[used], probabilities[:, used].astype(np.float32), axes=(0, 1))
 
 
 def _shares(

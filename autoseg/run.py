@@ -26,6 +26,11 @@ class Run:
         return self.folder / "dataset.json"
 
     @property
+    def fingerprint_file(self) -> Path:
+        """The dataset in numbers."""
+        return self.folder / "fingerprint.json"
+
+    @property
     def split_file(self) -> Path:
         """Training, validation and testing cases of each fold."""
         return self.folder / "split.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ UNEVEN_STEP_MM = 0.05  # slice steps of a DICOM series may differ by this much (
 class Volume:
     """Voxels with their place in the patient, axes along LPS."""
 
-    array: npt.NDArray[Any]  # image: float32 (C, Z, Y, X); label map: int32 (Z, Y, X)
+    array: npt.NDArray[Any]  # image: as stored (C, Z, Y, X); label map: int32 (Z, Y, X)
     grid: Grid  # of the array, LPS
     stored: Grid  # as in the file
+
+    def as_float32(self) -> Volume:
+        """Return the volume with its array as float32, contiguous."""
+        return replace(self, array=np.ascontiguousarray(self.array, dtype=np.float32))
 
 
 def strip_suffix(file: Path) -> str | None:
@@ -63,7 +67,7 @@ def read_image(files: Sequence[Path]) -> Volume:
     """Read an image: one file (3D, or 4D with the channels last), one file a channel, or one DICOM folder.
 
     Returns:
-        A volume whose array is float32 (C, Z, Y, X), axes along LPS.
+        A volume whose array (C, Z, Y, X) has the file's type, and axes along LPS; it may be read-only.
 
     Raises:
         VolumeError: If a file is missing, damaged, holds NaN or infinite voxels, or the channels' grids differ.
@@ -78,11 +82,11 @@ def read_image(files: Sequence[Path]) -> Volume:
             )
     stacked = [array for array, _ in parts]
     array = stacked[0] if len(stacked) == 1 else np.concatenate(stacked)
-    if not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise VolumeError(f"{files[0]}: {bad} voxels are NaN or infinite; replace them, for CT by -1024")
     turn, grid = to_lps(stored)
-    return Volume(array=np.ascontiguousarray(turn.apply(array), dtype=np.float32), grid=grid, stored=stored)
+    return Volume(array=turn.apply(array), grid=grid, stored=stored)
 
 
 def read_label(file: Path) -> Volume:

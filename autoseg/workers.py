@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from autoseg.errors import AutosegError
 
 Item = TypeVar("Item")
+WORKER_GIB = 0.5  # what an augmentation process takes: Python, PyTorch, a few crops
 Result = TypeVar("Result")
 
 
@@ -58,8 +59,8 @@ def place_in_team() -> Place:
 
 
 def default_workers() -> int:
-    """Return how many augmentation processes to use: the cores but one, at least 1 and at most 8."""
-    return max(1, min(8, usable_cores() - 1))
+    """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; 1 to 8."""
+    return max(1, min(8, usable_cores() - 1, int(0.5 * free_memory_gib() / WORKER_GIB)))
 
 
 def free_memory_gib() -> float:

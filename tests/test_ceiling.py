@@ -16,12 +16,13 @@ from scipy import ndimage
 
 from autoseg import resample
 from autoseg.grid import Grid, Triple, Voxels
+from autoseg.inference.back import winning_class
 from autoseg.metrics import overlap
 from autoseg.plan import Label
 from autoseg.planning import ceiling
 from autoseg.planning.ceiling import MOST_CASES, ceilings, dataset_ceilings
 from autoseg.planning.dataset import Case, load_dataset
-from autoseg.resample import axis_weights, resample_label, winning_class
+from autoseg.resample import axis_weights, resample_label
 from autoseg.volumes import write_array
 
 Array = npt.NDArray[Any]
@@ -53,7 +54,7 @@ def ties(label: Array, shape: Voxels, organs: int) -> int:
     """Count the voxels in which two classes come back equally strong, so that rounding decides."""
     full = one_hot(label, shape, organs).astype(np.float64)
     for axis, (small, large) in enumerate(zip(shape, label.shape, strict=True), start=1):
-        weights = axis_weights(small, large).astype(np.float64)
+        weights = axis_weights(small, large, averaging=False).astype(np.float64)
         full = np.moveaxis(np.tensordot(weights, full, axes=(1, axis)), 0, axis)
     second, best = np.sort(full, axis=0)[-2:]
     return int((best - second < 1e-6).sum())

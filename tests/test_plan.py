@@ -158,6 +158,7 @@ def test_the_preset_roth2018_has_every_number_of_the_paper() -> None:
         "brightness": 0,
         "contrast": 0,
         "noise": 0,
+        "mirrored": (),
     }
     assert plan.augmentation.model_dump() == augmentation
     assert [s.features for s in plan.network.stages] == [(32, 64), (64, 128), (128, 256), (256, 512)]

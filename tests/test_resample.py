@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from autoseg import resample
 from autoseg.grid import Voxels
-from autoseg.resample import axis_weights, resample_image, resample_label, winning_class
+from autoseg.resample import axis_weights, resample_image, resample_label
 
 shapes = st.tuples(*[st.integers(1, 7)] * 3)
 seeds = st.integers(0, 1000)
@@ -94,40 +94,6 @@ def test_the_class_with_most_of_a_voxel_takes_it_and_a_tie_goes_to_the_lowest() 
     label = np.array([1, 5, 5, 5, 2, 1], dtype=np.uint8)[None, None]  # pairs: 1 5, 5 5, 2 1
     assert resample_label(label, (1, 1, 3)).tolist() == [[[1, 5, 1]]]
     assert resample_label(label, (1, 1, 1)).tolist() == [[[5]]]
-
-
-@settings(max_examples=80, deadline=None)
-@given(shapes, st.tuples(*[st.integers(0, 12)] * 3), st.integers(2, 6), st.booleans(), seeds)
-def test_the_winning_class_is_that_of_interpolating_all_classes(
-    shape: tuple[int, int, int], more: tuple[int, int, int], classes: int, absent: bool, seed: int
-) -> None:
-    z, y, x = (n + m for n, m in zip(shape, more, strict=True))
-    probabilities = torch.from_numpy(noise(seed, classes, *shape) * 3).softmax(dim=0).numpy()
-    if absent:
-        probabilities[-1] = 0
-    full = trilinear(probabilities, (z, y, x))
-    second, best = np.sort(full, axis=0)[-2:]
-    clear = best - second >= 1e-6
-    found = winning_class(probabilities, (z, y, x))
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found[clear], full.argmax(axis=0)[clear])
-
-
-@quick
-@given(shapes, shapes, seeds)
-def test_towards_fewer_voxels_the_winner_is_that_of_the_resampled_classes(
-    shape: tuple[int, int, int], new: tuple[int, int, int], seed: int
-) -> None:
-    probabilities = torch.from_numpy(noise(seed, 3, *shape)).softmax(dim=0).numpy()
-    full = resample_image(probabilities, new)
-    second, best = np.sort(full, axis=0)[-2:]
-    clear = best - second >= 1e-6
-    np.testing.assert_array_equal(winning_class(probabilities, new)[clear], full.argmax(axis=0)[clear])
-
-
-def test_a_tie_between_classes_takes_the_lowest() -> None:
-    assert (winning_class(np.full((3, 2, 2, 2), 1 / 3), (4, 4, 4)) == 0).all()
-    assert (winning_class(np.full((3, 2, 2, 2), 1 / 3), (2, 2, 2)) == 0).all()
 
 
 @settings(deadline=None)

@@ -110,7 +110,8 @@ def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Ten
     spacing = np.array(spacing_mm)
     turn = _rotation(np.deg2rad(np.random.uniform(-what.rotation_deg, what.rotation_deg, 3)))
     scale = np.random.uniform(1 - what.scaling, 1 + what.scaling)
-    matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing) * scale
+    sides = [np.random.choice((-1.0, 1.0)) if axis in what.mirrored else 1.0 for axis in "zyx"]
+    matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing * sides) * scale
     shift = np.random.uniform(-what.translation_voxels, what.translation_voxels, 3)
     base = _centred_grid(size)
     if what.bspline_voxels:

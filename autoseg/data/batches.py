@@ -187,6 +187,7 @@ def _from_workers(
 
 def _checked(batch: Batch) -> Batch:
     if "error" in batch:
+        logger.info("%s", batch.get("traceback", batch["error"]))
         raise TrainingError(
             f"augmentation failed: {batch['error']}; run `autoseg preprocess` again if the cache is damaged"
         )

@@ -46,12 +46,9 @@ def working_image(volume: Volume, plan: Plan) -> FloatArray:
         raise VolumeError(
             f"the image has {len(volume.array)} channels, the plan {len(plan.channels)} ({', '.join(plan.channels)})"
         )
-    clipped = [
-        np.clip(channel, how.low, how.high) if how.kind == "ct" else channel
-        for channel, how in zip(volume.array, plan.intensity, strict=True)
-    ]
+    clips = [(how.low, how.high) if how.kind == "ct" else (-np.inf, np.inf) for how in plan.intensity]
     shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)
-    image = normalised(resample_image(np.stack(clipped), shape), plan.intensity)
+    image = normalised(resample_image(volume.array, shape, clips), plan.intensity)
     return image.astype(np.float16).astype(np.float32)
 
 

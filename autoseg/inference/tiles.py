@@ -1,8 +1,14 @@
-"""Whole volumes through the network: full x-y extent, overlapping tiles along z, averaged (Roth et al. 2018, 2.3)."""
+"""Whole volumes through the network: full x-y extent, overlapping tiles along z, averaged (Roth et al. 2018, 2.3).
+
+Slices come out as soon as no later tile reaches them, so that no more than one tile of all classes is ever held.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from autoseg.errors import TooLittleMemoryError
+from autoseg.grid import Voxels
+from autoseg.inference.back import Painter
+from autoseg.inference.stages import Stopwatch
 from autoseg.network.device import autocast, memory_explained
 from autoseg.plan import Plan
 from autoseg.resample import FloatArray
+
+logger = logging.getLogger(__name__)
+Mirrors = Sequence[tuple[int, ...]]  # axes that are flipped together, 1 for Z to 3 for X; () is the image as it is
+WAY_OUT = "predict with --device cpu, or close other programs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How a volume is cut: the tiles' size, and what they share."""
+
+    tile: Voxels  # voxels (Z, Y, X), divisible by the poolings
+    overlap: float  # share of its length that a tile has in common with the next, on each axis that has several
 
 
 def tile_starts(depth: int, tile: int, overlap: float) -> list[int]:
@@ -30,39 +52,178 @@ def tile_starts(depth: int, tile: int, overlap: float) -> list[int]:
     return [round(i * (depth - tile) / (count - 1)) for i in range(count)]
 
 
-def predict_probabilities(networks: Sequence[nn.Module], plan: Plan, image: npt.NDArray[np.floating]) -> FloatArray:
-    """Return the class probabilities of a whole volume, averaged over tiles and networks.
+def padded_shape(shape: Voxels, plan: Plan) -> Voxels:
+    """Return a volume's shape after padding to what the poolings divide, (Z, Y, X)."""
+    z, y, x = (n + -n % d for n, d in zip(shape, plan.network.divisor, strict=True))
+    return z, y, x
+
+
+def choose_tiling(shape: Voxels, plan: Plan, fits: Callable[[Voxels], bool] = lambda _: True) -> Tiling:
+    """Return the largest tile that fits: the whole volume, else of less depth, at last of less height and width too.
+
+    Args:
+        shape: Of the volume on the working grid (Z, Y, X).
+        plan: `tile_depth` is the most that is taken; None: the whole depth.
+        fits: Whether a tile of so many voxels (Z, Y, X) fits the memory.
+
+    Raises:
+        TooLittleMemoryError: If not even the smallest tile fits.
+    """
+    z, y, x = padded_shape(shape, plan)
+    tiling: Tiling | None = Tiling(tile=(min(z, plan.tile_depth or z), y, x), overlap=plan.tile_overlap)
+    while tiling is not None and not fits(tiling.tile):
+        tiling = _halved(tiling, plan.network.divisor)
+    if tiling is None:
+        raise TooLittleMemoryError(f"there is too little memory for a tile of {plan.network.divisor} voxels; {WAY_OUT}")
+    return tiling
+
+
+def paint(
+    networks: Sequence[nn.Module],
+    plan: Plan,
+    image: npt.NDArray[np.floating],
+    full: Voxels,
+    tiling: Tiling,
+    mirrors: Mirrors = ((),),
+    watch: Stopwatch | None = None,
+) -> Painter:
+    """Predict a whole volume; return its mask on the image's own grid, and on the working grid.
+
+    A tile that does not fit after all is halved, and the volume begun anew.
 
     Args:
         networks: In evaluation mode, on the plan's device; several are an ensemble.
-        plan: Tile depth, overlap, padding.
+        plan: Padding, classes.
         image: Normalised, on the working grid, (C, Z, Y, X).
+        full: Voxels of the image's own grid (Z, Y, X).
+        tiling: From `choose_tiling`.
+        mirrors: Averaged over, from `mirrors_of`.
+        watch: Gets the time of the stages "network" and "upsample".
 
-    Returns:
-        float32 (classes, Z, Y, X).
+    Raises:
+        TooLittleMemoryError: If not even the smallest tile fits.
     """
-    padded, inner = _padded(torch.from_numpy(image.astype(np.float32)), plan)
-    depth = padded.shape[1]
-    tile = min(plan.tile_depth, depth)
-    total = torch.zeros((plan.classes, *padded.shape[1:]))
-    count = torch.zeros((depth, 1, 1))
-    with torch.inference_mode(), memory_explained("give the plan a smaller tile_depth, or predict with --device cpu"):
-        for start in tile_starts(depth, tile, plan.tile_overlap):
-            piece = padded[None, :, start : start + tile]
-            for network in networks:
-                total[:, start : start + tile] += _softmax(network, piece, plan)
-            count[start : start + tile] += len(networks)
-        total /= count
-    return np.ascontiguousarray(total[(slice(None), *inner)].numpy())
+    watch = watch or Stopwatch()
+    depth, height, width = image.shape[1:]
+    painter = Painter((depth, height, width), full)
+    slabs = probability_slabs(networks, plan, image, tiling, mirrors)
+    try:
+        while True:
+            with watch.stage("network"):
+                slab = next(slabs, None)
+            if slab is None:
+                return painter
+            with watch.stage("upsample"):
+                painter.add(slab)
+    except TooLittleMemoryError:
+        smaller = _halved(tiling, plan.network.divisor)
+        if smaller is None:
+            raise
+        logger.warning("a tile of %s voxels did not fit the memory; going on with %s", tiling.tile, smaller.tile)
+        return paint(networks, plan, image, full, smaller, mirrors, watch)
 
 
-def _softmax(network: nn.Module, piece: Tensor, plan: Plan) -> Tensor:
+def predict_probabilities(
+    networks: Sequence[nn.Module], plan: Plan, image: npt.NDArray[np.floating], tiling: Tiling | None = None
+) -> FloatArray:
+    """Return the class probabilities of a whole volume at once, float32 (classes, Z, Y, X).
+
+    Args:
+        networks: In evaluation mode, on the plan's device; several are an ensemble.
+        plan: Padding, classes, tiles.
+        image: Normalised, on the working grid, (C, Z, Y, X).
+        tiling: None: the plan's depth, and the whole height and width.
+    """
+    if tiling is None:
+        depth, height, width = image.shape[1:]
+        tiling = choose_tiling((depth, height, width), plan)
+    return torch.cat(list(probability_slabs(networks, plan, image, tiling)), dim=1).contiguous().numpy()
+
+
+def probability_slabs(
+    networks: Sequence[nn.Module],
+    plan: Plan,
+    image: npt.NDArray[np.floating],
+    tiling: Tiling,
+    mirrors: Mirrors = ((),),
+) -> Iterator[Tensor]:
+    """Yield the class probabilities of a volume from its first slice to its last, the mean over all that see a voxel.
+
+    Each slab is float32 (classes, z, Y, X), on the CPU.
+
+    Raises:
+        TooLittleMemoryError: If the device cannot hold a tile.
+    """
+    padded, inner = _padded(torch.from_numpy(np.asarray(image, dtype=np.float32)), plan)
+    starts = tile_starts(padded.shape[1], tiling.tile[0], tiling.overlap)
+    lies_in = torch.zeros(padded.shape[1])  # how many tiles each slice lies in
+    for start in starts:
+        lies_in[start : start + tiling.tile[0]] += 1
+    over: Tensor | None = None  # sums of the slices that the next tile reaches too
+    for start, after in itertools.pairwise((*starts, padded.shape[1])):
+        piece = padded[None, :, start : start + tiling.tile[0]]
+        with torch.no_grad(), memory_explained(WAY_OUT):
+            sums = _over_places(networks, plan, piece, tiling, mirrors)
+        sums = sums[:, :, inner[1], inner[2]]
+        if over is not None:
+            sums[:, : over.shape[1]] += over
+        done = sums[:, : after - start] / lies_in[start:after, None, None]
+        over = sums[:, after - start :]
+        first, last = max(inner[0].start, start), min(inner[0].stop, after)
+        if first < last:
+            yield done[:, first - start : last - start]
+
+
+def _over_places(networks: Sequence[nn.Module], plan: Plan, piece: Tensor, tiling: Tiling, mirrors: Mirrors) -> Tensor:
+    """Return the mean probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X) over networks, mirrors and tiles."""
+    height, width = piece.shape[3:]
+    places = list(
+        itertools.product(
+            tile_starts(height, tiling.tile[1], tiling.overlap), tile_starts(width, tiling.tile[2], tiling.overlap)
+        )
+    )
+    if len(places) == 1:
+        return _mean(networks, plan, piece, mirrors)
+    total = torch.zeros((*piece.shape[2:], plan.classes)).permute(3, 0, 1, 2)
+    lies_in = torch.zeros(height, width)
+    for y, x in places:
+        part = slice(y, y + tiling.tile[1]), slice(x, x + tiling.tile[2])
+        total[:, :, *part] += _mean(networks, plan, piece[:, :, :, *part], mirrors)
+        lies_in[part] += 1
+    return total / lies_in
+
+
+def mirrors_of(plan: Plan) -> Mirrors:
+    """Return all combinations of the axes on which training mirrored its crops; a network knows no others."""
+    axes = tuple("zyx".index(axis) + 1 for axis in plan.augmentation.mirrored)
+    return tuple(some for count in range(len(axes) + 1) for some in itertools.combinations(axes, count))
+
+
+def _mean(networks: Sequence[nn.Module], plan: Plan, piece: Tensor, mirrors: Mirrors) -> Tensor:
+    """Return the mean probabilities of a tile over networks and mirrors; its classes lie last in memory."""
+    total = _softmax(networks[0], piece, plan, mirrors[0])
+    for network, axes in list(itertools.product(networks, mirrors))[1:]:
+        total += _softmax(network, piece, plan, axes)
+    return total.div_(len(networks) * len(mirrors))
+
+
+def _softmax(network: nn.Module, piece: Tensor, plan: Plan, axes: tuple[int, ...]) -> Tensor:
+    """Return the probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X), which the network sees mirrored."""
     device = next(network.parameters()).device
+    piece = piece.flip([axis + 1 for axis in axes]) if axes else piece
     placed = piece.to(device) if plan.device == "mps" else piece.to(device, memory_format=torch.channels_last_3d)
-    with autocast(device.type):  # type: ignore[arg-type]
-        logits = network(placed)
-    probabilities: Tensor = logits[0].float().softmax(dim=0)
-    return probabilities.cpu()
+    with autocast(device.type, plan.precision):  # type: ignore[arg-type]
+        logits: Tensor = network(placed)
+    probabilities = logits[0].permute(1, 2, 3, 0).float().softmax(dim=-1).cpu()
+    probabilities = probabilities.flip([axis - 1 for axis in axes]) if axes else probabilities
+    return probabilities.permute(3, 0, 1, 2)
+
+
+def _halved(tiling: Tiling, divisor: Voxels) -> Tiling | None:
+    """Return a tiling of half the depth, or, at the least depth, of half the height and width; None: there is none."""
+    halves = [max(d, n // 2 // d * d) for n, d in zip(tiling.tile, divisor, strict=True)]
+    z, y, x = (halves[0], *tiling.tile[1:]) if tiling.tile[0] > divisor[0] else halves
+    return None if (z, y, x) == tiling.tile else replace(tiling, tile=(z, y, x))
 
 
 def _padded(image: Tensor, plan: Plan) -> tuple[Tensor, tuple[slice, slice, slice]]:

@@ -15,6 +15,7 @@ from autoseg.errors import PlanError, TooLittleMemoryError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 DeviceName = Literal["cpu", "cuda", "mps"]
+Precision = Literal["auto", "bfloat16", "float32"]
 
 
 def pick_device(wanted: str) -> DeviceName:
@@ -45,9 +46,14 @@ def has_fast_bfloat16(device: DeviceName) -> bool:
     return False
 
 
-def autocast(device: DeviceName) -> AbstractContextManager[None]:
-    """Return the autocast to run the network under: bfloat16 where it pays, else float32."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device))
+def runs_bfloat16(device: DeviceName, precision: Precision) -> bool:
+    """Return whether the network runs in bfloat16; "auto": where it pays."""
+    return has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+
+
+def autocast(device: DeviceName, precision: Precision) -> AbstractContextManager[None]:
+    """Return the autocast to run the network under: bfloat16 or float32."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=runs_bfloat16(device, precision))
 
 
 @contextmanager
@@ -65,6 +71,14 @@ def memory_explained(way_out: str) -> Iterator[None]:
         if "allocate memory" not in str(error):  # what torch says on a CPU
             raise
         raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
+
+
+def free_gpu_gib(device: DeviceName) -> float:
+    """Return the memory that a GPU has free, in GiB; what PyTorch keeps for itself counts as free."""
+    if device == "mps":
+        return float(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()) / 2**30
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return float(torch.cuda.mem_get_info()[0] + kept) / 2**30
 
 
 def keep_freed_memory() -> None:

@@ -42,27 +42,42 @@ def training_bytes(plan: Plan, bfloat16: bool) -> int:
     loss = plan.loss.model_copy(update={"weights": None})
     copies = 3 if plan.optimiser.averaging else 2  # the moments of Adam, and the running average
     least, most = _steps(plan.network, len(plan.channels), plan.classes, loss, copies, bfloat16)
-    images = plan.batch_size * math.prod(plan.crop_size) / math.prod(EDGE * n for n in plan.network.divisor)
-    return int(least + (images - BATCHES[0]) / (BATCHES[1] - BATCHES[0]) * (most - least))
+    voxels = plan.batch_size * math.prod(plan.crop_size)
+    return _between(least, most, voxels / math.prod(EDGE * n for n in plan.network.divisor))
 
 
 def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
     """Return the peak memory of predicting one tile: weights, activations, probabilities of its classes in float32.
+
+    At a given network it grows with the tile's voxels; as `training_bytes`, it is joined of two small runs.
 
     Args:
         plan: Network and classes.
         tile: Voxels (Z, Y, X), divisible by the poolings.
         bfloat16: Whether it runs under bfloat16 autocast.
     """
+    least, most = _tiles(plan.network, len(plan.channels), plan.classes, bfloat16)
+    return _between(least, most, math.prod(tile) / math.prod(EDGE * n for n in plan.network.divisor))
 
-    def predict() -> None:
-        network = UNet3D(len(plan.channels), plan.classes, plan.network).eval()
-        image = torch.empty(1, len(plan.channels), *tile)
+
+def _between(least: int, most: int, crops: float) -> int:
+    """Return what so many small crops take, on the line through what BATCHES of them do."""
+    return int(least + (crops - BATCHES[0]) / (BATCHES[1] - BATCHES[0]) * (most - least))
+
+
+@lru_cache(maxsize=64)
+def _tiles(plan: NetworkPlan, channels: int, classes: int, bfloat16: bool) -> tuple[int, int]:
+    """Return the peaks of predicting BATCHES small crops."""
+
+    def predict(batch: int) -> None:
+        network = UNet3D(channels, classes, plan).eval()
+        image = torch.empty(batch, channels, *(EDGE * n for n in plan.divisor))
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             logits = network(image)
-        logits[0].float().softmax(dim=0)
+        logits.float().softmax(dim=1)
 
-    return _peak_bytes(predict)
+    small, large = (_peak_bytes(partial(predict, batch)) for batch in BATCHES)
+    return small, large
 
 
 @lru_cache(maxsize=256)

@@ -251,7 +251,7 @@ def _write(
     decision: Decision,
     told: Told,
 ) -> None:
-    write_text(run.folder / "fingerprint.json", told.found.model_dump_json(indent=1))
+    write_text(run.fingerprint_file, told.found.model_dump_json(indent=1))
     save_splits(splits, run.split_file)
     write_text(run.folder / "plan.md", explain(decision, told))
     text = decision.plan.model_dump_json(indent=1) + "\n"

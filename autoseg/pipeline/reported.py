@@ -143,7 +143,7 @@ def _overlays(run: Run, plan: Plan, scores: pd.DataFrame) -> tuple[Picture, ...]
 
 def _overlay(run: Run, plan: Plan, case: Case, fold: int, which: str, dice: float) -> Picture | None:
     try:
-        image, truth = read_image(case.images), read_label(case.label)
+        image, truth = read_image(case.images).as_float32(), read_label(case.label)
         mask = read_label(run.fold(fold) / "predictions" / f"{case.id}.nii.gz")
     except AutosegError:  # gone or damaged: a report without a picture is better than none
         return None

@@ -41,7 +41,8 @@ class Measured:
 
 def step_gib(plan: Plan, budget: Budget) -> float:
     """Return the predicted memory of a training step in GiB: its tensors, and the process (CUDA's context) itself."""
-    tensors = training_bytes(plan, budget.bfloat16) / GIB
+    bfloat16 = budget.bfloat16 if plan.precision == "auto" else plan.precision == "bfloat16"
+    tensors = training_bytes(plan, bfloat16) / GIB
     return PROCESS_GIB[budget.device] + (HEAP * tensors if budget.device == "cpu" else tensors)
 
 

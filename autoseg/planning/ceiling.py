@@ -47,7 +47,7 @@ class _Region:
 def ceilings(label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels]) -> list[dict[int, float]]:
     """Return, for each working grid, the Dice of every organ's truth against itself after there and back.
 
-    There, by vote, as `resample_label`; back, by interpolation of the classes, as `winning_class`.
+    There, by vote, as `resample_label`; back, by interpolation of the classes, as a prediction's.
 
     Args:
         label: Label values (Z, Y, X), axes along LPS.
@@ -124,7 +124,7 @@ def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> dict[
     if label.shape == shape:
         return dict.fromkeys(boxes, 1.0)
     working = voted(label, boxes, shape)
-    back = all_weights(shape, label.shape)
+    back = all_weights(shape, label.shape, averaging=False)
     both, returned = _returned(working, label, tuple(boxes), _regions(working, back))
     true = [int(np.count_nonzero(label[box] == value)) for value, box in boxes.items()]
     return {value: 2.0 * both[i] / (returned[i] + true[i]) for i, value in enumerate(boxes)}
@@ -147,9 +147,9 @@ def _returned(
 ) -> tuple[list[int], list[int]]:
     """Count for each organ the voxels that come back to it rightly, and all that come back to it.
 
-    As `winning_class` of the classes' one-hot maps, plane by plane of the label map.
+    As a prediction's mask of the classes' one-hot maps, plane by plane of the label map.
     """
-    back = all_weights(working.shape, label.shape)
+    back = all_weights(working.shape, label.shape, averaging=False)
     both, returned = [0] * len(values), [0] * len(values)
     best = np.zeros(label.shape[1:], dtype=np.float32)
     winner = np.zeros(label.shape[1:], dtype=np.uint8)

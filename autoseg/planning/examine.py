@@ -44,7 +44,7 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     image = label = None
     if all(file.exists() for file in case.images):
         try:
-            image = read_image(case.images)
+            image = read_image(case.images).as_float32()
         except VolumeError as error:
             findings.append(_unusable(case, case.images, "image", error))
     if case.label.exists():

@@ -174,7 +174,7 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
     yield (
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "
         f"({plan.optimiser.schedule}), loss {loss}. {plan.organ_share:.0%} of the crops are centred on an organ, every "
-        "organ of a case equally likely. No crop is mirrored, so left and right stay apart."
+        f"organ of a case equally likely. {_mirroring(plan)}"
     )
     if (
         decision.chosen is not None
@@ -187,6 +187,12 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
             f"{told.measured.seconds_per_iteration:.2f} s an iteration that were measured; a busy machine measures "
             "more and gets fewer. `--iterations` or `--time-budget` set them."
         )
+
+
+def _mirroring(plan: Plan) -> str:
+    if not plan.augmentation.mirrored:
+        return "No crop is mirrored, so left and right stay apart."
+    return f"Half of the crops are mirrored along {', '.join(plan.augmentation.mirrored)}."
 
 
 def _cost(decision: Decision, told: Told) -> Iterable[str]:

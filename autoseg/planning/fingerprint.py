@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
@@ -54,6 +55,14 @@ class Fingerprint(Part):
     foreground_extent_mm: tuple[float, float, float]  # of the box around all organs, median (Z, Y, X)
     channels: tuple[ChannelFingerprint, ...]
     organs: tuple[OrganFingerprint, ...]
+
+
+def load_fingerprint(file: Path) -> Fingerprint | None:
+    """Read a fingerprint; None where there is none, or one of another version."""
+    try:
+        return Fingerprint.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.inference.back import Painter
+from autoseg.inference.cleanup import clean
+from autoseg.inference.model import Model, open_model
 from autoseg.inference.models import MODEL_NAME
-from autoseg.inference.predict import Model, label_values, open_model
-from autoseg.inference.tiles import predict_probabilities
 from autoseg.network.device import DeviceName
+from autoseg.planning.fingerprint import load_fingerprint
 from autoseg.planning.split import Split
-from autoseg.resample import FloatArray
+from autoseg.results.aftercare import learn_aftercare, store_aftercare
 from autoseg.results.scores import Row, score_rows, write_scores
 from autoseg.run import Run
 from autoseg.volumes import read_label, write_label
@@ -53,8 +53,14 @@ def evaluate(
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for fold in folds:
-        model = open_model(run.fold(fold) / MODEL_NAME, device)
-        _require_fitting(run.fold(fold) / MODEL_NAME, model, splits[fold], key)
+        file = run.fold(fold) / MODEL_NAME
+        model = open_model(file, device)
+        _require_fitting(file, model, splits[fold], key)
+        validation = read_cases(run.cache, splits[fold].validation, key)
+        aftercare = learn_aftercare(model, validation, labels, load_fingerprint(run.fingerprint_file))
+        if aftercare != model.aftercare:
+            store_aftercare(file, aftercare)
+            model = replace(model, aftercare=aftercare)
         cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
         evaluation = _Evaluation(model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions")
         for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
@@ -98,11 +104,11 @@ def _scored(
         waiting: tuple[str, Future[list[Row]]] | None = None
         for split, case in cases:
             try:
-                probabilities = predict_probabilities(model.networks, model.plan, case.image())
+                painter = model.paint(case.image(), case.grid.shape)
             except AutosegError as error:
                 yield case.id, error
                 continue
-            future = pool.submit(_finish, evaluation, case, split, probabilities)
+            future = pool.submit(_finish, evaluation, case, split, painter)
             if waiting is not None:
                 yield _outcome(*waiting)
             waiting = case.id, future
@@ -117,19 +123,19 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
         return case_id, error
 
 
-def _finish(evaluation: _Evaluation, case: CachedCase, split: str, probabilities: FloatArray) -> list[Row]:
-    plan = evaluation.model.plan
-    mask = label_values(probabilities, case.grid.shape, plan)
+def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Painter) -> list[Row]:
+    model = evaluation.model
+    clean(painter.mask, model.aftercare.cleanup, case.grid.voxel_ml)
+    mask = model.values(painter.mask)
     write_label(evaluation.out / f"{case.id}.nii.gz", mask, case.stored)
     if case.id not in evaluation.labels:
         raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
     truth = read_label(evaluation.labels[case.id])
-    values = np.array([0, *(organ.value for organ in plan.labels)], dtype=np.uint16)
-    coarse, coarse_truth = values[probabilities.argmax(axis=0)], values[case.label()]
+    coarse, coarse_truth = model.values(painter.coarse), model.values(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
     return [
         row
         for grid, (found, wanted, where) in on.items()
-        for row in score_rows(found, wanted, plan.labels, where.spacing_mm, {**about, "grid": grid})
+        for row in score_rows(found, wanted, model.plan.labels, where.spacing_mm, {**about, "grid": grid})
     ]

@@ -119,7 +119,7 @@ class Stepper:
         state, plan = self.state, self.plan
         statistics = [b for b in state.network.buffers() if b.is_floating_point()]
         before = [b.clone() for b in statistics]
-        with autocast(plan.device):
+        with autocast(plan.device, plan.precision):
             logits = state.network(self._image)
         weights = self._knobs[2:] if plan.loss.weights is not None else None
         loss = segmentation_loss(logits, self._truth.long(), plan.loss, weights)

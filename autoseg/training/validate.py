@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from autoseg.data.cache import CachedCase
-from autoseg.inference.tiles import predict_probabilities
+from autoseg.inference.tiles import choose_tiling, predict_probabilities
 from autoseg.metrics import dice
 from autoseg.network.loss import segmentation_loss
 from autoseg.plan import Plan
@@ -29,6 +30,8 @@ class Examined:
 def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Examined:
     """Predict cases whole and compare them with the truth on the working grid.
 
+    A tile has no more voxels than a training step, so that it fits beside it.
+
     Args:
         network: On the plan's device; put into evaluation mode.
         plan: Tiles, labels and loss.
@@ -38,8 +41,10 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
     classes = tuple(range(1, plan.classes))
     scores: dict[int, list[float]] = {value: [] for value in classes}
     losses = []
+    most = plan.batch_size * math.prod(plan.crop_size)
     for case in cases:
-        probabilities = predict_probabilities([network], plan, case.image())
+        tiling = choose_tiling(case.working.shape, plan, lambda tile: math.prod(tile) <= most)
+        probabilities = predict_probabilities([network], plan, case.image(), tiling)
         truth = np.array(case.label())
         for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, classes).items():
             if score is not None:

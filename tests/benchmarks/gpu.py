@@ -132,7 +132,7 @@ def seconds(plan: Plan, graph: bool, count: int) -> float:
 def flops(plan: Plan) -> int:
     """Return the floating-point operations of forward and backward."""
     state, batch = new_state(plan), batch_of(plan)
-    with FlopCounterMode(display=False) as counter, autocast(plan.device):
+    with FlopCounterMode(display=False) as counter, autocast(plan.device, plan.precision):
         state.network(batch["data"].to(plan.device)).float().sum().backward()
     return int(counter.get_total_flops())
 

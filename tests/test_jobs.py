@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.errors import VolumeError
-from autoseg.inference.predict import jobs_for
+from autoseg.inference.jobs import jobs_for
 
 
 def folder_of(folder: Path, *names: str) -> Path:

@@ -1,0 +1,194 @@
+"""A trained model in memory: one or several networks of one plan, and what they make of a volume."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+from scipy import ndimage
+
+from autoseg.data.preprocess import plan_key, working_image
+from autoseg.errors import ModelError
+from autoseg.grid import Grid, Voxels
+from autoseg.inference.back import Painter
+from autoseg.inference.cleanup import Cleanup, clean
+from autoseg.inference.models import MODEL, load_model, model_files, read_facts
+from autoseg.inference.stages import Stopwatch
+from autoseg.inference.tiles import Mirrors, choose_tiling, mirrors_of, paint
+from autoseg.inference.trust import Calibration, unlike_training
+from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
+from autoseg.network.memory import tile_bytes
+from autoseg.network.unet import UNet3D, fold_norms
+from autoseg.plan import Part, Plan
+from autoseg.planning.budget import CPU_SHARE, GIB, GPU_SHARE
+from autoseg.planning.fingerprint import Fingerprint
+from autoseg.volumes import Volume
+from autoseg.workers import free_memory_gib
+
+HEAP = 1.3  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
+
+
+class Aftercare(Part):
+    """What was learnt on validation cases after the training; stored in the model file."""
+
+    cleanup: tuple[Cleanup, ...] = ()  # at most one an organ
+    calibration: Calibration = Calibration()
+    fingerprint: Fingerprint | None = None  # of the training's dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundOrgan:
+    """One organ of a prediction."""
+
+    name: str
+    label: int  # its value in the mask
+    volume_ml: float
+    expected_dice: float | None  # 0 to 1; None where nothing of it was found
+    at_border: bool  # it reaches the image's edge, so it may be cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model makes of an image."""
+
+    mask: Volume  # label values (Z, Y, X), on the image's own grid
+    organs: tuple[FoundOrgan, ...]
+    unlike: tuple[str, ...]  # what of the image is unlike the training, in words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Networks of one plan, ready on their device; several are an ensemble.
+
+    Safe to use from one thread at a time; starts no processes and writes no files.
+    """
+
+    networks: tuple[UNet3D, ...]
+    plan: Plan
+    trained_on: frozenset[str]  # case ids that at least one of them has learnt from
+    aftercare: Aftercare = Aftercare()  # noqa: RUF009 - frozen
+    digest: str = ""  # of its files: another one is another model
+
+    def predict(
+        self, image: Volume, mirrored: bool = False, cleaned: bool = True, watch: Stopwatch | None = None
+    ) -> Prediction:
+        """Segment an image.
+
+        Args:
+            image: (C, Z, Y, X), axes along LPS, as from `autoseg.read_image`.
+            mirrored: Average over the mirrorings that training knew: several times slower.
+            cleaned: Clean the mask up by the rules that helped on validation cases.
+            watch: Gets the time of each stage.
+
+        Raises:
+            VolumeError: If the number of channels is not the model's.
+            TooLittleMemoryError: If not even the smallest tile fits.
+        """
+        watch = watch or Stopwatch()
+        with watch.stage("resample"):
+            working = working_image(image, self.plan)
+        painter = self.paint(working, image.grid.shape, mirrored, watch)
+        with watch.stage("clean-up"):
+            if cleaned:
+                clean(painter.mask, self.aftercare.cleanup, image.grid.voxel_ml)
+            organs = self._organs(painter, image.grid)
+        known = self.aftercare.fingerprint
+        return Prediction(
+            mask=Volume(array=self.values(painter.mask), grid=image.grid, stored=image.stored),
+            organs=organs,
+            unlike=tuple(unlike_training(image.grid, image.array, known)) if known else (),
+        )
+
+    def paint(
+        self, image: npt.NDArray[np.floating], full: Voxels, mirrored: bool = False, watch: Stopwatch | None = None
+    ) -> Painter:
+        """Predict an image on the working grid, float (C, Z, Y, X); return its masks of class indices, not cleaned."""
+        depth, height, width = image.shape[1:]
+        tiling = choose_tiling((depth, height, width), self.plan, self._fits())
+        mirrors: Mirrors = mirrors_of(self.plan) if mirrored else ((),)
+        return paint(self.networks, self.plan, image, full, tiling, mirrors, watch)
+
+    def values(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Return the label values of class indices, in the smallest type that holds them."""
+        values = np.array([0, *(organ.value for organ in self.plan.labels)])
+        if np.array_equal(values, np.arange(len(values))):
+            return classes
+        return np.asarray(values.astype(np.min_scalar_type(values.max()))[classes])
+
+    def _fits(self) -> Callable[[Voxels], bool]:
+        """Return what says whether a tile fits into the memory that is free now."""
+        device = self.plan.device
+        free = CPU_SHARE * free_memory_gib() / HEAP if device == "cpu" else GPU_SHARE * free_gpu_gib(device)
+        bfloat16 = runs_bfloat16(device, self.plan.precision)
+        return lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB
+
+    def _organs(self, painter: Painter, grid: Grid) -> tuple[FoundOrgan, ...]:
+        counts = np.zeros(self.plan.classes, dtype=np.int64)
+        for plane in painter.mask:  # bincount makes eight bytes of each voxel
+            counts += np.bincount(plane.ravel(), minlength=self.plan.classes)
+        boxes = ndimage.find_objects(painter.coarse, max_label=len(self.plan.labels))
+        estimates = painter.certainty.estimates()
+        return tuple(
+            FoundOrgan(
+                name=organ.name,
+                label=organ.value,
+                volume_ml=float(counts[index] * grid.voxel_ml),
+                expected_dice=self.aftercare.calibration.expected(estimate if counts[index] else None),
+                at_border=box is not None and _reaches_border(box, painter.coarse.shape),
+            )
+            for index, (organ, box, estimate) in enumerate(
+                zip(self.plan.labels, boxes, estimates, strict=True), start=1
+            )
+        )
+
+
+def open_model(model: Path, device: DeviceName) -> Model:
+    """Load a model file, or all folds of a RUN.
+
+    An ensemble cleans up the organs that each of its folds would, by the first fold's rules.
+
+    Raises:
+        ModelError: If there is none, one is damaged, or the folds' plans differ in more than the device.
+    """
+    files = model_files(model)
+    loaded = [load_model(file, device) for file in files]
+    plan = loaded[0][1]
+    for _, other, _ in loaded[1:]:
+        if (other.network, plan_key(other)) != (plan.network, plan_key(plan)):
+            raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
+    for network, _, _ in loaded:
+        fold_norms(network)
+    digests = "".join(read_facts(file, MODEL).get("sha256", "") for file in files)
+    return Model(
+        networks=tuple(network for network, _, _ in loaded),
+        plan=plan.model_copy(update={"device": device}),
+        trained_on=frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ())),
+        aftercare=_joined([_aftercare(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]),
+        digest=hashlib.sha256(digests.encode()).hexdigest()[:16],
+    )
+
+
+def _aftercare(file: Path, facts: Mapping[str, Any]) -> Aftercare:
+    try:
+        return TypeAdapter(Aftercare).validate_python(facts.get("aftercare", {}))
+    except ValidationError as error:
+        raise ModelError(
+            f"{file}: what it says of clean-up or calibration is not valid; evaluate the run again"
+        ) from error
+
+
+def _joined(all_of_them: Sequence[Aftercare]) -> Aftercare:
+    first, *others = all_of_them
+    cleaned = [{rule.label for rule in other.cleanup} for other in others]
+    rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in cleaned))
+    return first.model_copy(update={"cleanup": rules})
+
+
+def _reaches_border(box: tuple[slice, ...], shape: Sequence[int]) -> bool:
+    return any(part.start == 0 or part.stop == size for part, size in zip(box, shape, strict=True))

@@ -1,0 +1,103 @@
+"""predictions.csv: a row an organ of every predicted image: its volume, the Dice to expect, what to look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from autoseg.errors import VolumeError
+from autoseg.files import appearing
+from autoseg.inference.model import Prediction
+
+COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unlike_training", "key")
+LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
+SHOWN = 5
+
+
+class Statistics:
+    """The rows of all images predicted so far; written after each, so that a folder can be gone on with."""
+
+    def __init__(self, file: Path | None, fresh: bool = False) -> None:
+        """Read the rows that are there.
+
+        Args:
+            file: CSV or JSON (by suffix); None: nothing is kept.
+            fresh: Whether to forget what is there.
+
+        Raises:
+            VolumeError: If the file is there and is none of ours.
+        """
+        self._file = file
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        if file is not None and file.is_file() and not fresh:
+            for row in _read(file):
+                self._rows.setdefault(str(row["case"]), []).append(row)
+
+    def has(self, case: str, key: str) -> bool:
+        """Return whether a case was predicted by the same model from the same files."""
+        return bool(self._rows.get(case)) and all(row["key"] == key for row in self._rows[case])
+
+    def add(self, case: str, key: str, found: Prediction) -> None:
+        """Take what was found in an image, and write all rows.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        self._rows[case] = [
+            {
+                "case": case,
+                "organ": organ.name,
+                "label": organ.label,
+                "volume_ml": round(organ.volume_ml, 4),
+                "expected_dice": None if organ.expected_dice is None else round(organ.expected_dice, 4),
+                "at_border": organ.at_border,
+                "unlike_training": "; ".join(found.unlike),
+                "key": key,
+            }
+            for organ in found.organs
+        ]
+        if self._file is not None:
+            rows = [row for case in sorted(self._rows) for row in self._rows[case]]
+            with appearing(self._file) as beside:
+                if self._file.suffix == ".json":
+                    beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+                else:
+                    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(beside, index=False)
+
+    def look_at_first(self) -> list[str]:
+        """Return a line for each image that deserves a look, the most doubtful first."""
+        doubts: list[tuple[float, str]] = []
+        for case, rows in self._rows.items():
+            known = [row["expected_dice"] for row in rows if _known(row["expected_dice"])]
+            low = [row for row in rows if _known(row["expected_dice"]) and row["expected_dice"] < LOW_DICE]
+            missing = [str(row["organ"]) for row in rows if not _known(row["expected_dice"])]
+            reasons = [f"{row['organ']}: expected Dice {100 * row['expected_dice']:.0f} %" for row in low]
+            reasons += [f"not found: {', '.join(missing)}"] if missing else []
+            reasons += [str(rows[0]["unlike_training"])] if _said(rows[0]["unlike_training"]) else []
+            if reasons:
+                doubts.append((min(known, default=0.0) - 0.5 * len(missing), f"{case}: {'; '.join(reasons)}"))
+        return [text for _, text in sorted(doubts)[:SHOWN]]
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    try:
+        if file.suffix == ".json":
+            rows = list(json.loads(file.read_text(encoding="utf-8")))
+        else:
+            rows = pd.read_csv(file, dtype={"case": str, "key": str, "unlike_training": str}).to_dict("records")
+        if all(set(COLUMNS) <= set(row) for row in rows):
+            return rows
+    except (OSError, ValueError, TypeError):
+        rows = []
+    raise VolumeError(f"{file}: is no table of predictions; move it away, or give another OUT")
+
+
+def _known(value: object) -> bool:
+    return isinstance(value, float | int) and value == value
+
+
+def _said(text: object) -> bool:
+    return isinstance(text, str) and bool(text)

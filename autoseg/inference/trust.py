@@ -1,0 +1,104 @@
+"""How far a mask can be believed: the Dice to expect of each organ, and what is unlike the training.
+
+The expected Dice follows from the network's own probabilities p and its mask m: 2 Σ_m p / (Σ p + |m|), which would be
+the mean Dice if they were calibrated. They are not, so a straight line, fitted on validation cases, brings them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from autoseg.grid import Grid
+from autoseg.plan import Part
+from autoseg.planning.fingerprint import Fingerprint
+
+LEAST_PROBABILITY = 0.02  # below it a voxel says nothing of an organ, but there are millions of them
+LEAST_POINTS = 8  # organs of validation cases, below which the line is not fitted
+OUTSIDE = 1.5  # times beyond what training saw that a spacing may lie
+SAMPLED = 64  # voxels looked at along each axis
+HU_AIR, HU_BODY = -300.0, 100.0  # a CT has voxels below the one and above the other
+
+
+class Calibration(Part):
+    """The line from the network's own estimate to the Dice to expect."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    scatter: float | None = None  # root mean square error on the validation cases; None: nothing was fitted
+
+    def expected(self, estimate: float | None) -> float | None:
+        """Return the Dice to expect (0 to 1) for an estimate; None for an organ that was not found."""
+        return None if estimate is None else min(1.0, max(0.0, self.intercept + self.slope * estimate))
+
+
+class Certainty:
+    """Adds up, slab by slab, what the estimate of each organ needs."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._sums: Tensor = torch.zeros(())  # p in the mask, p everywhere, voxels of the mask: (3, classes)
+
+    def add(self, probabilities: Tensor, winner: Tensor) -> None:
+        """Take slices: probabilities (classes, z, Y, X) and the most probable classes (z, Y, X)."""
+        values = probabilities.permute(1, 2, 3, 0).flatten(0, 2)
+        classes = values.shape[1]
+        flat = winner.flatten().long()
+        best = values.gather(1, flat[:, None])[:, 0].double()
+        inside = torch.bincount(flat, weights=best, minlength=classes)
+        everywhere = torch.where(values > LEAST_PROBABILITY, values, 0.0).sum(dim=0, dtype=torch.float64)
+        self._sums = self._sums + torch.stack((inside, everywhere, torch.bincount(flat, minlength=classes).double()))
+
+    def estimates(self) -> tuple[float | None, ...]:
+        """Return each organ's estimate, 0 to 1; None for one that was not found."""
+        inside, everywhere, voxels = self._sums[:, 1:].tolist()
+        found = zip(inside, everywhere, voxels, strict=True)
+        return tuple(2 * p / (q + n) if n else None for p, q, n in found)
+
+
+def calibrate(estimates: Sequence[float], dices: Sequence[float]) -> Calibration:
+    """Fit the line on organs of validation cases; with fewer than LEAST_POINTS the estimate is taken as it is."""
+    if len(estimates) < LEAST_POINTS or np.ptp(estimates) < 1e-3:
+        return Calibration()
+    slope, intercept = np.polyfit(estimates, dices, 1)
+    errors = np.polyval((slope, intercept), estimates) - np.asarray(dices)
+    return Calibration(
+        slope=float(slope), intercept=float(intercept), scatter=float(np.sqrt(np.mean(np.square(errors))))
+    )
+
+
+def unlike_training(grid: Grid, image: npt.NDArray[np.generic], known: Fingerprint) -> list[str]:
+    """Return in words what of an image lies outside of what the model was trained on; empty where nothing does.
+
+    Args:
+        grid: Of the image, LPS.
+        image: (C, Z, Y, X), as read.
+        known: Of the training.
+    """
+    found = []
+    spacings = zip("zyx", grid.spacing_mm, known.smallest_spacing_mm, known.largest_spacing_mm, strict=True)
+    for axis, spacing, low, high in spacings:
+        if not low / OUTSIDE <= spacing <= high * OUTSIDE:
+            found.append(f"spacing {spacing:.3g} mm along {axis}, training had {low:.3g} to {high:.3g}")
+    shapes = zip(known.smallest_shape, known.largest_shape, strict=True)
+    for axis, extent, (few, many), (fine, coarse) in zip(
+        "zyx",
+        grid.extent_mm,
+        shapes,
+        zip(known.smallest_spacing_mm, known.largest_spacing_mm, strict=True),
+        strict=True,
+    ):
+        if not few * fine <= extent <= many * coarse:
+            found.append(
+                f"field of view {extent:.0f} mm along {axis}, training had {few * fine:.0f} to {many * coarse:.0f}"
+            )
+    for channel, voxels in zip(known.channels, image, strict=True):
+        steps = tuple(slice(None, None, max(1, n // SAMPLED)) for n in voxels.shape)
+        low, high = (float(p) for p in np.percentile(voxels[steps], (1, 99.5)))
+        if channel.ct and not (low < HU_AIR and high > HU_BODY):
+            found.append(f"{channel.name}: intensities from {low:.0f} to {high:.0f} are not HU of a body in air")
+    return found

@@ -1,0 +1,72 @@
+"""What is learnt on validation cases once a fold is trained: how to clean masks up, and what Dice to expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from autoseg.data.cache import CachedCase
+from autoseg.data.preprocess import class_indices
+from autoseg.errors import AutosegError
+from autoseg.inference.back import Classes
+from autoseg.inference.cleanup import choose_cleanup, clean
+from autoseg.inference.model import Aftercare, Model
+from autoseg.inference.models import MODEL, load_tensors, save_tensors
+from autoseg.inference.trust import calibrate
+from autoseg.metrics import dice
+from autoseg.planning.fingerprint import Fingerprint
+from autoseg.volumes import read_label
+
+MOST_CASES = 12  # validation cases that are looked at
+
+
+def learn_aftercare(
+    model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
+) -> Aftercare:
+    """Predict validation cases; choose the clean-up that helps and fit the Dice to expect.
+
+    A case whose truth cannot be read is left out; its error is told when it is scored.
+
+    Args:
+        model: As trained.
+        cases: Of validation; the first MOST_CASES are used.
+        labels: Case id to the file of its true label map.
+        fingerprint: Of the dataset, to be stored beside.
+    """
+    masks, truths, voxels_ml, estimates = (
+        list[Classes](),
+        list[Classes](),
+        list[float](),
+        list[tuple[float | None, ...]](),
+    )
+    for case in cases[:MOST_CASES]:
+        try:
+            truth = class_indices(read_label(labels[case.id]).array, model.plan, case.id)
+        except (AutosegError, KeyError):
+            continue
+        painter = model.paint(case.image(), case.grid.shape)
+        masks.append(painter.mask)
+        truths.append(truth)
+        voxels_ml.append(case.grid.voxel_ml)
+        estimates.append(painter.certainty.estimates())
+    rules = choose_cleanup(masks, truths, model.plan.classes, voxels_ml)
+    points = []
+    for mask, truth, voxel_ml, told in zip(masks, truths, voxels_ml, estimates, strict=True):
+        clean(mask, rules, voxel_ml)
+        reached = dice(mask, truth, tuple(range(1, model.plan.classes)))
+        points += [(e, d) for e, d in zip(told, reached.values(), strict=True) if e is not None and d is not None]
+    calibration = calibrate([e for e, _ in points], [d for _, d in points])
+    return Aftercare(cleanup=rules, calibration=calibration, fingerprint=fingerprint)
+
+
+def store_aftercare(file: Path, aftercare: Aftercare) -> None:
+    """Write what was learnt into a model file, atomically; its weights stay.
+
+    Raises:
+        ModelError: If the file is missing or damaged.
+        OSError: If the disk is full; the file is then as it was.
+    """
+    tensors, facts = load_tensors(file, MODEL)
+    about = json.loads(facts.get("facts", "{}")) | {"aftercare": aftercare.model_dump(mode="json")}
+    save_tensors(file, MODEL, tensors, {"plan": facts["plan"], "facts": json.dumps(about)})

@@ -1,0 +1,68 @@
+"""Tests of autoseg.inference.trust."""
+
+from __future__ import annotations
+
+import made
+import numpy as np
+import pytest
+import torch
+
+from autoseg.grid import Grid
+from autoseg.inference.trust import Calibration, Certainty, calibrate, unlike_training
+
+
+def certainty(probabilities: torch.Tensor, depth: int) -> tuple[float | None, ...]:
+    found = Certainty()
+    for slab in probabilities.split(depth, dim=1):
+        found.add(slab, slab.argmax(dim=0).to(torch.uint8))
+    return found.estimates()
+
+
+def test_the_estimate_by_hand() -> None:
+    # four voxels of background, organ 1, organ 2: 0.9 and 0.6 of organ 1 win, 0.3 loses, 0.01 is too little to count
+    one = torch.tensor([0.9, 0.6, 0.3, 0.01])
+    probabilities = torch.stack((1 - one, one, torch.zeros(4)))[:, :, None, None]
+    for depth in (1, 3, 4):
+        first, second = certainty(probabilities, depth)
+        assert first == pytest.approx(2 * 1.5 / (1.8 + 2))
+        assert second is None
+
+
+def test_a_network_that_is_sure_of_everything_expects_a_dice_of_one() -> None:
+    probabilities = torch.nn.functional.one_hot(torch.arange(3).repeat(9)).T.reshape(3, 3, 3, 3).float()
+    assert certainty(probabilities, 2) == (1.0, 1.0)
+
+
+def test_calibration_finds_the_line_and_its_scatter() -> None:
+    estimates = np.linspace(0.5, 0.95, 20)
+    noise = np.where(np.arange(20) % 2, 0.01, -0.01)
+    found = calibrate(list(estimates), list(0.5 * estimates + 0.3 + noise))
+    assert found.slope == pytest.approx(0.5, abs=0.02)
+    assert found.scatter == pytest.approx(0.01, rel=0.1)
+    assert found.expected(0.8) == pytest.approx(0.7, abs=0.01)
+    assert found.expected(None) is None
+
+
+def test_few_points_leave_the_estimate_as_it_is() -> None:
+    assert calibrate([0.5, 0.9], [0.2, 0.1]) == Calibration()
+    assert Calibration(slope=2).expected(0.9) == 1.0
+
+
+KNOWN = made.fingerprint((40, 256, 256), (5.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("grid", "low", "expected"),
+    [
+        (Grid(shape=(40, 256, 256), spacing_mm=(5.0, 1.0, 1.0)), -1000, []),
+        (Grid(shape=(40, 256, 256), spacing_mm=(5.0, 1.0, 1.0)), 0, ["CT: intensities from 0 to 1"]),
+        (Grid(shape=(25, 256, 256), spacing_mm=(8.0, 1.0, 1.0)), -1000, ["spacing 8 mm along z, training had 5 to 5"]),
+        (Grid(shape=(40, 256, 64), spacing_mm=(5.0, 1.0, 1.0)), -1000, ["field of view 64 mm along x"]),
+    ],
+)
+def test_what_is_unlike_the_training_is_said(grid: Grid, low: float, expected: list[str]) -> None:
+    image = np.full((1, *grid.shape), low, np.int16)
+    image[:, :, :100] = 150
+    found = unlike_training(grid, image, KNOWN)
+    assert len(found) == len(expected)
+    assert all(text.startswith(start) for text, start in zip(found, expected, strict=True))
