@@ -3,8 +3,8 @@
 In Python, a trained model segments volumes in memory:
 
     image = autoseg.read_image(Path("scan.nii.gz"))
-    mask = autoseg.load_model(Path("model.autoseg")).predict(image)
-    autoseg.write_label(Path("mask.nii.gz"), mask)
+    prediction = autoseg.load_model(Path("model.autoseg")).predict(image)
+    autoseg.write_label(Path("mask.nii.gz"), prediction.mask)
 """
 
 from __future__ import annotations

@@ -121,7 +121,11 @@ def predict_command(
     device: opt.Device = "auto",
     mirror: opt.Mirror = False,
     cleanup: opt.CleanUp = True,
+    series: opt.SeriesUid = None,
     statistics: opt.StatisticsFile = None,
+    per_organ: opt.PerOrgan = False,
+    preview: opt.Preview = False,
+    dicom_seg: opt.DicomSeg = False,
     overwrite: opt.Overwrite = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -129,24 +133,36 @@ def predict_command(
 
     Example: autoseg predict RUN scan.nii.gz mask.nii.gz
     """
-    from autoseg.inference.jobs import jobs_for, statistics_file
-    from autoseg.inference.model import open_model
-    from autoseg.inference.predict import Wanted, predict
+    from autoseg.inference.dicom_seg import require_dicom_seg
+    from autoseg.inference.jobs import folder_of, jobs_for
+    from autoseg.inference.legend import write_legends
+    from autoseg.inference.model import Wanted, open_model
+    from autoseg.inference.outputs import Outputs
+    from autoseg.inference.predict import predict
     from autoseg.inference.stages import Stopwatch
-    from autoseg.inference.statistics import Statistics
+    from autoseg.inference.statistics import NAME, Statistics
     from autoseg.network.device import pick_device
+    from autoseg.workers import peak_memory_gib
 
     opened = open_model(model, pick_device(device))
-    jobs = jobs_for(image, out, len(opened.plan.channels))
-    found, watch = Statistics(statistics or statistics_file(out), fresh=overwrite), Stopwatch()
+    jobs = jobs_for(image, out, len(opened.plan.channels), series)
+    if dicom_seg:
+        require_dicom_seg([file for job in jobs for file in job.images])
+    if folder := folder_of(out):
+        write_legends(folder, opened.plan.labels)
+        statistics = statistics or folder / NAME
+    found, watch = Statistics(statistics, fresh=overwrite), Stopwatch()
+    wanted, outputs = Wanted(mirrored=mirror, cleaned=cleanup), Outputs(per_organ, preview, dicom_seg)
+    tell = say if verbose and opened.plan.device == "cpu" else None
     try:
-        predict(opened, jobs, found, Wanted(mirrored=mirror, cleaned=cleanup), track, watch)
+        made = predict(opened, jobs, found, wanted, outputs, track, watch, tell)
     finally:
         if verbose:
-            show_seconds(watch.seconds)
+            show_seconds(watch.seconds, peak_memory_gib())
         for line in found.look_at_first():
             say(f"look at {line}")
-    say(f"{len(jobs)} masks -> {out}")
+    kept = f", {len(jobs) - made} more were there" if made < len(jobs) else ""
+    say(f"{made} masks{kept} -> {out}")
 
 
 @app.command("evaluate")
@@ -187,6 +203,30 @@ def report_command(run: opt.RunPath) -> None:
     Example: autoseg report RUN
     """
     _report(Run(run))
+
+
+@app.command("export")
+def export_command(run: opt.RunPath, file: opt.ModelFile) -> None:
+    """Write RUN's models to one FILE for others: weights, plan, organs, clean-up, scores and a card.
+
+    Example: autoseg export RUN model.autoseg
+    """
+    from autoseg.pipeline.exported import export
+
+    with logging_to(Run(run)):
+        export(Run(run), file)
+    say(f"{file.stat().st_size / 2**20:.1f} MiB -> {file}")
+
+
+@app.command("show")
+def show_command(model: opt.ModelFile) -> None:
+    """Print the card of an exported MODEL file: what it segments, on what it was trained, how well.
+
+    Example: autoseg show model.autoseg
+    """
+    from autoseg.pipeline.exported import read_card
+
+    say(read_card(model))
 
 
 @app.command("run")

@@ -73,9 +73,10 @@ def show_table(title: str, table: pd.DataFrame) -> None:
     console.print(shown)
 
 
-def show_seconds(seconds: Mapping[str, float]) -> None:
-    """Print how long the stages took."""
-    console.print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()))
+def show_seconds(seconds: Mapping[str, float], peak_gib: float) -> None:
+    """Print how long the stages took, and the most memory there was."""
+    console.print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()), soft_wrap=True)
+    console.print(f"memory: {peak_gib:.1f} GiB at most")
 
 
 def progress_bar() -> Progress:

@@ -18,6 +18,7 @@ DatasetPath = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that holds everything about a run.")]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A RUN, or a model.autoseg file.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="FILE", help="A model file, as in model.autoseg.")]
 ImagePath = Annotated[Path, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a DICOM folder.")]
 OutPath = Annotated[Path, typer.Argument(metavar="OUT", help="A file where it has an image suffix, else a folder.")]
 Preset = Annotated[
@@ -54,9 +55,18 @@ Mirror = Annotated[
 CleanUp = Annotated[
     bool, typer.Option("--clean-up/--no-clean-up", help="By the rules that helped on validation cases.")
 ]
+SeriesUid = Annotated[
+    str | None,
+    typer.Option("--series", metavar="UID", help="Of a DICOM folder with several: SeriesInstanceUID, or its end."),
+]
 StatisticsFile = Annotated[
     Path | None,
     typer.Option("--statistics", metavar="FILE", help="Volumes and expected Dice, .csv or .json. Default: in OUT."),
+]
+PerOrgan = Annotated[bool, typer.Option("--per-organ", help="Write a mask of each organ, too: OUT/NAME/ORGAN.nii.gz.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Write a picture, too: three planes with contours.")]
+DicomSeg = Annotated[
+    bool, typer.Option("--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (autoseg[dicom]).")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict also what this model has predicted already.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Say how long each stage took.")]

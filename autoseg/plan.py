@@ -101,6 +101,12 @@ class AugmentationPlan(Part):
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
 
+    @model_validator(mode="after")
+    def _each_axis_once(self) -> Self:
+        if len(set(self.mirrored)) != len(self.mirrored):
+            raise ValueError(f"mirrored must name each axis once, got {list(self.mirrored)}")
+        return self
+
 
 class LossPlan(Part):
     """The loss: the paper's Dice, alone or with cross-entropy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.dicom import grid_of, list_series, pick_series
 from autoseg.errors import VolumeError
 from autoseg.grid import Grid, Triple, corner_distance_mm, to_lps
 from autoseg.nifti import read_voxels
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha", ".mhd")
+DICOM_BYTES = 2  # of a voxel, as nearly all scanners write them
 SAME_PLACE_MM = 0.01  # corners nearer than this are the same place: header rounding, not a shift
-UNEVEN_STEP_MM = 0.05  # slice steps of a DICOM series may differ by this much (rounding in the headers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,20 @@ def read_grid(file: Path) -> Grid:
     Raises:
         VolumeError: If the file is missing or its header cannot be read.
     """
+    return read_header(file)[0]
+
+
+def read_header(file: Path, series: str | None = None) -> tuple[Grid, int]:
+    """Read only the header of a file, or of a DICOM folder; return its grid as stored, and the bytes of a voxel.
+
+    Raises:
+        VolumeError: If the file is missing or its header cannot be read.
+    """
     import SimpleITK as sitk
 
+    if file.is_dir():
+        found = pick_series(file, series)
+        return grid_of(found), DICOM_BYTES if found.same_slope else 4
     _require_file(file)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
@@ -60,11 +73,16 @@ def read_grid(file: Path) -> Grid:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise VolumeError(f"{file}: not a readable image ({_reason(error)}); export it again as NIfTI") from error
-    return _grid_of(reader, file)
+    kind = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID(), reader.GetNumberOfComponents()))
+    return _grid_of(reader, file), int(kind.nbytes)
 
 
-def read_image(files: Sequence[Path]) -> Volume:
+def read_image(files: Sequence[Path], series: str | None = None) -> Volume:
     """Read an image: one file (3D, or 4D with the channels last), one file a channel, or one DICOM folder.
+
+    Args:
+        files: What to read.
+        series: SeriesInstanceUID, or its end, of the series to take from a DICOM folder that holds several.
 
     Returns:
         A volume whose array (C, Z, Y, X) has the file's type, and axes along LPS; it may be read-only.
@@ -72,7 +90,7 @@ def read_image(files: Sequence[Path]) -> Volume:
     Raises:
         VolumeError: If a file is missing, damaged, holds NaN or infinite voxels, or the channels' grids differ.
     """
-    parts = [_read(file) for file in files]
+    parts = [_read(file, series) for file in files]
     stored = parts[0][1]
     for file, (_, grid) in zip(files, parts, strict=True):
         if corner_distance_mm(stored, grid) > SAME_PLACE_MM:
@@ -111,22 +129,25 @@ def read_label(file: Path) -> Volume:
     return Volume(array=np.ascontiguousarray(turn.apply(whole)), grid=grid, stored=stored)
 
 
-def write_label(file: Path, label: npt.NDArray[np.integer[Any]], stored: Grid) -> None:
+def write_label(
+    file: Path, label: npt.NDArray[np.integer[Any]], stored: Grid, facts: Mapping[str, str] | None = None
+) -> None:
     """Write a label map on the grid of its image, atomically.
 
     Args:
         file: Where; the suffix picks the format.
         label: (Z, Y, X), axes along LPS; written as uint8 or uint16.
         stored: Grid of the image as stored; the label map gets exactly this grid.
+        facts: Fields for the header, where the format has room for them (NRRD, MetaImage).
 
     Raises:
         VolumeError: If the file cannot be written.
     """
     kind = np.uint8 if label.max(initial=0) < 256 else np.uint16
-    write_array(file, to_lps(stored)[0].undo(label).astype(kind), stored)
+    write_array(file, to_lps(stored)[0].undo(label).astype(kind, copy=False), stored, facts)
 
 
-def write_array(file: Path, array: npt.NDArray[Any], stored: Grid) -> None:
+def write_array(file: Path, array: npt.NDArray[Any], stored: Grid, facts: Mapping[str, str] | None = None) -> None:
     """Write an array (Z, Y, X) that already has the axes of `stored`, atomically, compressed where the format can.
 
     Raises:
@@ -140,6 +161,8 @@ def write_array(file: Path, array: npt.NDArray[Any], stored: Grid) -> None:
     image.SetSpacing(stored.spacing_mm[::-1])
     image.SetOrigin(stored.origin_mm)
     image.SetDirection(stored.direction)
+    for name, value in (facts or {}).items():
+        image.SetMetaData(name, value)
     suffix = next(s for s in IMAGE_SUFFIXES if file.name.lower().endswith(s))
     beside = file.with_name(f".{file.name[: -len(suffix)]}.{os.getpid()}{suffix}")
     target = file if suffix == ".mhd" else beside  # a .mhd names its data file and cannot be renamed
@@ -157,19 +180,16 @@ def write_array(file: Path, array: npt.NDArray[Any], stored: Grid) -> None:
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Return whether `folder` holds at least one DICOM series."""
-    import SimpleITK as sitk
-
-    with _quiet():
-        return bool(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    """Return whether `folder`, or a folder within it, holds at least one DICOM series of images."""
+    return bool(list_series(folder))
 
 
-def _read(file: Path) -> tuple[npt.NDArray[Any], Grid]:
+def _read(file: Path, series: str | None = None) -> tuple[npt.NDArray[Any], Grid]:
     """Return the voxels (C, Z, Y, X) as stored, and the stored grid."""
     import SimpleITK as sitk
 
     if file.is_dir():
-        return _read_series(file)
+        return _read_series(file, series)
     _require_file(file)
     plain = read_voxels(file) if file.name.lower().endswith(NIFTI_SUFFIXES) else None
     if plain is not None:
@@ -192,51 +212,23 @@ def _read(file: Path) -> tuple[npt.NDArray[Any], Grid]:
     return array, _grid_of(image, file)
 
 
-def _read_series(folder: Path) -> tuple[npt.NDArray[Any], Grid]:
-    """Read the one DICOM series in a folder; refuse what SimpleITK would read with a wrong spacing."""
+def _read_series(folder: Path, uid: str | None) -> tuple[npt.NDArray[Any], Grid]:
+    """Read a DICOM series (1, Z, Y, X), slice by slice in the order of their positions, in scaled values (HU)."""
     import SimpleITK as sitk
 
+    series = pick_series(folder, uid)
+    kind = sitk.sitkUnknown if series.same_slope else sitk.sitkFloat32
+    slices = []
     with _quiet():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if not series:
-            raise VolumeError(f"{folder}: no DICOM series here; give an image file or a folder of one series")
-        if len(series) > 1:
-            raise VolumeError(f"{folder}: {len(series)} DICOM series here; put the wanted one into its own folder")
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-        _require_even_slices(folder, names)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(names)
-        try:
-            image = reader.Execute()
-        except RuntimeError as error:
-            raise VolumeError(f"{folder}: the series cannot be read ({_reason(error)})") from error
-    return sitk.GetArrayFromImage(image)[None], _grid_of(image, folder)
-
-
-def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
-    import SimpleITK as sitk
-
-    positions, normal = [], np.zeros(3)
-    for name in names:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(name)
-        reader.ReadImageInformation()
-        positions.append(np.array(reader.GetOrigin()[:3]))
-        normal = np.reshape(reader.GetDirection(), (reader.GetDimension(), -1))[:3, 2]
-    steps = np.diff(np.array(positions), axis=0)
-    if not len(steps):
-        return
-    along = steps @ normal
-    if np.ptp(along) > UNEVEN_STEP_MM:
-        raise VolumeError(
-            f"{folder}: slice steps run from {along.min():.2f} to {along.max():.2f} mm, so slices are missing or "
-            "uneven; resample the series to even slices first"
-        )
-    aside = np.linalg.norm(steps - along[:, None] * normal, axis=1).max()
-    if aside > UNEVEN_STEP_MM:
-        raise VolumeError(
-            f"{folder}: the gantry is tilted, each slice is shifted by {aside:.2f} mm; correct the tilt first"
-        )
+        for file in series.files:
+            try:
+                image = sitk.ReadImage(str(file), kind, "GDCMImageIO")
+            except RuntimeError as error:
+                raise VolumeError(
+                    f"{file}: the slice cannot be read ({_reason(error)}); decompress the series first"
+                ) from error
+            slices.append(sitk.GetArrayFromImage(image).reshape(series.size))
+    return np.stack(slices)[None], grid_of(series)
 
 
 def _grid_of(image: Any, source: Path) -> Grid:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.grid import Grid, Triple, Voxels
+from autoseg.inference.back import Painter
 from autoseg.plan import (
     AugmentationPlan,
     Intensity,
@@ -113,6 +115,14 @@ def two_blocks(shape: Voxels, seed: int = 0) -> tuple[npt.NDArray[np.float32], n
 def easy_cases(folder: Path, count: int, shape: Voxels = (12, 12, 12)) -> tuple[CachedCase, ...]:
     """Write `count` cases of two blocks, with different noise."""
     return tuple(cached_case(folder, f"case{n}", *two_blocks(shape, seed=n)) for n in range(count))
+
+
+def winning_class(probabilities: npt.NDArray[np.floating[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
+    """Return the mask of `shape` that a prediction of `probabilities` (classes, Z, Y, X) gives."""
+    z, y, x = probabilities.shape[1:]
+    painter = Painter((z, y, x), shape)
+    painter.add(torch.from_numpy(np.asarray(probabilities, dtype=np.float32)))
+    return painter.mask
 
 
 def random_case(folder: Path, shape: Voxels, case_id: str = "random", spacing_mm: Triple = (1, 1, 1)) -> CachedCase:

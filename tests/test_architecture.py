@@ -14,11 +14,18 @@ import autoseg
 
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
-    "errors", "files", "grid", "plan", "run", "nifti", "volumes", "resample", "metrics", "workers", "figures",
+    "errors", "files", "grid", "plan", "run", "nifti", "dicom", "volumes", "resample", "metrics", "workers", "figures",
     "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console", "cli",
     "__main__",
 ]  # fmt: skip
-DOORS = {"SimpleITK": "volumes", "matplotlib": "figures", "batchgenerators": "data", "skimage": "figures"}
+DOORS = {
+    "SimpleITK": "volumes",
+    "matplotlib": "figures",
+    "batchgenerators": "data",
+    "skimage": "figures",
+    "pydicom": "dicom",
+    "highdicom": "inference",
+}
 MODULES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
 each_module = pytest.mark.parametrize("module", MODULES)
 

@@ -192,3 +192,17 @@ def test_intensity_changes_leave_the_labels_alone(tmp_path: Path, what: str) -> 
     changed = transforms(made.plan(augmentation=changes(**{what: 0.5})))(requests=requests, seeds=[3])
     np.testing.assert_array_equal(changed["seg"], plain["seg"])
     assert not np.allclose(changed["data"], plain["data"], atol=1e-3)
+
+
+def test_crops_are_mirrored_half_of_the_time_about_their_middle(request_at_the_middle: CropRequest) -> None:
+    size, seen = (5, 4, 3), 0
+    plain_image, plain_label = crop(request_at_the_middle, size, changes())
+    mirrored = AugmentationPlan(rotation_deg=0, translation_voxels=0, bspline_voxels=0, mirrored=("x",))
+    np.random.seed(0)
+    for _ in range(40):
+        image, label = crop(request_at_the_middle, size, mirrored)
+        is_mirrored = np.allclose(image, plain_image[..., ::-1], atol=1e-6)
+        assert is_mirrored or np.allclose(image, plain_image, atol=1e-6)
+        np.testing.assert_array_equal(label, plain_label[..., ::-1] if is_mirrored else plain_label)
+        seen += is_mirrored
+    assert 10 <= seen <= 30

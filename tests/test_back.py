@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import made
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from autoseg.grid import Voxels
 from autoseg.inference import back
-from autoseg.inference.back import Painter, winning_class
+from autoseg.inference.back import Painter
 
 seeds = st.integers(0, 1000)
 
@@ -69,19 +70,19 @@ def test_a_factor_of_four_on_a_larger_volume_is_exact_in_small_chunks(monkeypatc
     monkeypatch.setattr(back, "CHUNK_VALUES", 5000)
     probabilities = probabilities_of((13, 16, 17), 8, True, seed=3)
     expected, clear = reference(probabilities, (52, 64, 68))
-    np.testing.assert_array_equal(winning_class(probabilities.numpy(), (52, 64, 68))[clear], expected[clear])
+    np.testing.assert_array_equal(made.winning_class(probabilities.numpy(), (52, 64, 68))[clear], expected[clear])
 
 
 def test_a_class_that_wins_at_no_corner_can_win_between() -> None:
     line = torch.tensor([[0.5, 0.05], [0.45, 0.45], [0.05, 0.5]])[:, None, None]  # classes at two voxels
-    assert winning_class(line.numpy(), (1, 1, 8))[0, 0].tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert made.winning_class(line.numpy(), (1, 1, 8))[0, 0].tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (2, 2, 2), (1, 1, 1), (3, 5, 2)])
 def test_a_tie_between_classes_takes_the_lowest(shape: Voxels) -> None:
-    assert (winning_class(np.full((3, 2, 2, 2), 0.25, np.float32), shape) == 0).all()
+    assert (made.winning_class(np.full((3, 2, 2, 2), 0.25, np.float32), shape) == 0).all()
 
 
 def test_the_same_grid_takes_the_most_probable_class() -> None:
     probabilities = probabilities_of((5, 6, 7), 4, False, seed=0)
-    np.testing.assert_array_equal(winning_class(probabilities.numpy(), (5, 6, 7)), probabilities.argmax(dim=0))
+    np.testing.assert_array_equal(made.winning_class(probabilities.numpy(), (5, 6, 7)), probabilities.argmax(dim=0))

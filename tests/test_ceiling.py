@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import made
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,7 +17,6 @@ from scipy import ndimage
 
 from autoseg import resample
 from autoseg.grid import Grid, Triple, Voxels
-from autoseg.inference.back import winning_class
 from autoseg.metrics import overlap
 from autoseg.plan import Label
 from autoseg.planning import ceiling
@@ -45,7 +45,7 @@ def one_hot(label: Array, shape: Voxels, organs: int) -> Array:
 
 
 def reference(label: Array, shape: Voxels, organs: int) -> dict[int, float]:
-    back = winning_class(one_hot(label, shape, organs), label.shape)
+    back = made.winning_class(one_hot(label, shape, organs), label.shape)
     counts = overlap(back, label, range(1, organs + 1))
     return {value: found.dice or 0.0 for value, found in counts.items() if found.truth}
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from autoseg.errors import AutosegError, ModelError
-from autoseg.inference.models import load_model, model_files, save_model
+from autoseg.inference.models import load_networks, model_files, save_model
 from autoseg.plan import NetworkPlan, OptimiserPlan, Plan, Stage
 from autoseg.training.checkpoint import load_checkpoint, planned_iterations, save_checkpoint
 from autoseg.training.state import State, new_state
@@ -75,7 +75,7 @@ def test_the_planned_iterations_of_a_checkpoint_can_be_asked(tmp_path: Path) -> 
 def test_a_model_comes_back_with_its_plan_ready_to_predict(tmp_path: Path) -> None:
     network = new_state(PLAN).network.eval()
     save_model(tmp_path / "m", PLAN, network.state_dict(), {"iteration": 3})
-    loaded, plan, _ = load_model(tmp_path / "m", "cpu")
+    (loaded,), plan, _ = load_networks(tmp_path / "m", "cpu")
     image = torch.randn(1, 1, 8, 8, 8)
     assert plan == PLAN
     assert not loaded.training
@@ -140,7 +140,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, kind: str, damage
     file.write_bytes(damage(whole))
     assert file.read_bytes() != whole
     with pytest.raises(ModelError, match="file: damaged or not a model file") as caught:
-        load_model(file, "cpu") if kind == "model" else load(file, PLAN, state)
+        load_networks(file, "cpu") if kind == "model" else load(file, PLAN, state)
     assert "\n" not in str(caught.value)
 
 
@@ -151,7 +151,7 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 
     torch.save({"weights": Trap()}, tmp_path / "m")
     with pytest.raises(ModelError):
-        load_model(tmp_path / "m", "cpu")
+        load_networks(tmp_path / "m", "cpu")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -159,13 +159,13 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 def test_a_foreign_safetensors_file_is_no_model(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "m", metadata=metadata)
     with pytest.raises(ModelError, match="not an autoseg model 1 file"):
-        load_model(tmp_path / "m", "cpu")
+        load_networks(tmp_path / "m", "cpu")
 
 
 def test_a_model_without_a_valid_plan_is_refused_in_one_line(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "m", metadata={"kind": "autoseg model 1", "plan": "{}"})
     with pytest.raises(AutosegError, match="m: ") as caught:
-        load_model(tmp_path / "m", "cpu")
+        load_networks(tmp_path / "m", "cpu")
     assert "\n" not in str(caught.value)
 
 
@@ -173,7 +173,7 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> N
     wider = made.plan(network=NetworkPlan(stages=(Stage(features=(6, 6)), Stage(features=(6, 8)))))
     save_model(tmp_path / "m", PLAN, new_state(wider).network.state_dict(), {})
     with pytest.raises(ModelError, match="do not fit its plan") as caught:
-        load_model(tmp_path / "m", "cpu")
+        load_networks(tmp_path / "m", "cpu")
     assert "\n" not in str(caught.value)
 
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(tmp_path: Path, lost: str) -
 
 def test_missing_models_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such file"):
-        load_model(tmp_path / "m", "cpu")
+        load_networks(tmp_path / "m", "cpu")
     with pytest.raises(ModelError, match="no model here"):
         model_files(tmp_path)
 

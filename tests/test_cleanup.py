@@ -66,3 +66,8 @@ def test_no_rule_is_chosen_where_the_organ_really_is_in_pieces_or_full_of_holes(
 
 def test_an_organ_that_no_case_has_gets_no_rule() -> None:
     assert choose_cleanup([masked()], [masked()], 3, [1.0]) == ()
+
+
+def test_a_hole_that_another_organ_fills_gains_nothing() -> None:
+    truth, found = masked(ORGAN), masked(ORGAN, OTHER)
+    assert choose_cleanup([found] * 2, [truth] * 2, 3, [0.001] * 2) == ()

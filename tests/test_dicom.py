@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
+from autoseg.dicom import list_series
 from autoseg.errors import VolumeError
 from autoseg.grid import corner_distance_mm
 from autoseg.volumes import is_dicom_folder, read_image
@@ -61,3 +63,79 @@ def test_two_series_in_one_folder_are_refused(real_data: Path, tmp_path: Path) -
             shutil.copy(file, tmp_path / f"{name.partition('/')[0]}_{file.name}")
     with pytest.raises(VolumeError, match="2 DICOM series here"):
         read_image([tmp_path])
+
+
+JPEG2000, THIGH = "abdomen_jpeg2000_20slices", "thigh_rtstruct/image"
+
+
+def copied(source: Path, to: Path, **changes: object) -> None:
+    """Copy a series with some elements of its headers changed."""
+    to.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        header = pydicom.dcmread(file)
+        for name, value in changes.items():
+            setattr(header, name, value)
+        header.save_as(to / file.name)
+
+
+def test_a_series_is_found_in_a_folder_within_the_folder_among_other_files(real_data: Path, tmp_path: Path) -> None:
+    copied(real_data / "dicom" / JPEG2000, tmp_path / "export" / "series 2")
+    (tmp_path / "export" / "README").write_text("no DICOM")
+    (tmp_path / "export" / "DICOMDIR").write_bytes(b"\0" * 200)
+    (series,) = list_series(tmp_path)
+    assert series.size == (512, 512)
+    assert len(series.files) == 20
+    np.testing.assert_array_equal(read_image([tmp_path]).array, read_image([real_data / "dicom" / JPEG2000]).array)
+
+
+def test_scouts_reports_and_structures_are_left_out(real_data: Path, tmp_path: Path) -> None:
+    copied(real_data / "dicom" / "tiny_ct_with_seg" / "image", tmp_path, SeriesInstanceUID="1.2.3")
+    thigh = real_data / "dicom" / THIGH
+    copied(thigh, tmp_path / "scout", SeriesInstanceUID="1.2.4", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    copied(thigh, tmp_path / "report", SeriesInstanceUID="1.2.5", Modality="SR")
+    copied(real_data / "dicom" / "tiny_ct_with_seg" / "mask", tmp_path / "mask")
+    copied(real_data / "dicom" / "thigh_rtstruct" / "mask", tmp_path / "rtstruct")
+    assert [series.uid for series in list_series(tmp_path)] == ["1.2.3"]
+
+
+def test_the_wanted_of_several_series_is_taken_by_the_end_of_its_uid(real_data: Path, tmp_path: Path) -> None:
+    tiny = real_data / "dicom" / "tiny_ct_with_seg" / "image"
+    copied(tiny, tmp_path / "a", SeriesInstanceUID="1.2.30", SeriesDescription="arterial")
+    copied(tiny, tmp_path / "b", SeriesInstanceUID="1.2.31", SeriesDescription="venous")
+    with pytest.raises(
+        VolumeError, match=r"2 DICOM series here, name one with --series.*'arterial', 3 slices of 38 × 23"
+    ):
+        read_image([tmp_path])
+    with pytest.raises(VolumeError, match=r"0 of them end with 9"):
+        read_image([tmp_path], "9")
+    np.testing.assert_array_equal(read_image([tmp_path], "31").array, read_image([tiny]).array)
+
+
+def test_two_phases_in_one_series_are_refused(real_data: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        copied(real_data / "dicom" / "tiny_ct_with_seg" / "image", tmp_path / name, SeriesInstanceUID="1.2.3")
+    with pytest.raises(VolumeError, match="3 of 6 slices lie where another one does"):
+        read_image([tmp_path])
+
+
+def test_slices_scaled_each_in_its_own_way_come_in_one_scale(real_data: Path, tmp_path: Path) -> None:
+    tiny = real_data / "dicom" / "tiny_ct_with_seg" / "image"
+    copied(tiny, tmp_path)
+    headers = {file: pydicom.dcmread(file) for file in tmp_path.iterdir()}
+    file, header = next(pair for pair in headers.items() if np.ptp(pair[1].pixel_array) > 0)
+    header.RescaleSlope = 2.5 * float(header.get("RescaleSlope", 1))
+    header.save_as(file)
+    plain, scaled = read_image([tiny]).array, read_image([tmp_path]).array
+    changed = [z for z in range(3) if not np.array_equal(plain[0, z], scaled[0, z])]
+    assert len(changed) == 1
+    intercept = float(header.get("RescaleIntercept", 0))
+    np.testing.assert_allclose(scaled[0, changed[0]], (plain[0, changed[0]] - intercept) * 2.5 + intercept, atol=1e-3)
+
+
+def test_the_files_names_do_not_decide_the_order_of_the_slices(real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "dicom" / THIGH
+    for number, file in enumerate(sorted(source.iterdir(), reverse=True)):
+        shutil.copy(file, tmp_path / f"{number * 7 % 101:03d}_{number}")
+    found, expected = read_image([tmp_path]), read_image([source])
+    np.testing.assert_array_equal(found.array, expected.array)
+    assert corner_distance_mm(found.grid, expected.grid) < 1e-6

@@ -7,14 +7,16 @@ import math
 import made
 import pytest
 import torch
+from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.network import memory
-from autoseg.network.device import pick_device
+from autoseg.network.device import Precision, autocast, pick_device
 from autoseg.network.loss import segmentation_loss
 from autoseg.network.memory import tile_bytes, training_bytes
-from autoseg.network.unet import Convolution, UNet3D, parameter_count
+from autoseg.network.unet import Convolution, UNet3D, fold_norms, parameter_count
 from autoseg.plan import NetworkPlan, OptimiserPlan, Stage
+from autoseg.planning.budget import Budget, step_gib
 
 TINY = made.plan().network
 FLAT = NetworkPlan(
@@ -167,3 +169,29 @@ def test_an_unknown_device_lists_those_that_are_there() -> None:
     assert pick_device("cpu") == "cpu"
     with pytest.raises(PlanError, match=r"--device tpu: this machine has no such device; it has: .*cpu"):
         pick_device("tpu")
+
+
+def test_folded_norms_compute_the_same() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(1, 3, NetworkPlan(stages=(Stage(features=(4, 4)), Stage(features=(4, 8)))))
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(2, 1, 8, 8, 8) * 3 + 1)  # statistics that are not those of a new norm
+        network.eval()
+        image = torch.randn(1, 1, 8, 8, 8)
+        expected = network(image)
+        fold_norms(network)
+        assert not [m for m in network.modules() if isinstance(m, nn.BatchNorm3d)]
+        torch.testing.assert_close(network(image), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True)])
+def test_the_plan_decides_the_precision(precision: Precision, expected: bool) -> None:
+    layer = nn.Linear(2, 2)
+    with autocast("cpu", precision):
+        assert (layer(torch.ones(1, 2)).dtype == torch.bfloat16) == expected
+    memory_of_both = {p: step_gib(made.plan(precision=p), BUDGET) for p in ("float32", "bfloat16")}
+    assert memory_of_both["float32"] > memory_of_both["bfloat16"]
+
+
+BUDGET = Budget(device="cuda", memory_gib=8.0, bfloat16=True)

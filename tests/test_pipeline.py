@@ -16,7 +16,9 @@ import SimpleITK as sitk
 from autoseg.cli import main
 from autoseg.data.cohort import write_cohort
 from autoseg.data.phantom import ORGANS
+from autoseg.pipeline.origin import dataset_of
 from autoseg.pipeline.planned import PlanOptions, is_planned
+from autoseg.planning.split import load_splits
 from autoseg.run import Run
 from autoseg.volumes import read_grid, read_label
 
@@ -328,3 +330,22 @@ def test_a_plan_that_is_no_json_is_not_shown_whole(tmp_path: Path, cli: Cli) -> 
     assert code == 1
     assert "plan.json" in error
     assert "format" not in error
+
+
+def test_an_exported_file_predicts_as_its_run_and_says_what_it_is(finished: Path, cli: Cli, tmp_path: Path) -> None:
+    file, case = tmp_path / "model.autoseg", load_splits(finished / "split.json", None)[0].testing[0]
+    assert cli("export", finished, file)[0] == 0
+    code, out, _ = cli("show", file)
+    assert code == 0
+    assert "Segments artery" in out
+    assert "Dice (%) of the testing cases" in out
+    scan = dataset_of(Run(finished)).cases[0].images[0].with_name(f"{case}_0000.nii.gz")
+    scan = scan if scan.is_file() else next(scan.parent.glob(f"{case}*"))
+    assert cli("predict", file, scan, tmp_path / "m.nii.gz", "--device", "cpu", "--verbose")[0] == 0
+    expected = read_label(finished / "fold-0" / "predictions" / f"{case}.nii.gz").array
+    np.testing.assert_array_equal(read_label(tmp_path / "m.nii.gz").array, expected)
+
+
+def test_a_run_without_a_model_cannot_be_exported(cohort: Path, cli: Cli, tmp_path: Path) -> None:
+    assert cli("plan", cohort, tmp_path / "RUN", *SMALL[:-4], "-j", "1")[0] == 0
+    assert_one_line(cli("export", tmp_path / "RUN", tmp_path / "m"), "no trained fold", "autoseg train")

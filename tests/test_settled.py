@@ -95,3 +95,16 @@ def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.
 def test_a_plan_for_another_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not measuring(monkeypatch)
     assert settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=False).measured is None
+
+
+def test_crops_are_not_mirrored_along_x_where_organs_are_pairs() -> None:
+    organs = tuple(
+        organ.model_copy(update={"name": name, "value": value})
+        for value, (organ, name) in enumerate(zip(FOUND.organs * 2, ("left lung", "right lung"), strict=True), start=1)
+    )
+    paired = FOUND.model_copy(update={"organs": organs})
+    decision = derive_plan(paired, GPU, seed=0)
+    with pytest.raises(PlanError, match="left lung and right lung are a pair; leave out x"):
+        with_wishes(decision, paired, GPU, {"augmentation.mirrored": '["z","x"]'})
+    made_plan = with_wishes(decision, paired, GPU, {"augmentation.mirrored": '["z"]'}).plan
+    assert made_plan.augmentation.mirrored == ("z",)

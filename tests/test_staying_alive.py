@@ -14,7 +14,7 @@ import torch
 from autoseg.data.batches import Batch
 from autoseg.data.cache import CachedCase, cases_key
 from autoseg.errors import TrainingError
-from autoseg.inference.models import load_model
+from autoseg.inference.models import load_networks
 from autoseg.plan import OptimiserPlan, Plan
 from autoseg.training import loop
 from autoseg.training.checkpoint import load_checkpoint
@@ -85,7 +85,7 @@ def test_a_few_bad_steps_are_left_out(
     assert go(fold(tmp_path, cases))
     rows = read_rows(tmp_path / "log.csv")
     assert [row["iteration"] for row in rows if not row["loss"]] == ["6", "7", "8"]
-    network, _, _ = load_model(tmp_path / "model.autoseg", "cpu")
+    (network,), _, _ = load_networks(tmp_path / "model.autoseg", "cpu")
     assert all(p.isfinite().all() for p in network.parameters())
 
 

@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from autoseg.inference.tiles import predict_probabilities, tile_starts
+from autoseg.errors import TooLittleMemoryError
+from autoseg.inference.body import body_box
+from autoseg.inference.tiles import (
+    Tiling,
+    choose_tiling,
+    mirrors_of,
+    paint,
+    predict_probabilities,
+    probability_slabs,
+    tile_starts,
+)
 from autoseg.network.unet import UNet3D
-from autoseg.plan import NetworkPlan, Plan, Stage
+from autoseg.plan import Intensity, NetworkPlan, Plan, Stage
 
 FOUR = NetworkPlan(stages=tuple(Stage(features=(2, 2)) for _ in range(3)))  # divisor 4
 
@@ -43,6 +53,11 @@ def plan(**changes: object) -> Plan:
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+
+
+def whole(image: np.ndarray) -> tuple[slice, slice, slice]:
+    z, y, x = (slice(0, n) for n in image.shape[1:])
+    return z, y, x
 
 
 def alone(network: nn.Module, image: np.ndarray) -> np.ndarray:
@@ -127,3 +142,91 @@ def test_an_ensemble_is_the_mean_of_its_networks() -> None:
 def test_probabilities_sum_to_one() -> None:
     network = UNet3D(1, 3, FOUR).eval()
     np.testing.assert_allclose(predict_probabilities([network], plan(), noise(9, 5, 6)).sum(axis=0), 1, atol=1e-5)
+
+
+def test_tiles_of_less_height_and_width_give_the_same_where_the_network_looks_at_one_voxel() -> None:
+    network, image = Pointwise(0), noise(9, 20, 23)
+    tiling = Tiling(tile=(4, 8, 12), overlap=0.5)
+    slabs = list(probability_slabs([network], plan(), image, tiling))
+    assert set(network.seen) == {(4, 8, 12)}
+    np.testing.assert_allclose(torch.cat(slabs, dim=1).numpy(), alone(network, image), atol=1e-6)
+
+
+def test_the_largest_tile_that_fits_is_chosen_first_down_to_the_crop_of_8() -> None:
+    fits = [
+        choose_tiling((100, 40, 50), plan(tile_depth=None), lambda tile, n=n: np.prod(tile) <= n).tile for n in LIMITS
+    ]
+    assert fits == [(100, 40, 52), (48, 40, 52), (8, 20, 24), (8, 8, 12), (4, 4, 4)]
+    with pytest.raises(TooLittleMemoryError, match="too little memory for a tile"):
+        choose_tiling((100, 40, 50), plan(tile_depth=None), lambda _: False)
+
+
+LIMITS = (100 * 40 * 52, 50 * 40 * 52, 4 * 40 * 52, 4 * 20 * 25, 64)
+
+
+def test_a_tile_that_does_not_fit_after_all_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+    class Small(Pointwise):
+        def forward(self, image: Tensor) -> Tensor:
+            if image.shape[2] > 8:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(image)
+
+    network, image = Small(0), noise(32, 8, 8)
+    painter = paint(
+        [network], plan(tile_depth=None), image, (32, 8, 8), Tiling(tile=(32, 8, 8), overlap=0.5), whole(image)
+    )
+    np.testing.assert_array_equal(painter.coarse, alone(Pointwise(0), image).argmax(axis=0))
+    assert "did not fit the memory; next: (8, 8, 8)" in caplog.text
+
+
+def test_any_other_error_of_the_network_passes() -> None:
+    class Broken(Pointwise):
+        def forward(self, image: Tensor) -> Tensor:
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        paint(
+            [Broken(0)], plan(), noise(8, 8, 8), (8, 8, 8), Tiling(tile=(4, 8, 8), overlap=0.5), whole(noise(8, 8, 8))
+        )
+
+
+def test_mirrored_images_are_seen_and_their_answers_turned_back() -> None:
+    class Slope(nn.Module):  # tells the column's number, so that a mirrored image gets another answer
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, image: Tensor) -> Tensor:
+            column = torch.arange(image.shape[-1]).float().expand(image.shape)
+            return torch.cat((column * image, -column * image, image * 0), dim=1)
+
+    mirrored = plan(augmentation=made.STILL.model_copy(update={"mirrored": ("x",)}))
+    network, image = Slope(), noise(4, 4, 8)
+    assert mirrors_of(mirrored) == ((), (3,))
+    assert mirrors_of(plan()) == ((),)
+    found = torch.cat(list(probability_slabs([network], mirrored, image, TILE, mirrors_of(mirrored))), dim=1)
+    both = alone(network, image) + alone(network, np.ascontiguousarray(image[..., ::-1]))[..., ::-1]
+    np.testing.assert_allclose(found.numpy(), both / 2, atol=1e-6)
+
+
+TILE = Tiling(tile=(4, 4, 8), overlap=0.5)
+
+
+def test_only_the_box_goes_through_the_network_and_around_it_is_background() -> None:
+    network, image = Pointwise(0), noise(20, 16, 12)
+    box = (slice(4, 12), slice(0, 8), slice(5, 12))
+    painter = paint([network], plan(), image, (20, 16, 12), Tiling(tile=(4, 8, 8), overlap=0.5), box)
+    expected = np.zeros((20, 16, 12), np.uint8)
+    expected[box] = alone(Pointwise(0), image)[:, *box].argmax(axis=0)
+    np.testing.assert_array_equal(painter.coarse, expected)
+    np.testing.assert_array_equal(painter.mask, expected)
+    assert set(network.seen) == {(4, 8, 8)}
+
+
+def test_the_body_of_a_ct_is_found_with_a_margin() -> None:
+    image = np.full((1, 40, 50, 60), made.CT.pad_value, np.float32)
+    assert body_box(image, plan()) == whole(image)
+    image[0, 20, 5:30, 30:59] = 0.0
+    assert body_box(image, plan()) == (slice(12, 29), slice(0, 38), slice(22, 60))
+    mr = Intensity(kind="per-image", low=0.5, high=99.5)
+    assert body_box(image, plan(intensity=(mr,))) == whole(image)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, cases_key
 from autoseg.errors import ModelError, TrainingError
-from autoseg.inference.models import load_model
+from autoseg.inference.models import load_networks
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
 from autoseg.training import loop
 from autoseg.training.checkpoint import load_checkpoint
@@ -95,7 +95,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_done_again(tmp_path: Path,
 
 def test_stopping_leaves_a_model_that_predicts(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
     assert not go(fold(tmp_path, cases), iterations=1)
-    network, plan, _ = load_model(tmp_path / "model.autoseg", "cpu")
+    (network,), plan, _ = load_networks(tmp_path / "model.autoseg", "cpu")
     assert plan == PLAN
     assert network(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 3, 8, 8, 8)
 
@@ -134,7 +134,7 @@ def test_the_loss_falls_and_the_organs_are_found_on_an_easy_task(tmp_path: Path,
     assert go(fold(tmp_path, cases, easy))
     losses = [float(row["loss"]) for row in lasting(tmp_path)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.8
-    network, _, _ = load_model(tmp_path / "model.autoseg", "cpu")
+    (network,), _, _ = load_networks(tmp_path / "model.autoseg", "cpu")
     assert min(examine(network, easy, cases[3:]).dice.values()) > 0.7
 
 

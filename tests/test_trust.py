@@ -46,9 +46,11 @@ def test_calibration_finds_the_line_and_its_scatter() -> None:
 def test_few_points_leave_the_estimate_as_it_is() -> None:
     assert calibrate([0.5, 0.9], [0.2, 0.1]) == Calibration()
     assert Calibration(slope=2).expected(0.9) == 1.0
+    assert Calibration(low=0.5, high=0.8).expected(0.1) == 0.5  # outside of what was seen: the nearest that was
 
 
-KNOWN = made.fingerprint((40, 256, 256), (5.0, 1.0, 1.0))
+PLAIN = made.fingerprint((40, 256, 256), (5.0, 1.0, 1.0))
+KNOWN = PLAIN.model_copy(update={"channels": (PLAIN.channels[0].model_copy(update={"air": 0.3}),)})
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ KNOWN = made.fingerprint((40, 256, 256), (5.0, 1.0, 1.0))
         (Grid(shape=(40, 256, 256), spacing_mm=(5.0, 1.0, 1.0)), 0, ["CT: intensities from 0 to 1"]),
         (Grid(shape=(25, 256, 256), spacing_mm=(8.0, 1.0, 1.0)), -1000, ["spacing 8 mm along z, training had 5 to 5"]),
         (Grid(shape=(40, 256, 64), spacing_mm=(5.0, 1.0, 1.0)), -1000, ["field of view 64 mm along x"]),
+        (Grid(shape=(40, 256, 255), spacing_mm=(5.0, 1.0, 0.9999)), -1000, []),  # a header that rounds
     ],
 )
 def test_what_is_unlike_the_training_is_said(grid: Grid, low: float, expected: list[str]) -> None:
@@ -66,3 +69,9 @@ def test_what_is_unlike_the_training_is_said(grid: Grid, low: float, expected: l
     found = unlike_training(grid, image, KNOWN)
     assert len(found) == len(expected)
     assert all(text.startswith(start) for text, start in zip(found, expected, strict=True))
+
+
+def test_a_cohort_without_air_does_not_miss_it() -> None:
+    image = np.full((1, 40, 256, 256), 0, np.int16)
+    image[:, :, :100] = 150
+    assert unlike_training(Grid(shape=(40, 256, 256), spacing_mm=(5.0, 1.0, 1.0)), image, PLAIN) == []

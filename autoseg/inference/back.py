@@ -22,7 +22,7 @@ from autoseg.inference.trust import Certainty
 
 CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
 DENSE = 0.15  # share of cells on borders above which whole planes are interpolated instead
-Classes = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.uint8]  # class indices (Z, Y, X)
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Painter:
         winner = probabilities.argmax(dim=0).to(torch.uint8)
         self.coarse[self._taken : self._taken + depth] = winner.numpy()
         self.certainty.add(probabilities, winner)
+        if self.mask.shape == self.coarse.shape:
+            self.mask[self._taken : self._taken + depth] = winner.numpy()
+            self._taken += depth
+            return
         first = max(0, self._taken - 1)
         slab = probabilities if self._last is None else torch.cat((self._last, probabilities), dim=1)
         self._taken += depth
@@ -110,19 +114,6 @@ class Painter:
         winner = along_x.argmax(dim=-1).to(torch.uint8).numpy()
         place = (voxels[0][:, :, None, None], voxels[1][:, None, :, None], voxels[2][:, None, None, :])
         self.mask[place] = winner
-
-
-def winning_class(probabilities: npt.NDArray[np.floating], shape: Voxels) -> Classes:
-    """Return the most probable class at each voxel of a grid of `shape` (Z, Y, X), ties to the lowest.
-
-    Args:
-        probabilities: (classes, Z, Y, X) on a grid of the same extent.
-        shape: Voxels (Z, Y, X) of the wanted grid.
-    """
-    depth, height, width = probabilities.shape[1:]
-    painter = Painter((depth, height, width), shape)
-    painter.add(torch.from_numpy(np.asarray(probabilities, dtype=np.float32)))
-    return painter.mask
 
 
 def _axis(size_in: int, size_out: int) -> _Axis:

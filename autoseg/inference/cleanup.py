@@ -7,6 +7,7 @@ An organ's rules are chosen on validation cases: each is taken only if the organ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 from typing import Annotated
@@ -16,10 +17,11 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy import ndimage
 
+from autoseg.inference.back import Classes
 from autoseg.metrics import overlap
 from autoseg.plan import Part
 
-Classes = npt.NDArray[np.uint8]  # class indices (Z, Y, X)
+Mask = npt.NDArray[np.bool_]  # (Z, Y, X)
 TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner belong together
 LEAST_GAIN = 5e-4  # of the mean Dice, that makes a rule worth having
 LEAST_SHARES = (0.02, 0.1)  # of the organ's smallest volume in the validation cases: sizes of pieces to try
@@ -54,9 +56,9 @@ def clean(mask: Classes, rules: Sequence[Cleanup], voxel_ml: float) -> None:
         if box is not None and not rule.does_nothing:
             part = mask[box]
             before = part == rule.label
-            after = _cleaned(before, rule, voxel_ml)
+            after = _cleaned(before, part == 0, rule, voxel_ml)
             part[before & ~after] = 0
-            part[after & (part == 0)] = rule.label
+            part[after & ~before] = rule.label
 
 
 def choose_cleanup(
@@ -83,22 +85,33 @@ def choose_cleanup(
     return tuple(chosen)
 
 
-_Pair = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], float]  # prediction, truth, ml of a voxel
+@dataclass(frozen=True)
+class _Pair:
+    """One organ of one case, cut to the box that holds prediction and truth."""
+
+    found: Mask
+    free: Mask  # background of the prediction
+    true: Mask
+    voxel_ml: float
 
 
 def _in_boxes(
     masks: Sequence[Classes], truths: Sequence[Classes], label: int, voxels_ml: Sequence[float]
 ) -> Iterator[_Pair]:
-    """Yield one organ's masks of each case that has it, cut to the box that holds both."""
+    """Yield the cases that have an organ in prediction or truth."""
     for mask, truth, voxel_ml in zip(masks, truths, voxels_ml, strict=True):
-        found, true = mask == label, truth == label
-        (box,) = ndimage.find_objects((found | true).astype(np.uint8)) or (None,)
-        if box is not None:
-            yield found[box], true[box], voxel_ml
+        boxes = [ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth)]
+        known = [box for box in boxes if box is not None]
+        if known:
+            box = tuple(
+                slice(min(s.start for s in part), max(s.stop for s in part)) for part in zip(*known, strict=True)
+            )
+            inside = mask[box]
+            yield _Pair(inside == label, inside == 0, truth[box] == label, voxel_ml)
 
 
 def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[Cleanup]:
-    volumes = [true.sum() * voxel_ml for _, true, voxel_ml in pairs if true.any()]
+    volumes = [pair.true.sum() * pair.voxel_ml for pair in pairs if pair.true.any()]
     sizes = [round(share * float(min(volumes)), 4) for share in LEAST_SHARES] if volumes else []
     for holes, (largest, size) in product((False, True), [(True, 0.0), *((False, size) for size in (0.0, *sizes))]):
         rule = Cleanup(label=label, largest=largest, smallest_ml=size, holes=holes)
@@ -108,14 +121,15 @@ def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[Cleanup]:
 
 def _mean_dice(pairs: Sequence[_Pair], rule: Cleanup) -> float | None:
     dices = []
-    for found, true, voxel_ml in pairs:
-        after = found if rule.does_nothing else _cleaned(found, rule, voxel_ml)
-        dices.append(overlap(after.astype(np.uint8), true.astype(np.uint8), (1,))[1].dice)
+    for pair in pairs:
+        after = pair.found if rule.does_nothing else _cleaned(pair.found, pair.free, rule, pair.voxel_ml)
+        dices.append(overlap(after.astype(np.uint8), pair.true.astype(np.uint8), (1,))[1].dice)
     known = [dice for dice in dices if dice is not None]
     return fmean(known) if known else None
 
 
-def _cleaned(organ: npt.NDArray[np.bool_], rule: Cleanup, voxel_ml: float) -> npt.NDArray[np.bool_]:
+def _cleaned(organ: Mask, free: Mask, rule: Cleanup, voxel_ml: float) -> Mask:
+    """Return an organ after its rule; it takes holes from `free` voxels only."""
     if rule.largest or rule.smallest_ml:
         pieces, count = ndimage.label(organ, structure=TOUCHING)
         if count > 1:
@@ -126,7 +140,7 @@ def _cleaned(organ: npt.NDArray[np.bool_], rule: Cleanup, voxel_ml: float) -> np
                 kept &= np.arange(len(sizes)) == sizes.argmax()
             kept[0] = False
             organ = kept[pieces]
-    return np.asarray(ndimage.binary_fill_holes(organ)) if rule.holes else organ
+    return organ | (free & ndimage.binary_fill_holes(organ)) if rule.holes else organ
 
 
 def cleanup_table(rules: Sequence[Cleanup], names: Mapping[int, str]) -> list[str]:

@@ -20,9 +20,10 @@ class Job:
     name: str
     images: tuple[Path, ...]  # one a channel, or one
     out: Path
+    series: str | None = None  # of a DICOM folder: SeriesInstanceUID, or its end; None: there is one
 
 
-def jobs_for(source: Path, out: Path, channels: int) -> tuple[Job, ...]:
+def jobs_for(source: Path, out: Path, channels: int, series: str | None = None) -> tuple[Job, ...]:
     """Return what there is to predict in an image file, a folder of images, or a DICOM folder.
 
     Args:
@@ -30,6 +31,7 @@ def jobs_for(source: Path, out: Path, channels: int) -> tuple[Job, ...]:
             channels the files CASE_0000, CASE_0001 … of a folder are one image.
         out: A file where it has an image suffix, else a folder.
         channels: Of the model.
+        series: SeriesInstanceUID, or its end, of the series to take from a DICOM folder that holds several.
 
     Raises:
         VolumeError: If there is nothing to predict, several images for one file, or a mask would overwrite an image.
@@ -40,19 +42,21 @@ def jobs_for(source: Path, out: Path, channels: int) -> tuple[Job, ...]:
     if strip_suffix(out) is not None:
         if len(found) > 1:
             raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")
-        jobs = tuple(Job(name=name, images=images, out=out) for name, images in found.items())
+        jobs = tuple(Job(name=name, images=images, out=out, series=series) for name, images in found.items())
     elif out.is_file():
         raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(IMAGE_SUFFIXES)}")
     else:
-        jobs = tuple(Job(name=name, images=images, out=out / f"{name}.nii.gz") for name, images in found.items())
+        jobs = tuple(
+            Job(name=name, images=images, out=out / f"{name}.nii.gz", series=series) for name, images in found.items()
+        )
     if {job.out.resolve() for job in jobs} & {file.resolve() for job in jobs for file in job.images}:
         raise VolumeError(f"{out}: a mask would overwrite its image; give another OUT")
     return jobs
 
 
-def statistics_file(out: Path) -> Path | None:
-    """Return where the statistics of predictions go: into OUT where it is a folder, else nowhere."""
-    return None if strip_suffix(out) is not None else out / "predictions.csv"
+def folder_of(out: Path) -> Path | None:
+    """Return OUT where it is a folder, which then gets a table and the names of the labels; None where it is a file."""
+    return None if strip_suffix(out) is not None else out
 
 
 def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
@@ -63,7 +67,7 @@ def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
         raise VolumeError(f"{source}: there is no such file or folder; give an image, a folder of images or of DICOM")
     files = [p for p in sorted(source.iterdir()) if strip_suffix(p) is not None and not p.name.startswith(".")]
     if not files and is_dicom_folder(source):
-        return {source.name: (source,)}
+        return {source.resolve().name: (source,)}
     found = _by_channel(files, channels) if channels > 1 else {}
     taken = {file for images in found.values() for file in images}
     for file in files:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from autoseg.data.preprocess import plan_key, working_image
-from autoseg.errors import ModelError
+from autoseg.errors import ModelError, PlanError
 from autoseg.grid import Grid, Voxels
 from autoseg.inference.back import Painter
+from autoseg.inference.body import body_box
 from autoseg.inference.cleanup import Cleanup, clean
-from autoseg.inference.models import MODEL, load_model, model_files, read_facts
+from autoseg.inference.cost import HEAP, prediction_gib
+from autoseg.inference.models import MODEL, load_networks, model_files, read_facts
 from autoseg.inference.stages import Stopwatch
 from autoseg.inference.tiles import Mirrors, choose_tiling, mirrors_of, paint
 from autoseg.inference.trust import Calibration, unlike_training
@@ -31,7 +35,7 @@ from autoseg.planning.fingerprint import Fingerprint
 from autoseg.volumes import Volume
 from autoseg.workers import free_memory_gib
 
-HEAP = 1.3  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
+logger = logging.getLogger(__name__)
 
 
 class Aftercare(Part):
@@ -63,6 +67,17 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How to predict."""
+
+    mirrored: bool = False  # average over the mirrorings that training knew: several times slower
+    cleaned: bool = True  # clean the mask up by the rules that helped on validation cases
+
+
+USUAL = Wanted()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """Networks of one plan, ready on their device; several are an ensemble.
 
@@ -75,27 +90,30 @@ class Model:
     aftercare: Aftercare = Aftercare()  # noqa: RUF009 - frozen
     digest: str = ""  # of its files: another one is another model
 
-    def predict(
-        self, image: Volume, mirrored: bool = False, cleaned: bool = True, watch: Stopwatch | None = None
-    ) -> Prediction:
+    def predict(self, image: Volume, wanted: Wanted = USUAL, watch: Stopwatch | None = None) -> Prediction:
         """Segment an image.
 
         Args:
             image: (C, Z, Y, X), axes along LPS, as from `autoseg.read_image`.
-            mirrored: Average over the mirrorings that training knew: several times slower.
-            cleaned: Clean the mask up by the rules that helped on validation cases.
+            wanted: How.
             watch: Gets the time of each stage.
 
         Raises:
             VolumeError: If the number of channels is not the model's.
             TooLittleMemoryError: If not even the smallest tile fits.
+            PlanError: If mirroring is wanted and the training did not mirror.
         """
+        if wanted.mirrored and not self.plan.augmentation.mirrored:
+            raise PlanError(
+                "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
+                "plan with --set augmentation.mirrored"
+            )
         watch = watch or Stopwatch()
         with watch.stage("resample"):
             working = working_image(image, self.plan)
-        painter = self.paint(working, image.grid.shape, mirrored, watch)
+        painter = self.paint(working, image.grid.shape, wanted.mirrored, watch)
         with watch.stage("clean-up"):
-            if cleaned:
+            if wanted.cleaned:
                 clean(painter.mask, self.aftercare.cleanup, image.grid.voxel_ml)
             organs = self._organs(painter, image.grid)
         known = self.aftercare.fingerprint
@@ -109,10 +127,25 @@ class Model:
         self, image: npt.NDArray[np.floating], full: Voxels, mirrored: bool = False, watch: Stopwatch | None = None
     ) -> Painter:
         """Predict an image on the working grid, float (C, Z, Y, X); return its masks of class indices, not cleaned."""
-        depth, height, width = image.shape[1:]
-        tiling = choose_tiling((depth, height, width), self.plan, self._fits())
+        box = body_box(image, self.plan)
+        z, y, x = (part.stop - part.start for part in box)
+        tiling = choose_tiling((z, y, x), self.plan, self._fits())
+        logger.debug("tiles of %s voxels for %s of %s", tiling.tile, (z, y, x), image.shape[1:])
         mirrors: Mirrors = mirrors_of(self.plan) if mirrored else ((),)
-        return paint(self.networks, self.plan, image, full, tiling, mirrors, watch)
+        return paint(self.networks, self.plan, image, full, tiling, box, mirrors, watch)
+
+    def memory_gib(self, image: Volume, beside_bytes: float = 0.0) -> float:
+        """Return the most memory that predicting an image takes on a CPU, in GiB, before it is begun.
+
+        Args:
+            image: As read.
+            beside_bytes: What is done meanwhile takes so much.
+        """
+        box = body_box(working_image(image, self.plan), self.plan)
+        z, y, x = (part.stop - part.start for part in box)
+        tile = choose_tiling((z, y, x), self.plan, self._fits()).tile
+        voxel_bytes = image.array.itemsize * len(image.array)
+        return prediction_gib(self.plan, len(self.networks), image.grid, voxel_bytes, tile, beside_bytes)
 
     def values(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the label values of class indices, in the smallest type that holds them."""
@@ -129,44 +162,44 @@ class Model:
         return lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB
 
     def _organs(self, painter: Painter, grid: Grid) -> tuple[FoundOrgan, ...]:
-        counts = np.zeros(self.plan.classes, dtype=np.int64)
-        for plane in painter.mask:  # bincount makes eight bytes of each voxel
-            counts += np.bincount(plane.ravel(), minlength=self.plan.classes)
-        boxes = ndimage.find_objects(painter.coarse, max_label=len(self.plan.labels))
+        boxes = ndimage.find_objects(painter.mask, max_label=len(self.plan.labels))
+        found = []
         estimates = painter.certainty.estimates()
-        return tuple(
-            FoundOrgan(
-                name=organ.name,
-                label=organ.value,
-                volume_ml=float(counts[index] * grid.voxel_ml),
-                expected_dice=self.aftercare.calibration.expected(estimate if counts[index] else None),
-                at_border=box is not None and _reaches_border(box, painter.coarse.shape),
+        for index, (organ, box, estimate) in enumerate(zip(self.plan.labels, boxes, estimates, strict=True), start=1):
+            voxels = 0 if box is None else int(np.count_nonzero(painter.mask[box] == index))
+            found.append(
+                FoundOrgan(
+                    name=organ.name,
+                    label=organ.value,
+                    volume_ml=voxels * grid.voxel_ml,
+                    expected_dice=self.aftercare.calibration.expected(estimate if voxels else None),
+                    at_border=box is not None and _reaches_border(box, grid.shape),
+                )
             )
-            for index, (organ, box, estimate) in enumerate(
-                zip(self.plan.labels, boxes, estimates, strict=True), start=1
-            )
-        )
+        return tuple(found)
 
 
 def open_model(model: Path, device: DeviceName) -> Model:
     """Load a model file, or all folds of a RUN.
 
-    An ensemble cleans up the organs that each of its folds would, by the first fold's rules.
+    An ensemble cleans up the organs that each of its folds would, by the first fold's rules; its line from certainty to
+    Dice is the mean of theirs.
 
     Raises:
         ModelError: If there is none, one is damaged, or the folds' plans differ in more than the device.
     """
     files = model_files(model)
-    loaded = [load_model(file, device) for file in files]
+    loaded = [load_networks(file, device) for file in files]
     plan = loaded[0][1]
     for _, other, _ in loaded[1:]:
         if (other.network, plan_key(other)) != (plan.network, plan_key(plan)):
             raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
-    for network, _, _ in loaded:
+    networks = tuple(network for part, _, _ in loaded for network in part)
+    for network in networks:
         fold_norms(network)
     digests = "".join(read_facts(file, MODEL).get("sha256", "") for file in files)
     return Model(
-        networks=tuple(network for network, _, _ in loaded),
+        networks=networks,
         plan=plan.model_copy(update={"device": device}),
         trained_on=frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ())),
         aftercare=_joined([_aftercare(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]),
@@ -187,7 +220,11 @@ def _joined(all_of_them: Sequence[Aftercare]) -> Aftercare:
     first, *others = all_of_them
     cleaned = [{rule.label for rule in other.cleanup} for other in others]
     rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in cleaned))
-    return first.model_copy(update={"cleanup": rules})
+    lines = [one.calibration for one in all_of_them]
+    line = first.calibration.model_copy(
+        update={name: fmean(getattr(one, name) for one in lines) for name in ("slope", "intercept", "low", "high")}
+    )
+    return first.model_copy(update={"cleanup": rules, "calibration": line})
 
 
 def _reaches_border(box: tuple[slice, ...], shape: Sequence[int]) -> bool:

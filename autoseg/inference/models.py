@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -79,27 +79,42 @@ def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
 
 
 def save_model(file: Path, plan: Plan, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a model: weights, plan, and JSON-able facts about its training."""
+    """Write a model of one network: weights, plan, and JSON-able facts about its training."""
     save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(dict(facts))})
 
 
-def load_model(file: Path, device: DeviceName) -> tuple[UNet3D, Plan, dict[str, Any]]:
-    """Return the network, ready for prediction on `device`, its plan, and the facts of its training.
+def save_ensemble(file: Path, plan: Plan, networks: Sequence[Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
+    """Write a model of several networks of one plan; its tensors are named after their network, as in 0.NAME."""
+    weights = {f"{number}.{name}": t for number, network in enumerate(networks) for name, t in network.items()}
+    about = dict(facts) | {"networks": len(networks)}
+    save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(about)})
+
+
+def load_networks(file: Path, device: DeviceName) -> tuple[tuple[UNet3D, ...], Plan, dict[str, Any]]:
+    """Return the networks of a model, ready for prediction on `device`, their plan, and the facts of their training.
 
     Raises:
         ModelError: If the file is missing, damaged, foreign, or its tensors do not fit its plan.
     """
-    weights, facts = load_tensors(file, MODEL)
-    plan = parse_plan(facts.get("plan", ""), str(file))
-    network = UNet3D(len(plan.channels), plan.classes, plan.network)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
-    place(network, device)
-    network.eval()
-    return network, plan, json.loads(facts.get("facts", "{}"))
+    weights, texts = load_tensors(file, MODEL)
+    plan = parse_plan(texts.get("plan", ""), str(file))
+    facts: dict[str, Any] = json.loads(texts.get("facts", "{}"))
+    count = facts.get("networks")
+    parts = [weights] if count is None else [_part(weights, f"{number}.") for number in range(int(count))]
+    networks = []
+    for part in parts:
+        network = UNet3D(len(plan.channels), plan.classes, plan.network)
+        try:
+            network.load_state_dict(part)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
+        networks.append(cast(UNet3D, place(network, device)).eval())
+    return tuple(networks), plan, facts
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def model_files(model: Path) -> tuple[Path, ...]:

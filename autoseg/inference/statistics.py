@@ -12,6 +12,7 @@ from autoseg.errors import VolumeError
 from autoseg.files import appearing
 from autoseg.inference.model import Prediction
 
+NAME = "predictions.csv"  # in OUT
 COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unlike_training", "key")
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
 SHOWN = 5
@@ -25,20 +26,25 @@ class Statistics:
 
         Args:
             file: CSV or JSON (by suffix); None: nothing is kept.
-            fresh: Whether to forget what is there.
+            fresh: Whether all images are to be predicted anew; rows of others stay.
 
         Raises:
             VolumeError: If the file is there and is none of ours.
         """
-        self._file = file
+        self._file, self._fresh = file, fresh
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        if file is not None and file.is_file() and not fresh:
+        if file is not None and file.is_file():
             for row in _read(file):
                 self._rows.setdefault(str(row["case"]), []).append(row)
 
     def has(self, case: str, key: str) -> bool:
         """Return whether a case was predicted by the same model from the same files."""
-        return bool(self._rows.get(case)) and all(row["key"] == key for row in self._rows[case])
+        return not self._fresh and bool(self._rows.get(case)) and all(row["key"] == key for row in self._rows[case])
+
+    def forget(self, case: str) -> None:
+        """Drop a case's rows, before its mask is written anew."""
+        if self._rows.pop(case, None) is not None:
+            self._write()
 
     def add(self, case: str, key: str, found: Prediction) -> None:
         """Take what was found in an image, and write all rows.
@@ -59,6 +65,9 @@ class Statistics:
             }
             for organ in found.organs
         ]
+        self._write()
+
+    def _write(self) -> None:
         if self._file is not None:
             rows = [row for case in sorted(self._rows) for row in self._rows[case]]
             with appearing(self._file) as beside:
@@ -73,7 +82,7 @@ class Statistics:
         for case, rows in self._rows.items():
             known = [row["expected_dice"] for row in rows if _known(row["expected_dice"])]
             low = [row for row in rows if _known(row["expected_dice"]) and row["expected_dice"] < LOW_DICE]
-            missing = [str(row["organ"]) for row in rows if not _known(row["expected_dice"])]
+            missing = [str(row["organ"]) for row in rows if not row["volume_ml"]]
             reasons = [f"{row['organ']}: expected Dice {100 * row['expected_dice']:.0f} %" for row in low]
             reasons += [f"not found: {', '.join(missing)}"] if missing else []
             reasons += [str(rows[0]["unlike_training"])] if _said(rows[0]["unlike_training"]) else []
@@ -87,7 +96,9 @@ def _read(file: Path) -> list[dict[str, Any]]:
         if file.suffix == ".json":
             rows = list(json.loads(file.read_text(encoding="utf-8")))
         else:
-            rows = pd.read_csv(file, dtype={"case": str, "key": str, "unlike_training": str}).to_dict("records")
+            texts = dict.fromkeys(("case", "organ", "key", "unlike_training"), str)
+            frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})
+            rows = frame.to_dict("records")
         if all(set(COLUMNS) <= set(row) for row in rows):
             return rows
     except (OSError, ValueError, TypeError):

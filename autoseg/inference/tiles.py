@@ -22,7 +22,7 @@ from autoseg.inference.back import Painter
 from autoseg.inference.stages import Stopwatch
 from autoseg.network.device import autocast, memory_explained
 from autoseg.plan import Plan
-from autoseg.resample import FloatArray
+from autoseg.resample import Box, FloatArray
 
 logger = logging.getLogger(__name__)
 Mirrors = Sequence[tuple[int, ...]]  # axes that are flipped together, 1 for Z to 3 for X; () is the image as it is
@@ -59,20 +59,22 @@ def padded_shape(shape: Voxels, plan: Plan) -> Voxels:
 
 
 def choose_tiling(shape: Voxels, plan: Plan, fits: Callable[[Voxels], bool] = lambda _: True) -> Tiling:
-    """Return the largest tile that fits: the whole volume, else of less depth, at last of less height and width too.
+    """Return the largest tile that fits: the whole volume, else of less depth, then also of less height and width.
 
     Args:
         shape: Of the volume on the working grid (Z, Y, X).
-        plan: `tile_depth` is the most that is taken; None: the whole depth.
+        plan: `tile_depth` is the most that is taken; None: the whole depth, but under instance or group norm, whose
+            statistics depend on it, the crop's.
         fits: Whether a tile of so many voxels (Z, Y, X) fits the memory.
 
     Raises:
         TooLittleMemoryError: If not even the smallest tile fits.
     """
     z, y, x = padded_shape(shape, plan)
-    tiling: Tiling | None = Tiling(tile=(min(z, plan.tile_depth or z), y, x), overlap=plan.tile_overlap)
+    most = plan.tile_depth or (z if plan.network.norm == "batch" else plan.crop_size[0])
+    tiling: Tiling | None = Tiling(tile=(min(z, most), y, x), overlap=plan.tile_overlap)
     while tiling is not None and not fits(tiling.tile):
-        tiling = _halved(tiling, plan.network.divisor)
+        tiling = _halved(tiling, plan)
     if tiling is None:
         raise TooLittleMemoryError(f"there is too little memory for a tile of {plan.network.divisor} voxels; {WAY_OUT}")
     return tiling
@@ -84,12 +86,13 @@ def paint(
     image: npt.NDArray[np.floating],
     full: Voxels,
     tiling: Tiling,
+    box: Box,
     mirrors: Mirrors = ((),),
     watch: Stopwatch | None = None,
 ) -> Painter:
-    """Predict a whole volume; return its mask on the image's own grid, and on the working grid.
+    """Predict a box of a volume; return the mask on the image's own grid, and on the working grid.
 
-    A tile that does not fit after all is halved, and the volume begun anew.
+    Outside of the box all is background. A tile that does not fit after all is halved, and the volume begun anew.
 
     Args:
         networks: In evaluation mode, on the plan's device; several are an ensemble.
@@ -97,6 +100,7 @@ def paint(
         image: Normalised, on the working grid, (C, Z, Y, X).
         full: Voxels of the image's own grid (Z, Y, X).
         tiling: From `choose_tiling`.
+        box: What goes through the network, on the working grid.
         mirrors: Averaged over, from `mirrors_of`.
         watch: Gets the time of the stages "network" and "upsample".
 
@@ -104,9 +108,31 @@ def paint(
         TooLittleMemoryError: If not even the smallest tile fits.
     """
     watch = watch or Stopwatch()
+    wanted: Tiling | None = tiling
+    while wanted is not None:
+        painter = _painted(networks, plan, image, full, wanted, box, mirrors, watch)
+        if painter is not None:
+            return painter
+        smaller = _halved(wanted, plan)
+        logger.warning("a tile of %s voxels did not fit the memory; next: %s", wanted.tile, smaller and smaller.tile)
+        wanted = smaller
+    raise TooLittleMemoryError(f"there is too little memory for a tile of {plan.network.divisor} voxels; {WAY_OUT}")
+
+
+def _painted(
+    networks: Sequence[nn.Module],
+    plan: Plan,
+    image: npt.NDArray[np.floating],
+    full: Voxels,
+    tiling: Tiling,
+    box: Box,
+    mirrors: Mirrors,
+    watch: Stopwatch,
+) -> Painter | None:
+    """Return the mask, or None where a tile did not fit; nothing of the attempt is then left in memory."""
     depth, height, width = image.shape[1:]
     painter = Painter((depth, height, width), full)
-    slabs = probability_slabs(networks, plan, image, tiling, mirrors)
+    slabs = _surrounded(probability_slabs(networks, plan, image[:, *box], tiling, mirrors), plan, box, image.shape[1:])
     try:
         while True:
             with watch.stage("network"):
@@ -116,11 +142,28 @@ def paint(
             with watch.stage("upsample"):
                 painter.add(slab)
     except TooLittleMemoryError:
-        smaller = _halved(tiling, plan.network.divisor)
-        if smaller is None:
-            raise
-        logger.warning("a tile of %s voxels did not fit the memory; going on with %s", tiling.tile, smaller.tile)
-        return paint(networks, plan, image, full, smaller, mirrors, watch)
+        return None
+
+
+def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Yield the slabs of a box with background around them, as slabs of a volume of `shape` (Z, Y, X)."""
+
+    def background(depth: int) -> Tensor:
+        certain = torch.zeros((depth, *shape[1:], plan.classes))
+        certain[..., 0] = 1.0
+        return certain.permute(3, 0, 1, 2)
+
+    if box[0].start:
+        yield background(box[0].start)
+    for slab in slabs:
+        if slab.shape[2:] == shape[1:]:
+            yield slab
+        else:
+            around = background(slab.shape[1])
+            around[:, :, box[1], box[2]] = slab
+            yield around
+    if box[0].stop < shape[0]:
+        yield background(shape[0] - box[0].stop)
 
 
 def predict_probabilities(
@@ -219,11 +262,21 @@ def _softmax(network: nn.Module, piece: Tensor, plan: Plan, axes: tuple[int, ...
     return probabilities.permute(3, 0, 1, 2)
 
 
-def _halved(tiling: Tiling, divisor: Voxels) -> Tiling | None:
-    """Return a tiling of half the depth, or, at the least depth, of half the height and width; None: there is none."""
-    halves = [max(d, n // 2 // d * d) for n, d in zip(tiling.tile, divisor, strict=True)]
-    z, y, x = (halves[0], *tiling.tile[1:]) if tiling.tile[0] > divisor[0] else halves
-    return None if (z, y, x) == tiling.tile else replace(tiling, tile=(z, y, x))
+def _halved(tiling: Tiling, plan: Plan) -> Tiling | None:
+    """Return a smaller tiling; None: there is none.
+
+    First the depth is halved, down to the crop's, which the network has seen; then height and width, down to the
+    crop's; at last all of them, down to one pooling's.
+    """
+    for least in (plan.crop_size, plan.network.divisor):
+        for axes in ((0,), (1, 2)):
+            sizes = list(tiling.tile)
+            for axis in axes:
+                divisor = plan.network.divisor[axis]
+                sizes[axis] = min(sizes[axis], max(least[axis], sizes[axis] // 2 // divisor * divisor))
+            if tuple(sizes) != tiling.tile:
+                return replace(tiling, tile=(sizes[0], sizes[1], sizes[2]))
+    return None
 
 
 def _padded(image: Tensor, plan: Plan) -> tuple[Tensor, tuple[slice, slice, slice]]:

@@ -19,9 +19,12 @@ from autoseg.planning.fingerprint import Fingerprint
 
 LEAST_PROBABILITY = 0.02  # below it a voxel says nothing of an organ, but there are millions of them
 LEAST_POINTS = 8  # organs of validation cases, below which the line is not fitted
+LEAST_SPREAD = 0.02  # of their estimates
 OUTSIDE = 1.5  # times beyond what training saw that a spacing may lie
 SAMPLED = 64  # voxels looked at along each axis
-HU_AIR, HU_BODY = -300.0, 100.0  # a CT has voxels below the one and above the other
+ALIKE = 1.05  # times, in extents: headers round
+HU_AIR, HU_BODY = -300.0, 100.0  # a CT has voxels above the second, and below the first where the training had air
+LITTLE_AIR = 0.05  # share of an image's voxels
 
 
 class Calibration(Part):
@@ -29,11 +32,16 @@ class Calibration(Part):
 
     slope: float = 1.0
     intercept: float = 0.0
+    low: float = 0.0  # the estimates that the line was fitted on; one outside is taken as the nearest of them
+    high: float = 1.0
     scatter: float | None = None  # root mean square error on the validation cases; None: nothing was fitted
 
     def expected(self, estimate: float | None) -> float | None:
         """Return the Dice to expect (0 to 1) for an estimate; None for an organ that was not found."""
-        return None if estimate is None else min(1.0, max(0.0, self.intercept + self.slope * estimate))
+        if estimate is None:
+            return None
+        inside = min(self.high, max(self.low, estimate))
+        return min(1.0, max(0.0, self.intercept + self.slope * inside))
 
 
 class Certainty:
@@ -61,13 +69,19 @@ class Certainty:
 
 
 def calibrate(estimates: Sequence[float], dices: Sequence[float]) -> Calibration:
-    """Fit the line on organs of validation cases; with fewer than LEAST_POINTS the estimate is taken as it is."""
-    if len(estimates) < LEAST_POINTS or np.ptp(estimates) < 1e-3:
+    """Fit the line on organs of validation cases; where they are few or all alike the estimate is as it is."""
+    if len(estimates) < LEAST_POINTS or np.ptp(estimates) < LEAST_SPREAD:
         return Calibration()
     slope, intercept = np.polyfit(estimates, dices, 1)
+    if slope < 0:  # the estimate says nothing of the Dice here
+        slope, intercept = 0.0, float(np.mean(dices))
     errors = np.polyval((slope, intercept), estimates) - np.asarray(dices)
     return Calibration(
-        slope=float(slope), intercept=float(intercept), scatter=float(np.sqrt(np.mean(np.square(errors))))
+        slope=float(slope),
+        intercept=float(intercept),
+        low=float(min(estimates)),
+        high=float(max(estimates)),
+        scatter=float(np.sqrt(np.mean(np.square(errors)))),
     )
 
 
@@ -92,13 +106,13 @@ def unlike_training(grid: Grid, image: npt.NDArray[np.generic], known: Fingerpri
         zip(known.smallest_spacing_mm, known.largest_spacing_mm, strict=True),
         strict=True,
     ):
-        if not few * fine <= extent <= many * coarse:
+        if not few * fine / ALIKE <= extent <= many * coarse * ALIKE:
             found.append(
                 f"field of view {extent:.0f} mm along {axis}, training had {few * fine:.0f} to {many * coarse:.0f}"
             )
     for channel, voxels in zip(known.channels, image, strict=True):
         steps = tuple(slice(None, None, max(1, n // SAMPLED)) for n in voxels.shape)
         low, high = (float(p) for p in np.percentile(voxels[steps], (1, 99.5)))
-        if channel.ct and not (low < HU_AIR and high > HU_BODY):
+        if channel.ct and (high < HU_BODY or (channel.air > LITTLE_AIR and low > HU_AIR)):
             found.append(f"{channel.name}: intensities from {low:.0f} to {high:.0f} are not HU of a body in air")
     return found

@@ -12,6 +12,7 @@ from autoseg.grid import Voxels
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import Budget, Measured, step_gib
 from autoseg.planning.fingerprint import Fingerprint
+from autoseg.planning.naming import side_pairs
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S, grid_of, ratio, working_median
 from autoseg.training.measure import measure
@@ -102,6 +103,7 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
         raise PlanError(f"--set device={settings['device']}: give it as --device, as memory and widths follow from it")
     plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings) if settings else decision.plan
     _require_sensible_grid(plan, found)
+    _require_sides(plan)
     gib = step_gib(plan, budget)
     if gib > budget.step_gib:
         asked = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
@@ -114,6 +116,15 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
     elif decision.chosen is None:
         decision = replace(decision, grids=(grid_of(plan, found),))
     return replace(decision, plan=plan, step_gib=gib, changed=tuple(settings))
+
+
+def _require_sides(plan: Plan) -> None:
+    """Refuse crops mirrored along x where organs are left and right pairs: one would be learnt as the other."""
+    pairs = side_pairs(plan.labels)
+    if pairs and "x" in plan.augmentation.mirrored:
+        names = {label.value: label.name for label in plan.labels}
+        shown = ", ".join(f"{names[left]} and {names[right]}" for left, right in pairs[:3])
+        raise PlanError(f"augmentation.mirrored {list(plan.augmentation.mirrored)}: {shown} are a pair; leave out x")
 
 
 def _require_sensible_grid(plan: Plan, found: Fingerprint) -> None:

@@ -27,6 +27,7 @@ class ChannelFingerprint(Part):
     high: float  # percentile 99.5
     mean: float  # of what lies between
     std: float
+    air: float = Field(default=0.0, ge=0, le=1)  # share of an image's voxels that are air, median; 0 where not CT
 
 
 class OrganFingerprint(Part):
@@ -97,13 +98,15 @@ def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> Chann
         raise DatasetError(f"{dataset.root}: no case has any labelled voxel; correct the label maps")
     low, high = (float(p) for p in np.percentile(inside, PERCENTILES))
     clipped = np.clip(inside, low, high)
+    ct = is_ct(name, [f.channels[number] for f in facts])
     return ChannelFingerprint(
         name=name,
-        ct=is_ct(name, [f.channels[number] for f in facts]),
+        ct=ct,
         low=low,
         high=high if high > low else low + 1.0,
         mean=float(clipped.mean()),
         std=float(clipped.std()) or 1.0,
+        air=float(np.median([f.channels[number].air for f in facts])) if ct else 0.0,
     )
 
 

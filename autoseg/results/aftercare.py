@@ -26,7 +26,7 @@ def learn_aftercare(
 ) -> Aftercare:
     """Predict validation cases; choose the clean-up that helps and fit the Dice to expect.
 
-    A case whose truth cannot be read is left out; its error is told when it is scored.
+    A case that cannot be read or predicted is left out; its error is told when it is scored.
 
     Args:
         model: As trained.
@@ -43,9 +43,11 @@ def learn_aftercare(
     for case in cases[:MOST_CASES]:
         try:
             truth = class_indices(read_label(labels[case.id]).array, model.plan, case.id)
+            painter = model.paint(case.image(), case.grid.shape)
         except (AutosegError, KeyError):
             continue
-        painter = model.paint(case.image(), case.grid.shape)
+        if truth.shape != painter.mask.shape:
+            continue
         masks.append(painter.mask)
         truths.append(truth)
         voxels_ml.append(case.grid.voxel_ml)

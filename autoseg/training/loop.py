@@ -100,6 +100,7 @@ class _Training:
         self.dice = self._dice_so_far()
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
         self.saved_at = time.monotonic()
+        self.ended = 0.0  # when the last iteration that was looked at ended
 
     def run(self) -> bool:
         """Train, after every roll-back anew from the last checkpoint; return whether the training is finished."""
@@ -158,8 +159,11 @@ class _Training:
             launched = self.pending.pop(0)
             loss, norm = launched.outcome.read()
             launched.row |= {"loss": loss, "gradient_norm": norm}
-            launched.row["seconds"] = time.monotonic() - launched.began
-            launched.row["wait_share"] = launched.waited_s / launched.row["seconds"]
+            ended = launched.outcome.ended or time.monotonic()
+            took = ended - max(launched.began, self.ended)  # on a GPU it may have begun while the one before it ran
+            self.ended = ended
+            launched.row["seconds"] = took
+            launched.row["wait_share"] = min(1.0, launched.waited_s / took) if took > 0 else 0.0
             log.add(launched.row)
             done = int(launched.row["iteration"])
             self.watch.add(done, loss, norm, launched.row["wait_share"], launched.cases)

@@ -7,6 +7,7 @@ microseconds each, and crop and batch never change during a training. That is of
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ class Outcome:
 
     values: Tensor  # (2,) on the host
     ready: torch.cuda.Event | None
+    ended: float | None = None  # when it ended (time.monotonic); None: it may be under way
 
     def read(self) -> tuple[float, float]:
         """Wait for the iteration; return its loss and gradient norm."""
@@ -147,7 +149,7 @@ class Stepper:
 
 def _outcome(result: Tensor) -> Outcome:
     if result.device.type != "cuda":
-        return Outcome(result.cpu(), None)
+        return Outcome(result.cpu(), None, time.monotonic())
     values = torch.empty(2, pin_memory=True)
     values.copy_(result, non_blocking=True)
     ready = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -1,0 +1,44 @@
+"""What predicting an image will take of a CPU's memory."""
+
+from __future__ import annotations
+
+import math
+
+from autoseg.grid import Grid, Voxels, working_shape
+from autoseg.network.device import runs_bfloat16
+from autoseg.network.memory import tile_bytes
+from autoseg.plan import Plan
+from autoseg.planning.budget import GIB
+
+HEAP = 1.15  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
+PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
+
+
+def prediction_gib(
+    plan: Plan, networks: int, grid: Grid, voxel_bytes: int, tile: Voxels, beside_bytes: float = 0.0
+) -> float:
+    """Return the most memory that predicting an image takes, from its file to the written mask, in GiB.
+
+    Args:
+        plan: Of the model.
+        networks: Of the model, all of them loaded.
+        grid: Of the image (LPS).
+        voxel_bytes: Of the image as read.
+        tile: Voxels (Z, Y, X) that go through the network at a time.
+        beside_bytes: What is done meanwhile takes so much, as reading the next image.
+    """
+    image = float(math.prod(grid.shape))
+    working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling))
+    seen = 4.0 * len(plan.channels) * working  # the normalised image, float32
+    slab = 4.0 * plan.classes * working / max(1, working // math.prod(tile))  # probabilities of a tile
+    weights = (networks - 1) * tile_bytes(plan, plan.network.divisor, False)
+    network = image + seen + weights + HEAP * tile_bytes(plan, tile, runs_bfloat16("cpu", plan.precision)) + 2 * slab
+    writing = 3 * image  # the mask as it is, as stored, and as ITK has it
+    kept = image * voxel_bytes + seen
+    most = max(reading_bytes(grid, voxel_bytes), kept + max(3 * seen, network, writing) + beside_bytes)
+    return PROCESS_GIB + most / GIB
+
+
+def reading_bytes(grid: Grid, voxel_bytes: int) -> float:
+    """Return what reading an image takes: the voxels, and while they are unpacked their parts beside the whole."""
+    return 2.0 * math.prod(grid.shape) * voxel_bytes

@@ -1,0 +1,127 @@
+"""DICOM SEG: a mask as an object that a hospital's archive shows on its series. The only door to highdicom."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.dicom import pick_series, read_slices
+from autoseg.errors import VolumeError
+from autoseg.files import appearing
+from autoseg.grid import Grid, to_lps
+from autoseg.inference.legend import rgb
+from autoseg.plan import Label
+
+logger = logging.getLogger(__name__)
+SUFFIX = ".seg.dcm"
+NO_PACKAGE = "--dicom-seg: the package highdicom is not installed; run pip install 'autoseg[dicom]'"
+# SNOMED CT codes of organs by their names in lower case; any other is "Anatomical structure"
+CODES = {
+    "liver": "10200004", "spleen": "78961009", "pancreas": "15776009", "gallbladder": "28231008",
+    "stomach": "69695003", "aorta": "15825003", "esophagus": "32849002", "duodenum": "38848004",
+    "urinary bladder": "89837001", "bladder": "89837001", "prostate": "41216001", "heart": "80891009",
+    "brainstem": "15926001", "spinal cord": "2748008", "spinalcord": "2748008", "mandible": "91609006",
+    "left kidney": "18639004", "right kidney": "9846003", "left lung": "44029006", "right lung": "3341006",
+    "portal vein": "32764006", "vein": "29092000", "artery": "51114001",
+}  # fmt: skip
+ANATOMY = ("91723000", "Anatomical structure")
+
+
+def write_dicom_seg(
+    file: Path, mask: npt.NDArray[np.integer[Any]], stored: Grid, labels: Sequence[Label], folder: Path, uid: str | None
+) -> None:
+    """Write a mask as a DICOM SEG object that refers to the series it was made from; nothing where no organ was found.
+
+    Args:
+        file: Where.
+        mask: Label values (Z, Y, X), axes along LPS.
+        stored: Grid of the series, slices in the order of their positions.
+        labels: Organs; one that was not found is left out.
+        folder: Of the series.
+        uid: Its SeriesInstanceUID, or the end of it; None: there is one.
+
+    Raises:
+        VolumeError: If the package highdicom is missing or refuses the series.
+    """
+    try:
+        import highdicom as hd
+    except ImportError as error:
+        raise VolumeError(NO_PACKAGE) from error
+    as_stored = to_lps(stored)[0].undo(mask)
+    found = [(index, label) for index, label in enumerate(labels) if (as_stored == label.value).any()]
+    if not found:
+        logger.warning("%s: no organ was found, so there is no DICOM SEG", file)
+        return
+    numbers = np.zeros(as_stored.shape, dtype=np.uint8)
+    for number, (_, label) in enumerate(found, start=1):
+        numbers[as_stored == label.value] = number
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name="autoseg",
+        version=version("autoseg"),
+        family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence"),
+    )
+    described = [_described(number, index, label, algorithm) for number, (index, label) in enumerate(found, start=1)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what is odd in the series' own headers is not ours to tell
+            made = hd.seg.Segmentation(
+                source_images=read_slices(pick_series(folder, uid)),
+                pixel_array=numbers,
+                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=described,
+                series_instance_uid=hd.UID(),
+                series_number=1000,
+                sop_instance_uid=hd.UID(),
+                instance_number=1,
+                manufacturer="autoseg",
+                manufacturer_model_name="autoseg",
+                software_versions=version("autoseg"),
+                device_serial_number="0",
+                series_description="autoseg",
+            )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise VolumeError(
+            f"{file}: the series cannot be referred to as DICOM SEG must ({error}); use .nii.gz"
+        ) from error
+    with appearing(file) as beside:
+        made.save_as(beside)
+
+
+def require_dicom_seg(folders: Sequence[Path]) -> None:
+    """Refuse early what `write_dicom_seg` could not do.
+
+    Raises:
+        VolumeError: If the package highdicom is missing, or an input is no DICOM folder.
+    """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise VolumeError(NO_PACKAGE) from error
+    for folder in folders:
+        if not folder.is_dir():
+            raise VolumeError(f"{folder}: is no DICOM series, so --dicom-seg has nothing to refer to; leave it out")
+
+
+def _described(number: int, index: int, label: Label, algorithm: Any) -> Any:
+    import highdicom as hd
+
+    code = CODES.get(label.name.lower().replace("_", " "))
+    organ = (
+        hd.sr.CodedConcept(code, "SCT", label.name[:64]) if code else hd.sr.CodedConcept(ANATOMY[0], "SCT", ANATOMY[1])
+    )
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label.name[:64],
+        segmented_property_category=hd.sr.CodedConcept(ANATOMY[0], "SCT", ANATOMY[1]),
+        segmented_property_type=organ,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        display_color=hd.color.CIELabColor.from_rgb(*rgb(index)),
+    )

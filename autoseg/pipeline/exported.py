@@ -1,0 +1,102 @@
+"""export: a RUN's models as one file that needs nothing else, with a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from autoseg.errors import ModelError
+from autoseg.inference.cleanup import cleanup_table
+from autoseg.inference.model import Aftercare, open_model
+from autoseg.inference.models import MODEL, MODEL_NAME, load_networks, read_facts, save_ensemble, save_model
+from autoseg.pipeline.reported import is_evaluated
+from autoseg.plan import Plan
+from autoseg.results.scores import read_scores
+from autoseg.results.tables import TABLES, dice_table, text_rows
+from autoseg.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def export(run: Run, file: Path) -> str:
+    """Write the models of all trained folds to one file, an ensemble where there are several; return its card.
+
+    The file holds weights, plan, organs, what `evaluate` learnt, and a card in Markdown with the scores.
+
+    Raises:
+        ModelError: If no fold is trained, or their plans differ.
+        OSError: If the disk is full.
+    """
+    if file.is_dir():
+        raise ModelError(f"{file}: is a folder; give a file, as in model.autoseg")
+    if file.resolve().is_relative_to(run.folder.resolve()) and file.name == MODEL_NAME:
+        raise ModelError(f"{file}: is where the RUN keeps its own models; give another FILE")
+    files = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    if not files:
+        raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    model = open_model(run.folder, "cpu")
+    if not is_evaluated(run):
+        logger.warning(
+            "%s was not evaluated after its last training, so the file has no scores, clean-up or expected Dice; "
+            "run `autoseg evaluate %s` before", run.folder, run.folder,
+        )  # fmt: skip
+    parts = [load_networks(one, "cpu") for one in files]
+    networks = [network.state_dict() for part, _, _ in parts for network in part]
+    card = _card(run, parts[0][1], model.aftercare, len(networks))
+    facts = {
+        "trained_on": sorted(model.trained_on),
+        "aftercare": model.aftercare.model_dump(mode="json"),
+        "card": card,
+    }
+    if len(networks) == 1:
+        save_model(file, parts[0][1], networks[0], facts)
+    else:
+        save_ensemble(file, parts[0][1], networks, facts)
+    return card
+
+
+def read_card(model: Path) -> str:
+    """Return the card of an exported model file.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    facts = json.loads(read_facts(model, MODEL).get("facts", "{}"))
+    if "card" not in facts:
+        raise ModelError(f"{model}: has no card; make the file with `autoseg export RUN {model.name}`")
+    return str(facts["card"])
+
+
+def _card(run: Run, plan: Plan, aftercare: Aftercare, networks: int) -> str:
+    known, grid = aftercare.fingerprint, " × ".join(f"{v:g}" for v in plan.spacing_mm or plan.downsampling)
+    what = f"{networks} networks, averaged" if networks > 1 else "one network"
+    lines = [
+        f"# {plan.name}",
+        f"Segments {', '.join(label.name for label in plan.labels)} in {', '.join(plan.channels)} volumes. {what}, "
+        f"{'on a grid of ' + grid + ' mm' if plan.spacing_mm else 'on a grid coarser by ' + grid} (z, y, x). "
+        f"Made with autoseg {version('autoseg')} on {datetime.now(UTC):%Y-%m-%d}.",
+        "For research; not a medical device.",
+    ]
+    if known is not None:
+        low, high = known.smallest_spacing_mm, known.largest_spacing_mm
+        spacing = ", ".join(f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True))
+        lines += ["## Data", f"{known.cases} cases; spacing {spacing} mm (z, y, x). Other scans may fail unseen."]
+    if is_evaluated(run):
+        scores = read_scores(run.scores_file)
+        for table in TABLES:
+            frame = dice_table(scores, table.splits)
+            lines += ["## " + table.title, _markdown(frame)]
+    if aftercare.cleanup:
+        names = {index: label.name for index, label in enumerate(plan.labels, start=1)}
+        lines += ["## Clean-up", *cleanup_table(aftercare.cleanup, names)]
+    return "\n\n".join(lines) + "\n"
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    rows = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *text_rows(frame)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
