@@ -119,8 +119,8 @@ def grid_of(series: Series) -> Grid:
 def read_slices(series: Series) -> list[Any]:
     """Return the slices' whole headers (pydicom datasets) without voxels, in the order of their positions.
 
-    What an object that refers to the series needs, and anonymisers blank or overfill, is mended: identifiers of the file
-    come from its own preamble, those of study and series are made from it, and short texts are cut to their length.
+    What an object that refers to the series needs, and anonymisers blank or overfill, is mended: identifiers of the
+    file come from its own preamble, those of study and series are made from it, and short texts are cut to length.
     """
     import pydicom
 

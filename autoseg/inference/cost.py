@@ -15,7 +15,7 @@ PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
 
 
 def prediction_gib(
-    plan: Plan, networks: int, grid: Grid, voxel_bytes: int, tile: Voxels, beside_bytes: float = 0.0
+    plan: Plan, networks: int, grid: Grid, image_bytes: int, tile: Voxels, beside_bytes: float = 0.0
 ) -> float:
     """Return the most memory that predicting an image takes, from its file to the written mask, in GiB.
 
@@ -23,22 +23,21 @@ def prediction_gib(
         plan: Of the model.
         networks: Of the model, all of them loaded.
         grid: Of the image (LPS).
-        voxel_bytes: Of the image as read.
+        image_bytes: Of the image as read.
         tile: Voxels (Z, Y, X) that go through the network at a time.
         beside_bytes: What is done meanwhile takes so much, as reading the next image.
     """
-    image = float(math.prod(grid.shape))
+    mask = float(math.prod(grid.shape))
     working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling))
     seen = 4.0 * len(plan.channels) * working  # the normalised image, float32
     slab = 4.0 * plan.classes * working / max(1, working // math.prod(tile))  # probabilities of a tile
     weights = (networks - 1) * tile_bytes(plan, plan.network.divisor, False)
-    network = image + seen + weights + HEAP * tile_bytes(plan, tile, runs_bfloat16("cpu", plan.precision)) + 2 * slab
-    writing = 3 * image  # the mask as it is, as stored, and as ITK has it
-    kept = image * voxel_bytes + seen
-    most = max(reading_bytes(grid, voxel_bytes), kept + max(3 * seen, network, writing) + beside_bytes)
+    network = mask + 2 * seen + weights + HEAP * tile_bytes(plan, tile, runs_bfloat16("cpu", plan.precision)) + 2 * slab
+    writing = 3 * mask  # the mask as it is, as stored, and as ITK has it
+    most = max(reading_bytes(image_bytes), image_bytes + 4 * seen, max(network, writing) + beside_bytes)
     return PROCESS_GIB + most / GIB
 
 
-def reading_bytes(grid: Grid, voxel_bytes: int) -> float:
+def reading_bytes(image_bytes: float) -> float:
     """Return what reading an image takes: the voxels, and while they are unpacked their parts beside the whole."""
-    return 2.0 * math.prod(grid.shape) * voxel_bytes
+    return 2.0 * image_bytes

@@ -32,6 +32,7 @@ from autoseg.network.unet import UNet3D, fold_norms
 from autoseg.plan import Part, Plan
 from autoseg.planning.budget import CPU_SHARE, GIB, GPU_SHARE
 from autoseg.planning.fingerprint import Fingerprint
+from autoseg.resample import FloatArray
 from autoseg.volumes import Volume
 from autoseg.workers import free_memory_gib
 
@@ -64,6 +65,17 @@ class Prediction:
     mask: Volume  # label values (Z, Y, X), on the image's own grid
     organs: tuple[FoundOrgan, ...]
     unlike: tuple[str, ...]  # what of the image is unlike the training, in words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An image as the network sees it."""
+
+    working: FloatArray  # normalised, on the working grid, (C, Z, Y, X)
+    grid: Grid  # of the image, LPS
+    stored: Grid  # of the image, as in its file
+    unlike: tuple[str, ...]  # what of the image is unlike the training, in words
+    image_bytes: int  # of the image as it was read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,25 +115,39 @@ class Model:
             TooLittleMemoryError: If not even the smallest tile fits.
             PlanError: If mirroring is wanted and the training did not mirror.
         """
+        return self.segment(self.prepare(image, watch), wanted, watch)
+
+    def prepare(self, image: Volume, watch: Stopwatch | None = None) -> Prepared:
+        """Bring an image (C, Z, Y, X) to the working grid; the image itself is then no longer needed.
+
+        Raises:
+            VolumeError: If the number of channels is not the model's.
+        """
+        with (watch or Stopwatch()).stage("resample"):
+            known = self.aftercare.fingerprint
+            return Prepared(
+                working=working_image(image, self.plan),
+                grid=image.grid,
+                stored=image.stored,
+                unlike=tuple(unlike_training(image.grid, image.array, known)) if known else (),
+                image_bytes=image.array.nbytes,
+            )
+
+    def segment(self, prepared: Prepared, wanted: Wanted = USUAL, watch: Stopwatch | None = None) -> Prediction:
+        """Segment an image that was prepared; raises as `predict`."""
         if wanted.mirrored and not self.plan.augmentation.mirrored:
             raise PlanError(
                 "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
                 "plan with --set augmentation.mirrored"
             )
-        watch = watch or Stopwatch()
-        with watch.stage("resample"):
-            working = working_image(image, self.plan)
-        painter = self.paint(working, image.grid.shape, wanted.mirrored, watch)
+        watch, grid = watch or Stopwatch(), prepared.grid
+        painter = self.paint(prepared.working, grid.shape, wanted.mirrored, watch)
         with watch.stage("clean-up"):
             if wanted.cleaned:
-                clean(painter.mask, self.aftercare.cleanup, image.grid.voxel_ml)
-            organs = self._organs(painter, image.grid)
-        known = self.aftercare.fingerprint
-        return Prediction(
-            mask=Volume(array=self.values(painter.mask), grid=image.grid, stored=image.stored),
-            organs=organs,
-            unlike=tuple(unlike_training(image.grid, image.array, known)) if known else (),
-        )
+                clean(painter.mask, self.aftercare.cleanup, grid.voxel_ml)
+            organs = self._organs(painter, grid)
+        mask = Volume(array=self.values(painter.mask), grid=grid, stored=prepared.stored)
+        return Prediction(mask=mask, organs=organs, unlike=prepared.unlike)
 
     def paint(
         self, image: npt.NDArray[np.floating], full: Voxels, mirrored: bool = False, watch: Stopwatch | None = None
@@ -134,18 +160,17 @@ class Model:
         mirrors: Mirrors = mirrors_of(self.plan) if mirrored else ((),)
         return paint(self.networks, self.plan, image, full, tiling, box, mirrors, watch)
 
-    def memory_gib(self, image: Volume, beside_bytes: float = 0.0) -> float:
-        """Return the most memory that predicting an image takes on a CPU, in GiB, before it is begun.
+    def memory_gib(self, prepared: Prepared, beside_bytes: float = 0.0) -> float:
+        """Return the most memory that predicting an image takes on a CPU, in GiB, before the network begins.
 
         Args:
-            image: As read.
+            prepared: The image.
             beside_bytes: What is done meanwhile takes so much.
         """
-        box = body_box(working_image(image, self.plan), self.plan)
+        box = body_box(prepared.working, self.plan)
         z, y, x = (part.stop - part.start for part in box)
         tile = choose_tiling((z, y, x), self.plan, self._fits()).tile
-        voxel_bytes = image.array.itemsize * len(image.array)
-        return prediction_gib(self.plan, len(self.networks), image.grid, voxel_bytes, tile, beside_bytes)
+        return prediction_gib(self.plan, len(self.networks), prepared.grid, prepared.image_bytes, tile, beside_bytes)
 
     def values(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the label values of class indices, in the smallest type that holds them."""

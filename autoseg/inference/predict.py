@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,13 +12,15 @@ from contextlib import contextmanager, suppress
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
 from autoseg.inference.cost import reading_bytes
 from autoseg.inference.jobs import Job
-from autoseg.inference.model import USUAL, Model, Prediction, Wanted
+from autoseg.inference.model import USUAL, Model, Prediction, Prepared, Wanted
 from autoseg.inference.outputs import PLAIN, Outputs, write_outputs
 from autoseg.inference.stages import Stopwatch
 from autoseg.inference.statistics import Statistics
 from autoseg.plan import Plan
 from autoseg.volumes import Volume, read_header, read_image
 from autoseg.workers import Track, untracked
+
+Reading = Future[tuple[Prepared, Volume | None]]
 
 
 def predict(
@@ -51,9 +54,11 @@ def predict(
     work = _Work(model, statistics, wanted, outputs, watch or Stopwatch())
     due = [job for job in jobs if not work.is_done(job)]
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        for job, reading in track(_ahead(due, reader, work.watch), "Predicting", len(due)):
+        for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
             if tell is not None and reading.exception() is None:
-                tell(f"{job.name}: at most about {_memory(model, reading.result(), due, job):.1f} GiB of memory")
+                following = due[due.index(job) + 1 :][:1]
+                gib = model.memory_gib(reading.result()[0], _reading_bytes(following))
+                tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
             work.do(job, reading, writer)
         work.settle(leave=0)
     if work.failed:
@@ -75,18 +80,33 @@ class _Work:
         """Return whether the mask is there, made by this model from these files in this way."""
         return job.out.is_file() and self.statistics.has(job.name, self._key(job))
 
-    def do(self, job: Job, reading: Future[Volume], writer: ThreadPoolExecutor) -> None:
+    def ahead(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, Reading]]:
+        """Yield each job with its image, while the next one is being read and prepared."""
+        reading: Reading | None = None
+        for job, after in zip(jobs, [*jobs[1:], None], strict=True):
+            now = reading or pool.submit(self._read, job)
+            now.exception()  # wait: the next one is read only when this one is
+            reading = pool.submit(self._read, after) if after else None
+            yield job, now
+
+    def _read(self, job: Job) -> tuple[Prepared, Volume | None]:
+        """Return the prepared image, and where it is to be drawn the image itself."""
+        with _told_as_error():
+            with self.watch.stage("read"):
+                image = read_image(job.images, job.series)
+            return self.model.prepare(image, self.watch), image if self.outputs.preview else None
+
+    def do(self, job: Job, reading: Reading, writer: ThreadPoolExecutor) -> None:
         """Predict a job and have it written."""
         try:
-            image = reading.result()
+            prepared, image = reading.result()
             with _told_as_error():
-                made = self.model.predict(image, self.wanted, self.watch)
+                made = self.model.segment(prepared, self.wanted, self.watch)
         except AutosegError as error:
             self.failed[job.name] = str(error)
             return
         self.statistics.forget(job.name)
-        shown = image if self.outputs.preview else None
-        written = writer.submit(_write, job, self.model.plan, shown, made, self.outputs, self.watch)
+        written = writer.submit(_write, job, self.model.plan, image, made, self.outputs, self.watch)
         self._writing.append((job, made, written))
         self.settle(leave=1)
 
@@ -127,30 +147,16 @@ def _told_as_error() -> Iterator[None]:
         ) from error
 
 
-def _memory(model: Model, image: Volume, due: Sequence[Job], job: Job) -> float:
-    """Return the memory that a job will take while the next one is read, in GiB."""
-    beside = 0.0
-    for after in due[due.index(job) + 1 :][:1]:
+def _reading_bytes(jobs: Sequence[Job]) -> float:
+    """Return what reading the images of jobs takes; what has no header takes nothing."""
+    total = 0.0
+    for job in jobs:
         with suppress(AutosegError):
-            beside = sum(reading_bytes(*read_header(file, after.series)) for file in after.images)
-    return model.memory_gib(image, beside)
-
-
-def _read(job: Job, watch: Stopwatch) -> Volume:
-    with watch.stage("read"), _told_as_error():
-        return read_image(job.images, job.series)
+            headers = [read_header(file, job.series) for file in job.images]
+            total += reading_bytes(sum(math.prod(grid.shape) * size for grid, size in headers))
+    return total
 
 
 def _write(job: Job, plan: Plan, image: Volume | None, made: Prediction, outputs: Outputs, watch: Stopwatch) -> None:
     with watch.stage("write"), _told_as_error():
         write_outputs(job, plan, image, made, outputs)
-
-
-def _ahead(jobs: Sequence[Job], pool: ThreadPoolExecutor, watch: Stopwatch) -> Iterator[tuple[Job, Future[Volume]]]:
-    """Yield each job with its image, while the next one is being read."""
-    reading: Future[Volume] | None = None
-    for job, after in zip(jobs, [*jobs[1:], None], strict=True):
-        now = reading or pool.submit(_read, job, watch)
-        now.exception()  # wait: the next one is read only when this one is
-        reading = pool.submit(_read, after, watch) if after else None
-        yield job, now

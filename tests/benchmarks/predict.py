@@ -1,7 +1,7 @@
 """Predict one CT-like volume from .nii.gz to .nii.gz: time by stage, and the most memory it took.
 
-python -m tests.benchmarks.predict train MODEL: trains the paper's network for some minutes on phantoms, so that its masks
-have the borders of organs and not those of noise.
+python -m tests.benchmarks.predict train MODEL: trains the paper's network for some minutes on phantoms, so that its
+masks have the borders of organs and not those of noise.
 python -m tests.benchmarks.predict scan FILE [--shape 400 512 512]: writes a phantom of that size.
 python -m tests.benchmarks.predict run MODEL FILE: predicts it in a fresh process.
 """
