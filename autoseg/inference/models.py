@@ -20,11 +20,12 @@ from autoseg.network.unet import UNet3D
 from autoseg.plan import Plan, parse_plan
 
 MODEL = "autoseg model 1"
+FACTS = "autoseg"  # the one field of the header: safetensors writes several in any order
 MODEL_NAME = "model.autoseg"
 
 
 def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Write tensors and text facts to one file, atomically.
+    """Write tensors and text facts to one file, atomically; the same content gives the same bytes.
 
     Raises:
         OSError: If the disk is full; an older file stays.
@@ -32,7 +33,8 @@ def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Ma
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = {"kind": kind, **facts}
     with appearing(file) as beside:
-        save_file(whole, beside, metadata={**described, "sha256": _digest(whole, described)})
+        about = described | {"sha256": _digest(whole, described)}
+        save_file(whole, beside, metadata={FACTS: json.dumps(about, sort_keys=True)})
 
 
 def read_facts(file: Path, kind: str) -> dict[str, str]:
@@ -45,8 +47,9 @@ def read_facts(file: Path, kind: str) -> dict[str, str]:
         raise ModelError(f"{file}: there is no such file; run `autoseg train RUN` first")
     try:
         with safe_open(file, framework="pt") as opened:
-            facts = dict(opened.metadata() or {})
-    except (SafetensorError, OSError) as error:
+            about = (opened.metadata() or {}).get(FACTS, "{}")
+            facts: dict[str, str] = dict(json.loads(about))
+    except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
     if facts.get("kind") != kind:
         raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")

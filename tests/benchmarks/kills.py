@@ -21,7 +21,6 @@ from pathlib import Path
 
 TIMES = {"seconds", "wait_share"}  # columns of log.csv that no two runs share
 OFTEN = "import autoseg.training.loop as loop; loop.SAVE_EVERY_S = 2; from autoseg.cli import main; main()"
-STARTED_S = 4.0  # what Python, PyTorch and the workers need to start
 
 
 def autoseg(*arguments: object) -> subprocess.Popen[bytes]:
@@ -44,7 +43,7 @@ def killed(train: tuple[object, ...], kills: int, longest_s: float, draw: random
     done = 0
     while done < kills:
         process = autoseg(*train)
-        time.sleep(draw.uniform(0.2, STARTED_S + longest_s))
+        time.sleep(draw.uniform(0.2, longest_s))
         if process.poll() is not None:
             break
         os.killpg(process.pid, signal.SIGKILL)
@@ -63,6 +62,7 @@ def main() -> int:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--longest", type=float, default=10.0, help="seconds that a process lives at most")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     draw, differing = random.Random(0), 0
@@ -79,8 +79,7 @@ def main() -> int:
             for kills in (0, asked.kills):
                 run = Path(folder) / f"{workers} workers, {kills} kills"
                 shutil.copytree(planned, run)
-                longest_s = 2 * 0.2 * asked.iterations / max(kills, 1)
-                done, reached = killed(("train", run, "--workers", workers), kills, longest_s, draw)
+                done, reached = killed(("train", run, "--workers", workers), kills, asked.longest, draw)
                 found[run.name] = digest_of(run / "fold-0")
                 same = found[run.name] == next(iter(found.values()))
                 differing += not same
