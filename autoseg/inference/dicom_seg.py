@@ -62,12 +62,7 @@ def write_dicom_seg(
     numbers = np.zeros(as_stored.shape, dtype=np.uint8)
     for number, (_, label) in enumerate(found, start=1):
         numbers[as_stored == label.value] = number
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name="autoseg",
-        version=version("autoseg"),
-        family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence"),
-    )
-    described = [_described(number, index, label, algorithm) for number, (index, label) in enumerate(found, start=1)]
+    described = [_described(number, index, label) for number, (index, label) in enumerate(found, start=1)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what is odd in the series' own headers is not ours to tell
@@ -109,9 +104,11 @@ def require_dicom_seg(folders: Sequence[Path]) -> None:
             raise VolumeError(f"{folder}: is no DICOM series, so --dicom-seg has nothing to refer to; leave it out")
 
 
-def _described(number: int, index: int, label: Label, algorithm: Any) -> Any:
+def _described(number: int, index: int, label: Label) -> Any:
     import highdicom as hd
 
+    family = hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
+    algorithm = hd.AlgorithmIdentificationSequence(name="autoseg", version=version("autoseg"), family=family)
     code = CODES.get(label.name.lower().replace("_", " "))
     organ = (
         hd.sr.CodedConcept(code, "SCT", label.name[:64]) if code else hd.sr.CodedConcept(ANATOMY[0], "SCT", ANATOMY[1])
