@@ -23,7 +23,7 @@ from autoseg.console import (
     track,
     training_bar,
 )
-from autoseg.errors import AutosegError
+from autoseg.errors import AutosegError, VolumeError
 from autoseg.run import Run
 
 if TYPE_CHECKING:
@@ -140,18 +140,22 @@ def predict_command(
     from autoseg.inference.outputs import Outputs
     from autoseg.inference.predict import predict
     from autoseg.inference.stages import Stopwatch
-    from autoseg.inference.statistics import NAME, Statistics
+    from autoseg.inference.statistics import NAME, Statistics, require_table
     from autoseg.network.device import pick_device
     from autoseg.workers import peak_memory_gib
 
     opened = open_model(model, pick_device(device))
     jobs = jobs_for(image, out, len(opened.plan.channels), series)
+    opened.require_possible(Wanted(mirrored=mirror))
+    if series and not any(file.is_dir() for job in jobs for file in job.images):
+        raise VolumeError(f"--series {series}: {image} is no DICOM folder; leave it out")
+    if statistics is not None:
+        require_table(statistics)
     if dicom_seg:
         require_dicom_seg([file for job in jobs for file in job.images])
     if folder := folder_of(out):
         write_legends(folder, opened.plan.labels)
-        statistics = statistics or folder / NAME
-    found, watch = Statistics(statistics, fresh=overwrite), Stopwatch()
+    found, watch = Statistics(folder / NAME if folder else None, fresh=overwrite), Stopwatch()
     wanted, outputs = Wanted(mirrored=mirror, cleaned=cleanup), Outputs(per_organ, preview, dicom_seg)
     tell = say if verbose and opened.plan.device == "cpu" else None
     try:
@@ -159,6 +163,8 @@ def predict_command(
     finally:
         if verbose:
             show_seconds(watch.seconds, peak_memory_gib())
+        if statistics is not None:
+            found.write(statistics)
         for line in found.look_at_first():
             say(f"look at {line}")
     kept = f", {len(jobs) - made} more were there" if made < len(jobs) else ""

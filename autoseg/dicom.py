@@ -54,7 +54,8 @@ class Series:
     def said(self) -> str:
         """The series in words, for a list to choose from."""
         named = f" '{self.description}'" if self.description else ""
-        return f"{self.uid} ({self.modality}{named}, {len(self.files)} slices of {self.size[0]} × {self.size[1]})"
+        uid = self.uid or "no UID: put it into its own folder"
+        return f"{uid} ({self.modality}{named}, {len(self.files)} slices of {self.size[0]} × {self.size[1]})"
 
 
 def list_series(folder: Path) -> tuple[Series, ...]:
@@ -125,6 +126,11 @@ def read_slices(series: Series) -> list[Any]:
     import pydicom
 
     slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
+    if not all(one.get("StudyInstanceUID") and one.get("SeriesInstanceUID") for one in slices):
+        logger.warning(
+            "%s: study or series have no UID; what refers to them gets new ones, so no viewer will find the series",
+            series.files[0].parent,
+        )
     made = pydicom.uid.generate_uid(entropy_srcs=[str(one.file_meta.MediaStorageSOPInstanceUID) for one in slices])
     for one in slices:
         one.SOPClassUID = one.get("SOPClassUID") or one.file_meta.MediaStorageSOPClassUID

@@ -45,5 +45,6 @@ class CasesFailedError(AutosegError):
             done: Number of cases that succeeded.
         """
         lines = "\n".join(f"  {case}: {cause}" for case, cause in causes.items())
-        super().__init__(f"{verb}: {len(causes)} of {len(causes) + done} cases failed, the others are done:\n{lines}")
+        others = ", the others are done" if done else ""
+        super().__init__(f"{verb}: {len(causes)} of {len(causes) + done} cases failed{others}:\n{lines}")
         self.causes = causes

@@ -26,7 +26,7 @@ from autoseg.inference.model import Model, Wanted, open_model
 from autoseg.inference.models import save_ensemble, save_model
 from autoseg.inference.outputs import Outputs, write_outputs
 from autoseg.inference.predict import predict
-from autoseg.inference.statistics import NAME, Statistics
+from autoseg.inference.statistics import NAME, Statistics, require_table
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Label
 from autoseg.volumes import read_grid, read_label, write_array
@@ -130,18 +130,17 @@ def test_a_folder_is_gone_on_with_and_a_changed_image_is_predicted_again(model: 
     assert read_label(out / "b.nii.gz").array.shape == read_label(out / "c.nii.gz").array.shape == (8, 8, 8)
     table = pd.read_csv(out / "predictions.csv")
     assert list(table["case"]) == ["a", "a", "b", "b", "c", "c"]
+    assert predict(model, jobs_for(tmp_path / "in", out, 1), Statistics(out / NAME)) == 0  # nothing is left to do
     done(model, tmp_path / "in", out, cleaned=False)  # another way to predict is another mask
     assert (out / "a.nii.gz").read_bytes() != b"kept"
 
 
 def test_the_table_has_the_volumes_of_the_masks(model: Model, tmp_path: Path) -> None:
     write_scan(tmp_path / "a.nii.gz", Grid(shape=(9, 10, 11), spacing_mm=(3, 2, 1)))
-    predict(
-        model,
-        jobs_for(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz", 1),
-        Statistics(tmp_path / "s.json"),
-        Wanted(),
-    )
+    found = Statistics(None)
+    predict(model, jobs_for(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz", 1), found)
+    found.write(tmp_path / "s.json")
+    require_table(tmp_path / "s.json")
     mask = read_label(tmp_path / "m.nii.gz").array
     rows = json.loads((tmp_path / "s.json").read_text())
     assert [row["organ"] for row in rows] == ["liver", "spleen"]
@@ -198,6 +197,11 @@ def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").write_text("my,own\n1,2\n")
     with pytest.raises(VolumeError, match="no table of predictions"):
         Statistics(tmp_path / "predictions.csv")
+    (tmp_path / "notes.csv").write_text("precious notes\n")
+    with pytest.raises(VolumeError, match="no table of predictions"):
+        require_table(tmp_path / "notes.csv")
+    with pytest.raises(VolumeError, match=r"ends in .csv or .json"):
+        require_table(tmp_path / "notes.txt")
 
 
 def test_what_is_written_beside_the_mask(model: Model, tmp_path: Path) -> None:

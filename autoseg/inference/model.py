@@ -117,6 +117,18 @@ class Model:
         """
         return self.segment(self.prepare(image, watch), wanted, watch)
 
+    def require_possible(self, wanted: Wanted) -> None:
+        """Refuse what the model cannot do.
+
+        Raises:
+            PlanError: If mirroring is wanted and the training did not mirror.
+        """
+        if wanted.mirrored and not self.plan.augmentation.mirrored:
+            raise PlanError(
+                "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
+                "plan with --set augmentation.mirrored"
+            )
+
     def prepare(self, image: Volume, watch: Stopwatch | None = None) -> Prepared:
         """Bring an image (C, Z, Y, X) to the working grid; the image itself is then no longer needed.
 
@@ -135,11 +147,7 @@ class Model:
 
     def segment(self, prepared: Prepared, wanted: Wanted = USUAL, watch: Stopwatch | None = None) -> Prediction:
         """Segment an image that was prepared; raises as `predict`."""
-        if wanted.mirrored and not self.plan.augmentation.mirrored:
-            raise PlanError(
-                "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
-                "plan with --set augmentation.mirrored"
-            )
+        self.require_possible(wanted)
         watch, grid = watch or Stopwatch(), prepared.grid
         painter = self.paint(prepared.working, grid.shape, wanted.mirrored, watch)
         with watch.stage("clean-up"):

@@ -83,7 +83,7 @@ class _Work:
     def ahead(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, Reading]]:
         """Yield each job with its image, while the next one is being read and prepared."""
         reading: Reading | None = None
-        for job, after in zip(jobs, [*jobs[1:], None], strict=True):
+        for job, after in zip(jobs, [*jobs[1:], None], strict=False):
             now = reading or pool.submit(self._read, job)
             now.exception()  # wait: the next one is read only when this one is
             reading = pool.submit(self._read, after) if after else None

@@ -25,7 +25,7 @@ class Statistics:
         """Read the rows that are there.
 
         Args:
-            file: CSV or JSON (by suffix); None: nothing is kept.
+            file: CSV; None: nothing is kept.
             fresh: Whether all images are to be predicted anew; rows of others stay.
 
         Raises:
@@ -69,12 +69,20 @@ class Statistics:
 
     def _write(self) -> None:
         if self._file is not None:
-            rows = [row for case in sorted(self._rows) for row in self._rows[case]]
-            with appearing(self._file) as beside:
-                if self._file.suffix == ".json":
-                    beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-                else:
-                    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(beside, index=False)
+            self.write(self._file)
+
+    def write(self, file: Path) -> None:
+        """Write all rows as .csv or .json, atomically.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        rows = [row for case in sorted(self._rows) for row in self._rows[case]]
+        with appearing(file) as beside:
+            if file.suffix == ".json":
+                beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            else:
+                pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(beside, index=False)
 
     def look_at_first(self) -> list[str]:
         """Return a line for each image that deserves a look, the most doubtful first."""
@@ -91,19 +99,30 @@ class Statistics:
         return [text for _, text in sorted(doubts)[:SHOWN]]
 
 
+def require_table(file: Path) -> None:
+    """Refuse a file that is neither .csv nor .json, or holds something else already.
+
+    Raises:
+        VolumeError: Then.
+    """
+    if file.suffix not in (".csv", ".json"):
+        raise VolumeError(f"--statistics {file}: give a name that ends in .csv or .json")
+    if file.is_file():
+        _read(file)
+
+
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
         if file.suffix == ".json":
-            rows = list(json.loads(file.read_text(encoding="utf-8")))
+            frame = pd.DataFrame(json.loads(file.read_text(encoding="utf-8")))
         else:
             texts = dict.fromkeys(("case", "organ", "key", "unlike_training"), str)
             frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})
-            rows = frame.to_dict("records")
-        if all(set(COLUMNS) <= set(row) for row in rows):
-            return rows
-    except (OSError, ValueError, TypeError):
-        rows = []
-    raise VolumeError(f"{file}: is no table of predictions; move it away, or give another OUT")
+        if set(COLUMNS) <= set(frame.columns):
+            return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    except (OSError, ValueError, TypeError) as error:
+        raise VolumeError(f"{file}: is no table of predictions ({error}); move it away") from error
+    raise VolumeError(f"{file}: is no table of predictions; move it away, or give another name")
 
 
 def _known(value: object) -> bool:

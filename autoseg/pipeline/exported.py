@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def export(run: Run, file: Path) -> str:
     """Write the models of all trained folds to one file, an ensemble where there are several; return its card.
 
-    The file holds weights, plan, organs, what `evaluate` learnt, and a card in Markdown with the scores.
+    The file holds weights, plan, organs, what `evaluate` learnt, and a card with the scores; no case's name.
 
     Raises:
         ModelError: If no fold is trained, or their plans differ.
@@ -49,7 +49,6 @@ def export(run: Run, file: Path) -> str:
     networks = [network.state_dict() for part, _, _ in parts for network in part]
     card = _card(run, parts[0][1], model.aftercare, len(networks))
     facts = {
-        "trained_on": sorted(model.trained_on),
         "aftercare": model.aftercare.model_dump(mode="json"),
         "card": card,
     }
@@ -66,15 +65,19 @@ def read_card(model: Path) -> str:
     Raises:
         ModelError: If it is none.
     """
+    if model.is_dir():
+        raise ModelError(
+            f"{model}: is a folder; make a file of a RUN with `autoseg export {model} FILE`, then show that"
+        )
     facts = json.loads(read_facts(model, MODEL).get("facts", "{}"))
     if "card" not in facts:
-        raise ModelError(f"{model}: has no card; make the file with `autoseg export RUN {model.name}`")
+        raise ModelError(f"{model}: has no card; a file made by `autoseg export RUN FILE` has one")
     return str(facts["card"])
 
 
 def _card(run: Run, plan: Plan, aftercare: Aftercare, networks: int) -> str:
     known, grid = aftercare.fingerprint, " × ".join(f"{v:g}" for v in plan.spacing_mm or plan.downsampling)
-    what = f"{networks} networks, averaged" if networks > 1 else "one network"
+    what = f"{networks} networks, averaged" if networks > 1 else "One network"
     lines = [
         f"# {plan.name}",
         f"Segments {', '.join(label.name for label in plan.labels)} in {', '.join(plan.channels)} volumes. {what}, "

@@ -56,6 +56,7 @@ def default_plan(
         augmentation=_augmentation(crop),
         loss=_loss(found),
         optimiser=_optimiser(),
+        tile_depth=crop[0],
     )
 
 
