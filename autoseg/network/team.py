@@ -6,6 +6,7 @@ of the whole batch, so the number of processes changes nothing but rounding.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,6 +50,7 @@ def joined(device: DeviceName) -> Iterator[None]:
         dist.barrier()  # nobody leaves while another still hears from it
     finally:
         dist.destroy_process_group()
+        gc.collect()  # what still holds the group's threads would abort the process when it ends
 
 
 def of_first(value: float) -> float:
