@@ -97,6 +97,7 @@ class AugmentationPlan(Part):
     bspline_spacing_voxels: Positive = 24.0  # distance of the control points
     bspline_voxels: Annotated[float, Field(ge=0)]  # displacement of a control point, uniform in [-d, d]
     mirrored: tuple[Literal["z", "y", "x"], ...] = ()  # axes on which a crop is mirrored half of the time
+    undeformed_end: Share = 0.0  # share of the iterations, the last, whose crops keep their shape and place
     brightness: Annotated[float, Field(ge=0)] = 0.0  # deviation of a Gaussian shift, in standard deviations
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]

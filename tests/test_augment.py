@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoseg.data import augment
-from autoseg.data.augment import CropRequest, coordinates, sample, transforms
+from autoseg.data.augment import CropRequest, coordinates, cut, sample, transforms
 from autoseg.plan import AugmentationPlan
 
 PAD = (-4.0,)
@@ -61,6 +61,38 @@ def test_no_augmentation_is_exactly_the_voxels_of_the_volume(
     box = tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))
     np.testing.assert_allclose(image, request_at_the_middle.case.image()[0][box], atol=1e-4)
     np.testing.assert_array_equal(label, request_at_the_middle.case.label()[box])
+
+
+@pytest.mark.parametrize("size", [(3, 4, 5), (9, 10, 11), (12, 11, 15), (4, 3, 2)])
+def test_a_cut_holds_the_volume_s_own_voxels_and_padding(
+    request_at_the_middle: CropRequest, size: tuple[int, int, int]
+) -> None:
+    image, label = cut(request_at_the_middle, size, PAD)
+    case = request_at_the_middle.case
+    wide = [(n, n) for n in size]
+    framed = np.pad(case.image()[0].astype(np.float32), wide, constant_values=PAD[0])
+    # the middle of an even crop lies between two voxels: the lower half of a voxel away is taken
+    first = [int(np.ceil(c - n / 2)) + n for c, n in zip(request_at_the_middle.centre, size, strict=True)]
+    box = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
+    assert image[0].tolist() == framed[box].tolist()
+    assert label[0].tolist() == np.pad(case.label(), wide)[box].tolist()
+
+
+def test_a_cut_is_what_sampling_without_a_change_gives(request_at_the_middle: CropRequest) -> None:
+    image, label = crop(request_at_the_middle, (3, 4, 5), changes())
+    plain, plain_label = cut(request_at_the_middle, (3, 4, 5), PAD)
+    assert plain[0] == pytest.approx(image, abs=1e-5)
+    assert plain_label[0].tolist() == label.tolist()
+
+
+def test_requests_that_are_not_deformed_keep_their_shape_but_not_their_intensity(tmp_path: Path) -> None:
+    plan = made.plan(crop_size=(4, 8, 6), augmentation=EVERYTHING)
+    case = made.random_case(tmp_path, SHAPE)
+    plain = CropRequest(case=case, centre=(4.0, 4.5, 5.0), deformed=False)
+    found = transforms(plan)(requests=[plain, plain], seeds=[1, 2])
+    label = cut(plain, (4, 8, 6), PAD)[1]
+    assert all(one.tolist() == label.tolist() for one in found["seg"])
+    assert not np.allclose(found["data"][0], found["data"][1])
 
 
 def test_a_translation_by_whole_voxels_shifts_the_crop_and_pads_what_lies_outside(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from autoseg.data.batches import Batch, choose_cases, draw_centre, open_batches
+from autoseg.data.batches import Batch, choose_cases, draw_centre, is_deformed, open_batches
 from autoseg.data.cache import CachedCase
 from autoseg.errors import TrainingError
 from autoseg.plan import AugmentationPlan
@@ -51,6 +51,14 @@ def test_batch_i_is_the_same_whatever_the_number_of_workers(cases: tuple[CachedC
 
 def test_batch_i_is_the_same_when_the_stream_begins_with_it(cases: tuple[CachedCase, ...]) -> None:
     assert_equal(first(cases, 3, start=4), first(cases, 7)[4:])
+
+
+@pytest.mark.parametrize(("share", "deformed"), [(0.25, 6), (0.3, 6), (1.0, 0)])
+def test_the_last_batches_of_a_training_are_not_deformed(share: float, deformed: int) -> None:
+    augmentation = PLAN.augmentation.model_copy(update={"undeformed_end": share})
+    plan = made.plan(iterations=8, augmentation=augmentation)
+    assert [is_deformed(plan, index) for index in range(8)] == [True] * deformed + [False] * (8 - deformed)
+    assert is_deformed(made.plan(iterations=8, augmentation=PLAN.augmentation), 99)
 
 
 def test_no_batch_is_like_another(cases: tuple[CachedCase, ...]) -> None:

@@ -7,6 +7,7 @@ section 2.2; the composition is ours).
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class CropRequest:
 
     case: CachedCase
     centre: Triple  # voxels of the cached volume (Z, Y, X)
+    deformed: bool = True  # else the crop's voxels are the volume's own
 
 
 class SpatialCrop(AbstractTransform):  # type: ignore[misc]
@@ -48,8 +50,11 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
         """Sample every requested crop; draws from numpy's global generator, which `Seeded` has set."""
         images, labels = [], []
         for request in requests:
-            grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation)
-            image, label = sample(request, grid, self.pad)
+            if request.deformed:
+                grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation)
+                image, label = sample(request, grid, self.pad)
+            else:
+                image, label = cut(request, self.size, self.pad)
             images.append(image)
             labels.append(label)
         return {"data": np.stack(images), "seg": np.stack(labels), "keys": [r.case.id for r in requests], **rest}
@@ -150,6 +155,31 @@ def sample(
     crop = grid_sample((image - outside)[None], grid, "bilinear", "zeros", align_corners=False)[0] + outside
     classes = grid_sample(label[None, None], grid, "nearest", "zeros", align_corners=False)[0]
     return crop.numpy(), classes.numpy().astype(np.uint8)
+
+
+def cut(
+    request: CropRequest, size: Voxels, pad: tuple[float, ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Cut a crop out of a cached case as it is: no voxel is interpolated, as in prediction.
+
+    Args:
+        request: Case and centre; the crop lies within half a voxel of it.
+        size: Voxels (Z, Y, X).
+        pad: Intensity outside the volume, one a channel.
+
+    Returns:
+        Image float32 (C, Z, Y, X); label uint8 (1, Z, Y, X), background outside the volume.
+    """
+    shape = request.case.working.shape
+    starts = [math.ceil(centre - n / 2) for centre, n in zip(request.centre, size, strict=True)]
+    there = tuple(slice(max(0, s), min(whole, s + n)) for s, n, whole in zip(starts, size, shape, strict=True))
+    here = tuple(slice(part.start - s, part.stop - s) for s, part in zip(starts, there, strict=True))
+    image = np.empty((len(pad), *size), dtype=np.float32)
+    image[:] = np.reshape(pad, (-1, 1, 1, 1))
+    image[(slice(None), *here)] = request.case.image()[(slice(None), *there)]
+    label = np.zeros((1, *size), dtype=np.uint8)
+    label[(0, *here)] = request.case.label()[there]
+    return image, label
 
 
 def _rotation(angles_rad: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -50,7 +50,10 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         rng = np.random.default_rng((self.plan.seed, index))
         chosen = choose_cases(self._data, self.batch_size, self.plan.seed, index)
         try:
-            requests = [CropRequest(case=case, centre=draw_centre(case, self.plan, rng)) for case in chosen]
+            requests = [
+                CropRequest(case=case, centre=draw_centre(case, self.plan, rng), deformed=is_deformed(self.plan, index))
+                for case in chosen
+            ]
         except AutosegError as error:
             return {"error": str(error)}
         seeds = [int(seed) for seed in rng.integers(2**32, size=len(requests))]
@@ -123,6 +126,15 @@ def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index:
         order = np.random.default_rng((seed, epoch, 2)).permutation(len(patients))
         places = [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
     return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
+
+
+def is_deformed(plan: Plan, index: int) -> bool:
+    """Return whether the crops of batch `index` are deformed: not those of the training's last part.
+
+    They look as in prediction, where nothing is interpolated.
+    """
+    end = plan.augmentation.undeformed_end
+    return not end or index < (1 - end) * plan.iterations
 
 
 def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:

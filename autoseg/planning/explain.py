@@ -174,7 +174,7 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
     yield (
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "
         f"({plan.optimiser.schedule}), loss {loss}. {plan.organ_share:.0%} of the crops are centred on an organ, every "
-        f"organ of a case equally likely. {_mirroring(plan)}"
+        f"organ of a case equally likely. {_mirroring(plan)}{_undeformed(plan)}"
     )
     if (
         decision.chosen is not None
@@ -193,6 +193,11 @@ def _mirroring(plan: Plan) -> str:
     if not plan.augmentation.mirrored:
         return "No crop is mirrored, so left and right stay apart."
     return f"Half of the crops are mirrored along {', '.join(plan.augmentation.mirrored)}."
+
+
+def _undeformed(plan: Plan) -> str:
+    share = plan.augmentation.undeformed_end
+    return f" The crops of the last {share:.0%} of the iterations are not deformed." if share else ""
 
 
 def _cost(decision: Decision, told: Told) -> Iterable[str]:
