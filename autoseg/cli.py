@@ -24,6 +24,7 @@ from autoseg.console import (
     training_bar,
 )
 from autoseg.errors import AutosegError, VolumeError
+from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
 
 if TYPE_CHECKING:
@@ -172,12 +173,12 @@ def predict_command(
 
 
 @app.command("evaluate")
-def evaluate_command(run: opt.RunPath, device: opt.Device = "auto") -> None:
+def evaluate_command(run: opt.RunPath, device: opt.Device = "auto", tolerance: opt.Tolerance = TOLERANCE_MM) -> None:
     """Predict RUN's cases on full volumes and write RUN/scores.csv.
 
     Example: autoseg evaluate RUN
     """
-    _evaluate(Run(run), device)
+    _evaluate(Run(run), device, tolerance)
 
 
 @app.command("score")
@@ -185,16 +186,20 @@ def score_command(
     predictions: opt.Predictions,
     references: opt.References,
     out: opt.Scores = Path("scores.csv"),
+    labels: opt.Names = None,
+    tolerance: opt.Tolerance = TOLERANCE_MM,
     jobs: opt.Jobs = None,
 ) -> None:
     """Score the masks of one folder against those of the same name in another.
 
-    Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --out scores.csv
+    Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
-    from autoseg.results.scores import PartlyScoredError, score_folders, write_scores
+    from autoseg.results.folders import PartlyScoredError, organ_names, score_folders
+    from autoseg.results.scores import write_scores
 
+    names = None if labels is None else organ_names(labels)
     try:
-        rows = score_folders(predictions, references, _jobs(jobs), track)
+        rows = score_folders(predictions, references, names, tolerance, _jobs(jobs), track)
     except PartlyScoredError as partly:
         write_scores(partly.rows, out)
         raise
@@ -202,13 +207,45 @@ def score_command(
     say(f"{len({row['case'] for row in rows})} cases scored -> {out}")
 
 
+@app.command("compare")
+def compare_command(sources: opt.Sources, metric: opt.Metric = "dice", out: opt.ComparisonOut = None) -> None:
+    """Compare runs or score files with the first of them, case by case: differences, intervals, tests, a verdict.
+
+    Example: autoseg compare RUN_A RUN_B --out comparison
+    """
+    from autoseg.pipeline.compared import compare_sources
+
+    found = compare_sources(sources, out, metric)
+    for table in found.tables:
+        show_table(table.caption, table.columns, table.rows)
+    for line in (*found.verdict, *found.notes):
+        say(line)
+    if found.written and out is not None:
+        say(f"{len(found.written)} files -> {out}")
+
+
 @app.command("report")
-def report_command(run: opt.RunPath) -> None:
-    """Write RUN/report: both tables, curves and report.html.
+def report_command(run: opt.RunPath, jobs: opt.Jobs = None) -> None:
+    """Write RUN/report: tables, curves, pictures of every case, and report.html.
 
     Example: autoseg report RUN
     """
-    _report(Run(run))
+    _report(Run(run), _jobs(jobs))
+
+
+@app.command("view")
+def view_command(run: opt.RunPath, case: opt.CaseName, out: opt.ViewOut = None, open_: opt.Open = True) -> None:
+    """Write a page that shows CASE with truth and prediction, slice by slice and in 3D, and open it.
+
+    Example: autoseg view RUN hippocampus_001
+    """
+    from autoseg.pipeline.viewed import write_view
+
+    with logging_to(Run(run)):
+        page = write_view(Run(run), case, out)
+    if open_:
+        typer.launch(str(page))
+    say(f"{page.stat().st_size / 2**20:.1f} MiB -> {page}")
 
 
 @app.command("export")
@@ -258,6 +295,7 @@ def run_command(
     tensorboard: opt.TensorBoard = False,
     deterministic: opt.Deterministic = False,
     gpus: opt.Gpus = 1,
+    tolerance: opt.Tolerance = TOLERANCE_MM,
 ) -> None:
     """Do everything from check to report; what is done already and not stale is kept.
 
@@ -266,7 +304,7 @@ def run_command(
     planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     where = None if device == "auto" else device
     training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
-    _run(dataset, Run(run), planning, training, gpus, force, _jobs(jobs))
+    _run(dataset, Run(run), planning, training, gpus, tolerance, force, _jobs(jobs))
 
 
 @app.command("demo")
@@ -292,6 +330,7 @@ def demo_command(
     tensorboard: opt.TensorBoard = False,
     deterministic: opt.Deterministic = False,
     gpus: opt.Gpus = 1,
+    tolerance: opt.Tolerance = TOLERANCE_MM,
 ) -> None:
     """Make a cohort of CT-like phantoms with seven organs, then do everything from check to report.
 
@@ -305,7 +344,7 @@ def demo_command(
     planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     where = None if device == "auto" else device
     training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
-    _run(dataset, Run(run), planning, training, gpus, force, _jobs(jobs))
+    _run(dataset, Run(run), planning, training, gpus, tolerance, force, _jobs(jobs))
 
 
 def main() -> None:
@@ -326,7 +365,14 @@ def main() -> None:
 
 
 def _run(
-    dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions, gpus: int, force: bool, jobs: int
+    dataset: Path,
+    run: Run,
+    planning: PlanOptions,
+    training: TrainOptions,
+    gpus: int,
+    tolerance_mm: float,
+    force: bool,
+    jobs: int,
 ) -> None:
     from autoseg.pipeline.planned import is_planned
     from autoseg.pipeline.reported import is_evaluated
@@ -335,9 +381,9 @@ def _run(
         _plan(dataset, run, planning, force, jobs)
     _preprocess(run, jobs)
     _train(run, training, gpus)
-    if not is_evaluated(run):
-        _evaluate(run, training.device or "auto")
-    _report(run)
+    if not is_evaluated(run, tolerance_mm):
+        _evaluate(run, training.device or "auto", tolerance_mm)
+    _report(run, jobs)
 
 
 def _plan(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
@@ -376,7 +422,7 @@ def _train(run: Run, wanted: TrainOptions, gpus: int) -> None:
         raise typer.Exit(130)
 
 
-def _evaluate(run: Run, device: str) -> None:
+def _evaluate(run: Run, device: str, tolerance_mm: float) -> None:
     from autoseg.network.device import pick_device
     from autoseg.pipeline.origin import dataset_of
     from autoseg.pipeline.trained import splits_of
@@ -384,17 +430,17 @@ def _evaluate(run: Run, device: str) -> None:
 
     with logging_to(run):
         labels = {case.id: case.label for case in dataset_of(run).cases}
-        rows = evaluate(run, splits_of(run), labels, pick_device(device), track)
+        rows = evaluate(run, splits_of(run), labels, pick_device(device), tolerance_mm, track)
     say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
 
 
-def _report(run: Run) -> None:
+def _report(run: Run, jobs: int) -> None:
     from autoseg.pipeline.reported import write_report
 
     with logging_to(run):
-        tables = write_report(run)
-    for title, table in tables.items():
-        show_table(title, table)
+        tables = write_report(run, jobs, track)
+    for table in tables:
+        show_table(table.caption, table.columns, table.rows)
     say(f"tables, curves, pictures -> {run.report / 'report.html'}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,8 +26,6 @@ from autoseg.run import Run
 from autoseg.workers import place_in_team
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from autoseg.planning.findings import Finding
     from autoseg.training.loop import Progress as TrainingProgress
 
@@ -65,11 +63,13 @@ def show_findings(findings: list[Finding]) -> None:
     console.print(table)
 
 
-def show_table(title: str, table: pd.DataFrame) -> None:
-    """Print a table of results."""
-    shown = Table(*(str(c) for c in table.columns), title=title)
-    for row in table.itertuples(index=False):
-        shown.add_row(*(escape(str(value)) for value in row))
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of results; the first column names the rows, the others are numbers."""
+    shown = Table(title=title)
+    for place, column in enumerate(columns):
+        shown.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        shown.add_row(*(escape(value) for value in row))
     console.print(shown)
 
 

@@ -73,6 +73,28 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Say how long each stag
 Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of masks to score.")]
 References = Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true masks, named the same.")]
 Scores = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the scores.")]
+Names = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Names of the labels: a dataset.json or plan.json."),
+]
+Tolerance = Annotated[
+    float, typer.Option("--tolerance", metavar="MM", min=0.0, help="Of the normalised surface Dice (NSD).")
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A B…", help="RUNs, score files (autoseg's, nnU-Net's summary.json, a table by case), or roth2018."
+    ),
+]
+ComparisonOut = Annotated[
+    Path | None, typer.Option("--out", metavar="FOLDER", help="Write tables and a picture there, too.")
+]
+Metric = Annotated[str, typer.Option("--metric", metavar="NAME", help="As in scores.csv.")]
+CaseName = Annotated[str, typer.Argument(metavar="CASE", help="A case of the dataset.")]
+ViewOut = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Where to write. Default: RUN/report/view/CASE.html.")
+]
+Open = Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")]
 Cases = Annotated[int, typer.Option("--cases", min=4, help="Phantoms to make.")]
 
 

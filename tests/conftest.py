@@ -11,6 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets (write it with =)"
     )
+    parser.addoption("--axe", type=Path, default=None, metavar="FILE", help="axe.min.js, the accessibility checker")
     parser.addoption("--rewrite-plans", action="store_true", help="write the reference plans anew, to be read by eye")
 
 
@@ -21,3 +22,12 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     if folder is None or not (folder / "hippocampus").is_dir():
         pytest.skip("needs --real-data=DIR")
     return folder.absolute()
+
+
+@pytest.fixture(scope="session")
+def axe(request: pytest.FixtureRequest) -> str:
+    """The script of axe-core; tests that need it skip without it."""
+    file: Path | None = request.config.getoption("--axe")
+    if file is None or not file.is_file():
+        pytest.skip("needs --axe=FILE (axe.min.js of the npm package axe-core)")
+    return file.read_text(encoding="utf-8")

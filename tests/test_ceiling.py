@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from autoseg import resample
 from autoseg.grid import Grid, Triple, Voxels
-from autoseg.metrics import overlap
+from autoseg.metrics.overlap import overlap
 from autoseg.plan import Label
 from autoseg.planning import ceiling
 from autoseg.planning.ceiling import MOST_CASES, ceilings, dataset_ceilings

@@ -18,7 +18,7 @@ from autoseg.training import log
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [(verb, p) for verb, command in VERBS.items() for p in command.params if p.param_type_name == "option"]
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")

@@ -15,7 +15,7 @@ from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes, new_figure, save_figure
 from autoseg.figures.colours import PALETTE, luminance, organ_colour
 from autoseg.figures.curves import curves_figure, smoothed
-from autoseg.figures.overlays import CT_WINDOW_HU, densest_slice, overlay_figure, window_of
+from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure, window_of
 
 NAN = float("nan")
 ORGANS = ["liver", "spleen"]
@@ -149,14 +149,6 @@ def test_outlines_lie_on_the_organ_truth_solid_prediction_dashed() -> None:
     styles = [outline.get_linestyle()[0][1] for outline in axial.collections]  # type: ignore[index]
     assert styles[0] is None
     assert styles[1] is not None
-
-
-def test_the_densest_slice_weighs_a_small_organ_like_a_large_one() -> None:
-    labels = np.zeros((3, 4, 4), dtype=np.uint8)
-    labels[0] = 1
-    labels[1, :3] = 1  # 12 of 28 voxels of the large organ, and all of the small one
-    labels[1, 3, 3] = 2
-    assert densest_slice(labels, 0) == 1
 
 
 @pytest.mark.parametrize("labels", [None, np.zeros((4, 5, 6), dtype=np.uint8)], ids=["no map", "empty map"])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from autoseg.errors import VolumeError
 from autoseg.grid import Triple
-from autoseg.metrics import Overlap, dice, hd95_by_label, hd95_mm, overlap
+from autoseg.metrics.overlap import Overlap, dice, overlap
+from autoseg.metrics.surface import SurfaceDistances, surface_distances
 
 Mask = npt.NDArray[np.bool_]
 UNIT = (1.0, 1.0, 1.0)
@@ -28,8 +33,21 @@ def mask_of(*voxels: tuple[int, int, int], shape: tuple[int, int, int] = (8, 8, 
     return mask
 
 
-def naive_hd95(a: Mask, b: Mask, spacing_mm: Triple) -> float:
-    """The definition, voxel by voxel."""
+def border_of(mask: Mask) -> Mask:
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+def distances(a: Mask, b: Mask, spacing_mm: Triple) -> SurfaceDistances | None:
+    return surface_distances(a, b, (1,), spacing_mm)[1]
+
+
+def hd95_mm(a: Mask, b: Mask, spacing_mm: Triple) -> float | None:
+    found = distances(a, b, spacing_mm)
+    return None if found is None else found.hausdorff_mm(95)
+
+
+def naive_distances(a: Mask, b: Mask, spacing_mm: Triple) -> tuple[Any, Any]:
+    """The definition, voxel by voxel: the directed distances of every border voxel."""
 
     def border(mask: Mask) -> npt.NDArray[np.float64]:
         padded = np.pad(mask, 1)
@@ -42,8 +60,8 @@ def naive_hd95(a: Mask, b: Mask, spacing_mm: Triple) -> float:
         return np.asarray(np.array(found) * np.array(spacing_mm))
 
     one, other = border(a), border(b)
-    distances = np.linalg.norm(one[:, None] - other[None, :], axis=2)
-    return float(max(np.percentile(distances.min(axis=1), 95), np.percentile(distances.min(axis=0), 95)))
+    apart = np.linalg.norm(one[:, None] - other[None, :], axis=2)
+    return apart.min(axis=1), apart.min(axis=0)
 
 
 def test_overlap_counts_each_label_in_prediction_truth_and_both() -> None:
@@ -146,33 +164,106 @@ def test_hd95_is_undefined_where_a_mask_is_empty(prediction: Mask, truth: Mask) 
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64])
-def test_hd95_takes_any_integers(dtype: type[np.integer]) -> None:
+def test_distances_take_any_integers(dtype: type[np.integer]) -> None:
     truth = np.array([[[2, 0, 0, 100]]]).astype(dtype)
     prediction = np.array([[[0, 0, 2, 1]]]).astype(dtype)
-    assert hd95_by_label(prediction, truth, [1, 2, 5], (1.0, 1.0, 1.5)) == {1: None, 2: 3.0, 5: None}
+    found = surface_distances(prediction, truth, [1, 2, 5], (1.0, 1.0, 1.5))
+    assert {value: d if d is None else d.hausdorff_mm() for value, d in found.items()} == {1: None, 2: 3.0, 5: None}
+
+
+def test_average_distance_weighs_every_border_voxel_the_same() -> None:
+    # prediction: voxels 0 and 4; truth: voxel 0. Distances there 0 and 4, back 0: the mean of three is 4/3
+    found = distances(mask_of((0, 0, 0), (4, 0, 0)), mask_of((0, 0, 0)), UNIT)
+    assert found is not None
+    assert found.average_mm == pytest.approx(4 / 3)
+    assert found.hausdorff_mm() == 4.0
+
+
+@pytest.mark.parametrize(("tolerance_mm", "expected"), [(0.0, 2 / 3), (3.9, 2 / 3), (4.0, 1.0)])
+def test_the_share_within_a_tolerance_counts_both_borders_and_the_tolerance_itself(
+    tolerance_mm: float, expected: float
+) -> None:
+    found = distances(mask_of((0, 0, 0), (4, 0, 0)), mask_of((0, 0, 0)), UNIT)
+    assert found is not None
+    assert found.share_within(tolerance_mm) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=150)
+@given(masks, masks, spacings)
+def test_distances_equal_the_definition_and_are_symmetric(a: Mask, b: Mask, spacing_mm: Triple) -> None:
+    found, turned = distances(a, b, spacing_mm), distances(b, a, spacing_mm)
+    if found is None or turned is None:
+        assert found is turned is None
+        assert not (a.any() and b.any())
+        return
+    there, back = naive_distances(a, b, spacing_mm)
+    assert np.sort(found.there_mm) == pytest.approx(np.sort(there))
+    assert np.sort(found.back_mm) == pytest.approx(np.sort(back))
+    assert found.average_mm == pytest.approx(turned.average_mm)
+    assert found.hausdorff_mm(95) == turned.hausdorff_mm(95)
+    assert found.share_within(1.0) == turned.share_within(1.0)
+
+
+@given(masks, spacings)
+def test_a_mask_lies_at_no_distance_from_itself(mask: Mask, spacing_mm: Triple) -> None:
+    found = distances(mask, mask, spacing_mm)
+    if found is None:
+        assert not mask.any()
+        return
+    assert (found.hausdorff_mm(), found.average_mm, found.share_within(0.0)) == (0.0, 0.0, 1.0)
+
+
+@given(label_maps, label_maps, spacings)
+def test_distances_of_labels_are_those_of_their_masks(
+    a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], spacing_mm: Triple
+) -> None:
+    found = surface_distances(a, b, [3, 1], spacing_mm, threads=2)
+    assert list(found) == [3, 1]
+    for value, of_label in found.items():
+        of_mask = distances(a == value, b == value, spacing_mm)
+        assert (of_label is None) == (of_mask is None)
+        if of_label is not None and of_mask is not None:
+            assert of_label.there_mm.tolist() == of_mask.there_mm.tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(label_maps, label_maps)
+def test_overlap_equals_simpleitk(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> None:
+    measure = sitk.LabelOverlapMeasuresImageFilter()
+    measure.Execute(sitk.GetImageFromArray(a), sitk.GetImageFromArray(b))  # source: prediction, target: truth
+    for value, counts in overlap(a, b, [1, 2, 3]).items():
+        if counts.truth and counts.prediction:
+            assert counts.dice == pytest.approx(measure.GetDiceCoefficient(value))
+            assert counts.iou == pytest.approx(measure.GetJaccardCoefficient(value))
+            assert counts.sensitivity == pytest.approx(1 - measure.GetFalseNegativeError(value))
+            assert counts.precision == pytest.approx(1 - measure.GetFalseDiscoveryRate(value))
 
 
 @settings(deadline=None, max_examples=60)
 @given(masks, masks, spacings)
-def test_hd95_equals_the_definition_and_is_symmetric(a: Mask, b: Mask, spacing_mm: Triple) -> None:
-    found = hd95_mm(a, b, spacing_mm)
-    assert found == hd95_mm(b, a, spacing_mm)
-    if a.any() and b.any():
-        assert found == pytest.approx(naive_hd95(a, b, spacing_mm))
-    else:
-        assert found is None
+def test_the_hausdorff_distance_equals_simpleitk(a: Mask, b: Mask, spacing_mm: Triple) -> None:
+    found = distances(a, b, spacing_mm)
+    if found is None:
+        return
+    images = [sitk.GetImageFromArray(border_of(mask).astype(np.uint8)) for mask in (a, b)]
+    for image in images:
+        image.SetSpacing(spacing_mm[::-1])
+    measure = sitk.HausdorffDistanceImageFilter()
+    measure.Execute(*images)
+    assert found.hausdorff_mm() == pytest.approx(measure.GetHausdorffDistance(), rel=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
-@given(masks, spacings)
-def test_hd95_to_itself_is_0(mask: Mask, spacing_mm: Triple) -> None:
-    assert hd95_mm(mask, mask, spacing_mm) == (0.0 if mask.any() else None)
-
-
-@settings(deadline=None, max_examples=30)
-@given(label_maps, label_maps, spacings)
-def test_hd95_of_labels_is_that_of_their_masks(
-    a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], spacing_mm: Triple
+@pytest.mark.parametrize(
+    ("prediction", "truth", "both", "expected"),
+    [
+        (3, 5, 2, (0.5, 2 / 6, 2 / 5, 2 / 3)),
+        (0, 0, 0, (None, None, None, None)),
+        (0, 4, 0, (0.0, 0.0, 0.0, None)),
+        (4, 0, 0, (0.0, 0.0, None, 0.0)),
+    ],
+)
+def test_ratios_by_hand_and_where_they_are_undefined(
+    prediction: int, truth: int, both: int, expected: tuple[float | None, ...]
 ) -> None:
-    found = hd95_by_label(a, b, [3, 1], spacing_mm)
-    assert found == {value: hd95_mm(a == value, b == value, spacing_mm) for value in (3, 1)}
+    found = Overlap(prediction=prediction, truth=truth, both=both)
+    assert (found.dice, found.iou, found.sensitivity, found.precision) == expected

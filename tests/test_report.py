@@ -9,8 +9,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from autoseg.results.report import Picture, ReportContent, render_report, summary_of
-from autoseg.results.tables import dice_table
+from autoseg.results.cases import Doubt, case_scores
+from autoseg.results.metric_tables import metric_tables
+from autoseg.results.report import Picture, Pictures, ReportContent, render_report, summary_of
+from autoseg.results.tables import TABLES, dice_table, paper_tables
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
 DOT = Picture(data=b"\x89PNG", media_type="image/png", caption="Worst: case_1", alt="Outlines of the liver")
@@ -25,19 +27,27 @@ def scores(*rows: tuple[str, str, str, int, float | None]) -> pd.DataFrame:
 
 
 def content_of(frame: pd.DataFrame) -> ReportContent:
-    training, testing = dice_table(frame, ["training", "validation"]), dice_table(frame, ["testing"])
     return ReportContent(
         title="Abdomen",
         made="2024-05-06 07:08",
-        summary=summary_of(training, testing),
-        training=training,
-        testing=testing,
-        curves=dataclasses.replace(DOT, data=b"<svg/>", media_type="image/svg+xml", caption="Curves"),
-        boxes=None,
-        overlays=(DOT,),
+        summary=summary_of(*(dice_table(frame, table.splits) for table in TABLES)),
+        missing=(),
+        tables=tuple(paper_tables(frame)),
+        published=(),
+        metrics=tuple(metric_tables(frame)),
+        pictures=Pictures(
+            curves=dataclasses.replace(DOT, data=b"<svg/>", media_type="image/svg+xml", caption="Curves"),
+            surfaces=(DOT,),
+            organs={"liver": (DOT,)},
+            cases={"a": DOT},
+        ),
+        cases=case_scores(frame),
+        colours={"liver": "#009E73"},
+        doubts=(),
         plan_text="# Plan\ncrop 64 < 128",
         check_rows=(),
         environment={"python": "3.12.1"},
+        hashes={"plan.json": "ab12"},
         command="autoseg run DATA RUN --set name='a b'",
     )
 
@@ -80,12 +90,13 @@ def test_the_tables_stand_in_the_page_with_the_total_last() -> None:
     page = render_report(content_of(FULL))
     assert '<tr><th scope="row">liver</th><td class="number">80.0</td><td class="number">14.1</td>' in page
     assert re.search(r"<tfoot>\s*<tr><th scope=\"row\">Total Avg\.</th><td class=\"number\">65\.0</td>", page)
+    assert "All metrics of the testing cases." in page
 
 
 def test_nothing_comes_from_outside_the_page() -> None:
     page = Page(render_report(content_of(FULL)))
     sources = [a["src"] or "" for a in page.all("img")] + [a["href"] or "" for a in page.all("link")]
-    assert len(sources) == 3
+    assert len(sources) == 5
     assert all(source.startswith("data:") for source in sources)
     assert all("src" not in a for a in page.all("script"))
     assert all((a["href"] or "").startswith("#") for a in page.all("a"))
@@ -96,7 +107,8 @@ def test_images_are_told_in_words_and_columns_have_a_scope() -> None:
     assert page.open == []
     assert all(a["alt"] for a in page.all("img"))
     assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
-    assert len(page.all("caption")) == len(page.all("table"))
+    regions = sum("aria-label" in a for _, a in page.tags if a.get("role") == "region")
+    assert len(page.all("caption")) == len(page.all("table")) - regions + 1  # the command line is a region, too
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
     named = [a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a]
@@ -114,7 +126,12 @@ def test_a_label_named_script_stays_text() -> None:
         command=evil,
         check_rows=(row,),
         environment={evil: evil},
-        overlays=(dataclasses.replace(DOT, caption=evil, alt=f'"{evil}'),),
+        hashes={evil: evil},
+        missing=(evil,),
+        doubts=(Doubt(case=evil, organ=evil, dice=0.1, expected=0.9),),
+        pictures=Pictures(
+            curves=dataclasses.replace(DOT, caption=evil, alt=f'"{evil}'), organs={evil: (DOT,)}, cases={evil: DOT}
+        ),
     )
     page = render_report(content)
     assert evil not in page
@@ -131,21 +148,35 @@ def test_one_case_has_blank_deviations() -> None:
 
 def test_no_testing_case_is_said_instead_of_an_empty_table() -> None:
     content = content_of(scores(("a", "training", "liver", 1, 0.9)))
-    page = render_report(dataclasses.replace(content, overlays=()))
+    page = render_report(content)
     assert "Dice (%) of the testing cases. No such case is scored." in page
-    assert "There is no testing case to show." in page
     assert content.summary[0].startswith("No testing case is scored")
 
 
 def test_a_running_training_has_a_report() -> None:
-    content = content_of(scores())
-    page = render_report(dataclasses.replace(content, curves=None, overlays=(), check_rows=None))
+    content = dataclasses.replace(content_of(scores()), pictures=Pictures(), check_rows=None, doubts=None)
+    page = render_report(dataclasses.replace(content, missing=("No fold is trained to the end yet.",)))
     assert content.summary == (
         "No case is scored yet: the training may still be running, or the run was not evaluated.",
     )
     assert page.count("No such case is scored.") == 2
-    assert "Nothing is logged yet." in page
-    assert "The data was not checked." in page
+    for said in ("Nothing is logged yet.", "No case is scored yet.", "The data was not checked.", "Not known:"):
+        assert said in page
+    assert "<li>No fold is trained to the end yet.</li>" in page
+    assert "There is no picture of a scored case." in page
+
+
+def test_every_case_is_listed_the_worst_testing_case_first_and_has_its_own_part() -> None:
+    page = render_report(content_of(FULL))
+    assert re.findall(r'<a href="#case-(\d)">(\w)</a>', page) == [("1", "a"), ("2", "b"), ("3", "c")]
+    assert page.count("<details") == 1 + 3
+    assert 'a <span class="soft">testing, mean Dice 70.0 %</span>' in page
+
+
+def test_doubted_labels_are_told_with_both_numbers() -> None:
+    doubt = Doubt(case="c7", organ="vein", dice=0.412, expected=0.9)
+    page = render_report(dataclasses.replace(content_of(FULL), doubts=(doubt,)))
+    assert re.search(r'c7</th><td>vein</td><td class="number">41.2</td><td class="number">90.0</td>', page)
 
 
 @pytest.mark.parametrize(("rows", "expected"), [((), "Nothing was found."), (None, "The data was not checked.")])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from autoseg.results.tables import COLUMNS, TABLES, dice_by_organ, dice_table, text_rows, write_tables
+from autoseg.results.formats import write_text_table
+from autoseg.results.metric_tables import metric_tables
+from autoseg.results.tables import COLUMNS, TABLES, dice_by_organ, dice_table, paper_tables, text_rows
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
 
@@ -124,9 +130,14 @@ def test_dice_by_organ_keeps_scored_cases_in_label_order() -> None:
     assert dice_by_organ(THREE_CASES, ["testing"]) == {"liver": [0.9, 0.8, 0.7], "vein": [0.5, 0.0]}
 
 
-def test_tables_are_written_three_ways_and_nothing_is_left_beside(tmp_path: Path) -> None:
+def write_tables(scores: pd.DataFrame, folder: Path) -> list[Path]:
+    return [file for table in paper_tables(scores) for file in write_text_table(table, folder)]
+
+
+def test_tables_are_written_four_ways_and_nothing_is_left_beside(tmp_path: Path) -> None:
     written = write_tables(THREE_CASES, tmp_path / "report")
-    expected = {f"{table}.{kind}" for table in ("table1_training", "table2_testing") for kind in ("csv", "md", "tex")}
+    names = ("table1_training", "table2_testing")
+    expected = {f"{table}.{kind}" for table in names for kind in ("csv", "md", "tex", "html")}
     assert {file.name for file in written} == expected
     assert {file.name for file in (tmp_path / "report").iterdir()} == expected
 
@@ -137,6 +148,44 @@ def test_csv_reads_back(tmp_path: Path) -> None:
         rows = list(csv.reader(file))
     assert rows[0] == list(COLUMNS)
     assert rows[1][:2] == ['left, "upper" lobe', "90.0"]
+
+
+def test_pandas_reads_the_same_numbers_from_the_csv(tmp_path: Path) -> None:
+    write_tables(THREE_CASES, tmp_path)
+    read = pd.read_csv(tmp_path / "table2_testing.csv")
+    table = dice_table(THREE_CASES, ["testing"])
+    assert list(read.columns) == list(COLUMNS)
+    for column in COLUMNS[1:]:
+        assert read[column].tolist() == pytest.approx(table[column].round(1).tolist())
+
+
+def test_the_html_table_is_escaped_and_keeps_the_total_in_its_foot(tmp_path: Path) -> None:
+    write_tables(frame(dice_row("a", "<script>", 1, 0.9)), tmp_path)
+    text = (tmp_path / "table2_testing.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;" in text
+    assert "<script>" not in text
+    assert re.search(r"<tfoot>\s*<tr><th scope=\"row\">Total Avg\.", text)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_latex_compiles(tmp_path: Path, wide: bool) -> None:
+    odd = frame(dice_row("a", "left_lung & 100% \\^~ {x} $y$ #é ± − <>|", 1, 0.9), dice_row("b", "vein", 2, None))
+    tables = metric_tables(odd) if wide else paper_tables(odd)
+    columns = tables[1].columns
+    if wide:  # more columns than fit on a page
+        columns = (*columns, *"abcdefgh")
+    rows = [[*row, *[""] * (len(columns) - len(row))] for row in tables[1].rows]
+    write_text_table(dataclasses.replace(tables[1], columns=columns, rows=rows), tmp_path)
+    name = tables[1].name
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}\usepackage{graphicx}"
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{{name}}}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert b"Overfull" not in done.stdout or wide
 
 
 def test_markdown_escapes_pipes(tmp_path: Path) -> None:
@@ -157,6 +206,12 @@ def test_latex_escapes_names_and_sets_the_total_apart(tmp_path: Path) -> None:
 def test_the_training_caption_says_that_validation_is_in_it(tmp_path: Path) -> None:
     write_tables(THREE_CASES, tmp_path)
     assert "validation cases are a part of training" in (tmp_path / "table1_training.md").read_text(encoding="utf-8")
+
+
+def test_a_table_without_a_scored_case_has_no_rows() -> None:
+    training, testing = paper_tables(THREE_CASES)
+    assert training.rows == []
+    assert len(testing.rows) == 3
 
 
 def test_no_scores_still_write_valid_files(tmp_path: Path) -> None:

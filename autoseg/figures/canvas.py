@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,6 +16,8 @@ from matplotlib.text import Text
 
 from autoseg.figures.colours import INK
 from autoseg.files import appearing
+
+_OPTIONS: dict[str, dict[str, Any]] = {"webp": {"pil_kwargs": {"quality": 80, "method": 6}}}  # 6: the smallest file
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -32,15 +36,44 @@ def plain_axes(axes: Axes) -> Axes:
     return axes
 
 
-def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
-    """Return `figure` as a file of a kind ("png", "svg", "pdf"); equal figures give equal bytes."""
+def say(axes: Axes, text: str) -> None:
+    """Write in the middle of a panel why there is nothing else in it."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=9)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], heading: str = "") -> None:
+    """Draw one legend below all panels, in as many columns as its names leave room for; the figure grows by it."""
+    columns = next((n for n in range(len(names), 1, -1) if _width_in(names, n) < figure.get_figwidth()), 1)
+    rows = -(-len(names) // columns) + bool(heading)
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.17 * rows)
+    if names:
+        type_size = {"fontsize": 8, "title_fontsize": 8}
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=columns, frameon=False, title=heading, **type_size
+        )
+
+
+def _width_in(names: Sequence[str], columns: int) -> float:
+    """Return about how wide a legend of 8 points is, in inches."""
+    rows = -(-len(names) // columns)
+    return sum(0.55 + 0.067 * max(map(len, names[i : i + rows])) for i in range(0, len(names), rows))
+
+
+def figure_bytes(figure: Figure, kind: str = "png", dpi: float | None = None) -> bytes:
+    """Return `figure` as a file; equal figures give equal bytes.
+
+    Args:
+        figure: What to render.
+        kind: "png", "svg", "pdf" or "webp"; the last is lossy, and small where there is a grey image.
+        dpi: Pixels an inch; None: the figure's own.
+    """
     stream = io.BytesIO()
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)  # a "$" in an organ's or case's name is no formula
     with mpl.rc_context({"svg.hashsalt": "autoseg", "svg.fonttype": "path"}):  # no random ids
-        figure.savefig(stream, format=kind, metadata=metadata)
+        figure.savefig(stream, format=kind, metadata=metadata, dpi=dpi or "figure", **_OPTIONS.get(kind, {}))
     return stream.getvalue()
 
 

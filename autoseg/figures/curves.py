@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from autoseg.figures.canvas import new_figure, plain_axes
+from autoseg.figures.canvas import new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, TESTING, organ_colour
 
 SPLITS = ("training", "validation", "testing")
@@ -74,7 +74,7 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
         _fit_height(axes, loss, *whole.values())
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     else:
-        _say(axes, "no iteration logged yet")
+        say(axes, "no iteration logged yet")
 
 
 def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str])
         dots = _marker(line, i)
         axes.plot(line.index, line, color=organ_colour(i), marker=dots, markersize=3.5, linewidth=1.3, label=organs[i])
     if not any(len(line) for line in found.values()):
-        _say(axes, "not measured yet")
+        say(axes, "not measured yet")
     elif len(organs) > 1:
         mean = pd.DataFrame(found).mean(axis=1).dropna()
         axes.plot(mean.index, mean, color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label="mean of organs")
@@ -113,7 +113,3 @@ def _fit_height(axes: Axes, *lines: pd.Series[float]) -> None:
     low, high = min(float(line.min()) for line in shown), max(float(line.quantile(0.99)) for line in shown)
     margin = 0.05 * (high - low) or 0.05
     axes.set_ylim(low - margin, high + margin)
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=9)

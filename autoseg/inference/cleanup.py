@@ -18,7 +18,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from autoseg.inference.back import Classes
-from autoseg.metrics import overlap
+from autoseg.metrics.overlap import overlap
 from autoseg.plan import Part
 
 Mask = npt.NDArray[np.bool_]  # (Z, Y, X)

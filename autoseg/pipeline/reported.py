@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
@@ -10,156 +11,151 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from autoseg.errors import AutosegError
-from autoseg.figures.boxes import boxes_figure
-from autoseg.figures.canvas import figure_bytes
-from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
-from autoseg.files import write_text
+from autoseg.figures.colours import organ_colour
+from autoseg.files import appearing, write_text
 from autoseg.inference.models import MODEL_NAME
-from autoseg.pipeline.origin import dataset_of
+from autoseg.pipeline.pictured import draw_pictures
 from autoseg.pipeline.trained import splits_of
-from autoseg.plan import Plan
-from autoseg.planning.dataset import Case
-from autoseg.results.report import Picture, ReportContent, render_report, summary_of
-from autoseg.results.scores import COLUMNS, read_scores
-from autoseg.results.tables import TABLES, by_case, dice_by_organ, dice_table, text_rows, write_tables
+from autoseg.planning.split import Split
+from autoseg.results.cases import case_scores, doubts
+from autoseg.results.formats import TextTable, write_text_table
+from autoseg.results.metric_tables import metric_tables, statistics
+from autoseg.results.published import Which, published_beside, published_note
+from autoseg.results.report import ReportContent, render_report, summary_of
+from autoseg.results.scores import COLUMNS, nsd_name, read_scores
+from autoseg.results.tables import TABLES, dice_table, paper_tables
+from autoseg.results.verdict import beside_table
 from autoseg.run import Run
-from autoseg.training.curves import draw_curves
-from autoseg.volumes import read_image, read_label
+from autoseg.workers import Track, untracked
 
+WHICH: tuple[Which, ...] = ("training", "testing")  # of the paper's tables, in the order of TABLES
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
-TRAINING, TESTING = ("training", "validation"), ("testing",)
 
 
-def write_report(run: Run) -> dict[str, pd.DataFrame]:
-    """Write RUN/report from what is there; return the two tables as shown, by caption; none without scores.
+def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> list[TextTable]:
+    """Write RUN/report from what is there; return the two tables as shown; none without scores.
+
+    Args:
+        run: Planned; everything else may be missing or under way.
+        jobs: Processes that draw.
+        track: Shows progress.
 
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
     """
     plan = run.plan()
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    tables, published, metrics = paper_tables(scores), _published(scores), metric_tables(scores)
     if len(scores):
-        write_tables(scores, run.report)
+        for table in (*tables, *published, *metrics):
+            write_text_table(table, run.report)
+        _write_statistics(scores, run.report / "statistics.csv")
+    told = case_scores(scores)
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        summary=summary_of(dice_table(scores, TRAINING), dice_table(scores, TESTING)),
-        training=dice_table(scores, TRAINING),
-        testing=dice_table(scores, TESTING),
-        curves=_curves(run, plan),
-        boxes=_boxes(scores),
-        overlays=_overlays(run, plan, scores),
+        summary=summary_of(*(dice_table(scores, table.splits) for table in TABLES)),
+        missing=_missing(run, scores),
+        tables=tuple(tables),
+        published=published,
+        metrics=tuple(metrics),
+        pictures=draw_pictures(run, plan, scores, jobs, track),
+        cases=told,
+        colours={organ.name: organ_colour(place) for place, organ in enumerate(plan.labels)},
+        doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=_read(run.folder / "plan.md"),
         check_rows=_check_rows(run),
         environment={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        hashes=_hashes(run),
         command=" ".join(["autoseg", *sys.argv[1:]]),
     )
     write_text(run.report / "report.html", render_report(content))
-    if not len(scores):
-        return {}
-    return {
-        table.caption: pd.DataFrame(text_rows(frame), columns=list(frame.columns))
-        for table, frame in zip(TABLES, (content.training, content.testing), strict=True)
-    }
+    return tables if len(scores) else []
 
 
-def is_evaluated(run: Run) -> bool:
-    """Return whether every case of every trained fold is scored, after models, plan and split were written."""
+def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
+    """Return whether every case of every trained fold is scored, after models, plan and split were written.
+
+    Args:
+        run: With or without scores.
+        tolerance_mm: Of the normalised surface Dice, which the scores must have; None: any.
+    """
     if not run.scores_file.is_file():
         return False
     sources = [run.plan_file, run.split_file, *(run.fold(fold) / MODEL_NAME for fold in run.folds())]
     newest = run.scores_file.stat().st_mtime_ns
     if any(file.stat().st_mtime_ns > newest for file in sources if file.is_file()):
         return False
-    scores, splits = read_scores(run.scores_file), splits_of(run)
+    scores = read_scores(run.scores_file)
+    if tolerance_mm is not None and nsd_name(tolerance_mm) not in set(scores["metric"]):
+        return False
+    return not _unscored(run, scores)
+
+
+def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
+    """Return the cases of trained folds that have no score, as (fold, case)."""
+    splits = splits_of(run)
     scored = set(zip(scores["fold"], scores["case"], strict=True))
-    wanted = {
-        (fold, case)
-        for fold in run.folds()
-        if fold < len(splits)
-        for part in (splits[fold].training, splits[fold].validation, splits[fold].testing)
-        for case in part
-    }
-    return wanted <= scored
+    wanted = [(fold, case) for fold in run.folds() if fold < len(splits) for case in _cases_of(splits[fold])]
+    return [pair for pair in wanted if pair not in scored]
 
 
-def _curves(run: Run, plan: Plan) -> Picture | None:
-    folds = sorted(run.folder.glob("fold-*/log.csv"))
-    if not folds:
-        return None
-    organs = [organ.name for organ in plan.labels]
-    written = draw_curves(folds[0].parent, organs, run.report / "curves", (".png", ".svg"))
-    if not written:
-        return None
-    return Picture(
-        data=written[1].read_bytes(),
-        media_type="image/svg+xml",
-        caption=(
-            "Training loss, and mean Dice of a few validation cases predicted whole on the working grid, "
-            "over the iterations."
-        ),
-        alt=f"Learning curves of {len(organs)} organs",
-    )
+def _cases_of(split: Split) -> tuple[str, ...]:
+    return (*split.training, *split.validation, *split.testing)
 
 
-def _boxes(scores: pd.DataFrame) -> Picture | None:
-    sets = {"training": dice_by_organ(scores, TRAINING), "testing": dice_by_organ(scores, TESTING)}
-    sets = {name: organs for name, organs in sets.items() if any(organs.values())}
-    if not sets:
-        return None
-    return Picture(
-        data=figure_bytes(boxes_figure(sets), "svg"),
-        media_type="image/svg+xml",
-        caption="Dice of each organ; every point is a case, on the images' own grid.",
-        alt="Dice of each organ in " + " and ".join(sets) + " cases",
-    )
+def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
+    """Return what the run does not have yet, with the way to get it."""
+    splits = splits_of(run) if run.split_file.is_file() else ()
+    said = []
+    untrained = [str(fold) for fold in range(len(splits)) if fold not in run.folds()]
+    if not run.folds():
+        said.append("No fold is trained to the end yet: `autoseg train RUN` does it, or goes on with it.")
+    elif untrained:
+        said.append(f"Not trained yet: fold {', '.join(untrained)}. The numbers are those of the others.")
+    if splits and not any(split.testing for split in splits):
+        said.append("The split has no testing case, so nothing here tells how the model does on new patients.")
+    unscored = _unscored(run, scores) if splits and run.folds() and len(scores) else []
+    if unscored:
+        said.append(f"{len(unscored)} cases of trained folds are not scored: run `autoseg evaluate RUN` again.")
+    absent = [name for name, n in scores[scores["metric"] == "dice"].groupby("organ")["value"].count().items() if not n]
+    if absent:
+        said.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")
+    return tuple(said)
 
 
-def _overlays(run: Run, plan: Plan, scores: pd.DataFrame) -> tuple[Picture, ...]:
-    """Draw the worst, median and best testing case by mean Dice over its organs."""
-    dice = by_case(scores, "dice", TESTING)
-    means = pd.DataFrame(dice).mean(axis=1).dropna().sort_values() if dice else pd.Series(dtype=float)
-    if means.empty:
-        return ()
-    try:
-        cases = {case.id: case for case in dataset_of(run).cases}
-    except AutosegError:  # the dataset is gone: a report without pictures is better than none
-        return ()
-    chosen = {"Worst": 0, "Median": len(means) // 2, "Best": len(means) - 1}
-    if len(means) < len(chosen):
-        chosen = {"Worst": 0, "Best": 1} if len(means) == 2 else {"Only": 0}
-    known = {which: str(means.index[place]) for which, place in chosen.items() if str(means.index[place]) in cases}
-    tested = scores[scores["split"].isin(TESTING)]
-    folds = {str(case): int(fold) for case, fold in zip(tested["case"], tested["fold"], strict=True)}
-    pictures = [
-        _overlay(run, plan, cases[name], folds[name], which, float(means[name])) for which, name in known.items()
+def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return the paper's numbers beside the run's own, where it has the same organs."""
+    made = []
+    for table, which in zip(TABLES, WHICH, strict=True):
+        beside = published_beside(dice_table(scores, table.splits), which)
+        if beside is not None:
+            title = table.title.removesuffix(".") + ", beside those that Roth et al. 2018 published."
+            made.append(beside_table(beside, title, published_note(which), f"published_{which}"))
+    return tuple(made)
+
+
+def _write_statistics(scores: pd.DataFrame, file: Path) -> None:
+    frames = [
+        statistics(scores, table.splits, grid).assign(cases=table.name.split("_")[1], grid=grid)
+        for table in TABLES
+        for grid in ("original", "working")
     ]
-    return tuple(picture for picture in pictures if picture is not None)
+    with appearing(file) as beside:
+        pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
 
 
-def _overlay(run: Run, plan: Plan, case: Case, fold: int, which: str, dice: float) -> Picture | None:
-    try:
-        image, truth = read_image(case.images).as_float32(), read_label(case.label)
-        mask = read_label(run.fold(fold) / "predictions" / f"{case.id}.nii.gz")
-    except AutosegError:  # gone or damaged: a report without a picture is better than none
-        return None
-    if not image.grid.shape == truth.grid.shape == mask.grid.shape:
-        return None
-    window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
-    figure = overlay_figure(
-        image.array[0],
-        truth.array.astype(np.uint16),
-        mask.array.astype(np.uint16),
-        image.grid.spacing_mm,
-        {organ.value: organ.name for organ in plan.labels},
-        window=window,
-    )
-    caption = f"{which} testing case: {case.id}, mean Dice {100 * dice:.1f} %."
-    return Picture(data=figure_bytes(figure), media_type="image/png", caption=caption, alt=caption)
+def _hashes(run: Run) -> dict[str, str]:
+    """Return the SHA-256 of the files that the scores follow from."""
+    models = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    files = [run.plan_file, run.split_file, run.fingerprint_file, *models, run.scores_file]
+    return {
+        file.relative_to(run.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
 
 
 def _check_rows(run: Run) -> tuple[Mapping[str, object], ...] | None:

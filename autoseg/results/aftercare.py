@@ -14,7 +14,7 @@ from autoseg.inference.cleanup import choose_cleanup, clean
 from autoseg.inference.model import Aftercare, Model
 from autoseg.inference.models import MODEL, load_tensors, save_tensors
 from autoseg.inference.trust import calibrate
-from autoseg.metrics import dice
+from autoseg.metrics.overlap import dice
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.volumes import read_label
 

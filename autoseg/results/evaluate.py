@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
@@ -14,7 +18,10 @@ from autoseg.inference.back import Painter
 from autoseg.inference.cleanup import clean
 from autoseg.inference.model import Model, open_model
 from autoseg.inference.models import MODEL_NAME
+from autoseg.metrics import TOLERANCE_MM
 from autoseg.network.device import DeviceName
+from autoseg.plan import Label
+from autoseg.planning.ceiling import ceilings
 from autoseg.planning.fingerprint import load_fingerprint
 from autoseg.planning.split import Split
 from autoseg.results.aftercare import learn_aftercare, store_aftercare
@@ -27,7 +34,12 @@ SPLITS = ("training", "validation", "testing")
 
 
 def evaluate(
-    run: Run, splits: Sequence[Split], labels: Mapping[str, Path], device: DeviceName, track: Track = untracked
+    run: Run,
+    splits: Sequence[Split],
+    labels: Mapping[str, Path],
+    device: DeviceName,
+    tolerance_mm: float = TOLERANCE_MM,
+    track: Track = untracked,
 ) -> list[Row]:
     """Predict and score the cases of every trained fold; write masks and scores.csv.
 
@@ -38,6 +50,7 @@ def evaluate(
         splits: One a fold.
         labels: Case id to the file of its true label map.
         device: To predict on.
+        tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
 
     Raises:
@@ -62,7 +75,9 @@ def evaluate(
             store_aftercare(file, aftercare)
             model = replace(model, aftercare=aftercare)
         cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
-        evaluation = _Evaluation(model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions")
+        evaluation = _Evaluation(
+            model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions", tolerance_mm=tolerance_mm
+        )
         for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
             if isinstance(result, AutosegError):
                 failed[case_id] = str(result)
@@ -93,6 +108,7 @@ class _Evaluation:
     labels: Mapping[str, Path]
     fold: int
     out: Path  # for the masks
+    tolerance_mm: float
 
 
 def _scored(
@@ -135,8 +151,25 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Pain
     coarse, coarse_truth = model.values(painter.coarse), model.values(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
+    rows = []
+    for name, (found, wanted, where) in on.items():
+        of_grid = {**about, "grid": name}
+        rows += score_rows(found, wanted, model.plan.labels, where.spacing_mm, of_grid, evaluation.tolerance_mm)
+    return rows + _beside(model, painter, truth.array, case, {**about, "grid": "original"})
+
+
+def _beside(
+    model: Model, painter: Painter, truth: npt.NDArray[np.int32], case: CachedCase, about: Mapping[str, Any]
+) -> list[Row]:
+    """Return what the Dice is to be seen beside: the Dice that the model itself expects, and the grid's ceiling."""
+    organs = model.plan.labels
+    sure = [model.aftercare.calibration.expected(estimate) for estimate in painter.certainty.estimates()]
+    highest = ceilings(truth, [organ.value for organ in organs], [case.working.shape])[0]
+    values: list[tuple[Label, str, float | None]] = [
+        (organ, "expected_dice", value) for organ, value in zip(organs, sure, strict=True)
+    ]
+    values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
     return [
-        row
-        for grid, (found, wanted, where) in on.items()
-        for row in score_rows(found, wanted, model.plan.labels, where.spacing_mm, {**about, "grid": grid})
+        {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
+        for organ, metric, value in values
     ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal
 
-import jinja2
 import pandas as pd
 
-from autoseg.results.tables import COLUMNS, TABLES, TOTAL, text_rows
+from autoseg.results.cases import CaseScores, Doubt
+from autoseg.results.formats import TextTable, templates
+from autoseg.results.tables import TOTAL
 
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
@@ -21,7 +21,7 @@ class Picture:
     """An image with what it shows."""
 
     data: bytes
-    media_type: Literal["image/png", "image/svg+xml"]
+    media_type: Literal["image/png", "image/svg+xml", "image/webp"]
     caption: str
     alt: str  # for who cannot see it: what is drawn, and its message in numbers
 
@@ -32,20 +32,37 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The pictures of a report; those that cannot be drawn yet are None or missing."""
+
+    curves: Picture | None = None
+    boxes: Picture | None = None
+    ceilings: Picture | None = None  # the Dice that the working grid allows beside what was reached
+    agreement: Picture | None = None  # Bland-Altman of volumes
+    surfaces: tuple[Picture, ...] = ()  # worst, median and best testing case
+    organs: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)  # organ to worst, median and best case
+    cases: Mapping[str, Picture] = field(default_factory=dict)  # case to its picture
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportContent:
     """What a report tells; parts that do not exist yet are None or empty."""
 
     title: str  # the dataset's name
     made: str  # date and time, as shown
     summary: tuple[str, ...]  # a paragraph each, as from `summary_of`
-    training: pd.DataFrame  # as from `tables.dice_table`
-    testing: pd.DataFrame  # as from `tables.dice_table`
-    curves: Picture | None
-    boxes: Picture | None
-    overlays: tuple[Picture, ...]  # worst, median and best testing case
+    missing: tuple[str, ...]  # what the run does not have yet, and how to get it; a sentence each
+    tables: tuple[TextTable, ...]  # training and testing, as from `tables.paper_tables`
+    published: tuple[TextTable, ...]  # the same organs in the paper, where it has any
+    metrics: tuple[TextTable, ...]  # as from `metric_tables.metric_tables`
+    pictures: Pictures
+    cases: tuple[CaseScores, ...]
+    colours: Mapping[str, str]  # organ to #RRGGBB, as in every picture
+    doubts: tuple[Doubt, ...] | None  # None: not known, as no training case is scored
     plan_text: str  # plan.md
     check_rows: tuple[Mapping[str, object], ...] | None  # keys CHECK_COLUMNS; None: the data was not checked
     environment: Mapping[str, str]  # what to its version, as in {"python": "3.12.1"}
+    hashes: Mapping[str, str]  # file to SHA-256
     command: str  # the command line
 
 
@@ -54,17 +71,8 @@ def render_report(content: ReportContent) -> str:
 
     Every text is escaped, so a label may be named `<script>`.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    frames = (content.training, content.testing)
-    tables = [(table, text_rows(frame) if _cases(frame) else []) for table, frame in zip(TABLES, frames, strict=True)]
-    page = environment.get_template("report.html.jinja")
-    return page.render(content=content, tables=tables, columns=COLUMNS, check_columns=CHECK_COLUMNS)
+    page = templates().get_template("report.html.jinja")
+    return page.render(content=content, check_columns=CHECK_COLUMNS)
 
 
 def summary_of(training: pd.DataFrame, testing: pd.DataFrame) -> tuple[str, ...]:

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.errors import RunError
 from autoseg.files import appearing
-from autoseg.grid import Triple, corner_distance_mm
-from autoseg.metrics import hd95_by_label, overlap
+from autoseg.grid import Triple
+from autoseg.metrics import TOLERANCE_MM
+from autoseg.metrics.overlap import Overlap, overlap
+from autoseg.metrics.surface import SurfaceDistances, surface_distances
 from autoseg.plan import Label
-from autoseg.volumes import IMAGE_SUFFIXES, read_label, strip_suffix
-from autoseg.workers import Track, each, untracked
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
+MM3_PER_ML = 1000.0
 Row = dict[str, Any]
 
 
@@ -28,6 +29,8 @@ def score_rows(
     labels: Sequence[Label],
     spacing_mm: Triple,
     about: Mapping[str, Any],
+    tolerance_mm: float = TOLERANCE_MM,
+    threads: int = 1,
 ) -> list[Row]:
     """Return the rows of one case on one grid.
 
@@ -37,24 +40,36 @@ def score_rows(
         labels: Organs to score.
         spacing_mm: (Z, Y, X).
         about: The columns fold, case, split and grid.
+        tolerance_mm: Of the normalised surface Dice.
+        threads: Organs measured at the same time.
     """
     values = [organ.value for organ in labels]
     counts = overlap(prediction, truth, values)
-    distances = hd95_by_label(prediction, truth, values, spacing_mm)
+    distances = surface_distances(prediction, truth, values, spacing_mm, threads)
+    voxel_ml = float(np.prod(spacing_mm)) / MM3_PER_ML
     rows = []
     for organ in labels:
         found = counts[organ.value]
-        scores = {"dice": found.dice, "hd95_mm": distances[organ.value], "missed": int(found.missed)}
+        scores = {**_overlaps(found, voxel_ml), **_distances(distances[organ.value], found, tolerance_mm)}
         named = {**about, "organ": organ.name, "label": organ.value}
         rows += [{**named, "metric": metric, "value": value} for metric, value in scores.items()]
     return rows
+
+
+def nsd_name(tolerance_mm: float) -> str:
+    """Return the name of the metric NSD at a tolerance.
+
+    >>> nsd_name(2.0), nsd_name(0.5)
+    ('nsd_2mm', 'nsd_0.5mm')
+    """
+    return f"nsd_{tolerance_mm:g}mm"
 
 
 def write_scores(rows: Sequence[Row], file: Path) -> None:
     """Write scores.csv atomically; undefined values stay blank."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     with appearing(file) as beside:
-        frame.to_csv(beside, index=False, float_format="%.6g")
+        frame.to_csv(beside, index=False, float_format="%.9g")
 
 
 def read_scores(file: Path) -> pd.DataFrame:
@@ -78,66 +93,30 @@ def read_scores(file: Path) -> pd.DataFrame:
     return frame
 
 
-def score_folders(predictions: Path, references: Path, jobs: int, track: Track = untracked) -> list[Row]:
-    """Score the masks of one folder against those of the same name in another.
-
-    Raises:
-        RunError: If a folder is missing or no names match.
-        PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
-    """
-    found, wanted = _masks(predictions), _masks(references)
-    pairs = {name: (found[name], file) for name, file in wanted.items() if name in found}
-    if not pairs:
-        raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
-    failed: dict[str, str] = {
-        name: f"{file}: has no prediction in {predictions}" for name, file in wanted.items() if name not in found
+def _overlaps(found: Overlap, voxel_ml: float) -> dict[str, float | int | None]:
+    absent = not found.truth and not found.prediction
+    apart = found.prediction - found.truth
+    return {
+        "dice": found.dice,
+        "iou": found.iou,
+        "sensitivity": found.sensitivity,
+        "precision": found.precision,
+        "volume_ml": found.prediction * voxel_ml,
+        "truth_ml": found.truth * voxel_ml,
+        "volume_difference_ml": None if absent else apart * voxel_ml,
+        "volume_difference_percent": 100.0 * apart / found.truth if found.truth else None,
+        "missed": int(found.missed),
     }
-    values: set[int] = set()
-    for name, result in track(each(_values_of, pairs, jobs), "Reading", len(pairs)):
-        if isinstance(result, AutosegError):
-            failed[name] = str(result)
-            continue
-        values |= result
-    labels = tuple(Label(value=v, name=f"label {v}") for v in sorted(values - {0}))
-    rows: list[Row] = []
-    good = {name: (name, *pair, labels) for name, pair in pairs.items() if name not in failed}
-    for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
-        if isinstance(scored, AutosegError):
-            failed[name] = str(scored)
-        else:
-            rows += scored
-    if failed:
-        raise PartlyScoredError(rows, failed)
-    return sorted(rows, key=lambda row: (row["case"], row["label"]))
 
 
-class PartlyScoredError(CasesFailedError):
-    """Some pairs could not be scored; the rows of the others are kept."""
-
-    def __init__(self, rows: list[Row], causes: dict[str, str]) -> None:
-        """Keep the rows of the scored cases."""
-        super().__init__("score", causes, done=len({row["case"] for row in rows}))
-        self.rows = rows
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(IMAGE_SUFFIXES)})")
-    return {name: p for p in sorted(folder.iterdir()) if (name := strip_suffix(p)) and not name.startswith(".")}
-
-
-def _values_of(pair: tuple[Path, Path]) -> set[int]:
-    return {int(v) for file in pair for v in np.unique(read_label(file).array)}
-
-
-def _score_pair(work: tuple[str, Path, Path, tuple[Label, ...]]) -> list[Row]:
-    name, prediction_file, reference_file, labels = work
-    prediction, truth = read_label(prediction_file), read_label(reference_file)
-    apart = corner_distance_mm(prediction.grid, truth.grid)
-    if apart > 0.5 * min(truth.grid.spacing_mm):
-        raise VolumeError(
-            f"{prediction_file}: its grid {prediction.grid.shape} lies {apart:.1f} mm off its reference's "
-            f"{truth.grid.shape}; resample it first"
-        )
-    about = {"fold": 0, "case": name, "split": "testing", "grid": "original"}
-    return score_rows(prediction.array, truth.array, labels, truth.grid.spacing_mm, about)
+def _distances(found: SurfaceDistances | None, counts: Overlap, tolerance_mm: float) -> dict[str, float | None]:
+    if found is None:  # with one mask empty no part of the other's surface is near: NSD 0, and no distance at all
+        one_is_empty = bool(counts.truth or counts.prediction)
+        distances = dict.fromkeys(("hd95_mm", "hd100_mm", "assd_mm"))
+        return {nsd_name(tolerance_mm): 0.0 if one_is_empty else None, **distances}
+    return {
+        nsd_name(tolerance_mm): found.share_within(tolerance_mm),
+        "hd95_mm": found.hausdorff_mm(95),
+        "hd100_mm": found.hausdorff_mm(100),
+        "assd_mm": found.average_mm,
+    }

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from autoseg.files import write_text
+from autoseg.results.formats import TextTable
 
 NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
 COUNTS = ("N", "Absent", "Missed")  # cases
@@ -33,11 +29,6 @@ class Table:
     name: str
     splits: tuple[str, ...]
     title: str
-
-    @property
-    def caption(self) -> str:
-        """The title and what the columns mean."""
-        return f"{self.title} {_NOTE}"
 
 
 TABLES = (
@@ -65,7 +56,7 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
         column. Dice in %, not rounded; NaN where undefined; Missed is NaN where `scores` has no metric `missed`
         (1 or 0 a case). No row where `scores` has no organ.
     """
-    organs = _organs(scores)
+    organs = organs_of(scores)
     dice = by_case(scores, "dice", splits, grid)
     missed = by_case(scores, "missed", splits, grid) if (scores["metric"] == "missed").any() else None
     rows = [
@@ -81,7 +72,7 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
 def dice_by_organ(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> dict[str, list[float]]:
     """Return the Dice (0 to 1) of the scored cases of every organ of `scores`, in label order."""
     dice = by_case(scores, "dice", splits, grid)
-    return {name: [float(v) for v in dice.get(label, _NONE).dropna()] for label, name in _organs(scores).items()}
+    return {name: [float(v) for v in dice.get(label, _NONE).dropna()] for label, name in organs_of(scores).items()}
 
 
 def by_case(
@@ -94,6 +85,12 @@ def by_case(
     return {int(label): means[label] for label in means.index.unique(level=0)}
 
 
+def organs_of(scores: pd.DataFrame) -> dict[int, str]:
+    """Return label to name of every organ in `scores`, in label order."""
+    pairs = scores[["label", "organ"]].drop_duplicates("label")
+    return dict(sorted((int(label), str(name)) for label, name in pairs.itertuples(index=False)))
+
+
 def text_rows(table: pd.DataFrame) -> list[list[str]]:
     """Return the cells of a `dice_table` as text: Dice with one decimal, counts whole, "" where undefined.
 
@@ -103,33 +100,18 @@ def text_rows(table: pd.DataFrame) -> list[list[str]]:
     return [[str(name), *map(_number, row[:4]), *map(_count, row[4:])] for name, *row in table.itertuples(index=False)]
 
 
-def write_tables(scores: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write every table of `TABLES` into `folder` as CSV, Markdown and LaTeX (booktabs).
-
-    Args:
-        scores: Long scores, as for `dice_table`.
-        folder: Where to write; made if missing. Files are replaced whole.
-
-    Returns:
-        The files written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
+    """Return the paper's tables as printed, in the order of `TABLES`; one without a scored case has no rows."""
+    made = []
     for table in TABLES:
-        rows = text_rows(dice_table(scores, table.splits))
-        for suffix, text in ((".csv", _csv(rows)), (".md", _markdown(table, rows)), (".tex", _latex(table, rows))):
-            written.append(folder / f"{table.name}{suffix}")
-            write_text(written[-1], text)
-    return written
+        frame = dice_table(scores, table.splits)
+        counted = bool(len(frame)) and bool((frame["N"] + frame["Absent"]).max())
+        rows = text_rows(frame) if counted else []
+        made.append(TextTable(name=table.name, title=table.title, note=_NOTE, columns=COLUMNS, rows=rows))
+    return made
 
 
 _NONE: pd.Series[float] = pd.Series(dtype=float)
-
-
-def _organs(scores: pd.DataFrame) -> dict[int, str]:
-    """Return label to name of every organ in `scores`, in label order."""
-    pairs = scores[["label", "organ"]].drop_duplicates("label")
-    return dict(sorted((int(label), str(name)) for label, name in pairs.itertuples(index=False)))
 
 
 def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:
@@ -145,59 +127,3 @@ def _number(value: float) -> str:
 
 def _count(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
-
-
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([list(COLUMNS), *rows])
-    return text.getvalue()
-
-
-def _markdown(table: Table, rows: list[list[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(COLUMNS) - 1)
-    body = [[_one_line(re.sub(r"([\\|`*<\[])", r"\\\1", row[0])), *row[1:]] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in ([*COLUMNS], rule, *body)]
-    return "\n".join([table.caption, "", *lines, ""])
-
-
-def _latex(table: Table, rows: list[list[str]]) -> str:
-    lines = [" & ".join([_latex_text(row[0]), *row[1:]]) + r" \\" for row in ([*COLUMNS], *rows)]
-    if rows:
-        lines.insert(-1, r"\midrule")
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_latex_text(table.caption)}}}",
-            rf"\label{{tab:{table.name.removeprefix('table1_').removeprefix('table2_')}}}",
-            r"\begin{tabular}{l" + "r" * (len(COLUMNS) - 1) + "}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "−": "$-$",
-}
-
-
-def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -12,7 +12,7 @@ from torch import nn
 
 from autoseg.data.cache import CachedCase
 from autoseg.inference.tiles import choose_tiling, predict_probabilities
-from autoseg.metrics import dice
+from autoseg.metrics.overlap import dice
 from autoseg.network.loss import segmentation_loss
 from autoseg.plan import Plan
 

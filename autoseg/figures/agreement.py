@@ -1,0 +1,107 @@
+"""Volumes of organs, predicted against true: how far they lie apart, over their size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
+
+from autoseg.figures.canvas import new_figure, plain_axes, say
+from autoseg.figures.colours import FAINT, INK, organ_colour
+
+_COLUMNS = 4
+_FEWEST = 3  # cases of which a standard deviation is worth drawing
+_NORMAL_95 = 1.96  # standard deviations that hold 95 % of a normal distribution
+
+_APART = 0.15  # of a panel's height, between the middles of its texts
+
+Numbers = npt.NDArray[np.float64]
+
+
+def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """Return a Bland-Altman plot of the volume of each organ.
+
+    A point is a case; the lines are the mean difference (bias) and the limits between which 95 % of differences are
+    expected, bias ± 1.96 standard deviations (n - 1). Cases without a number are left out.
+
+    Args:
+        volumes: Organ to its true and its predicted volumes in ml, by case, in label order.
+
+    Source: Bland & Altman 1986, "Statistical methods for assessing agreement between two methods of clinical
+    measurement".
+    """
+    columns = max(1, min(_COLUMNS, len(volumes)))
+    rows = max(1, -(-len(volumes) // columns))
+    figure = new_figure(0.3 + 2.35 * columns, 0.3 + 2.0 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for index, (axes, (organ, (truth, prediction))) in enumerate(zip(panels, volumes.items(), strict=False)):
+        true, found = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
+        both = np.isfinite(true) & np.isfinite(found)
+        plain_axes(axes).set_title(f"{organ} (n = {both.sum()})", fontsize=9, color=INK)
+        _draw(axes, (true[both] + found[both]) / 2, found[both] - true[both], organ_colour(index))
+    for axes in panels[len(volumes) :]:
+        axes.set_axis_off()
+    if not volumes:
+        say(panels[0], "no organ measured yet")
+    figure.supxlabel("Mean of truth and prediction (ml)", fontsize=9, color=INK)
+    figure.supylabel("Prediction − truth (ml)", fontsize=9, color=INK)
+    return figure
+
+
+def limits_of(differences_ml: Numbers) -> tuple[float, float, float]:
+    """Return the lower limit of agreement, the bias and the upper limit of at least two differences, in ml.
+
+    >>> limits_of(np.array([-1.0, 0.0, 1.0]))
+    (-1.96, 0.0, 1.96)
+    """
+    bias = float(differences_ml.mean())
+    reach = _NORMAL_95 * float(differences_ml.std(ddof=1))
+    return bias - reach, bias, bias + reach
+
+
+def _draw(axes: Axes, means_ml: Numbers, differences_ml: Numbers, colour: str) -> None:
+    """Draw the points of one organ and, of enough cases, the lines."""
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
+    axes.scatter(means_ml, differences_ml, s=12, color=colour, alpha=0.8, linewidths=0, zorder=3)
+    lines = limits_of(differences_ml) if len(differences_ml) >= _FEWEST else ()
+    _frame(axes, means_ml, [0.0, *differences_ml, *lines])
+    if lines:
+        _draw_limits(axes, lines)
+    else:
+        text = axes.text(0.5, 0.97, "too few cases for limits", transform=axes.transAxes, ha="center", va="top")
+        text.set(color="#666666", fontsize=7)
+
+
+def _frame(axes: Axes, means_ml: Numbers, heights_ml: Sequence[float]) -> None:
+    """Fix the view: a margin around the points, and room for the numbers at the right."""
+    low, high = (float(means_ml.min()), float(means_ml.max())) if len(means_ml) else (0.0, 1.0)
+    width = high - low or max(0.2 * abs(high), 0.1)
+    bottom, top = min(heights_ml), max(heights_ml)
+    margin = 0.14 * (top - bottom) or 0.1
+    axes.set(xlim=(low - 0.08 * width, high + 0.42 * width), ylim=(bottom - margin, top + margin))
+
+
+def _draw_limits(axes: Axes, lines: tuple[float, float, float]) -> None:
+    """Draw bias and limits, each with its number; only the bias where all are the same."""
+    lower, bias, upper = lines
+    names = {"bias": bias} | ({"+1.96 SD": upper, "−1.96 SD": lower} if upper > lower else {})
+    bottom, top = axes.get_ylim()
+    apart = max(upper - bias, _APART * (top - bottom))  # of the texts: lines may lie close together
+    middle = float(np.clip(bias, bottom + 1.5 * apart, top - 1.5 * apart)) if apart > upper - bias else bias
+    places = {"bias": middle, "+1.96 SD": middle + apart, "−1.96 SD": middle - apart}
+    across = blended_transform_factory(axes.transAxes, axes.transData)
+    digits = 2 if upper - lower < 2 else 1 if upper - lower < 100 else 0
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    for name, height in names.items():
+        style, width = ("-", 1.2) if name == "bias" else ("--", 0.9)
+        axes.axhline(height, color=INK, linewidth=width, linestyle=style, zorder=2)
+        text = f"{name}\n{round(height, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no "−0.0"
+        number = axes.text(0.985, places[name], text, transform=across, ha="right", va="center", bbox=box)
+        number.set(fontsize=6.5, linespacing=1.05, color=INK)

@@ -1,0 +1,124 @@
+"""A case in three planes with every wrong voxel coloured by how it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from autoseg.figures.canvas import legend_below
+from autoseg.figures.colours import INK
+from autoseg.figures.overlays import window_of
+from autoseg.figures.planes import (
+    PLANES,
+    Cut,
+    Image,
+    Labels,
+    Plane,
+    best_cut,
+    draw_pixels,
+    name_sides,
+    scale_bar,
+    show,
+    three_panels,
+)
+from autoseg.grid import Triple
+
+# The kinds of error: they differ in lightness too, so that they are told apart in print without colour.
+KINDS = {"missed": "#0A4FD0", "added": "#F0E442", "wrong organ": "#D55E00"}
+_DIMMED = 0.35  # the white of the window is moved up by this share of it: bone must not be as bright as an error
+
+Kinds = npt.NDArray[np.uint8]  # (Z, Y, X), 0 right, then the places of KINDS from 1
+
+
+def errors_figure(
+    image: Image,
+    truth: Labels,
+    prediction: Labels,
+    spacing_mm: Triple,
+    organs: Mapping[int, str],
+    window: tuple[float, float] | None = None,
+    title: str = "",
+    focus: int | None = None,
+) -> Figure:
+    """Return the planes of `overlay_figure` with the errors filled, and their volumes in the whole case.
+
+    Missed: an organ's voxels predicted as background; added: background predicted as an organ; wrong organ: one
+    organ's voxels predicted as another's. A thin line is the outline of the truth.
+
+    Args:
+        image: One channel (Z, Y, X) on an LPS grid.
+        truth: Label map of the same shape.
+        prediction: Label map of the same shape.
+        spacing_mm: Voxel spacing (Z, Y, X).
+        organs: Label value to name; other values are background.
+        window: Intensities shown black and white; None: from the image's percentiles.
+        title: Heading, as in "case_07, Dice 93.1 %".
+        focus: Label value of the organ that alone decides slices and view, and whose errors alone are shown.
+    """
+    cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, focus)
+    kinds = error_kinds(truth, prediction, list(organs), focus)
+    low, high = window or window_of(image)
+    figure, panels = three_panels(cut)
+    for axes, plane in zip(panels, PLANES, strict=True):
+        show(axes, plane, cut, image, (low, high + _DIMMED * (high - low)))
+        axes.set_title(plane.name, fontsize=9, color=INK)
+        name_sides(axes, plane.sides, "white", "black")
+        _draw_kinds(axes, plane, cut, kinds)
+        _outline_truth(axes, plane, cut, truth, list(organs))
+    scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black")
+    figure.suptitle(title, fontsize=11, color=INK)
+    millilitres = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:] * np.prod(spacing_mm) / 1000
+    names = [f"{kind} {ml:.{2 if ml < 10 else 1}f} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
+    whose = organs.get(focus, str(focus)) if focus is not None else "all organs"
+    patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in KINDS.values()]
+    legend_below(figure, patches, names, f"Errors of {whose} in the whole volume")
+    return figure
+
+
+def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus: int | None = None) -> Kinds:
+    """Return for every voxel how it is wrong: 0 not, 1 missed, 2 added, 3 wrong organ.
+
+    Args:
+        truth: Label map (Z, Y, X), values from 0.
+        prediction: Label map of the same shape.
+        values: Label values of the organs; others are background.
+        focus: The one organ whose errors count; None: those of all.
+
+    >>> error_kinds(np.array([[[0, 0, 5, 5, 5]]]), np.array([[[0, 5, 5, 0, 7]]]), [5, 7])
+    array([[[0, 2, 0, 1, 3]]], dtype=uint8)
+    """
+    known = np.zeros(max(int(truth.max()), int(prediction.max()), *values) + 1, dtype=np.bool_)
+    known[list(values)] = True
+    there, found = known[truth], known[prediction]
+    wrong = there & found & (truth != prediction)
+    if focus is not None:
+        counted = (truth == focus) | (prediction == focus)
+        there, found, wrong = there & counted, found & counted, wrong & counted
+    kinds: Kinds = np.select([wrong, there & ~found, found & ~there], [3, 1, 2]).astype(np.uint8)
+    return kinds
+
+
+def _draw_kinds(axes: Axes, plane: Plane, cut: Cut, kinds: Kinds) -> None:
+    palette = np.array([(0.0, 0.0, 0.0, 0.0), *(to_rgba(colour, 0.9) for colour in KINDS.values())])
+    draw_pixels(axes, plane, cut, palette[cut.pixels(plane, kinds)], interpolation="nearest")
+
+
+def _outline_truth(axes: Axes, plane: Plane, cut: Cut, truth: Labels, values: Sequence[int]) -> None:
+    """Draw the edges between voxels of different organs, where the fill of an error begins too."""
+    pixels = cut.pixels(plane, truth)
+    framed = np.pad(np.where(np.isin(pixels, values), pixels, 0), 1)
+    segments = []
+    for axis in (0, 1):
+        before = np.argwhere(np.diff(framed, axis=axis) != 0)  # (N, 2): rows, columns; each edge is after its voxel
+        start, end = before - np.array((axis == 1, axis == 0)), before
+        segments.append(np.stack([start, end], axis=1)[..., ::-1])  # (N, 2 ends, x y)
+    rows_mm, columns_mm = cut.steps_mm(plane)
+    lines = np.concatenate(segments) * (columns_mm, rows_mm)
+    axes.add_collection(LineCollection(list(lines), colors="white", linewidths=0.5, alpha=0.8), autolim=False)

@@ -1,0 +1,173 @@
+"""The three planes in which a case is shown: where it is cut, how it is turned, how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from scipy import ndimage
+
+from autoseg.figures.canvas import new_figure
+from autoseg.grid import Triple, Voxels
+
+_MARGIN_MM = 25.0  # shown around the organs
+_WIDTH_IN, _HEIGHT_IN = 11.0, 6.0  # of the three panels together, at most
+
+Image = npt.NDArray[np.number]  # (Z, Y, X)
+Labels = npt.NDArray[np.integer]  # (Z, Y, X)
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How one plane is cut and shown: arrays are LPS, so indices grow to the patient's left, back and head."""
+
+    name: str
+    axis: int  # the axis cut across, of (Z, Y, X)
+    upright: bool  # whether the first axis left over grows upwards on the page
+    sides: tuple[str, str, str, str]  # letters: left, right, top, bottom
+
+
+PLANES = (
+    Plane("Axial", 0, False, ("R", "L", "A", "P")),
+    Plane("Coronal", 1, True, ("R", "L", "H", "F")),
+    Plane("Sagittal", 2, True, ("A", "P", "H", "F")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Where a case is cut, and what of its slices is shown."""
+
+    at: Voxels  # the slice across each axis (Z, Y, X)
+    box: Box
+    spacing_mm: Triple
+
+    def pixels(self, plane: Plane, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what is shown of an array (Z, Y, X) in a plane, (rows, columns)."""
+        where = tuple(self.at[axis] if axis == plane.axis else part for axis, part in enumerate(self.box))
+        return array[where]
+
+    def steps_mm(self, plane: Plane) -> tuple[float, float]:
+        """Return how high a row and how wide a column of a plane is."""
+        rows, columns = (step for axis, step in enumerate(self.spacing_mm) if axis != plane.axis)
+        return rows, columns
+
+    def size_mm(self, plane: Plane) -> tuple[float, float]:
+        """Return width and height of what is shown of a plane."""
+        rows, columns = (part.stop - part.start for axis, part in enumerate(self.box) if axis != plane.axis)
+        high, wide = self.steps_mm(plane)
+        return columns * wide, rows * high
+
+
+def best_cut(
+    maps: Sequence[Labels | None],
+    shape: Sequence[int],
+    spacing_mm: Triple,
+    organs: Mapping[int, str],
+    focus: int | None,
+) -> Cut:
+    """Return the slices in which the organs are densest, and the view cut to the organs and a margin.
+
+    Args:
+        maps: Label maps (Z, Y, X), the truth first: the slices are those of the first that has an organ.
+        shape: Voxels (Z, Y, X) of the image.
+        spacing_mm: Voxel spacing (Z, Y, X).
+        organs: Label value to name.
+        focus: The one organ that matters; where no map has it, or with None, all do.
+    """
+    values = [focus] if focus is not None else list(organs)
+    found = [(labels, organ_boxes(labels, values)) for labels in maps if labels is not None]
+    filled = [(labels, boxes) for labels, boxes in found if boxes]
+    if focus is not None and not filled:
+        return best_cut(maps, shape, spacing_mm, organs, None)
+    z, y, x = (
+        _span([b[axis] for _, boxes in filled for b in boxes.values()], shape[axis], spacing_mm[axis])
+        for axis in range(3)
+    )
+    middle = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
+    return Cut(at=densest_slices(*filled[0]) if filled else middle, box=(z, y, x), spacing_mm=spacing_mm)
+
+
+def organ_boxes(labels: Labels, values: Sequence[int]) -> dict[int, Box]:
+    """Return the box around each organ that a label map has, by value, in the given order."""
+    found = ndimage.find_objects(labels, max_label=max(values, default=0))
+    return {value: found[value - 1] for value in values if found[value - 1] is not None}
+
+
+def densest_slices(labels: Labels, boxes: Mapping[int, Box]) -> Voxels:
+    """Return the slice on each axis where the organs are densest; a small organ counts as much as a large one.
+
+    Args:
+        labels: Label map (Z, Y, X).
+        boxes: Of the organs that count, by value.
+
+    >>> labels = np.array([0, 1, 1, 0]).reshape(4, 1, 1)
+    >>> densest_slices(labels, organ_boxes(labels, [1]))
+    (1, 0, 0)
+    """
+    shares = [np.zeros(n) for n in labels.shape]
+    for value, box in boxes.items():
+        mask = labels[box] == value
+        for axis, share in enumerate(shares):
+            others = tuple(a for a in range(3) if a != axis)
+            share[box[axis]] += mask.sum(axis=others) / mask.sum()
+    z, y, x = (int(np.argmax(share)) for share in shares)
+    return z, y, x
+
+
+def three_panels(cut: Cut) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each plane, in which a millimetre is as long everywhere."""
+    widths, heights = zip(*(cut.size_mm(plane) for plane in PLANES), strict=True)
+    scale = min(_WIDTH_IN / sum(widths), _HEIGHT_IN / max(heights))  # inches a millimetre
+    figure = new_figure(max(6.0, sum(widths) * scale + 0.4), max(heights) * scale + 0.6)
+    return figure, list(figure.subplots(1, 3, width_ratios=widths, squeeze=False)[0])
+
+
+def show(axes: Axes, plane: Plane, cut: Cut, image: Image, window: tuple[float, float]) -> None:
+    """Draw a plane of the image in grey."""
+    draw_pixels(axes, plane, cut, cut.pixels(plane, image), cmap="gray", vmin=window[0], vmax=window[1])
+    axes.set_axis_off()
+
+
+def draw_pixels(axes: Axes, plane: Plane, cut: Cut, pixels: npt.NDArray[Any], **style: Any) -> None:
+    """Draw pixels (rows, columns) of a plane, or their colours (rows, columns, 4), where they lie in mm."""
+    width, height = cut.size_mm(plane)
+    extent = (0.0, width, 0.0, height) if plane.upright else (0.0, width, height, 0.0)
+    origin: Literal["lower", "upper"] = "lower" if plane.upright else "upper"
+    axes.imshow(pixels, extent=extent, origin=origin, **{"interpolation": "bilinear", **style})
+    axes.set_autoscale_on(False)  # what is drawn on top does not widen the view
+
+
+def name_sides(axes: Axes, sides: Sequence[str], colour: str, halo: str, size: float = 9.0) -> None:
+    """Write the letters of the patient's sides at a panel's left, right, top and bottom."""
+    places = ((0.01, 0.5, "left", "center"), (0.99, 0.5, "right", "center"), (0.5, 0.99, "center", "top"))
+    for letter, (x, y, ha, va) in zip(sides, (*places, (0.5, 0.01, "center", "bottom")), strict=True):
+        text = axes.text(x, y, letter, transform=axes.transAxes, ha=ha, va=va, color=colour, fontsize=size)
+        text.set_path_effects([withStroke(linewidth=size / 4.5, foreground=halo)])
+
+
+def scale_bar(axes: Axes, width_mm: float, colour: str, halo: str, size: float = 8.0) -> None:
+    """Draw a bar of a round length, at most a third of the panel, at the bottom left."""
+    length = max((n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if n <= width_mm / 3), default=0.1)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    y, x = bottom + 0.04 * (top - bottom), left + 0.03 * (right - left)
+    stroke = [withStroke(linewidth=size / 2, foreground=halo)]
+    axes.plot([x, x + length], [y, y], color=colour, linewidth=size / 4, path_effects=stroke)
+    label = axes.annotate(
+        f"{length:g} mm", (x, y), (0, size / 2), textcoords="offset points", color=colour, fontsize=size
+    )
+    label.set_path_effects([withStroke(linewidth=size / 4, foreground=halo)])
+
+
+def _span(parts: Sequence[slice], length: int, step_mm: float) -> slice:
+    """Return from the first to the last of some spans with a margin; the whole length where there is none."""
+    margin = int(np.ceil(_MARGIN_MM / step_mm))
+    first, last = min((p.start for p in parts), default=0), max((p.stop for p in parts), default=length)
+    return slice(max(0, first - margin), min(length, last + margin))

@@ -1,0 +1,123 @@
+"""The cases one by one, the worst first; and those whose labels the model doubts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+SPLITS = ("testing", "validation", "training")  # the order in which they are told
+SHOWN = {
+    "dice": ("Dice (%)", 100.0, 1),
+    "nsd": ("NSD (%)", 100.0, 1),
+    "hd95_mm": ("HD95 (mm)", 1.0, 1),
+    "assd_mm": ("ASSD (mm)", 1.0, 2),
+    "truth_ml": ("Truth (ml)", 1.0, 2),
+    "volume_ml": ("Prediction (ml)", 1.0, 2),
+    "expected_dice": ("Expected Dice (%)", 100.0, 1),
+}
+SURE_GAP = 0.05  # Dice below what the model expects, from which a label is doubted
+SPREADS = 3.0  # robust standard deviations of the organ's gaps
+MAD_TO_STD = 1.4826
+MOST_DOUBTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScores:
+    """One case as the report tells it."""
+
+    case: str
+    split: str
+    fold: int
+    mean_dice: float | None  # 0 to 1, over the organs that have one; None where none has
+    lowest: str  # organ of the lowest Dice, with it; "" where there is none
+    missed: tuple[str, ...]  # organs in the truth of which nothing was predicted
+    columns: tuple[str, ...]  # of `rows`
+    rows: tuple[tuple[str, ...], ...]  # an organ each, as text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """An organ of a training case whose label differs from what the model is sure of."""
+
+    case: str
+    organ: str
+    dice: float
+    expected: float
+
+
+def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
+    """Return every case of every fold on its own grid: testing first, then the lowest mean Dice first."""
+    own = scores[scores["grid"] == "original"].copy()
+    own["value"] = pd.to_numeric(own["value"]).astype(float)
+    own["metric"] = own["metric"].where(~own["metric"].str.startswith("nsd_"), "nsd")
+    told = [_told(frame) for _, frame in own.groupby(["case", "split", "fold"], sort=False)]
+    order = {split: place for place, split in enumerate(SPLITS)}
+    return tuple(sorted(told, key=lambda c: (order.get(c.split, len(order)), _worst_first(c), c.case, c.fold)))
+
+
+def doubts(scores: pd.DataFrame) -> tuple[Doubt, ...]:
+    """Return the organs of training cases whose labels should be looked at, the most doubtful first.
+
+    The model learnt from these labels and still disagrees: its Dice is well below the one it expects of itself, by
+    more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of that organ's gaps.
+    """
+    own = scores[(scores["grid"] == "original") & scores["split"].isin(["training", "validation"])]
+    wide = own[own["metric"].isin(["dice", "expected_dice"])].pivot_table(
+        index=["organ", "case"], columns="metric", values="value", aggfunc="mean"
+    )
+    if not {"dice", "expected_dice"} <= set(wide.columns):
+        return ()
+    wide = wide.dropna()
+    gap = wide["expected_dice"] - wide["dice"]
+    middle = gap.groupby("organ").transform("median")
+    spread = MAD_TO_STD * (gap - middle).abs().groupby("organ").transform("median")
+    odd = wide.assign(gap=gap)[(gap > SURE_GAP) & (gap - middle > SPREADS * spread)]
+    odd = odd.sort_values("gap", ascending=False, kind="stable").head(MOST_DOUBTED)
+    return tuple(
+        Doubt(case=str(case), organ=str(organ), dice=float(dice), expected=float(expected))
+        for organ, case, dice, expected in odd.reset_index()[["organ", "case", "dice", "expected_dice"]].to_numpy()
+    )
+
+
+def chosen_cases(told: Sequence[tuple[str, float]]) -> dict[str, str]:
+    """Return which of some (case, Dice) to show: "Worst", "Median" and "Best" to case; fewer where there are fewer.
+
+    >>> chosen_cases([("a", 0.9), ("b", 0.5), ("c", 0.7)])
+    {'Worst': 'b', 'Median': 'c', 'Best': 'a'}
+    """
+    ranked = [case for case, _ in sorted(told, key=lambda pair: (pair[1], pair[0]))]
+    places = {"Worst": 0, "Median": len(ranked) // 2, "Best": len(ranked) - 1}
+    if len(ranked) < len(places):
+        places = {"Worst": 0, "Best": 1} if len(ranked) == 2 else {"Only": 0} if ranked else {}
+    return {which: ranked[place] for which, place in places.items()}
+
+
+def _worst_first(case: CaseScores) -> float:
+    return 2.0 if case.mean_dice is None else case.mean_dice
+
+
+def _told(frame: pd.DataFrame) -> CaseScores:
+    keys = ["label", "organ", "metric"]
+    wide = frame.drop_duplicates(keys, keep="last").set_index(keys)["value"].unstack("metric")
+    wide = wide.reset_index("label", drop=True)
+    shown = [metric for metric in SHOWN if metric in wide.columns]
+    cells = [[_number(value, *SHOWN[metric][1:]) for value in wide[metric]] for metric in shown]
+    organs = [str(organ) for organ in wide.index]
+    dice = wide["dice"].dropna() if "dice" in wide else pd.Series(dtype=float)
+    missed = wide.index[wide["missed"] > 0] if "missed" in wide else ()
+    return CaseScores(
+        case=str(frame["case"].iloc[0]),
+        split=str(frame["split"].iloc[0]),
+        fold=int(frame["fold"].iloc[0]),
+        mean_dice=float(dice.mean()) if len(dice) else None,
+        lowest=f"{dice.idxmin()} {100 * dice.min():.1f}" if len(dice) else "",
+        missed=tuple(str(organ) for organ in missed),
+        columns=("Organ", *(SHOWN[metric][0] for metric in shown)),
+        rows=tuple(zip(organs, *cells, strict=True)),
+    )
+
+
+def _number(value: float, factor: float, decimals: int) -> str:
+    return "" if pd.isna(value) else f"{factor * value:.{decimals}f}"

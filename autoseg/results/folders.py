@@ -1,0 +1,156 @@
+"""Score any two folders of masks: another program's output, another observer's contours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.grid import corner_distance_mm
+from autoseg.metrics import TOLERANCE_MM
+from autoseg.plan import Label
+from autoseg.results.scores import Row, score_rows
+from autoseg.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
+from autoseg.workers import Track, each, untracked
+
+SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
+
+
+class PartlyScoredError(CasesFailedError):
+    """Some pairs could not be scored; the rows of the others are kept."""
+
+    def __init__(self, rows: list[Row], causes: dict[str, str]) -> None:
+        """Keep the rows of the scored cases."""
+        super().__init__("score", causes, done=len({row["case"] for row in rows}))
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What one process needs to score a case."""
+
+    name: str
+    prediction: Path
+    reference: Path
+    labels: tuple[Label, ...]
+    tolerance_mm: float
+
+
+def score_folders(
+    predictions: Path,
+    references: Path,
+    names: Mapping[int, str] | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+    jobs: int = 1,
+    track: Track = untracked,
+) -> list[Row]:
+    """Score the masks of one folder against those of the same name in another.
+
+    Args:
+        predictions: Folder of masks.
+        references: Folder of true masks on the same grids.
+        names: Label value to organ; without it every value that occurs is scored, as "label 1".
+        tolerance_mm: Of the normalised surface Dice.
+        jobs: Processes.
+        track: Shows progress.
+
+    Raises:
+        RunError: If a folder is missing or no names match.
+        PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
+    """
+    found, wanted = _masks(predictions), _masks(references)
+    pairs = {name: (found[name], file) for name, file in wanted.items() if name in found}
+    if not pairs:
+        raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
+    failed: dict[str, str] = {
+        name: f"{file}: has no prediction in {predictions}" for name, file in wanted.items() if name not in found
+    }
+    if names is None:
+        values, unread = _values_in(pairs, jobs, track)
+        failed |= unread
+        names = {value: f"label {value}" for value in sorted(values - {0})}
+    labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
+    rows: list[Row] = []
+    good = {name: _Pair(name, *pair, labels, tolerance_mm) for name, pair in pairs.items() if name not in failed}
+    for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
+        if isinstance(scored, AutosegError):
+            failed[name] = str(scored)
+        else:
+            rows += scored
+    if failed:
+        raise PartlyScoredError(_in_order(rows), failed)
+    return _in_order(rows)
+
+
+def organ_names(file: Path) -> dict[int, str]:
+    """Read label names from a dataset.json (nnU-Net's or the Decathlon's) or a plan.json.
+
+    Raises:
+        RunError: If the file is neither.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["labels"]
+        if isinstance(found, list):  # plan.json
+            named = {int(organ["value"]): str(organ["name"]) for organ in found}
+        else:
+            keys = {str(key): value for key, value in found.items()}
+            by_value = all(key.isdigit() for key in keys)
+            named = {int(k): str(v) for k, v in keys.items()} if by_value else {int(v): k for k, v in keys.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{file}: holds no label names ({error!r}); give a dataset.json or a plan.json, "
+            'with "labels" as in {"1": "liver"}'
+        ) from error
+    return {value: name for value, name in named.items() if value}
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["case"], row["label"]))
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(IMAGE_SUFFIXES)})")
+    return {name: p for p in sorted(folder.iterdir()) if (name := strip_suffix(p)) and not name.startswith(".")}
+
+
+def _values_in(pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track) -> tuple[set[int], dict[str, str]]:
+    """Return the label values that occur, and the causes of the pairs that cannot be read."""
+    values: set[int] = set()
+    failed: dict[str, str] = {}
+    for name, result in track(each(_values_of, pairs, jobs), "Reading", len(pairs)):
+        if isinstance(result, AutosegError):
+            failed[name] = str(result)
+        else:
+            values |= result
+    return values, failed
+
+
+def _values_of(pair: tuple[Path, Path]) -> set[int]:
+    return {int(v) for file in pair for v in np.unique(read_label(file).array)}
+
+
+def _score_pair(pair: _Pair) -> list[Row]:
+    prediction, truth = read_label(pair.prediction), read_label(pair.reference)
+    _require_same_grid(pair.prediction, prediction, truth)
+    about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
+    return score_rows(prediction.array, truth.array, pair.labels, truth.grid.spacing_mm, about, pair.tolerance_mm)
+
+
+def _require_same_grid(file: Path, prediction: Volume, truth: Volume) -> None:
+    """Raise VolumeError unless both lie on one grid: voxels, spacing, origin, direction (after turning to LPS)."""
+    apart = corner_distance_mm(prediction.grid, truth.grid)
+    if prediction.grid.shape != truth.grid.shape or apart > SAME_PLACE * min(truth.grid.spacing_mm):
+        far = f", corners {apart:.1f} mm apart" if prediction.grid.shape == truth.grid.shape else ""
+        raise VolumeError(
+            f"{file}: its grid of {prediction.grid.shape} voxels of {_mm(prediction)} mm is not its reference's, "
+            f"{truth.grid.shape} of {_mm(truth)} mm{far}; resample it to the reference first"
+        )
+
+
+def _mm(volume: Volume) -> str:
+    return "×".join(f"{step:.3g}" for step in volume.grid.spacing_mm)
