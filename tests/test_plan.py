@@ -159,6 +159,7 @@ def test_the_preset_roth2018_has_every_number_of_the_paper() -> None:
         "contrast": 0,
         "noise": 0,
         "mirrored": (),
+        "undeformed_end": 0,
     }
     assert plan.augmentation.model_dump() == augmentation
     assert [s.features for s in plan.network.stages] == [(32, 64), (64, 128), (128, 256), (256, 512)]

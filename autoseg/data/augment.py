@@ -174,12 +174,11 @@ def cut(
     starts = [math.ceil(centre - n / 2) for centre, n in zip(request.centre, size, strict=True)]
     there = tuple(slice(max(0, s), min(whole, s + n)) for s, n, whole in zip(starts, size, shape, strict=True))
     here = tuple(slice(part.start - s, part.stop - s) for s, part in zip(starts, there, strict=True))
-    image = np.empty((len(pad), *size), dtype=np.float32)
-    image[:] = np.reshape(pad, (-1, 1, 1, 1))
+    image = np.zeros((len(pad), *size), dtype=np.float32) + np.array(pad, dtype=np.float32)[:, None, None, None]
     image[(slice(None), *here)] = request.case.image()[(slice(None), *there)]
-    label = np.zeros((1, *size), dtype=np.uint8)
-    label[(0, *here)] = request.case.label()[there]
-    return image, label
+    label = np.zeros(size, dtype=np.uint8)
+    label[here] = request.case.label()[there]
+    return image, label[None]
 
 
 def _rotation(angles_rad: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
