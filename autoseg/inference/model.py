@@ -25,7 +25,7 @@ from autoseg.inference.cost import HEAP, prediction_gib
 from autoseg.inference.models import MODEL, load_networks, model_files, read_facts
 from autoseg.inference.stages import Stopwatch
 from autoseg.inference.tiles import Mirrors, choose_tiling, mirrors_of, paint
-from autoseg.inference.trust import Calibration, unlike_training
+from autoseg.inference.trust import Calibration, unlike_training, unusual_organs
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
 from autoseg.network.memory import tile_bytes
 from autoseg.network.unet import UNet3D, fold_norms
@@ -56,6 +56,7 @@ class FoundOrgan:
     volume_ml: float
     expected_dice: float | None  # 0 to 1; None where nothing of it was found
     at_border: bool  # it reaches the image's edge, so it may be cut
+    unusual: tuple[str, ...] = ()  # what of its volume and place lies outside of what the training had, in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,20 +197,29 @@ class Model:
 
     def _organs(self, painter: Painter, grid: Grid) -> tuple[FoundOrgan, ...]:
         boxes = ndimage.find_objects(painter.mask, max_label=len(self.plan.labels))
-        found = []
+        volumes_ml = [
+            0.0 if box is None else np.count_nonzero(painter.mask[box] == index) * grid.voxel_ml
+            for index, box in enumerate(boxes, start=1)
+        ]
+        there = {
+            organ.value: ([(part.start, part.stop) for part in box], volume_ml)
+            for organ, box, volume_ml in zip(self.plan.labels, boxes, volumes_ml, strict=True)
+            if box is not None
+        }
+        known = self.aftercare.fingerprint
+        unusual = unusual_organs(there, grid.spacing_mm, known) if known else {}
         estimates = painter.certainty.estimates()
-        for index, (organ, box, estimate) in enumerate(zip(self.plan.labels, boxes, estimates, strict=True), start=1):
-            voxels = 0 if box is None else int(np.count_nonzero(painter.mask[box] == index))
-            found.append(
-                FoundOrgan(
-                    name=organ.name,
-                    label=organ.value,
-                    volume_ml=voxels * grid.voxel_ml,
-                    expected_dice=self.aftercare.calibration.expected(estimate if voxels else None),
-                    at_border=box is not None and _reaches_border(box, grid.shape),
-                )
+        return tuple(
+            FoundOrgan(
+                name=organ.name,
+                label=organ.value,
+                volume_ml=volume_ml,
+                expected_dice=self.aftercare.calibration.expected(estimate if box is not None else None),
+                at_border=box is not None and _reaches_border(box, grid.shape),
+                unusual=unusual.get(organ.value, ()),
             )
-        return tuple(found)
+            for organ, box, volume_ml, estimate in zip(self.plan.labels, boxes, volumes_ml, estimates, strict=True)
+        )
 
 
 def open_model(model: Path, device: DeviceName) -> Model:

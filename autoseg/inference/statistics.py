@@ -13,7 +13,7 @@ from autoseg.files import appearing
 from autoseg.inference.model import Prediction
 
 NAME = "predictions.csv"  # in OUT
-COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unlike_training", "key")
+COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
 SHOWN = 5
 
@@ -60,6 +60,7 @@ class Statistics:
                 "volume_ml": round(organ.volume_ml, 4),
                 "expected_dice": None if organ.expected_dice is None else round(organ.expected_dice, 4),
                 "at_border": organ.at_border,
+                "unusual": "; ".join(organ.unusual),
                 "unlike_training": "; ".join(found.unlike),
                 "key": key,
             }
@@ -93,6 +94,7 @@ class Statistics:
             missing = [str(row["organ"]) for row in rows if not row["volume_ml"]]
             reasons = [f"{row['organ']}: expected Dice {100 * row['expected_dice']:.0f} %" for row in low]
             reasons += [f"not found: {', '.join(missing)}"] if missing else []
+            reasons += [f"{row['organ']}: {row['unusual']}" for row in rows if _said(row["unusual"])]
             reasons += [str(rows[0]["unlike_training"])] if _said(rows[0]["unlike_training"]) else []
             if reasons:
                 doubts.append((min(known, default=0.0) - 0.5 * len(missing), f"{case}: {'; '.join(reasons)}"))
@@ -116,7 +118,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
         if file.suffix == ".json":
             frame = pd.DataFrame(json.loads(file.read_text(encoding="utf-8")))
         else:
-            texts = dict.fromkeys(("case", "organ", "key", "unlike_training"), str)
+            texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training"), str)
             frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})
         if set(COLUMNS) <= set(frame.columns):
             return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

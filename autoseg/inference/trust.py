@@ -6,16 +6,16 @@ the mean Dice if they were calibrated. They are not, so a straight line, fitted 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from autoseg.grid import Grid
+from autoseg.grid import Grid, Triple
 from autoseg.plan import Part
-from autoseg.planning.fingerprint import Fingerprint
+from autoseg.planning.fingerprint import Box, Fingerprint, OrganFingerprint, middle_offsets_mm
 
 LEAST_PROBABILITY = 0.02  # below it a voxel says nothing of an organ, but there are millions of them
 LEAST_POINTS = 8  # organs of validation cases, below which the line is not fitted
@@ -23,6 +23,8 @@ LEAST_SPREAD = 0.02  # of their estimates
 OUTSIDE = 1.5  # times beyond what training saw that a spacing may lie
 SAMPLED = 64  # voxels looked at along each axis
 ALIKE = 1.05  # times, in extents: headers round
+PLACE_MM = 5.0  # that an organ may lie beyond, whatever the training's range
+LEAST_CASES = 10  # of the training with an organ, below which its volumes and places say little
 HU_AIR, HU_BODY = -300.0, 100.0  # a CT has voxels above the second, and below the first where the training had air
 LITTLE_AIR = 0.05  # share of an image's voxels
 
@@ -116,3 +118,42 @@ def unlike_training(grid: Grid, image: npt.NDArray[np.generic], known: Fingerpri
         if channel.ct and (high < HU_BODY or (channel.air > LITTLE_AIR and low > HU_AIR)):
             found.append(f"{channel.name}: intensities from {low:.0f} to {high:.0f} are not HU of a body in air")
     return found
+
+
+def unusual_organs(
+    found: Mapping[int, tuple[Box, float]], spacing_mm: Triple, known: Fingerprint
+) -> dict[int, tuple[str, ...]]:
+    """Return in words what of the found organs lies outside of what the training's label maps had.
+
+    Args:
+        found: Label value to its bounding box (first voxel and the one after the last, of each axis) and volume in ml.
+        spacing_mm: Of the image (Z, Y, X).
+        known: Of the training.
+
+    Returns:
+        Label value to sentences; only unusual organs. Places are told only where all organs were found, as they are
+        relative to the mean of all.
+    """
+    told: dict[int, list[str]] = {}
+    organs = [organ for organ in known.organs if organ.cases >= LEAST_CASES]
+    for organ in organs:
+        low, high = organ.smallest_ml, organ.largest_ml
+        if organ.value in found and low is not None and high is not None:
+            volume = found[organ.value][1]
+            if not low / OUTSIDE <= volume <= high * OUTSIDE:
+                told.setdefault(organ.value, []).append(f"{volume:.3g} ml, training had {low:.3g} to {high:.3g}")
+    if all(organ.value in found for organ in known.organs) and len(known.organs) > 1:
+        offsets = middle_offsets_mm([found[organ.value][0] for organ in known.organs], spacing_mm)
+        for organ, offset in zip(known.organs, offsets, strict=True):
+            if organ in organs and (far := _out_of_place_mm(offset, organ)) > 0:
+                told.setdefault(organ.value, []).append(f"lies {far:.0f} mm outside of where training had it")
+    return {value: tuple(words) for value, words in told.items()}
+
+
+def _out_of_place_mm(offset_mm: npt.NDArray[np.float64], organ: OrganFingerprint) -> float:
+    """Return how far a middle lies beyond half as much again as the training's range, on the worst axis; 0 inside."""
+    if organ.lowest_offset_mm is None or organ.highest_offset_mm is None:
+        return 0.0
+    low, high = np.array(organ.lowest_offset_mm), np.array(organ.highest_offset_mm)
+    beyond = np.maximum(low - offset_mm, offset_mm - high)
+    return float(beyond.max()) if bool((beyond > (high - low) * (OUTSIDE - 1) + PLACE_MM).any()) else 0.0

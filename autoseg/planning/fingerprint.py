@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from autoseg.errors import DatasetError
@@ -16,6 +17,7 @@ from autoseg.planning.dataset import Dataset
 from autoseg.planning.examine import CaseFacts
 
 PERCENTILES = (0.5, 99.5)
+Box = Sequence[Sequence[int]]  # first voxel and the one after the last, of each axis
 
 
 class ChannelFingerprint(Part):
@@ -40,6 +42,11 @@ class OrganFingerprint(Part):
     median_voxels: float = Field(ge=0)
     mean_share: float = Field(ge=0, le=1)  # of the voxels of an image
     median_extent_mm: tuple[float, float, float]  # of the bounding box (Z, Y, X)
+    smallest_ml: float | None = None  # of the cases that have it; None: not known
+    largest_ml: float | None = None
+    # of the bounding box's middle from the mean middle of all organs' (Z, Y, X), over cases that have all organs
+    lowest_offset_mm: tuple[float, float, float] | None = None
+    highest_offset_mm: tuple[float, float, float] | None = None
 
 
 class Fingerprint(Part):
@@ -87,8 +94,18 @@ def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         largest_spacing_mm=_lengths(spacings.max(axis=0)),
         foreground_extent_mm=_foreground_extent(facts),
         channels=tuple(_channel(dataset, facts, n) for n in range(len(dataset.channels))),
-        organs=tuple(_organ(label, facts) for label in dataset.labels),
+        organs=_organs(dataset.labels, facts),
     )
+
+
+def middle_offsets_mm(boxes: Sequence[Box], spacing_mm: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return how far the middle of each box lies from the mean of all their middles, in mm, (boxes, 3).
+
+    >>> middle_offsets_mm([((0, 2), (0, 2), (0, 2)), ((0, 2), (0, 2), (4, 6))], (1.0, 1.0, 2.0)).tolist()
+    [[0.0, 0.0, -4.0], [0.0, 0.0, 4.0]]
+    """
+    middles = np.array(boxes, dtype=float).mean(axis=2) * np.array(spacing_mm)
+    return np.asarray(middles - middles.mean(axis=0))
 
 
 def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> ChannelFingerprint:
@@ -110,7 +127,19 @@ def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> Chann
     )
 
 
-def _organ(label: Label, facts: Sequence[CaseFacts]) -> OrganFingerprint:
+def _organs(labels: Sequence[Label], facts: Sequence[CaseFacts]) -> tuple[OrganFingerprint, ...]:
+    whole = [f for f in facts if {organ.value for organ in f.organs} >= {label.value for label in labels}]
+    offsets = []  # (cases, organs in label order, 3)
+    for case in whole:
+        boxes = {organ.value: organ.box for organ in case.organs}
+        offsets.append(middle_offsets_mm([boxes[label.value] for label in labels], case.grid.spacing_mm))
+    places = np.array(offsets) if len(labels) > 1 and whole else None
+    return tuple(_organ(label, facts, None if places is None else places[:, n]) for n, label in enumerate(labels))
+
+
+def _organ(
+    label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None
+) -> OrganFingerprint:
     found = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
     extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in found]
     z, y, x = (float(e) for e in np.median(extents, axis=0)) if found else (0.0, 0.0, 0.0)
@@ -122,6 +151,10 @@ def _organ(label: Label, facts: Sequence[CaseFacts]) -> OrganFingerprint:
         median_voxels=float(np.median([organ.voxels for organ, _ in found])) if found else 0.0,
         mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in found) / len(facts),
         median_extent_mm=(z, y, x),
+        smallest_ml=min((organ.ml for organ, _ in found), default=None),
+        largest_ml=max((organ.ml for organ, _ in found), default=None),
+        lowest_offset_mm=None if offsets_mm is None else _lengths(offsets_mm.min(axis=0)),
+        highest_offset_mm=None if offsets_mm is None else _lengths(offsets_mm.max(axis=0)),
     )
 
 
