@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from autoseg.console import (
     track,
     training_bar,
 )
-from autoseg.errors import AutosegError, VolumeError
+from autoseg.errors import AutosegError, CasesFailedError, VolumeError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
 
@@ -438,10 +439,12 @@ def _report(run: Run, jobs: int) -> None:
     from autoseg.pipeline.reported import write_report
 
     with logging_to(run):
-        tables = write_report(run, jobs, track)
+        tables, failed = write_report(run, shlex.join(["autoseg", *sys.argv[1:]]), jobs, track)
     for table in tables:
         show_table(table.caption, table.columns, table.rows)
     say(f"tables, curves, pictures -> {run.report / 'report.html'}")
+    if failed:
+        raise CasesFailedError("report", failed, done=1)
 
 
 def _jobs(wanted: int | None) -> int:

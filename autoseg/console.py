@@ -65,11 +65,12 @@ def show_findings(findings: list[Finding]) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table of results; the first column names the rows, the others are numbers."""
-    shown = Table(title=title)
+    shown = Table()
     for place, column in enumerate(columns):
-        shown.add_column(column, justify="right" if place else "left")
+        shown.add_column(escape(column), justify="right" if place else "left")
     for row in rows:
         shown.add_row(*(escape(value) for value in row))
+    say(title)
     console.print(shown)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,17 @@ def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
 
 def test_every_room_is_in_the_order_and_the_order_names_no_other() -> None:
     assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+def test_every_room_is_installed_and_what_it_needs_beside_its_modules() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+    folders = {"autoseg", *(f"autoseg.{file.parent.name}" for file in PACKAGE.glob("*/__init__.py"))}
+    assert {*setup["options"]["packages"].split()} - {"autoseg_plans"} == folders
+    shipped = dict(setup["options.package_data"])
+    for file in (f for f in PACKAGE.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc", ".js", ".txt")):
+        room = ".".join(["autoseg", *file.relative_to(PACKAGE).parts[:-1]])
+        assert any(file.match(pattern.strip()) for pattern in shipped[room].split(",")), file
 
 
 @each_module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from autoseg.results.cases import case_scores, chosen_cases, doubts
+from autoseg.results.cases import Doubt, case_scores, chosen_cases, doubts
 from autoseg.results.scores import COLUMNS
 
 
@@ -44,11 +44,17 @@ def test_a_label_is_doubted_where_the_model_is_sure_and_contradicts_it() -> None
     usual += [(f"case{n}", "training", "liver", 1, "expected_dice", 0.92) for n in range(10)]
     odd = [("odd", "training", "liver", 1, "dice", 0.6), ("odd", "training", "liver", 1, "expected_dice", 0.93)]
     unsure = [("hard", "training", "liver", 1, "dice", 0.6), ("hard", "training", "liver", 1, "expected_dice", 0.62)]
-    tested = [(case, "testing", *rest) for case, _, *rest in odd]
-    found = doubts(scores(*usual, *odd, *unsure, *tested))
-    assert [(doubt.case, doubt.organ, doubt.dice, doubt.expected) for doubt in found] == [("odd", "liver", 0.6, 0.93)]
+    seen = [(case, split, *rest) for case, _, *rest in odd for split in ("testing", "validation")]
+    found = doubts(scores(*usual, *odd, *unsure, *seen))
+    assert found == (Doubt(case="odd", organ="liver", dice=0.6, expected=0.93),)
     assert doubts(scores(*usual)) == ()
     assert doubts(FRAME) == ()
+
+
+def test_a_label_is_doubted_where_the_model_finds_nothing_of_what_it_learnt() -> None:
+    rows = [("a", "training", "vein", 2, "dice", 0.0), ("a", "training", "vein", 2, "expected_dice", None)]
+    rows += [("a", "training", "vein", 2, "missed", 1.0), ("b", "training", "vein", 2, "expected_dice", 0.9)]
+    assert doubts(scores(*rows)) == (Doubt(case="a", organ="vein", dice=0.0, expected=None),)
 
 
 def test_worst_median_and_best_are_fewer_where_there_are_few_cases() -> None:

@@ -51,6 +51,14 @@ def test_a_verb_has_help_with_an_example_and_a_section_in_the_reference(verb: st
     assert f"autoseg {verb}" in section(verb)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_synopsis_names_only_options_that_the_verb_has(verb: str) -> None:
+    synopsis = re.search(r"```\n(.*?)```", section(verb), re.DOTALL)
+    assert synopsis
+    known = {name for param in VERBS[verb].params for name in (*param.opts, *param.secondary_opts)}
+    assert set(re.findall(r"(?<![\w-])--[a-z-]+", synopsis[1])) <= known
+
+
 @pytest.mark.parametrize(("verb", "option"), [pytest.param(v, p, id=f"{v} {p.opts[-1]}") for v, p in OPTIONS])
 def test_an_option_has_help_and_stands_in_the_reference_under_its_verb(verb: str, option: Any) -> None:
     assert option.help

@@ -7,8 +7,10 @@ import math
 import pandas as pd
 import pytest
 
-from autoseg.results.metric_tables import metric_tables, statistics
+from autoseg.results.formats import TextTable
+from autoseg.results.metric_tables import metric_table, statistics
 from autoseg.results.scores import COLUMNS
+from autoseg.results.tables import TABLES
 
 
 def scores(values: dict[tuple[str, str], list[float | None]], split: str = "testing") -> pd.DataFrame:
@@ -20,6 +22,10 @@ def scores(values: dict[tuple[str, str], list[float | None]], split: str = "test
         for number, value in enumerate(found)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def metric_tables(frame: pd.DataFrame) -> list[TextTable]:
+    return [metric_table(table, statistics(frame, table.splits)) for table in TABLES]
 
 
 LIVER = [0.90, 0.91, 0.92, 0.93, 0.94]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from autoseg.results.cases import Doubt, case_scores
-from autoseg.results.metric_tables import metric_tables
+from autoseg.results.metric_tables import metric_table, statistics
 from autoseg.results.report import Picture, Pictures, ReportContent, render_report, summary_of
 from autoseg.results.tables import TABLES, dice_table, paper_tables
 
@@ -34,7 +34,7 @@ def content_of(frame: pd.DataFrame) -> ReportContent:
         missing=(),
         tables=tuple(paper_tables(frame)),
         published=(),
-        metrics=tuple(metric_tables(frame)),
+        metrics=tuple(metric_table(table, statistics(frame, table.splits)) for table in TABLES),
         pictures=Pictures(
             curves=dataclasses.replace(DOT, data=b"<svg/>", media_type="image/svg+xml", caption="Curves"),
             surfaces=(DOT,),
@@ -171,6 +171,14 @@ def test_every_case_is_listed_the_worst_testing_case_first_and_has_its_own_part(
     assert re.findall(r'<a href="#case-(\d)">(\w)</a>', page) == [("1", "a"), ("2", "b"), ("3", "c")]
     assert page.count("<details") == 1 + 3
     assert 'a <span class="soft">testing, mean Dice 70.0 %</span>' in page
+
+
+def test_a_case_of_several_folds_is_told_once_by_the_fold_that_it_tests() -> None:
+    folds = FULL.assign(fold=0), FULL.assign(fold=1, split="training", value=0.99)
+    content = content_of(pd.concat(folds))
+    page = render_report(content)
+    assert re.findall(r'<a href="#case-\d">(\w)</a>', page) == ["a", "b", "c"]
+    assert "Scored in fold 0. Mean Dice (%) in the others: fold 1, training: 99.0." in page
 
 
 def test_doubted_labels_are_told_with_both_numbers() -> None:

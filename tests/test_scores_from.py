@@ -115,6 +115,17 @@ def test_what_a_scores_csv_was_trained_on_is_not_known_where_all_is_testing(tmp_
     assert opened(write_scores(tmp_path / "s.csv", row("a", "liver", 1, 0.9)))[0].trained_on is None
 
 
+def test_a_row_number_is_no_organ_and_columns_that_disagree_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "frame.csv"
+    pd.DataFrame({"case": [f"c{n}" for n in range(6)], "liver": [0.9] * 6}).to_csv(file)  # with pandas' row numbers
+    (scored,) = open_sources([str(file)], "dice")
+    assert list(scored.values.columns) == ["liver"]
+    assert scored.values["liver"].tolist() == [0.9] * 6
+    file.write_text("case,liver,ml\na,0.9,1200\n", encoding="utf-8")
+    with pytest.raises(RunError, match=r"column ml goes up to 1200 and liver only to 0\.9"):
+        open_sources([str(file)], "dice")
+
+
 @pytest.mark.parametrize(("cell", "said"), [("0.9", "shares from 0 to 1"), ("90", "percent")])
 def test_a_table_by_case_is_read_as_shares_or_percent_and_says_which(tmp_path: Path, cell: str, said: str) -> None:
     file = write_text(

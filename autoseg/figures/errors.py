@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,10 @@ from autoseg.figures.planes import (
     Labels,
     Plane,
     best_cut,
+    densest_slices,
     draw_pixels,
     name_sides,
+    organ_boxes,
     scale_bar,
     show,
     three_panels,
@@ -62,8 +65,11 @@ def errors_figure(
         title: Heading, as in "case_07, Dice 93.1 %".
         focus: Label value of the organ that alone decides slices and view, and whose errors alone are shown.
     """
-    cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, focus)
     kinds = error_kinds(truth, prediction, list(organs), focus)
+    cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, focus)
+    where = (kinds > 0).astype(np.uint8)
+    if boxes := organ_boxes(where, [1]):
+        cut = replace(cut, at=densest_slices(where, boxes))  # not where the organ is densest, but the errors are
     low, high = window or window_of(image)
     figure, panels = three_panels(cut)
     for axes, plane in zip(panels, PLANES, strict=True):
@@ -101,7 +107,9 @@ def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus:
     if focus is not None:
         counted = (truth == focus) | (prediction == focus)
         there, found, wrong = there & counted, found & counted, wrong & counted
-    kinds: Kinds = np.select([wrong, there & ~found, found & ~there], [3, 1, 2]).astype(np.uint8)
+    kinds: Kinds = (there & ~found).astype(np.uint8)
+    kinds[found & ~there] = 2
+    kinds[wrong] = 3
     return kinds
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,3 +63,17 @@ def rgb(index: int) -> tuple[int, int, int]:
     """Return the colour of the organ at a place in label order (from 0), 0 to 255."""
     colour = organ_colour(index)
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def file_names(labels: Sequence[Label]) -> list[str]:
+    """Return a name for a file of each organ; where two would be the same, with the label's value.
+
+    >>> file_names([Label(value=1, name="left lung / upper"), Label(value=2, name="C1+"), Label(value=3, name="C1-")])
+    ['left_lung_upper', 'C1_2', 'C1_3']
+    """
+    plain = [re.sub(r"\W+", "_", label.name).strip("_") or "organ" for label in labels]
+    seen = Counter(name.casefold() for name in plain)
+    return [
+        name if seen[name.casefold()] == 1 else f"{name}_{label.value}"
+        for name, label in zip(plain, labels, strict=True)
+    ]

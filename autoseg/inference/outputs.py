@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +10,9 @@ from autoseg.figures.canvas import save_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.inference.dicom_seg import SUFFIX, write_dicom_seg
 from autoseg.inference.jobs import Job
-from autoseg.inference.legend import segment_facts
+from autoseg.inference.legend import file_names, segment_facts
 from autoseg.inference.model import Prediction
-from autoseg.plan import Label, Plan
+from autoseg.plan import Plan
 from autoseg.volumes import Volume, strip_suffix, write_label
 
 
@@ -61,17 +58,3 @@ def write_outputs(job: Job, plan: Plan, image: Volume | None, found: Prediction,
     if wanted.dicom_seg:
         seg = job.out.with_name(beside.name + SUFFIX)
         write_dicom_seg(seg, found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
-
-
-def file_names(labels: Sequence[Label]) -> list[str]:
-    """Return a name for a file of each organ; where two would be the same, with the label's value.
-
-    >>> file_names([Label(value=1, name="left lung / upper"), Label(value=2, name="C1+"), Label(value=3, name="C1-")])
-    ['left_lung_upper', 'C1_2', 'C1_3']
-    """
-    plain = [re.sub(r"\W+", "_", label.name).strip("_") or "organ" for label in labels]
-    seen = Counter(name.casefold() for name in plain)
-    return [
-        name if seen[name.casefold()] == 1 else f"{name}_{label.value}"
-        for name, label in zip(plain, labels, strict=True)
-    ]

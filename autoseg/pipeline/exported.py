@@ -93,7 +93,7 @@ def _card(run: Run, plan: Plan, aftercare: Aftercare, networks: int) -> str:
         scores = read_scores(run.scores_file)
         for table in TABLES:
             frame = dice_table(scores, table.splits)
-            lines += ["## " + table.title, _markdown(frame)]
+            lines += [f"## Dice (%) of {table.cases}", _markdown(frame)]
     if aftercare.cleanup:
         names = {index: label.name for index, label in enumerate(plan.labels, start=1)}
         lines += ["## Clean-up", *cleanup_table(aftercare.cleanup, names)]

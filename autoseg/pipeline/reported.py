@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,8 +20,8 @@ from autoseg.pipeline.trained import splits_of
 from autoseg.planning.split import Split
 from autoseg.results.cases import case_scores, doubts
 from autoseg.results.formats import TextTable, write_text_table
-from autoseg.results.metric_tables import metric_tables, statistics
-from autoseg.results.published import Which, published_beside, published_note
+from autoseg.results.metric_tables import metric_table, statistics
+from autoseg.results.published import published_beside, published_note
 from autoseg.results.report import ReportContent, render_report, summary_of
 from autoseg.results.scores import COLUMNS, nsd_name, read_scores
 from autoseg.results.tables import TABLES, dice_table, paper_tables
@@ -30,49 +29,72 @@ from autoseg.results.verdict import beside_table
 from autoseg.run import Run
 from autoseg.workers import Track, untracked
 
-WHICH: tuple[Which, ...] = ("training", "testing")  # of the paper's tables, in the order of TABLES
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
 
 
-def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> list[TextTable]:
-    """Write RUN/report from what is there; return the two tables as shown; none without scores.
+def write_report(
+    run: Run, command: str = "", jobs: int = 1, track: Track = untracked
+) -> tuple[list[TextTable], dict[str, str]]:
+    """Write RUN/report from what is there.
 
     Args:
         run: Planned; everything else may be missing or under way.
+        command: As typed, for the page.
         jobs: Processes that draw.
         track: Shows progress.
+
+    Returns:
+        The two tables as shown, none without scores; and the causes by case where one could not be drawn.
 
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
     """
     plan = run.plan()
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    tables, published, metrics = paper_tables(scores), _published(scores), metric_tables(scores)
-    if len(scores):
-        for table in (*tables, *published, *metrics):
-            write_text_table(table, run.report)
-        _write_statistics(scores, run.report / "statistics.csv")
-    told = case_scores(scores)
+    tables, published, metrics = _write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())
+    drawn = draw_pictures(run, plan, scores, jobs, track)
+    undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
+    check, problem = _check_rows(run)
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         summary=summary_of(*(dice_table(scores, table.splits) for table in TABLES)),
-        missing=_missing(run, scores),
+        missing=(*_missing(run, scores), *drawn.notes, *undrawn, *problem),
         tables=tuple(tables),
         published=published,
-        metrics=tuple(metrics),
-        pictures=draw_pictures(run, plan, scores, jobs, track),
-        cases=told,
+        metrics=metrics,
+        pictures=drawn.pictures,
+        cases=case_scores(scores),
         colours={organ.name: organ_colour(place) for place, organ in enumerate(plan.labels)},
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=_read(run.folder / "plan.md"),
-        check_rows=_check_rows(run),
+        check_rows=check,
         environment={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         hashes=_hashes(run),
-        command=" ".join(["autoseg", *sys.argv[1:]]),
+        command=command,
     )
     write_text(run.report / "report.html", render_report(content))
-    return tables if len(scores) else []
+    return (tables if len(scores) else []), drawn.failed
+
+
+def _write_tables(
+    run: Run, scores: pd.DataFrame
+) -> tuple[list[TextTable], tuple[TextTable, ...], tuple[TextTable, ...]]:
+    """Write all tables and their numbers; return the paper's, those beside it, and the wide ones."""
+    numbers = [statistics(scores, table.splits) for table in TABLES]
+    tables, published = paper_tables(scores), _published(scores)
+    metrics = tuple(metric_table(table, found) for table, found in zip(TABLES, numbers, strict=True))
+    for table in (*tables, *published, *metrics):
+        write_text_table(table, run.report)
+    coarse = [statistics(scores, table.splits, "working") for table in TABLES]
+    frames = [
+        found.assign(cases=table.which, grid=grid)
+        for grid, both in (("original", numbers), ("working", coarse))
+        for table, found in zip(TABLES, both, strict=True)
+    ]
+    with appearing(run.report / "statistics.csv") as beside:
+        pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
+    return tables, published, metrics
 
 
 def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
@@ -84,14 +106,20 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
     """
     if not run.scores_file.is_file():
         return False
-    sources = [run.plan_file, run.split_file, *(run.fold(fold) / MODEL_NAME for fold in run.folds())]
-    newest = run.scores_file.stat().st_mtime_ns
-    if any(file.stat().st_mtime_ns > newest for file in sources if file.is_file()):
+    if _newer_than_scores(run):
         return False
     scores = read_scores(run.scores_file)
     if tolerance_mm is not None and nsd_name(tolerance_mm) not in set(scores["metric"]):
         return False
     return not _unscored(run, scores)
+
+
+def _newer_than_scores(run: Run) -> list[str]:
+    """Return the files that the scores should follow from and do not, as they were written later."""
+    sources = [run.plan_file, run.split_file, *(run.fold(fold) / MODEL_NAME for fold in run.folds())]
+    written = run.scores_file.stat().st_mtime_ns
+    newer = [file for file in sources if file.is_file() and file.stat().st_mtime_ns > written]
+    return [file.relative_to(run.folder).as_posix() for file in newer]
 
 
 def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
@@ -117,6 +145,8 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         said.append(f"Not trained yet: fold {', '.join(untrained)}. The numbers are those of the others.")
     if splits and not any(split.testing for split in splits):
         said.append("The split has no testing case, so nothing here tells how the model does on new patients.")
+    if len(scores) and (newer := _newer_than_scores(run)):
+        said.append(f"The scores are older than {', '.join(newer)}: run `autoseg evaluate RUN` again.")
     unscored = _unscored(run, scores) if splits and run.folds() and len(scores) else []
     if unscored:
         said.append(f"{len(unscored)} cases of trained folds are not scored: run `autoseg evaluate RUN` again.")
@@ -129,22 +159,12 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
 def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
     """Return the paper's numbers beside the run's own, where it has the same organs."""
     made = []
-    for table, which in zip(TABLES, WHICH, strict=True):
-        beside = published_beside(dice_table(scores, table.splits), which)
+    for table in TABLES:
+        beside = published_beside(dice_table(scores, table.splits), table.which)
         if beside is not None:
-            title = table.title.removesuffix(".") + ", beside those that Roth et al. 2018 published."
-            made.append(beside_table(beside, title, published_note(which), f"published_{which}"))
+            title = f"Dice (%) of the {table.which} cases beside the paper's."
+            made.append(beside_table(beside, title, published_note(table.which), f"published_{table.which}"))
     return tuple(made)
-
-
-def _write_statistics(scores: pd.DataFrame, file: Path) -> None:
-    frames = [
-        statistics(scores, table.splits, grid).assign(cases=table.name.split("_")[1], grid=grid)
-        for table in TABLES
-        for grid in ("original", "working")
-    ]
-    with appearing(file) as beside:
-        pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
 
 
 def _hashes(run: Run) -> dict[str, str]:
@@ -158,9 +178,16 @@ def _hashes(run: Run) -> dict[str, str]:
     }
 
 
-def _check_rows(run: Run) -> tuple[Mapping[str, object], ...] | None:
-    text = _read(run.folder / "check.json")
-    return tuple(json.loads(text)) if text else None
+def _check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple[str, ...]]:
+    """Return the rows of check.json, None where there are none to read, and a sentence where they are damaged."""
+    file = run.folder / "check.json"
+    if not file.is_file():
+        return None, ()
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return tuple(dict(row) for row in rows), ()
+    except (OSError, ValueError, TypeError):
+        return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
 
 
 def _version(package: str) -> str:
@@ -171,4 +198,4 @@ def _version(package: str) -> str:
 
 
 def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

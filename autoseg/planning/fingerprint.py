@@ -137,9 +137,7 @@ def _organs(labels: Sequence[Label], facts: Sequence[CaseFacts]) -> tuple[OrganF
     return tuple(_organ(label, facts, None if places is None else places[:, n]) for n, label in enumerate(labels))
 
 
-def _organ(
-    label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None
-) -> OrganFingerprint:
+def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None) -> OrganFingerprint:
     found = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
     extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in found]
     z, y, x = (float(e) for e in np.median(extents, axis=0)) if found else (0.0, 0.0, 0.0)

@@ -20,12 +20,11 @@ SHOWN = {
 SURE_GAP = 0.05  # Dice below what the model expects, from which a label is doubted
 SPREADS = 3.0  # robust standard deviations of the organ's gaps
 MAD_TO_STD = 1.4826
-MOST_DOUBTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseScores:
-    """One case as the report tells it."""
+    """One case as the report tells it: as the fold scored it that it tests."""
 
     case: str
     split: str
@@ -35,6 +34,7 @@ class CaseScores:
     missed: tuple[str, ...]  # organs in the truth of which nothing was predicted
     columns: tuple[str, ...]  # of `rows`
     rows: tuple[tuple[str, ...], ...]  # an organ each, as text
+    others: tuple[str, ...]  # what it reached in other folds, in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,40 +44,58 @@ class Doubt:
     case: str
     organ: str
     dice: float
-    expected: float
+    expected: float | None  # None: the model found nothing of the organ, though it learnt from this label
+
+
+def own_folds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a case: case, split and fold, of the fold that it tests, else validates, else any."""
+    order = {split: place for place, split in enumerate(SPLITS)}
+    pairs = scores[["case", "split", "fold"]].drop_duplicates()
+    pairs = pairs.assign(place=pairs["split"].map(order).fillna(len(order)))
+    return pairs.sort_values(["place", "fold"], kind="stable").drop_duplicates("case")[["case", "split", "fold"]]
 
 
 def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
-    """Return every case of every fold on its own grid: testing first, then the lowest mean Dice first."""
+    """Return every case on its own grid: testing cases first, then the lowest mean Dice first."""
     own = scores[scores["grid"] == "original"].copy()
-    own["value"] = pd.to_numeric(own["value"]).astype(float)
     own["metric"] = own["metric"].where(~own["metric"].str.startswith("nsd_"), "nsd")
-    told = [_told(frame) for _, frame in own.groupby(["case", "split", "fold"], sort=False)]
+    chosen = set(own_folds(own).itertuples(index=False, name=None))
+    of_case: dict[str, list[pd.DataFrame]] = {}
+    told = []
+    for (case, split, fold), frame in own.groupby(["case", "split", "fold"], sort=False):
+        if (case, split, fold) in chosen:
+            told.append(frame)
+        else:
+            of_case.setdefault(str(case), []).append(frame)
+    cases = [_told(frame, of_case.get(str(frame["case"].iloc[0]), [])) for frame in told]
     order = {split: place for place, split in enumerate(SPLITS)}
-    return tuple(sorted(told, key=lambda c: (order.get(c.split, len(order)), _worst_first(c), c.case, c.fold)))
+    return tuple(sorted(cases, key=lambda c: (order.get(c.split, len(order)), _worst_first(c), c.case)))
 
 
 def doubts(scores: pd.DataFrame) -> tuple[Doubt, ...]:
     """Return the organs of training cases whose labels should be looked at, the most doubtful first.
 
-    The model learnt from these labels and still disagrees: its Dice is well below the one it expects of itself, by
-    more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of that organ's gaps.
+    The model learnt from these labels and still disagrees: it finds nothing of the organ; or its Dice is below the one
+    it expects of itself, by more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of that organ's
+    gaps.
     """
-    own = scores[(scores["grid"] == "original") & scores["split"].isin(["training", "validation"])]
-    wide = own[own["metric"].isin(["dice", "expected_dice"])].pivot_table(
-        index=["organ", "case"], columns="metric", values="value", aggfunc="mean"
-    )
+    own = scores[(scores["grid"] == "original") & (scores["split"] == "training")]
+    own = own[own["metric"].isin(["dice", "expected_dice", "missed"])]
+    wide = own.groupby(["organ", "case", "metric"])["value"].mean().unstack("metric")
     if not {"dice", "expected_dice"} <= set(wide.columns):
         return ()
-    wide = wide.dropna()
-    gap = wide["expected_dice"] - wide["dice"]
+    gone = wide[wide["missed"] > 0] if "missed" in wide else wide.iloc[:0]
+    sure = wide.dropna(subset=["dice", "expected_dice"])
+    gap = sure["expected_dice"] - sure["dice"]
     middle = gap.groupby("organ").transform("median")
     spread = MAD_TO_STD * (gap - middle).abs().groupby("organ").transform("median")
-    odd = wide.assign(gap=gap)[(gap > SURE_GAP) & (gap - middle > SPREADS * spread)]
-    odd = odd.sort_values("gap", ascending=False, kind="stable").head(MOST_DOUBTED)
-    return tuple(
-        Doubt(case=str(case), organ=str(organ), dice=float(dice), expected=float(expected))
-        for organ, case, dice, expected in odd.reset_index()[["organ", "case", "dice", "expected_dice"]].to_numpy()
+    odd = sure.assign(gap=gap)[(gap > SURE_GAP) & (gap - middle > SPREADS * spread)]
+    odd = odd.sort_values("gap", ascending=False, kind="stable")
+    missed = [Doubt(case=str(case), organ=str(organ), dice=0.0, expected=None) for organ, case in gone.index]
+    values = odd.reset_index()[["organ", "case", "dice", "expected_dice"]].to_numpy()
+    return (
+        *missed,
+        *(Doubt(case=str(c), organ=str(o), dice=float(dice), expected=float(sure)) for o, c, dice, sure in values),
     )
 
 
@@ -98,7 +116,7 @@ def _worst_first(case: CaseScores) -> float:
     return 2.0 if case.mean_dice is None else case.mean_dice
 
 
-def _told(frame: pd.DataFrame) -> CaseScores:
+def _told(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> CaseScores:
     keys = ["label", "organ", "metric"]
     wide = frame.drop_duplicates(keys, keep="last").set_index(keys)["value"].unstack("metric")
     wide = wide.reset_index("label", drop=True)
@@ -116,7 +134,13 @@ def _told(frame: pd.DataFrame) -> CaseScores:
         missed=tuple(str(organ) for organ in missed),
         columns=("Organ", *(SHOWN[metric][0] for metric in shown)),
         rows=tuple(zip(organs, *cells, strict=True)),
+        others=tuple(_in_words(other) for other in others),
     )
+
+
+def _in_words(frame: pd.DataFrame) -> str:
+    mean = frame.loc[frame["metric"] == "dice", "value"].mean()
+    return f"fold {frame['fold'].iloc[0]}, {frame['split'].iloc[0]}: {100 * mean:.1f}"
 
 
 def _number(value: float, factor: float, decimals: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from autoseg.results.scores import Row, score_rows
 from autoseg.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
 from autoseg.workers import Track, each, untracked
 
+logger = logging.getLogger(__name__)
+MOST_VALUES = 65535
 SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
 
 
@@ -63,6 +66,8 @@ def score_folders(
         PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
     """
     found, wanted = _masks(predictions), _masks(references)
+    if extra := sorted(found.keys() - wanted.keys()):
+        logger.warning("%s: %d masks have no reference and are not scored (%s …)", predictions, len(extra), extra[0])
     pairs = {name: (found[name], file) for name, file in wanted.items() if name in found}
     if not pairs:
         raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
@@ -113,9 +118,22 @@ def _in_order(rows: list[Row]) -> list[Row]:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
+    """Return the masks of a folder by name.
+
+    Raises:
+        RunError: If there is no folder, or two masks differ only in their suffix.
+    """
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(IMAGE_SUFFIXES)})")
-    return {name: p for p in sorted(folder.iterdir()) if (name := strip_suffix(p)) and not name.startswith(".")}
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        name = strip_suffix(file)
+        if not name or name.startswith("."):
+            continue
+        if name in found:
+            raise RunError(f"{file}: has the name of {found[name].name}; move one of them away")
+        found[name] = file
+    return found
 
 
 def _values_in(pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track) -> tuple[set[int], dict[str, str]]:
@@ -131,7 +149,15 @@ def _values_in(pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track) 
 
 
 def _values_of(pair: tuple[Path, Path]) -> set[int]:
-    return {int(v) for file in pair for v in np.unique(read_label(file).array)}
+    values: set[int] = set()
+    for file in pair:
+        labels = read_label(file).array
+        low, high = int(labels.min()), int(labels.max())
+        if high - low > MOST_VALUES:
+            raise VolumeError(f"{file}: holds values from {low} to {high}; a label map has at most {MOST_VALUES}")
+        counts = sum(np.bincount(one.ravel() - low, minlength=high - low + 1) for one in labels)  # slice by slice
+        values |= {int(v) + low for v in np.flatnonzero(counts)}
+    return values
 
 
 def _score_pair(pair: _Pair) -> list[Row]:

@@ -36,7 +36,7 @@ def read_table(file: Path) -> Foreign:
     """
     header, rows = _cells(file)
     lower = [column.lower() for column in header]
-    organs = [place for place, column in enumerate(lower) if column not in {"case", "fold"}]
+    organs = [place for place, column in enumerate(lower) if column not in {"", "case", "fold"}]  # "": a row's number
     cases = pd.Index([row[lower.index("case")] for row in rows])
     if not organs or not rows or "" in cases:
         found = "has no organ's column" if not organs else "has a row without case" if rows else "has no row"
@@ -44,11 +44,28 @@ def read_table(file: Path) -> Foreign:
     columns = [_numbers(file, header[place], list(cases), [row[place] for row in rows]) for place in organs]
     values = pd.DataFrame(dict(enumerate(columns)), index=cases).groupby(level=0).mean()
     values.columns = pd.Index([header[place] for place in organs])
-    percent = bool(values.max().max() > PERCENT_ABOVE)
+    percent = _is_percent(file, values)
     notes = ["Dice taken as percent" if percent else "Dice taken as shares from 0 to 1"]
     if cases.has_duplicates:
         notes.append(f"{cases.duplicated().sum()} rows repeat a case; the mean of each case counts")
     return Foreign(values=values / 100 if percent else values, notes=tuple(notes))
+
+
+def _is_percent(file: Path, values: pd.DataFrame) -> bool:
+    """Return whether a table of Dice is in %.
+
+    Raises:
+        RunError: If some columns are and others are not: then one of them is no Dice.
+    """
+    highest = {str(organ): float(value) for organ, value in values.max().dropna().items()}
+    above = [organ for organ, value in highest.items() if value > PERCENT_ABOVE]
+    below = [organ for organ in highest if organ not in above]
+    if above and below:
+        raise RunError(
+            f"{file}: column {above[0]} goes up to {highest[above[0]]:g} and {below[0]} only to {highest[below[0]]:g}; "
+            "give columns of Dice only, all in % or all from 0 to 1"
+        )
+    return bool(above)
 
 
 def _cells(file: Path) -> tuple[list[str], list[list[str]]]:

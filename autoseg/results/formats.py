@@ -13,7 +13,7 @@ import jinja2
 
 from autoseg.files import write_text
 
-PAGE = 75  # characters that fit beside each other; a wider table is made smaller as a whole
+PAGE = 66  # characters that fit beside each other, two of them between columns
 SUFFIXES = (".csv", ".md", ".tex", ".html")
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -77,7 +77,8 @@ def latex_text(text: str) -> str:
     >>> latex_text("5 %")
     '5 \\%'
     """
-    return "".join(_LATEX.get(character, character) for character in _one_line(text))
+    escaped = "".join(_LATEX.get(character, character) for character in _one_line(text))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # after a row's end they would be an option
 
 
 def _csv(table: TextTable) -> str:
@@ -90,33 +91,55 @@ def markdown_table(table: TextTable) -> str:
     """Return a table as Markdown, its caption above."""
     rule = ["---"] + ["---:"] * (len(table.columns) - 1)
     body = [[markdown_text(cell) for cell in row] for row in table.rows]
-    lines = ["| " + " | ".join(row) + " |" for row in (list(table.columns), rule, *body)]
+    head = [markdown_text(column) for column in table.columns]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *body)]
     return "\n".join([markdown_text(table.caption), "", *lines, ""])
 
 
 def latex_table(table: TextTable) -> str:
-    """Return a table as LaTeX; it needs booktabs, and graphicx where it is wider than a page."""
-    lines = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in (table.columns, *table.rows)]
-    if table.rows and table.last_is_total:
-        lines.insert(-1, r"\midrule")
-    wide = sum(max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)) > PAGE
+    """Return a table as LaTeX (needs booktabs); one that is wider than a page in parts, one below the other."""
+    parts = [_latex_part(table, columns) for columns in _parts(table)]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}" + (" and \\usepackage{graphicx}" if wide else ""),
+            "% needs \\usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{latex_text(table.caption)}}}",
             rf"\label{{tab:{re.sub(r'^table[0-9]_', '', table.name)}}}",
-            *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
-            r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
+            "\n\\par\\medskip\n".join(parts),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _parts(table: TextTable) -> list[list[int]]:
+    """Return the columns of each part that fits a page's width; the first column, which names the rows, is in all."""
+    widths = [2 + max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    parts, room = [[0]], PAGE - widths[0]
+    for column, width in enumerate(widths[1:], start=1):
+        if width > room and len(parts[-1]) > 1:
+            parts.append([0])
+            room = PAGE - widths[0]
+        parts[-1].append(column)
+        room -= width
+    return parts
+
+
+def _latex_part(table: TextTable, columns: Sequence[int]) -> str:
+    rows = [[row[column] for column in columns] for row in (table.columns, *table.rows)]
+    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in rows]
+    if table.rows and table.last_is_total:
+        lines.insert(-1, r"\midrule")
+    return "\n".join(
+        [
+            r"\begin{tabular}{l" + "r" * (len(columns) - 1) + "}",
             r"\toprule",
             lines[0],
             r"\midrule",
             *lines[1:],
             r"\bottomrule",
-            r"\end{tabular}" + ("}" if wide else ""),
-            r"\end{table}",
-            "",
+            r"\end{tabular}",
         ]
     )
 

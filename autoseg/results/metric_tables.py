@@ -10,7 +10,7 @@ import pandas as pd
 
 from autoseg.results.formats import TextTable
 from autoseg.results.intervals import mean_interval
-from autoseg.results.tables import TABLES, TOTAL, by_case, organs_of
+from autoseg.results.tables import TOTAL, Table, by_case, organs_of
 
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
 _SHARES = {"dice": "Dice (%)", "iou": "IoU (%)", "sensitivity": "Sensitivity (%)", "precision": "Precision (%)"}
@@ -21,7 +21,6 @@ _NOTE = (
     "surfaces within the tolerance. HD95, ASSD: over cases where truth and prediction both have the organ. "
     f"Volume difference: prediction − truth, in % of truth. {TOTAL}: mean over the organs of each mean."
 )
-_NAMES = {"table1_training": "metrics_training", "table2_testing": "metrics_testing"}
 
 
 def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> pd.DataFrame:
@@ -46,14 +45,11 @@ def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
     return frame.sort_values("label", kind="stable", ignore_index=True)
 
 
-def metric_tables(scores: pd.DataFrame) -> list[TextTable]:
-    """Return a wide table for the training and one for the testing cases; one without a scored case has no rows."""
-    made = []
-    for table in TABLES:
-        title = table.title.replace("Dice (%) of", "All metrics of")
-        columns, rows = _wide(statistics(scores, table.splits))
-        made.append(TextTable(name=_NAMES[table.name], title=title, note=_NOTE, columns=columns, rows=rows))
-    return made
+def metric_table(table: Table, numbers: pd.DataFrame) -> TextTable:
+    """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none."""
+    columns, rows = _wide(numbers)
+    title = f"All metrics of {table.cases}."
+    return TextTable(name=f"metrics_{table.which}", title=title, note=_NOTE, columns=columns, rows=rows)
 
 
 def _numbers(values: pd.Series[float]) -> list[float]:

@@ -90,7 +90,15 @@ def read_scores(file: Path) -> pd.DataFrame:
     missing = [c for c in COLUMNS if c not in frame.columns]
     if missing:
         raise RunError(f"{file}: not a scores file (no columns {', '.join(missing)}); run `autoseg evaluate RUN` again")
-    return frame
+    numbers = {column: pd.to_numeric(frame[column], errors="coerce") for column in ("value", "label", "fold")}
+    for column, values in numbers.items():
+        bad = frame[values.isna() & frame[column].notna()] if column == "value" else frame[values.isna()]
+        if len(bad):
+            raise RunError(
+                f"{file}: line {int(bad.index[0]) + 2}: {column} {bad[column].iloc[0]!r} is not a number; "
+                "run `autoseg evaluate RUN` again"
+            )
+    return frame.assign(value=numbers["value"].astype(float))
 
 
 def _overlaps(found: Overlap, voxel_ml: float) -> dict[str, float | int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -24,20 +25,22 @@ _NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One of the tables a run is told by: its file name, the cases it counts, and its caption."""
+    """One of the tables a run is told by: its file name, and the cases it counts."""
 
     name: str
+    which: Literal["training", "testing"]
     splits: tuple[str, ...]
-    title: str
+    cases: str  # in words
 
 
 TABLES = (
     Table(
         name="table1_training",
+        which="training",
         splits=("training", "validation"),
-        title="Dice (%) of the training cases; validation cases are a part of training and are counted here.",
+        cases="the training cases; validation cases are a part of training and are counted here",
     ),
-    Table(name="table2_testing", splits=("testing",), title="Dice (%) of the testing cases."),
+    Table(name="table2_testing", which="testing", splits=("testing",), cases="the testing cases"),
 )
 
 
@@ -107,7 +110,8 @@ def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
         frame = dice_table(scores, table.splits)
         counted = bool(len(frame)) and bool((frame["N"] + frame["Absent"]).max())
         rows = text_rows(frame) if counted else []
-        made.append(TextTable(name=table.name, title=table.title, note=_NOTE, columns=COLUMNS, rows=rows))
+        title = f"Dice (%) of {table.cases}."
+        made.append(TextTable(name=table.name, title=title, note=_NOTE, columns=COLUMNS, rows=rows))
     return made
 
 

@@ -1,0 +1,109 @@
+"""The charts of a report: learning curves, Dice by organ, ceilings of the grid, agreement of volumes."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from autoseg.figures.agreement import agreement_figure
+from autoseg.figures.boxes import boxes_figure
+from autoseg.figures.canvas import save_figure
+from autoseg.figures.ceilings import ceilings_figure
+from autoseg.plan import Plan
+from autoseg.results.report import Picture
+from autoseg.results.tables import by_case, dice_by_organ
+from autoseg.run import Run
+from autoseg.training.curves import draw_curves
+
+TRAINING, TESTING = ("training", "validation"), ("testing",)
+NO_LOSS = 0.9995  # Dice of a ceiling from which there is nothing to show
+
+
+def in_words(splits: tuple[str, ...]) -> str:
+    """Return what the cases of some splits are called."""
+    return "testing" if splits == TESTING else "training"
+
+
+def curves_picture(run: Run, plan: Plan) -> Picture | None:
+    """Draw the learning curves of the lowest fold that has a log."""
+    folds = sorted(run.folder.glob("fold-*/log.csv"))
+    if not folds:
+        return None
+    organs = [organ.name for organ in plan.labels]
+    written = draw_curves(folds[0].parent, organs, run.report / "curves", (".png", ".svg"))
+    if not written:
+        return None
+    fold = f" Fold {folds[0].parent.name.removeprefix('fold-')}." if len(folds) > 1 else ""
+    return Picture(
+        data=written[1].read_bytes(),
+        media_type="image/svg+xml",
+        caption=(
+            "Training loss, and Dice of each organ over the iterations, measured on a few cases predicted whole on the "
+            f"working grid.{fold}"
+        ),
+        alt=f"Learning curves of {len(organs)} organs",
+    )
+
+
+def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
+    """Draw the Dice of every organ."""
+    sets = {"training": dice_by_organ(scores, TRAINING), "testing": dice_by_organ(scores, TESTING)}
+    sets = {name: organs for name, organs in sets.items() if any(organs.values())}
+    if not sets:
+        return None
+    save_figure(boxes_figure(sets), run.report / "dice", (".png", ".svg"))
+    return Picture(
+        data=(run.report / "dice.svg").read_bytes(),
+        media_type="image/svg+xml",
+        caption="Dice of each organ; every point is a case, on the images' own grid.",
+        alt="Dice of each organ in " + " and ".join(sets) + " cases",
+    )
+
+
+def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
+    """Draw what was reached beside what the working grid allows; nothing where the grid is the images' own."""
+    highest = {label: values.dropna() for label, values in by_case(scores, "ceiling_dice", splits).items()}
+    dice = by_case(scores, "dice", splits)
+    none = pd.Series(dtype=float)
+    reached = {  # over the cases that have the organ, as a ceiling
+        organ.name: list(dice.get(organ.value, none).reindex(highest.get(organ.value, none).index).dropna())
+        for organ in plan.labels
+    }
+    allowed = {organ.name: float(highest[organ.value].mean()) for organ in plan.labels if organ.value in highest}
+    allowed = {name: value for name, value in allowed.items() if math.isfinite(value)}
+    if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
+        return None
+    save_figure(ceilings_figure(reached, allowed), run.report / "ceilings", (".png", ".svg"))
+    return Picture(
+        data=(run.report / "ceilings.svg").read_bytes(),
+        media_type="image/svg+xml",
+        caption=(
+            f"Dice reached in the {in_words(splits)} cases that have the organ, beside the resolution ceiling: what "
+            "the truth itself keeps after going to the working grid and back."
+        ),
+        alt="Dice reached beside the resolution ceiling of each organ",
+    )
+
+
+def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
+    """Draw the agreement of volumes (Bland and Altman)."""
+    true, found = by_case(scores, "truth_ml", splits), by_case(scores, "volume_ml", splits)
+    dice, none = by_case(scores, "dice", splits), pd.Series(dtype=float)
+    volumes = {}
+    for organ in plan.labels:
+        cases = dice.get(organ.value, none).dropna().index  # not where the organ is in neither
+        pair = (list(volume.get(organ.value, none).reindex(cases).dropna()) for volume in (true, found))
+        volumes[organ.name] = (next(pair), next(pair))
+    if not any(len(pair[0]) for pair in volumes.values()):
+        return None
+    save_figure(agreement_figure(volumes), run.report / "volumes", (".png", ".svg"))
+    return Picture(
+        data=(run.report / "volumes.svg").read_bytes(),
+        media_type="image/svg+xml",
+        caption=(
+            f"Agreement of volumes in the {in_words(splits)} cases (Bland and Altman "
+            "1986): prediction minus truth over the mean of both, with bias and 95 % limits of agreement."
+        ),
+        alt="Bland-Altman plots of the volume of each organ",
+    )
