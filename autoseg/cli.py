@@ -251,7 +251,7 @@ def view_command(run: opt.RunPath, case: opt.CaseName, out: opt.ViewOut = None, 
 
 @app.command("export")
 def export_command(run: opt.RunPath, file: opt.ModelFile) -> None:
-    """Write RUN's models to one FILE for others: weights, plan, organs, clean-up, scores and a card.
+    """Write RUN's models to one FILE for others: weights, plan, organs, clean-up, scores and a card; .onnx as ONNX.
 
     Example: autoseg export RUN model.autoseg
     """

@@ -26,6 +26,8 @@ DOORS = {
     "skimage": "figures",
     "pydicom": "dicom",
     "highdicom": "inference",
+    "onnx": "inference",
+    "onnxruntime": "inference",
 }
 MODULES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
 each_module = pytest.mark.parametrize("module", MODULES)

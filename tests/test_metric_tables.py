@@ -57,7 +57,7 @@ def test_statistics_by_hand() -> None:
 def test_the_wide_table_has_units_intervals_and_no_negative_zero() -> None:
     table = metric_tables(BOTH)[1]
     assert table.columns == (
-        "Organ", "Dice (%)", "95 % CI", "Median", "NSD 2 mm (%)", "HD95 (mm)", "Volume diff. (%)", "N",
+        "Organ", "Dice (%)", "95 % CI", "Median", "NSD at 2 mm (%)", "HD95 (mm)", "Volume diff. (%)", "N",
     )  # fmt: skip
     liver, vein, total = table.rows
     assert liver[:2] == ["liver", "92.0 ± 1.6"]

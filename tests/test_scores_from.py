@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from autoseg.errors import AutosegError, RunError
-from autoseg.results.measures import measure_of
+from autoseg.results.measures import comparable
 from autoseg.results.published import PAPER, published_beside, published_note, published_table
 from autoseg.results.scores import COLUMNS
 from autoseg.results.scores_from import Scored, open_sources
@@ -250,7 +250,7 @@ def test_a_metric_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pat
     assert "compare one of dice" in refusal(write_text(tmp_path / "t.csv", "case,liver\na,0.9\n"), metric="iou")
     assert "the paper has no iou" in refusal("roth2018", metric="iou")
     with pytest.raises(RunError, match="--metric volume_ml: is not one of which a side is better"):
-        measure_of("volume_ml")
+        comparable("volume_ml")
 
 
 @pytest.mark.parametrize("which", ["training", "testing"])

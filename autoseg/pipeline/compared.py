@@ -14,7 +14,7 @@ from autoseg.figures.differences import Paired, differences_figure
 from autoseg.files import appearing, write_text
 from autoseg.results.compare import Comparison, compare
 from autoseg.results.formats import TextTable, latex_table, markdown_table, markdown_text
-from autoseg.results.measures import measure_of
+from autoseg.results.measures import comparable
 from autoseg.results.scores_from import ACCEPTED, open_sources
 from autoseg.results.verdict import caveats, tables, verdict
 
@@ -46,7 +46,7 @@ def compare_sources(names: Sequence[str], out: Path | None = None, metric: str =
         raise RunError(f"compare: needs two sources or more, got {len(names)}; {ACCEPTED}")
     if out is not None and out.exists() and not out.is_dir():
         raise RunError(f"--out {out}: is a file; name a folder")
-    measure_of(metric)  # before anything is read
+    comparable(metric)  # before anything is read
     first, *others = open_sources(names, metric)
     found = compare(first, others, metric)
     shown = Compared(comparison=found, tables=tables(found), verdict=verdict(found), notes=caveats(found))

@@ -14,6 +14,8 @@ from autoseg.errors import ModelError
 from autoseg.inference.cleanup import cleanup_table
 from autoseg.inference.model import Aftercare, open_model
 from autoseg.inference.models import MODEL, MODEL_NAME, load_networks, read_facts, save_ensemble, save_model
+from autoseg.inference.onnx_file import SUFFIX as ONNX_SUFFIX
+from autoseg.inference.onnx_file import write_onnx
 from autoseg.pipeline.reported import is_evaluated
 from autoseg.plan import Plan
 from autoseg.results.scores import read_scores
@@ -26,10 +28,11 @@ logger = logging.getLogger(__name__)
 def export(run: Run, file: Path) -> str:
     """Write the models of all trained folds to one file, an ensemble where there are several; return its card.
 
-    The file holds weights, plan, organs, what `evaluate` learnt, and a card with the scores; no case's name.
+    The file holds weights, plan, organs, what `evaluate` learnt, and a card with the scores; no case's name. One that
+    ends in .onnx holds the network as ONNX, with plan and card in its metadata.
 
     Raises:
-        ModelError: If no fold is trained, or their plans differ.
+        ModelError: If no fold is trained, their plans differ, or onnxruntime does not give the same masks.
         OSError: If the disk is full.
     """
     if file.is_dir():
@@ -48,6 +51,9 @@ def export(run: Run, file: Path) -> str:
     parts = [load_networks(one, "cpu") for one in files]
     networks = [network.state_dict() for part, _, _ in parts for network in part]
     card = _card(run, parts[0][1], model.aftercare, len(networks))
+    if file.suffix == ONNX_SUFFIX:
+        write_onnx(model, file, card)
+        return card
     facts = {
         "aftercare": model.aftercare.model_dump(mode="json"),
         "card": card,

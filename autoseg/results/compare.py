@@ -13,7 +13,7 @@ from scipy import stats
 
 from autoseg.errors import RunError
 from autoseg.results.intervals import mean_interval
-from autoseg.results.measures import Measure, measure_of
+from autoseg.results.measures import Measure, comparable
 from autoseg.results.published import organ_key, published_beside
 from autoseg.results.scores_from import Scored
 
@@ -120,7 +120,7 @@ def compare(baseline: Scored, others: Sequence[Scored], metric: str) -> Comparis
     corrected = holm([row.p for row in rows])
     return Comparison(
         baseline=baseline.name,
-        measure=measure_of(metric),
+        measure=comparable(metric),
         differences=tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)),
         beside=beside,
         sources=(baseline, *others),

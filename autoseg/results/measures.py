@@ -1,4 +1,4 @@
-"""What a metric of scores.csv is called, what it is counted in, and which side of it is better."""
+"""What the metrics of scores.csv are called, what they are told in, and which side of them is better."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 from autoseg.errors import RunError
 
-_SHARES = {"dice": "Dice", "iou": "IoU", "sensitivity": "Sensitivity", "precision": "Precision"}
-_DISTANCES = {"hd95_mm": "HD95", "hd100_mm": "Hausdorff distance", "assd_mm": "ASSD"}
-_NSD = re.compile(r"nsd_(\d+(?:\.\d+)?)mm")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
@@ -18,27 +14,69 @@ class Measure:
 
     name: str  # as in scores.csv
     title: str
-    factor: float  # from scores.csv's unit to `unit`
-    unit: str  # of a value
-    steps: str  # unit of a difference
-    higher_is_better: bool
+    unit: str  # of a value as it is told
+    decimals: int
+    higher_is_better: bool | None  # None: neither side is
+
+    @property
+    def factor(self) -> float:
+        """From scores.csv's unit to `unit`: shares from 0 to 1 are told in %."""
+        return 100.0 if self.steps == "points" else 1.0
+
+    @property
+    def steps(self) -> str:
+        """The unit of a difference."""
+        return "points" if self.unit == "%" and self.higher_is_better is not None else self.unit
+
+
+_NSD = re.compile(r"nsd_(\d+(?:\.\d+)?)mm")
+_MEASURES = {
+    one.name: one
+    for one in (
+        Measure(name="dice", title="Dice", unit="%", decimals=1, higher_is_better=True),
+        Measure(name="iou", title="IoU", unit="%", decimals=1, higher_is_better=True),
+        Measure(name="sensitivity", title="Sensitivity", unit="%", decimals=1, higher_is_better=True),
+        Measure(name="precision", title="Precision", unit="%", decimals=1, higher_is_better=True),
+        Measure(name="hd95_mm", title="HD95", unit="mm", decimals=1, higher_is_better=False),
+        Measure(name="hd100_mm", title="Hausdorff distance", unit="mm", decimals=1, higher_is_better=False),
+        Measure(name="assd_mm", title="ASSD", unit="mm", decimals=2, higher_is_better=False),
+        Measure(name="volume_ml", title="Volume", unit="ml", decimals=1, higher_is_better=None),
+        Measure(name="truth_ml", title="True volume", unit="ml", decimals=1, higher_is_better=None),
+        Measure(name="volume_difference_ml", title="Volume diff.", unit="ml", decimals=2, higher_is_better=None),
+        Measure(name="volume_difference_percent", title="Volume diff.", unit="%", decimals=1, higher_is_better=None),
+    )
+}
 
 
 def measure_of(metric: str) -> Measure:
     """Return how a metric is told.
 
     Raises:
-        RunError: If it has no better side, as a volume has none, or is not known.
+        RunError: If it is not known.
 
-    >>> measure_of("nsd_2mm").title, measure_of("hd95_mm").higher_is_better
-    ('NSD at 2 mm', False)
+    >>> measure_of("nsd_2mm").title, measure_of("hd95_mm").higher_is_better, measure_of("dice").factor
+    ('NSD at 2 mm', False, 100.0)
     """
-    nsd = _NSD.fullmatch(metric)
-    title = f"NSD at {nsd[1]} mm" if nsd else _SHARES.get(metric)
-    if title is not None:
-        return Measure(name=metric, title=title, factor=100, unit="%", steps="points", higher_is_better=True)
-    if metric in _DISTANCES:
-        title = _DISTANCES[metric]
-        return Measure(name=metric, title=title, factor=1, unit="mm", steps="mm", higher_is_better=False)
-    known = ", ".join([*_SHARES, "nsd_2mm (the tolerance of evaluate)", *_DISTANCES])
-    raise RunError(f"--metric {metric}: is not one of which a side is better; compare {known}")
+    if nsd := _NSD.fullmatch(metric):
+        return Measure(name=metric, title=f"NSD at {nsd[1]} mm", unit="%", decimals=1, higher_is_better=True)
+    if metric in _MEASURES:
+        return _MEASURES[metric]
+    raise _unfit(metric)
+
+
+def comparable(metric: str) -> Measure:
+    """Return how a metric is told of which a side is better.
+
+    Raises:
+        RunError: If none is, as a volume has none, or it is not known.
+    """
+    measure = measure_of(metric)
+    if measure.higher_is_better is None:
+        raise _unfit(metric)
+    return measure
+
+
+def _unfit(metric: str) -> RunError:
+    sided = [one.name for one in _MEASURES.values() if one.higher_is_better is not None]
+    known = ", ".join([*sided, "nsd_2mm (the tolerance of evaluate)"])
+    return RunError(f"--metric {metric}: is not one of which a side is better; compare {known}")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection
 
 import pandas as pd
 
 from autoseg.results.formats import TextTable
 from autoseg.results.intervals import mean_interval
+from autoseg.results.measures import measure_of
 from autoseg.results.tables import TOTAL, Table, by_case, organs_of
 
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
-_SHARES = {"dice": "Dice (%)", "iou": "IoU (%)", "sensitivity": "Sensitivity (%)", "precision": "Precision (%)"}
-_OTHERS = {"hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "volume_difference_percent": "Volume diff. (%)"}
 _NOT_SHOWN = ("volume_ml", "truth_ml", "volume_difference_ml", "hd100_mm", "missed", "expected_dice", "ceiling_dice")
 _NOTE = (
     "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice. NSD: share of both "
@@ -61,7 +59,7 @@ def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
     shown = [metric for metric in numbers["metric"].drop_duplicates() if metric not in _NOT_SHOWN]
     shown.sort(key=lambda metric: metric.startswith("volume"))  # last
     titles = [_title(metric) for metric in shown]
-    place = titles.index(_SHARES["dice"]) + 1 if "dice" in shown else 0
+    place = shown.index("dice") + 1 if "dice" in shown else 0
     columns = ("Organ", *titles[:place], *(("95 % CI", "Median") if place else ()), *titles[place:], "N")
     rows = []
     for _, organ in numbers.groupby("label", sort=True):
@@ -77,18 +75,14 @@ def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
 
 
 def _title(metric: str) -> str:
-    nsd = re.fullmatch(r"nsd_(.+)mm", metric)
-    return f"NSD {nsd[1]} mm (%)" if nsd else _SHARES.get(metric) or _OTHERS.get(metric, metric)
-
-
-def _factor(metric: str) -> float:
-    return 100.0 if metric in _SHARES or metric.startswith("nsd_") else 1.0
+    measure = measure_of(metric)
+    return f"{measure.title} ({measure.unit})"
 
 
 def _mean_and_spread(organ: pd.DataFrame, metric: str) -> str:
     if metric not in organ.index:
         return ""
-    mean, spread = (_factor(metric) * _value(organ, metric, name) for name in ("mean", "std"))
+    mean, spread = (measure_of(metric).factor * _value(organ, metric, name) for name in ("mean", "std"))
     if math.isnan(mean):
         return ""
     return _text(metric, mean) + ("" if math.isnan(spread) else f" ± {_text(metric, spread)}")
@@ -108,7 +102,7 @@ def _value(organ: pd.DataFrame, metric: str, name: str) -> float:
 
 def _total(numbers: pd.DataFrame, shown: list[str], place: int) -> list[str]:
     means = numbers.groupby("metric")["mean"].mean()
-    cells = ["" if pd.isna(means[m]) else _text(m, _factor(m) * means[m]) for m in shown]
+    cells = ["" if pd.isna(means[m]) else _text(m, measure_of(m).factor * means[m]) for m in shown]
     if place:
         medians = numbers.loc[numbers["metric"] == "dice", "median"]
         cells[place:place] = ["", "" if medians.isna().all() else _text("dice", 100 * medians.mean())]
@@ -119,8 +113,7 @@ def _total(numbers: pd.DataFrame, shown: list[str], place: int) -> list[str]:
 
 def _text(metric: str, value: float) -> str:
     """Return a number with the decimals its metric deserves, a true minus sign, and no negative zero."""
-    decimals = 2 if metric == "assd_mm" else 1
-    text = f"{value:.{decimals}f}"
+    text = f"{value:.{measure_of(metric).decimals}f}"
     if float(text) == 0:
         text = text.lstrip("-")
     return text.replace("-", "−")

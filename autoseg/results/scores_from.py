@@ -15,6 +15,7 @@ import pandas as pd
 from autoseg.errors import RunError
 from autoseg.planning.split import load_splits
 from autoseg.results.foreign import NNUNET, Foreign, read_nnunet, read_table
+from autoseg.results.measures import comparable
 from autoseg.results.published import PUBLISHED, TITLE, organ_key, published_table
 from autoseg.results.scores import read_scores
 from autoseg.results.tables import TOTAL, by_case, organs_of
@@ -24,7 +25,6 @@ ACCEPTED = (
     "give a RUN, a scores.csv, nnU-Net's summary.json, a CSV table of Dice with the column case and one column an "
     f"organ, or {PUBLISHED}"
 )
-SHARES = ("dice", "iou", "sensitivity", "precision")  # from 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,7 +161,7 @@ def _sound(file: Path, metric: str, name: str, found: Foreign) -> Scored:
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise RunError(f"{file}: has the organ {twice[0]} twice; give every organ a name of its own")
-    highest = 1 + 1e-6 if metric in SHARES or metric.startswith("nsd_") else sys.float_info.max
+    highest = 1 + 1e-6 if comparable(metric).steps == "points" else sys.float_info.max
     for organ, column in found.values.items():
         wrong = column[(column < 0) | (column > highest)]
         if len(wrong):
