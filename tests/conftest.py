@@ -11,6 +11,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real-data", type=Path, default=None, metavar="DIR", help="folder of real datasets (write it with =)"
     )
+    parser.addoption(
+        "--report", type=Path, action="append", default=[], metavar="FILE", help="a run's report.html to open, too"
+    )
     parser.addoption("--axe", type=Path, default=None, metavar="FILE", help="axe.min.js, the accessibility checker")
     parser.addoption("--rewrite-plans", action="store_true", help="write the reference plans anew, to be read by eye")
 
@@ -22,6 +25,13 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     if folder is None or not (folder / "hippocampus").is_dir():
         pytest.skip("needs --real-data=DIR")
     return folder.absolute()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "real_report" in metafunc.fixturenames:
+        files = metafunc.config.getoption("--report")
+        none = pytest.param(None, marks=pytest.mark.skip(reason="needs --report=FILE"))
+        metafunc.parametrize("real_report", [file.absolute() for file in files] or [none])
 
 
 @pytest.fixture(scope="session")

@@ -104,21 +104,53 @@ def test_a_link_to_a_case_opens_it(page: Path) -> None:
     assert said(page, script) == [True, False]
 
 
-@pytest.mark.parametrize("mode", ["light", "dark"])
-def test_accessibility_has_no_serious_finding(page: Path, mode: str, axe: str) -> None:
+def serious(page: Path, axe: str, dark: bool) -> list[Any]:
+    """Return what axe finds serious or worse, with everything unfolded."""
     script = (
         axe
         + "document.querySelectorAll('details').forEach(d => { d.open = true; });"
         + (
             "axe.run().then(r => " + SAY % "{dark: matchMedia('(prefers-color-scheme: dark)').matches,"
-            " found: r.violations.map(v => [v.impact, v.id, v.nodes[0].html])}" + ")"
+            " found: r.violations.map(v => [v.impact, v.id, v.nodes[0].html.slice(0, 200)])}" + ")"
         )
     )
-    dark = mode == "dark"
     told = said(page, script.replace("</script>", "<\\/script>"), f"--blink-settings=preferredColorScheme={1 - dark:d}")
     assert told["dark"] is dark
-    found = told["found"]
-    assert [violation for violation in found if violation[0] in ("serious", "critical")] == []
+    return [violation for violation in told["found"] if violation[0] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_accessibility_has_no_serious_finding(page: Path, dark: bool, axe: str) -> None:
+    assert serious(page, axe, dark) == []
+
+
+def test_axe_finds_what_is_wrong(page: Path, axe: str) -> None:
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r' alt="[^"]*"', "", text).replace('lang="en"', ""), encoding="utf-8")
+    assert {violation[1] for violation in serious(page, axe, dark=False)} >= {"image-alt", "html-has-lang"}
+
+
+@pytest.fixture
+def real_page(real_report: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(real_report, tmp_path / "report.html"))
+
+
+def test_the_report_of_a_real_run_is_light_opens_without_errors_and_loads_its_pictures(real_page: Path) -> None:
+    assert real_page.stat().st_size < 10e6
+    assert "CONSOLE" not in opened(real_page)[1]
+    script = "const all = [...document.images]; for (const i of all) i.loading = 'eager';" + (
+        "document.querySelectorAll('details').forEach(d => { d.open = true; });"
+        "const loaded = i => i.complete || new Promise(done => { i.onload = i.onerror = done; });"
+        "Promise.all(all.map(loaded)).then(() => " + SAY % "all.map(i => i.naturalWidth)" + ")"
+    )
+    widths = said(real_page, script)
+    assert len(widths) > 3
+    assert min(widths) > 100
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_report_of_a_real_run_has_no_serious_accessibility_finding(real_page: Path, dark: bool, axe: str) -> None:
+    assert serious(real_page, axe, dark) == []
 
 
 def test_it_prints_to_a_pdf_of_a_few_pages(page: Path) -> None:
