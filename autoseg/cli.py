@@ -24,7 +24,7 @@ from autoseg.console import (
     track,
     training_bar,
 )
-from autoseg.errors import AutosegError, CasesFailedError, VolumeError
+from autoseg.errors import AutosegError, VolumeError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
 
@@ -195,14 +195,17 @@ def score_command(
 
     Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
-    from autoseg.results.folders import PartlyScoredError, organ_names, score_folders
+    from autoseg.results.folders import PartlyScoredError, organ_names, require_free, score_folders
     from autoseg.results.scores import write_scores
 
+    require_free(out)
     names = None if labels is None else organ_names(labels)
     try:
         rows = score_folders(predictions, references, names, tolerance, _jobs(jobs), track)
     except PartlyScoredError as partly:
-        write_scores(partly.rows, out)
+        if partly.rows:
+            write_scores(partly.rows, out)
+            say(f"{len({row['case'] for row in partly.rows})} cases scored -> {out}")
         raise
     write_scores(rows, out)
     say(f"{len({row['case'] for row in rows})} cases scored -> {out}")
@@ -444,7 +447,9 @@ def _report(run: Run, jobs: int) -> None:
         show_table(table.caption, table.columns, table.rows)
     say(f"tables, curves, pictures -> {run.report / 'report.html'}")
     if failed:
-        raise CasesFailedError("report", failed, done=1)
+        raise AutosegError(
+            "\n".join([f"{len(failed)} cases are not drawn:", *(f"  {c}: {w}" for c, w in failed.items())])
+        )
 
 
 def _jobs(wanted: int | None) -> int:

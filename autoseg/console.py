@@ -67,7 +67,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     """Print a table of results; the first column names the rows, the others are numbers."""
     shown = Table()
     for place, column in enumerate(columns):
-        shown.add_column(escape(column), justify="right" if place else "left")
+        shown.add_column(escape(column), justify="right" if place else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(escape(value) for value in row))
     say(title)

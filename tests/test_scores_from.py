@@ -235,7 +235,7 @@ def test_scores_with_a_broken_number_are_refused(tmp_path: Path) -> None:
     bad: list[Any] = row("a", "liver", 1, 0.9)
     bad[6] = "high"
     assert "not a number" in refusal(write_scores(tmp_path / "s.csv", bad))
-    assert "cannot be" in refusal(write_scores(tmp_path / "t.csv", row("a", "liver", 1, 90.0)))
+    assert "value of a metric from 0 to 1" in refusal(write_scores(tmp_path / "t.csv", row("a", "liver", 1, 90.0)))
 
 
 def test_the_same_scores_twice_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,11 @@ def figure_bytes(figure: Figure, kind: str = "png", dpi: float | None = None) ->
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)  # a "$" in an organ's or case's name is no formula
-    with mpl.rc_context({"svg.hashsalt": "autoseg", "svg.fonttype": "path"}):  # no random ids
+    with (
+        mpl.rc_context({"svg.hashsalt": "autoseg", "svg.fonttype": "path"}),
+        warnings.catch_warnings(),
+    ):  # no random ids
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a name's letter that no font here has
         figure.savefig(stream, format=kind, metadata=metadata, dpi=dpi or "figure", **_OPTIONS.get(kind, {}))
     return stream.getvalue()
 

@@ -45,6 +45,8 @@ def read_facts(file: Path, kind: str) -> dict[str, str]:
     """
     if not file.is_file():
         raise ModelError(f"{file}: there is no such file; run `autoseg train RUN` first")
+    if file.suffix == ".onnx":
+        raise ModelError(f"{file}: is an ONNX file, for other programs; give the RUN, or a model.autoseg")
     try:
         with safe_open(file, framework="pt") as opened:
             about = (opened.metadata() or {}).get(FACTS, "{}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from autoseg.errors import RunError
 from autoseg.figures.colours import organ_colour
 from autoseg.files import appearing, write_text
 from autoseg.inference.models import MODEL_NAME
@@ -29,6 +30,10 @@ from autoseg.results.verdict import beside_table
 from autoseg.run import Run
 from autoseg.workers import Track, untracked
 
+OURS = (
+    "table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*",
+    "organs/*.png", "organs/*.webp", "surfaces/*.png", "surfaces/*.webp",
+)  # fmt: skip
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
 
 
@@ -51,6 +56,7 @@ def write_report(
     """
     plan = run.plan()
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    _forget(run)
     tables, published, metrics = _write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())
     drawn = draw_pictures(run, plan, scores, jobs, track)
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
@@ -75,6 +81,16 @@ def write_report(
     )
     write_text(run.report / "report.html", render_report(content))
     return (tables if len(scores) else []), drawn.failed
+
+
+def _forget(run: Run) -> None:
+    """Remove what an earlier report wrote and this one may not: no old number may stand beside a new page.
+
+    The small pictures of the cases stay: each is looked at before it is used.
+    """
+    for pattern in OURS:
+        for file in run.report.glob(pattern):
+            file.unlink()
 
 
 def _write_tables(
@@ -108,7 +124,10 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
         return False
     if _newer_than_scores(run):
         return False
-    scores = read_scores(run.scores_file)
+    try:
+        scores = read_scores(run.scores_file)
+    except RunError:  # damaged, or of another version
+        return False
     if tolerance_mm is not None and nsd_name(tolerance_mm) not in set(scores["metric"]):
         return False
     return not _unscored(run, scores)

@@ -19,7 +19,7 @@ from autoseg.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
 from autoseg.workers import Track, each, untracked
 
 logger = logging.getLogger(__name__)
-MOST_VALUES = 65535
+HIGHEST_VALUE = 65535
 SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
 
 
@@ -86,9 +86,24 @@ def score_folders(
             failed[name] = str(scored)
         else:
             rows += scored
+    there = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
+    if rows and (nowhere := [label.name for label in labels if label.value not in there]):
+        logger.warning("in no mask of %s or %s: %s", predictions, references, ", ".join(nowhere))
     if failed:
         raise PartlyScoredError(_in_order(rows), failed)
     return _in_order(rows)
+
+
+def require_free(out: Path) -> None:
+    """Refuse a file for scores that must not be replaced.
+
+    Raises:
+        RunError: If it is a folder, or the scores of a RUN, which know training from testing cases.
+    """
+    if out.is_dir():
+        raise RunError(f"--out {out}: is a folder; give a file, as in scores.csv")
+    if out.name == "scores.csv" and (out.absolute().parent / "plan.json").is_file():
+        raise RunError(f"--out {out}: holds the RUN's own scores, by split; give another FILE")
 
 
 def organ_names(file: Path) -> dict[int, str]:
@@ -110,6 +125,11 @@ def organ_names(file: Path) -> dict[int, str]:
             f"{file}: holds no label names ({error!r}); give a dataset.json or a plan.json, "
             'with "labels" as in {"1": "liver"}'
         ) from error
+    unfit = [value for value in named if not 0 <= value <= HIGHEST_VALUE]
+    if unfit:
+        raise RunError(
+            f"{file}: label {named[unfit[0]]!r} has the value {unfit[0]}; labels lie from 0 to {HIGHEST_VALUE}"
+        )
     return {value: name for value, name in named.items() if value}
 
 
@@ -153,10 +173,10 @@ def _values_of(pair: tuple[Path, Path]) -> set[int]:
     for file in pair:
         labels = read_label(file).array
         low, high = int(labels.min()), int(labels.max())
-        if high - low > MOST_VALUES:
-            raise VolumeError(f"{file}: holds values from {low} to {high}; a label map has at most {MOST_VALUES}")
-        counts = sum(np.bincount(one.ravel() - low, minlength=high - low + 1) for one in labels)  # slice by slice
-        values |= {int(v) + low for v in np.flatnonzero(counts)}
+        if low < 0 or high > HIGHEST_VALUE:
+            raise VolumeError(f"{file}: holds values from {low} to {high}; labels lie from 0 to {HIGHEST_VALUE}")
+        counts = sum(np.bincount(one.ravel(), minlength=high + 1) for one in labels)  # slice by slice
+        values |= {int(v) for v in np.flatnonzero(counts)}
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from autoseg.plan import Label
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 MM3_PER_ML = 1000.0
+SPLITS = ("training", "validation", "testing")
+GRIDS = ("original", "working")
+SHARES = ("dice", "iou", "sensitivity", "precision", "expected_dice", "ceiling_dice")  # from 0 to 1
+ROUNDING = 1e-6
 Row = dict[str, Any]
 
 
@@ -90,15 +95,37 @@ def read_scores(file: Path) -> pd.DataFrame:
     missing = [c for c in COLUMNS if c not in frame.columns]
     if missing:
         raise RunError(f"{file}: not a scores file (no columns {', '.join(missing)}); run `autoseg evaluate RUN` again")
-    numbers = {column: pd.to_numeric(frame[column], errors="coerce") for column in ("value", "label", "fold")}
-    for column, values in numbers.items():
-        bad = frame[values.isna() & frame[column].notna()] if column == "value" else frame[values.isna()]
-        if len(bad):
+    return _sound(frame, file)
+
+
+def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Return the frame with its values as numbers.
+
+    Raises:
+        RunError: If a cell is not what its column holds, or a row repeats another; the text names the line.
+    """
+    numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in ("value", "label", "fold")}
+    shares = frame["metric"].isin(SHARES) | frame["metric"].str.startswith("nsd_")
+    value = numbers["value"].astype(float)
+    whole = {name: numbers[name].notna() & (numbers[name] % 1 == 0) for name in ("label", "fold")}
+    wrong = {
+        "value, which is not a number": ("value", value.isna() & frame["value"].notna()),
+        "value, which is infinite": ("value", value.abs() == math.inf),
+        "value of a metric from 0 to 1": ("value", shares & ~value.fillna(0.0).between(0.0, 1.0 + ROUNDING)),
+        "label, which is not a whole number": ("label", ~whole["label"]),
+        "fold, which is not a whole number": ("fold", ~whole["fold"]),
+        f"split, which is none of {', '.join(SPLITS)}": ("split", ~frame["split"].isin(SPLITS)),
+        f"grid, which is none of {', '.join(GRIDS)}": ("grid", ~frame["grid"].isin(GRIDS)),
+        "row, which repeats another": ("case", frame.duplicated(["fold", "case", "label", "metric", "grid"])),
+    }
+    for what, (column, bad) in wrong.items():
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
             raise RunError(
-                f"{file}: line {int(bad.index[0]) + 2}: {column} {bad[column].iloc[0]!r} is not a number; "
-                "run `autoseg evaluate RUN` again"
+                f"{file}: line {row + 2}: {str(frame[column].iloc[row])!r} stands for a {what}; correct it, or run "
+                "`autoseg evaluate RUN` again"
             )
-    return frame.assign(value=numbers["value"].astype(float))
+    return frame.assign(value=value, label=numbers["label"].astype(int), fold=numbers["fold"].astype(int))
 
 
 def _overlaps(found: Overlap, voxel_ml: float) -> dict[str, float | int | None]:

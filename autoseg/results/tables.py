@@ -68,7 +68,10 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys((*NUMBERS, *COUNTS), float))
     if organs:
-        table.loc[len(table)] = [TOTAL, *table[[*NUMBERS, *COUNTS]].mean()]
+        scored = (
+            table[table["Avg."].notna()] if table["Avg."].notna().any() else table
+        )  # the same organs in all columns
+        table.loc[len(table)] = [TOTAL, *scored[[*NUMBERS, *COUNTS]].mean()]
     return table
 
 
