@@ -158,9 +158,10 @@ def _sentence(comparison: Comparison, row: Difference) -> str:
             f"No difference shown on {where}: {row.other} minus {base} is {by} {facts}; that is not proof of equality."
         )
     if row.standing == "mixed":
-        median = f"{signed(row.median * measure.factor)} {measure.steps}"
+        above, below = (sum(1 for value in row.differences if sign * value > 0) for sign in (1, -1))
+        sides = f"{row.other} is higher in {above}, equal in {len(row.cases) - above - below}, lower in {below}"
         return (
-            f"Mixed on {where}: the cases lie to one side (median {median}), but the mean difference is {by} "
+            f"Mixed on {where}: by rank the cases lie to one side ({sides}), but the mean difference is {by} "
             f"{_facts(comparison, row, 1, count)}: look at the single cases."
         )
     return _shown(comparison, row, where, count)
