@@ -1,6 +1,6 @@
 """Scores of two large label maps beside MONAI and surface-distance, in one run.
 
-Run with `pytest tests/benchmarks/test_scores.py --benchmark-only`; the peers are measured where they are installed
+Run with `pytest tests/benchmarks/test_metric_speed.py --benchmark-only`; the peers are measured where they are installed
 (`pip install monai surface-distance` or from DeepMind's repository).
 """
 
