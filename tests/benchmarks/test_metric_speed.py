@@ -1,7 +1,7 @@
 """Scores of two large label maps beside MONAI and surface-distance, in one run.
 
-Run with `pytest tests/benchmarks/test_metric_speed.py --benchmark-only`; the peers are measured where they are installed
-(`pip install monai surface-distance` or from DeepMind's repository).
+Run with `pytest tests/benchmarks/test_metric_speed.py --benchmark-only`; the peers are measured where they are
+installed (MONAI, and surface-distance from DeepMind's repository).
 """
 
 from __future__ import annotations
