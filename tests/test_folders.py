@@ -10,7 +10,8 @@ import pytest
 
 from autoseg.errors import RunError
 from autoseg.grid import Grid
-from autoseg.results.folders import PartlyScoredError, organ_names, require_free, score_folders
+from autoseg.results.folders import PartlyScoredError, require_free, score_folders
+from autoseg.results.label_names import organ_names
 from autoseg.results.scores import Row
 from autoseg.volumes import write_array
 
@@ -94,7 +95,14 @@ def test_names_are_read_from_any_of_the_three_files(tmp_path: Path, labels: obje
     assert organ_names(tmp_path / "dataset.json") == expected
 
 
-@pytest.mark.parametrize(("text", "cause"), [("[]", "no label names"), ('{"labels": {"x": -1}}', "has the value -1")])
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("[]", "no label names"),
+        ('{"labels": {"x": -1}}', "has the value -1"),
+        ('{"labels": {"x": [1, 2]}}', "'x' is a region"),
+    ],
+)
 def test_a_file_without_fit_names_is_refused(tmp_path: Path, text: str, cause: str) -> None:
     (tmp_path / "d.json").write_text(text, encoding="utf-8")
     with pytest.raises(RunError, match=cause):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.grid import corner_distance_mm
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.plan import Label
+from autoseg.results.label_names import HIGHEST_VALUE
 from autoseg.results.scores import Row, score_rows
 from autoseg.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
 from autoseg.workers import Track, each, untracked
 
 logger = logging.getLogger(__name__)
-HIGHEST_VALUE = 65535
 SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
 
 
@@ -104,33 +103,6 @@ def require_free(out: Path) -> None:
         raise RunError(f"--out {out}: is a folder; give a file, as in scores.csv")
     if out.name == "scores.csv" and (out.absolute().parent / "plan.json").is_file():
         raise RunError(f"--out {out}: holds the RUN's own scores, by split; give another FILE")
-
-
-def organ_names(file: Path) -> dict[int, str]:
-    """Read label names from a dataset.json (nnU-Net's or the Decathlon's) or a plan.json.
-
-    Raises:
-        RunError: If the file is neither.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))["labels"]
-        if isinstance(found, list):  # plan.json
-            named = {int(organ["value"]): str(organ["name"]) for organ in found}
-        else:
-            keys = {str(key): value for key, value in found.items()}
-            by_value = all(key.isdigit() for key in keys)
-            named = {int(k): str(v) for k, v in keys.items()} if by_value else {int(v): k for k, v in keys.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{file}: holds no label names ({error!r}); give a dataset.json or a plan.json, "
-            'with "labels" as in {"1": "liver"}'
-        ) from error
-    unfit = [value for value in named if not 0 <= value <= HIGHEST_VALUE]
-    if unfit:
-        raise RunError(
-            f"{file}: label {named[unfit[0]]!r} has the value {unfit[0]}; labels lie from 0 to {HIGHEST_VALUE}"
-        )
-    return {value: name for value, name in named.items() if value}
 
 
 def _in_order(rows: list[Row]) -> list[Row]:

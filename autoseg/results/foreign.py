@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import pandas as pd
 
 from autoseg.errors import RunError
+from autoseg.results.label_names import label_values, names_by_values
 from autoseg.volumes import strip_suffix
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
@@ -110,7 +110,7 @@ def read_nnunet(file: Path, metric: str) -> Foreign:
     """
     try:
         rows = [
-            {"case": _case_of(case["prediction_file"]), "organ": _label_values(key), "value": found.get(NNUNET[metric])}
+            {"case": _case_of(case["prediction_file"]), "organ": label_values(key), "value": found.get(NNUNET[metric])}
             for case in json.loads(file.read_text(encoding="utf-8"))["metric_per_case"]
             for key, found in case["metrics"].items()
         ]
@@ -124,7 +124,7 @@ def read_nnunet(file: Path, metric: str) -> Foreign:
         raise RunError(f"{file}: lists no case with a metric; let nnU-Net write it again")
     values = frame.groupby(["case", "organ"])["value"].mean().unstack("organ")
     named, source = _organ_names(file)
-    keys = [_label_values(key) for key in values.columns]
+    keys = [label_values(key) for key in values.columns]
     values.columns = pd.Index([named.get(key, "label " + "+".join(map(str, key))) for key in keys])
     labels = {str(organ): key[0] for organ, key in zip(values.columns, keys, strict=True) if len(key) == 1}
     return Foreign(values=values, labels=labels, notes=(f"organs named by {source}",) if source else ())
@@ -140,26 +140,10 @@ def _case_of(prediction: str) -> str:
     return strip_suffix(Path(name)) or Path(name).stem
 
 
-def _label_values(key: Any) -> tuple[int, ...]:
-    """Return the label values of an organ or region of nnU-Net.
-
-    >>> _label_values("1"), _label_values("(1, 2)"), _label_values([1, 2])
-    ((1,), (1, 2), (1, 2))
-    """
-    return tuple(int(digits) for digits in re.findall(r"\d+", str(key)))
-
-
 def _organ_names(summary: Path) -> tuple[dict[tuple[int, ...], str], Path | None]:
     """Return the names of organs by their label values, and the file that holds them."""
     above = summary.absolute().parents[:3]  # nnU-Net has dataset.json two folders above a fold's validation
     for file in [folder / name for folder in above for name in ("dataset.json", "plan.json")]:
-        try:
-            labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
-            if isinstance(labels, list):  # a plan of ours
-                return {_label_values(organ["value"]): str(organ["name"]) for organ in labels}, file
-            by_value = all(str(key).isdigit() for key in labels)  # nnU-Net v1 and the Decathlon
-            pairs = labels.items() if by_value else [(value, name) for name, value in labels.items()]
-            return {_label_values(value): str(name) for value, name in pairs}, file
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # names are a help, no need
-            continue
+        with suppress(RunError):  # names are a help, no need
+            return names_by_values(file), file
     return {}, None

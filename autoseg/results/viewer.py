@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
-
 from autoseg.errors import AutosegError
 from autoseg.figures.colours import organ_colour
 from autoseg.files import appearing, write_text
+from autoseg.results.formats import templates
 
 PACKAGE, VERSION = "@niivue/niivue", "0.69.0"
 TARBALL_SHA512 = (
@@ -111,22 +110,21 @@ def view_page(content: ViewContent, script: str, notice: str) -> str:
         script: NiiVue, from `niivue_file`.
         notice: Its licence, from the file beside it.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     volumes = {"image": content.image, "truth": content.truth, "prediction": content.prediction}
-    return environment.get_template("view.html.jinja").render(
-        content=content,
-        colours=[organ_colour(index) for index in range(len(content.organs))],
-        facts=_json(_facts(content)),
-        volumes={name: base64.b64encode(data).decode("ascii") for name, data in volumes.items() if data is not None},
-        script=re.sub(r"<(?=/?script|!--)", r"\\x3C", script, flags=re.IGNORECASE),
-        notice=notice,
-        version=VERSION,
+    return (
+        templates()
+        .get_template("view.html.jinja")
+        .render(
+            content=content,
+            colours=[organ_colour(index) for index in range(len(content.organs))],
+            facts=_json(_facts(content)),
+            volumes={
+                name: base64.b64encode(data).decode("ascii") for name, data in volumes.items() if data is not None
+            },
+            script=re.sub(r"<(?=/?script|!--)", r"\\x3C", script, flags=re.IGNORECASE),
+            notice=notice,
+            version=VERSION,
+        )
     )
 
 
