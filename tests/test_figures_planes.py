@@ -139,7 +139,7 @@ def test_a_long_organ_does_not_make_a_long_figure() -> None:
     "spacing_mm", [(1.0, 1.0, 1.0), (20.0, 1.0, 1.0), (0.1, 1.0, 1.0)], ids=["cube", "high", "low"]
 )
 def test_the_strip_of_a_case_is_900_pixels_wide(spacing_mm: tuple[float, float, float]) -> None:
-    figure = case_figure(slices_image(), two_organs(), two_organs(), spacing_mm, ORGANS, title="case_07")
+    figure = case_figure(slices_image(), two_organs(), two_organs(), spacing_mm, ORGANS)
     picture = Image.open(io.BytesIO(figure_bytes(figure, "webp")))
     assert (picture.format, picture.width) == ("WEBP", 900)
     assert 75 <= picture.height <= 375

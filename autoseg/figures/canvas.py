@@ -100,3 +100,8 @@ def save_figure(figure: Figure, path_without_suffix: Path, suffixes: Sequence[st
             beside.write_bytes(figure_bytes(figure, suffix.removeprefix(".")))
         written.append(file)
     return written
+
+
+def saved_drawing(figure: Figure, path_without_suffix: Path) -> bytes:
+    """Write `figure` as .png and .svg, as `save_figure` does; return the latter's bytes."""
+    return save_figure(figure, path_without_suffix)[1].read_bytes()

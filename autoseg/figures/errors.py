@@ -25,11 +25,8 @@ from autoseg.figures.planes import (
     best_cut,
     densest_slices,
     draw_pixels,
-    name_sides,
+    grey_panels,
     organ_boxes,
-    scale_bar,
-    show,
-    three_panels,
 )
 from autoseg.grid import Triple
 
@@ -71,14 +68,10 @@ def errors_figure(
     if boxes := organ_boxes(where, [1]):
         cut = replace(cut, at=densest_slices(where, boxes))  # not where the organ is densest, but the errors are
     low, high = window or window_of(image)
-    figure, panels = three_panels(cut)
+    figure, panels = grey_panels(cut, image, (low, high + _DIMMED * (high - low)))
     for axes, plane in zip(panels, PLANES, strict=True):
-        show(axes, plane, cut, image, (low, high + _DIMMED * (high - low)))
-        axes.set_title(plane.name, fontsize=9, color=INK)
-        name_sides(axes, plane.sides, "white", "black")
         _draw_kinds(axes, plane, cut, kinds)
         _outline_truth(axes, plane, cut, truth, list(organs))
-    scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black")
     figure.suptitle(title, fontsize=11, color=INK)
     millilitres = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:] * np.prod(spacing_mm) / 1000
     names = [f"{kind} {ml:.{2 if ml < 10 else 1}f} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]

@@ -20,10 +20,10 @@ from autoseg.figures.planes import (
     Labels,
     Plane,
     best_cut,
+    grey_panels,
     name_sides,
     scale_bar,
     show,
-    three_panels,
 )
 from autoseg.grid import Triple
 
@@ -60,16 +60,11 @@ def overlay_figure(
         focus: Label value of the organ that alone decides slices and view; None: all organs do.
     """
     cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, focus)
-    shades = window or window_of(image)
-    figure, panels = three_panels(cut)
+    figure, panels = grey_panels(cut, image, window or window_of(image))
     drawn = _styled(truth, prediction)
     for axes, plane in zip(panels, PLANES, strict=True):
-        show(axes, plane, cut, image, shades)
-        axes.set_title(plane.name, fontsize=9, color=INK)
-        name_sides(axes, plane.sides, "white", "black")
         for style, labels in drawn.items():
             outline(axes, plane, cut, labels, organs, style)
-    scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black")
     figure.suptitle(title, fontsize=11, color=INK)
     names: dict[Style, str] = {"solid": "truth", "dashed": "prediction"}
     lines = [Line2D([], [], color=organ_colour(i), linewidth=3) for i in range(len(organs))]
@@ -85,8 +80,6 @@ def case_figure(
     spacing_mm: Triple,
     organs: Mapping[int, str],
     window: tuple[float, float] | None = None,
-    title: str = "",
-    focus: int | None = None,
 ) -> Figure:
     """Return the planes of `overlay_figure` as a strip on black, without a legend: one of many in a report.
 
@@ -99,10 +92,8 @@ def case_figure(
         spacing_mm: Voxel spacing (Z, Y, X).
         organs: Label value to name, in label order, which gives the colours.
         window: Intensities shown black and white; None: from the image's percentiles.
-        title: Written into the top left corner.
-        focus: Label value of the organ that alone decides slices and view; None: all organs do.
     """
-    cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, focus)
+    cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, None)
     shades = window or window_of(image)
     figure, panels = _strip(cut)
     for axes, plane in zip(panels, PLANES, strict=True):
@@ -111,8 +102,6 @@ def case_figure(
         for style, labels in _styled(truth, prediction).items():
             outline(axes, plane, cut, labels, organs, style, 0.9)
     scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black", 6.5)
-    text = figure.text(0.006, 0.985, title, ha="left", va="top", color="white", fontsize=7)
-    text.set_path_effects([withStroke(linewidth=2, foreground="black")])
     return figure
 
 

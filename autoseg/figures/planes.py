@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
 from autoseg.figures.canvas import new_figure
+from autoseg.figures.colours import INK
 from autoseg.grid import Triple, Voxels
 
 _MARGIN_MM = 25.0  # shown around the organs
@@ -128,6 +129,17 @@ def three_panels(cut: Cut) -> tuple[Figure, list[Axes]]:
     scale = min(_WIDTH_IN / sum(widths), _HEIGHT_IN / max(heights))  # inches a millimetre
     figure = new_figure(max(6.0, sum(widths) * scale + 0.4), max(heights) * scale + 0.6)
     return figure, list(figure.subplots(1, 3, width_ratios=widths, squeeze=False)[0])
+
+
+def grey_panels(cut: Cut, image: Image, window: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Return the panels of `three_panels` with the image in grey, the planes' names, the sides and a scale bar."""
+    figure, panels = three_panels(cut)
+    for axes, plane in zip(panels, PLANES, strict=True):
+        show(axes, plane, cut, image, window)
+        axes.set_title(plane.name, fontsize=9, color=INK)
+        name_sides(axes, plane.sides, "white", "black")
+    scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black")
+    return figure, panels
 
 
 def show(axes: Axes, plane: Plane, cut: Cut, image: Image, window: tuple[float, float]) -> None:

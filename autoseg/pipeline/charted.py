@@ -8,7 +8,7 @@ import pandas as pd
 
 from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
-from autoseg.figures.canvas import save_figure
+from autoseg.figures.canvas import saved_drawing
 from autoseg.figures.ceilings import ceilings_figure
 from autoseg.plan import Plan
 from autoseg.results.report import Picture
@@ -52,9 +52,8 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
     sets = {name: organs for name, organs in sets.items() if any(organs.values())}
     if not sets:
         return None
-    save_figure(boxes_figure(sets), run.report / "dice", (".png", ".svg"))
     return Picture(
-        data=(run.report / "dice.svg").read_bytes(),
+        data=saved_drawing(boxes_figure(sets), run.report / "dice"),
         media_type="image/svg+xml",
         caption="Dice of each organ; every point is a case, on the images' own grid.",
         alt="Dice of each organ in " + " and ".join(sets) + " cases",
@@ -74,9 +73,8 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
     allowed = {name: value for name, value in allowed.items() if math.isfinite(value)}
     if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
         return None
-    save_figure(ceilings_figure(reached, allowed), run.report / "ceilings", (".png", ".svg"))
     return Picture(
-        data=(run.report / "ceilings.svg").read_bytes(),
+        data=saved_drawing(ceilings_figure(reached, allowed), run.report / "ceilings"),
         media_type="image/svg+xml",
         caption=(
             f"Dice reached in the {in_words(splits)} cases that have the organ, beside the resolution ceiling: what "
@@ -97,9 +95,8 @@ def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[
         volumes[organ.name] = (next(pair), next(pair))
     if not any(len(pair[0]) for pair in volumes.values()):
         return None
-    save_figure(agreement_figure(volumes), run.report / "volumes", (".png", ".svg"))
     return Picture(
-        data=(run.report / "volumes.svg").read_bytes(),
+        data=saved_drawing(agreement_figure(volumes), run.report / "volumes"),
         media_type="image/svg+xml",
         caption=(
             f"Agreement of volumes in the {in_words(splits)} cases (Bland and Altman "
