@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from autoseg import options as opt
+from autoseg import verbs
 from autoseg.console import (
-    interrupts,
     logging_to,
-    progress_bar,
     say,
     show_findings,
     show_seconds,
     show_table,
     track,
-    training_bar,
 )
 from autoseg.errors import AutosegError, VolumeError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
-
-if TYPE_CHECKING:
-    from autoseg.pipeline.planned import PlanOptions
-    from autoseg.pipeline.trained import TrainOptions
 
 DEMO_TRAINING = "245s"
 app = typer.Typer(
@@ -51,7 +43,7 @@ def check_command(dataset: opt.DatasetPath, json: opt.Json = None, jobs: opt.Job
     from autoseg.pipeline.planned import check
     from autoseg.planning.findings import write_check
 
-    found, _, findings = check(dataset, _jobs(jobs), track)
+    found, _, findings = check(dataset, verbs.jobs_or_cores(jobs), track)
     if json is not None:
         write_check(findings, json)
     show_findings(findings)
@@ -82,7 +74,7 @@ def plan_command(
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
     wanted = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
-    _plan(dataset, Run(run), wanted, force, _jobs(jobs))
+    verbs.plan_run(dataset, Run(run), wanted, force, verbs.jobs_or_cores(jobs))
 
 
 @app.command("preprocess")
@@ -91,7 +83,7 @@ def preprocess_command(run: opt.RunPath, jobs: opt.Jobs = None) -> None:
 
     Example: autoseg preprocess RUN -j 4
     """
-    _preprocess(Run(run), _jobs(jobs))
+    verbs.preprocess_run(Run(run), verbs.jobs_or_cores(jobs))
 
 
 @app.command("train")
@@ -112,7 +104,7 @@ def train_command(
     Example: autoseg train RUN --time-budget 45m
     """
     wanted = opt.train_options(fold, iterations, time_budget, device, workers, patience, tensorboard, deterministic)
-    _train(Run(run), wanted, gpus)
+    verbs.train_run(Run(run), wanted, gpus)
 
 
 @app.command("predict")
@@ -179,7 +171,7 @@ def evaluate_command(run: opt.RunPath, device: opt.Device = "auto", tolerance: o
 
     Example: autoseg evaluate RUN
     """
-    _evaluate(Run(run), device, tolerance)
+    verbs.evaluate_run(Run(run), device, tolerance)
 
 
 @app.command("score")
@@ -195,13 +187,14 @@ def score_command(
 
     Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
-    from autoseg.results.folders import PartlyScoredError, organ_names, require_free, score_folders
+    from autoseg.results.folders import PartlyScoredError, require_free, score_folders
+    from autoseg.results.label_names import organ_names
     from autoseg.results.scores import write_scores
 
     require_free(out)
     names = None if labels is None else organ_names(labels)
     try:
-        rows = score_folders(predictions, references, names, tolerance, _jobs(jobs), track)
+        rows = score_folders(predictions, references, names, tolerance, verbs.jobs_or_cores(jobs), track)
     except PartlyScoredError as partly:
         if partly.rows:
             write_scores(partly.rows, out)
@@ -234,7 +227,7 @@ def report_command(run: opt.RunPath, jobs: opt.Jobs = None) -> None:
 
     Example: autoseg report RUN
     """
-    _report(Run(run), _jobs(jobs))
+    verbs.report_run(Run(run), verbs.jobs_or_cores(jobs))
 
 
 @app.command("view")
@@ -308,7 +301,7 @@ def run_command(
     planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     where = None if device == "auto" else device
     training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
-    _run(dataset, Run(run), planning, training, gpus, tolerance, force, _jobs(jobs))
+    verbs.run_all(dataset, Run(run), planning, training, gpus, tolerance, force, verbs.jobs_or_cores(jobs))
 
 
 @app.command("demo")
@@ -342,13 +335,13 @@ def demo_command(
     """
     from autoseg.data.cohort import write_cohort
 
-    dataset = write_cohort(run / "phantoms", cases, seed, _jobs(jobs), track)
+    dataset = write_cohort(run / "phantoms", cases, seed, verbs.jobs_or_cores(jobs), track)
     if iterations is None and time_budget is None:
         time_budget = DEMO_TRAINING
     planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
     where = None if device == "auto" else device
     training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
-    _run(dataset, Run(run), planning, training, gpus, tolerance, force, _jobs(jobs))
+    verbs.run_all(dataset, Run(run), planning, training, gpus, tolerance, force, verbs.jobs_or_cores(jobs))
 
 
 def main() -> None:
@@ -366,96 +359,6 @@ def main() -> None:
         text = f"{name}{error.strerror or error}; check the path, the permissions and the free disk space"
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
         sys.exit(1)
-
-
-def _run(
-    dataset: Path,
-    run: Run,
-    planning: PlanOptions,
-    training: TrainOptions,
-    gpus: int,
-    tolerance_mm: float,
-    force: bool,
-    jobs: int,
-) -> None:
-    from autoseg.pipeline.planned import is_planned
-    from autoseg.pipeline.reported import is_evaluated
-
-    if force or not is_planned(dataset, run, planning):
-        _plan(dataset, run, planning, force, jobs)
-    _preprocess(run, jobs)
-    _train(run, training, gpus)
-    if not is_evaluated(run, tolerance_mm):
-        _evaluate(run, training.device or "auto", tolerance_mm)
-    _report(run, jobs)
-
-
-def _plan(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
-    from autoseg.pipeline.planned import plan
-
-    with logging_to(run):
-        made = plan(dataset, run, wanted, jobs, force, track).plan
-    by = " × ".join
-    say(
-        f"factor {by(f'{f:g}' for f in made.downsampling)}, crop {by(map(str, made.crop_size))}, "
-        f"batch {made.batch_size}, {made.iterations} iterations -> {run.folder / 'plan.md'}"
-    )
-
-
-def _preprocess(run: Run, jobs: int) -> None:
-    from autoseg.pipeline.trained import preprocess
-
-    with logging_to(run):
-        made = preprocess(run, jobs, track)
-    say(f"{made} cases preprocessed -> {run.cache}")
-
-
-def _train(run: Run, wanted: TrainOptions, gpus: int) -> None:
-    from autoseg.pipeline.together import is_in_team, train_together
-    from autoseg.pipeline.trained import train
-
-    if gpus > 1 and not is_in_team():
-        train_together(run, wanted, gpus)
-        return
-    with logging_to(run), progress_bar() as bar, interrupts() as stopped:
-        finished = train(run, wanted, training_bar(bar), stopped)
-    for fold, iterations in finished.items():
-        say(f"fold {fold}: {iterations} iterations -> {run.fold(fold) / 'model.autoseg'}")
-    if stopped():
-        say("interrupted; what was learnt is kept, the same command goes on")
-        raise typer.Exit(130)
-
-
-def _evaluate(run: Run, device: str, tolerance_mm: float) -> None:
-    from autoseg.network.device import pick_device
-    from autoseg.pipeline.origin import dataset_of
-    from autoseg.pipeline.trained import splits_of
-    from autoseg.results.evaluate import evaluate
-
-    with logging_to(run):
-        labels = {case.id: case.label for case in dataset_of(run).cases}
-        rows = evaluate(run, splits_of(run), labels, pick_device(device), tolerance_mm, track)
-    say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
-
-
-def _report(run: Run, jobs: int) -> None:
-    from autoseg.pipeline.reported import write_report
-
-    with logging_to(run):
-        tables, failed = write_report(run, shlex.join(["autoseg", *sys.argv[1:]]), jobs, track)
-    for table in tables:
-        show_table(table.caption, table.columns, table.rows)
-    say(f"tables, curves, pictures -> {run.report / 'report.html'}")
-    if failed:
-        raise AutosegError(
-            "\n".join([f"{len(failed)} cases are not drawn:", *(f"  {c}: {w}" for c, w in failed.items())])
-        )
-
-
-def _jobs(wanted: int | None) -> int:
-    from autoseg.workers import usable_cores
-
-    return wanted if wanted is not None else usable_cores()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import autoseg
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
     "errors", "files", "grid", "plan", "run", "nifti", "dicom", "volumes", "resample", "metrics", "workers", "figures",
-    "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console", "cli",
+    "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console", "verbs", "cli",
     "__main__",
 ]  # fmt: skip
 DOORS = {
@@ -120,7 +120,7 @@ def test_nothing_is_unpickled(module: str) -> None:
 @each_module
 def test_no_file_is_much_longer_than_300_lines(module: str) -> None:
     lines = len((PACKAGE / module).read_text(encoding="utf-8").splitlines())
-    assert lines <= (500 if module == "cli.py" else 310)
+    assert lines <= (400 if module == "cli.py" else 310)
 
 
 @pytest.mark.parametrize(

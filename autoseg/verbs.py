@@ -1,0 +1,123 @@
+"""What the verbs do once their options are parsed: call the pipeline, and tell the result."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from autoseg.console import interrupts, logging_to, progress_bar, say, show_table, track, training_bar
+from autoseg.errors import AutosegError
+from autoseg.run import Run
+
+if TYPE_CHECKING:
+    from autoseg.pipeline.planned import PlanOptions
+    from autoseg.pipeline.trained import TrainOptions
+
+
+def run_all(
+    dataset: Path,
+    run: Run,
+    planning: PlanOptions,
+    training: TrainOptions,
+    gpus: int,
+    tolerance_mm: float,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Do everything from plan to report that is not done yet."""
+    from autoseg.pipeline.planned import is_planned
+    from autoseg.pipeline.reported import is_evaluated
+
+    if force or not is_planned(dataset, run, planning):
+        plan_run(dataset, run, planning, force, jobs)
+    preprocess_run(run, jobs)
+    train_run(run, training, gpus)
+    if not is_evaluated(run, tolerance_mm):
+        evaluate_run(run, training.device or "auto", tolerance_mm)
+    report_run(run, jobs)
+
+
+def plan_run(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
+    """Plan, and tell the decision."""
+    from autoseg.pipeline.planned import plan
+
+    with logging_to(run):
+        made = plan(dataset, run, wanted, jobs, force, track).plan
+    by = " × ".join
+    say(
+        f"factor {by(f'{f:g}' for f in made.downsampling)}, crop {by(map(str, made.crop_size))}, "
+        f"batch {made.batch_size}, {made.iterations} iterations -> {run.folder / 'plan.md'}"
+    )
+
+
+def preprocess_run(run: Run, jobs: int) -> None:
+    """Cache the cases, and tell how many."""
+    from autoseg.pipeline.trained import preprocess
+
+    with logging_to(run):
+        made = preprocess(run, jobs, track)
+    say(f"{made} cases preprocessed -> {run.cache}")
+
+
+def train_run(run: Run, wanted: TrainOptions, gpus: int) -> None:
+    """Train, in a team where several GPUs are wanted, and tell the iterations.
+
+    Raises:
+        typer.Exit: With 130, if the user interrupted.
+    """
+    from autoseg.pipeline.together import is_in_team, train_together
+    from autoseg.pipeline.trained import train
+
+    if gpus > 1 and not is_in_team():
+        train_together(run, wanted, gpus)
+        return
+    with logging_to(run), progress_bar() as bar, interrupts() as stopped:
+        finished = train(run, wanted, training_bar(bar), stopped)
+    for fold, iterations in finished.items():
+        say(f"fold {fold}: {iterations} iterations -> {run.fold(fold) / 'model.autoseg'}")
+    if stopped():
+        say("interrupted; what was learnt is kept, the same command goes on")
+        raise typer.Exit(130)
+
+
+def evaluate_run(run: Run, device: str, tolerance_mm: float) -> None:
+    """Predict and score all cases, and tell how many."""
+    from autoseg.network.device import pick_device
+    from autoseg.pipeline.origin import dataset_of
+    from autoseg.pipeline.trained import splits_of
+    from autoseg.results.evaluate import evaluate
+
+    with logging_to(run):
+        labels = {case.id: case.label for case in dataset_of(run).cases}
+        rows = evaluate(run, splits_of(run), labels, pick_device(device), tolerance_mm, track)
+    say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
+
+
+def report_run(run: Run, jobs: int) -> None:
+    """Write the report, and show its tables.
+
+    Raises:
+        AutosegError: When the page is written, if some cases could not be drawn.
+    """
+    from autoseg.pipeline.reported import write_report
+
+    with logging_to(run):
+        tables, failed = write_report(run, shlex.join(["autoseg", *sys.argv[1:]]), jobs, track)
+    for table in tables:
+        show_table(table.caption, table.columns, table.rows)
+    say(f"tables, curves, pictures -> {run.report / 'report.html'}")
+    if failed:
+        raise AutosegError(
+            "\n".join([f"{len(failed)} cases are not drawn:", *(f"  {c}: {w}" for c, w in failed.items())])
+        )
+
+
+def jobs_or_cores(wanted: int | None) -> int:
+    """Return the processes that the user wants, or as many as there are cores."""
+    from autoseg.workers import usable_cores
+
+    return wanted if wanted is not None else usable_cores()
