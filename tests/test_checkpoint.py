@@ -83,6 +83,22 @@ def test_a_model_comes_back_with_its_plan_ready_to_predict(tmp_path: Path) -> No
     torch.testing.assert_close(loaded(image), network(image))
 
 
+def test_a_write_that_the_system_cuts_short_is_an_error_of_the_system_and_keeps_the_old_file(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    weights = new_state(PLAN).network.state_dict()
+    save_model(tmp_path / "m", PLAN, weights, {"iteration": 3})
+    before = (tmp_path / "m").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*/m'"):
+            save_model(tmp_path / "m", PLAN, weights, {"iteration": 4})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "m").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m"]
+
+
 def test_a_model_file_is_tensors_and_json(tmp_path: Path) -> None:
     save_model(tmp_path / "m", PLAN, new_state(PLAN).network.state_dict(), {"iteration": 3})
     with safe_open(tmp_path / "m", framework="pt") as opened:

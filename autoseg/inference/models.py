@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -34,7 +36,12 @@ def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Ma
     described = {"kind": kind, **facts}
     with appearing(file) as beside:
         about = described | {"sha256": _digest(whole, described)}
-        save_file(whole, beside, metadata={FACTS: json.dumps(about, sort_keys=True)})
+        try:
+            save_file(whole, beside, metadata={FACTS: json.dumps(about, sort_keys=True)})
+        except SafetensorError as error:  # what the system refused, as text
+            if code := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            raise
 
 
 def read_facts(file: Path, kind: str) -> dict[str, str]:

@@ -1,0 +1,44 @@
+"""Files appear whole or not at all, and an error names the file that the user knows."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from autoseg.files import appearing, write_text
+
+
+def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "a.txt", "ü")
+    assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "ü"
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, None])
+def test_a_write_that_fails_names_the_file_and_leaves_the_old_one(tmp_path: Path, code: int | None) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    refused = OSError(code, "No space left on device") if code else OSError("7 of 9 written")
+
+    def write() -> None:
+        with appearing(tmp_path / "a.txt") as beside:
+            beside.write_text("half", encoding="utf-8")
+            raise refused
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.txt'"):
+        write()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_in_the_way_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(OSError, match=r"'.*/a\.txt'"):
+        write_text(tmp_path / "a.txt", "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.txt"), appearing(tmp_path / "a.txt"):
+        (tmp_path / "missing.txt").read_text(encoding="utf-8")
