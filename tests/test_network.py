@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 
 import made
 import pytest
@@ -195,3 +196,31 @@ def test_the_plan_decides_the_precision(precision: Precision, expected: bool) ->
 
 
 BUDGET = Budget(device="cuda", memory_gib=8.0, bfloat16=True)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("up", ["keep", "skip"])
+@pytest.mark.parametrize("depth", [2, 10, 34])
+def test_inference_mode_changes_memory_but_no_number(memory_format: torch.memory_format, up: str, depth: int) -> None:
+    torch.manual_seed(0)
+    network = UNet3D(1, 3, TINY.model_copy(update={"up": up})).eval().to(memory_format=memory_format)  # type: ignore[call-overload]
+    image = torch.randn(2, 1, depth, 8, 6).to(memory_format=memory_format)
+    with torch.no_grad():
+        usual = network(image)
+    with torch.inference_mode():
+        frugal = network(image)
+    torch.testing.assert_close(frugal, usual, rtol=1e-6, atol=1e-6)
+
+
+def test_in_inference_mode_no_level_is_there_twice() -> None:
+    plan = NetworkPlan(stages=(Stage(features=(8, 8)), Stage(features=(8, 16))))
+    level = 4 * 16 * 4096  # bytes of 16 channels, float32; joined they are 24, 16 from below and 8 across
+
+    def peak(mode: AbstractContextManager[object]) -> int:
+        def predict() -> None:
+            with mode:
+                UNet3D(1, 2, plan).eval()(torch.empty(1, 1, 16, 16, 16))
+
+        return memory._peak_bytes(predict)
+
+    assert peak(torch.no_grad()) - peak(torch.inference_mode()) >= level // 2

@@ -10,7 +10,7 @@ from autoseg.network.memory import tile_bytes
 from autoseg.plan import Plan
 from autoseg.planning.budget import GIB
 
-HEAP = 1.15  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
+HEAP = 1.05  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
 PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
 
 

@@ -255,7 +255,7 @@ def _softmax(network: nn.Module, piece: Tensor, plan: Plan, axes: tuple[int, ...
     device = next(network.parameters()).device
     piece = piece.flip([axis + 1 for axis in axes]) if axes else piece
     placed = piece.to(device) if plan.device == "mps" else piece.to(device, memory_format=torch.channels_last_3d)
-    with autocast(device.type, plan.precision):  # type: ignore[arg-type]
+    with torch.inference_mode(), autocast(device.type, plan.precision):  # type: ignore[arg-type]
         logits: Tensor = network(placed)
     probabilities = logits[0].permute(1, 2, 3, 0).float().softmax(dim=-1).cpu()
     probabilities = probabilities.flip([axis - 1 for axis in axes]) if axes else probabilities

@@ -82,10 +82,11 @@ def free_gpu_gib(device: DeviceName) -> float:
 
 
 def keep_freed_memory() -> None:
-    """Let this process reuse the memory of freed tensors instead of giving it back to the system after each step.
+    """Let a training process reuse the memory of freed tensors instead of giving it back to the system.
 
     Getting it back costs a page fault for every 4 KiB: a training step on a CPU takes 8 to 34 % less time without
-    (docs/experiments.md). Does nothing where the C library is not glibc.
+    (docs/experiments.md). Prediction does without: it gains less, and memory in pieces would be up to half as much
+    again as what was counted. Does nothing where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -101,8 +102,6 @@ def repeat_exactly() -> None:
 
 def place(network: nn.Module, device: DeviceName) -> nn.Module:
     """Move a network to its device, channels last in memory (on CPUs this halves the step together with bfloat16)."""
-    if device == "cpu":
-        keep_freed_memory()
     if device == "mps":
         return network.to(device)
     return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]

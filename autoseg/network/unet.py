@@ -13,6 +13,7 @@ from autoseg.plan import NetworkPlan, Stage
 
 LEAK = 0.01  # slope of the leaky ReLU
 GROUP_CHANNELS = 8  # channels a group of group norm
+SLABS = 8  # parts in which a level is brought up in inference mode
 
 
 class UNet3D(nn.Module):
@@ -61,7 +62,7 @@ class UNet3D(nn.Module):
             skips.append(x)
             x = down(pool(x))
         for up, across in zip(reversed(self.up), reversed(self.across), strict=True):
-            x = torch.cat([up(x), skips.pop()], dim=1)
+            x = _side_by_side(cast(nn.ConvTranspose3d, up), x, skips.pop())
             for layer in cast(nn.Sequential, across):  # one by one, so that what a layer has read can be freed
                 x = layer(x)
         return cast(Tensor, self.classify(x))
@@ -90,6 +91,26 @@ def fold_norms(network: UNet3D) -> None:
             if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
                 block[number] = fuse_conv_bn_eval(layer, norm)
                 block[number + 1] = nn.Identity()
+
+
+def _side_by_side(up: nn.ConvTranspose3d, below: Tensor, skip: Tensor) -> Tensor:
+    """Return the channels of a level: what comes up from below, and what comes across.
+
+    In inference mode they are put into one tensor slab by slab along Z: at no time are both there twice. The kernel of
+    the transposed convolution is its stride, so no slab reaches into another.
+    """
+    if not torch.is_inference_mode_enabled():
+        return torch.cat([up(below), skip], dim=1)
+    batch, depth = len(below), below.shape[2]
+    layout = torch.contiguous_format if skip.is_contiguous() else torch.channels_last_3d
+    shape = (batch, up.out_channels + skip.shape[1], *skip.shape[2:])
+    joined = torch.empty(shape, dtype=skip.dtype, device=skip.device, memory_format=layout)
+    joined[:, up.out_channels :] = skip
+    del skip
+    thick, stride = -(-depth // SLABS), up.stride[0]
+    for z in range(0, depth, thick):
+        joined[:, : up.out_channels, z * stride : (z + thick) * stride] = up(below[:, :, z : z + thick])
+    return joined
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from autoseg.network.device import place
+from autoseg.network.device import keep_freed_memory, place
 from autoseg.network.team import with_joint_norms
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Plan
@@ -34,6 +34,8 @@ class State:
 def new_state(plan: Plan) -> State:
     """Return a freshly initialised network on the plan's device, its average and its optimiser; seeded."""
     torch.manual_seed(plan.seed)
+    if plan.device == "cpu":
+        keep_freed_memory()
     network = place(with_joint_norms(UNet3D(len(plan.channels), plan.classes, plan.network)), plan.device)
     average = copy.deepcopy(network).eval().requires_grad_(False) if plan.optimiser.averaging else None
     kind = Adam if plan.optimiser.name == "adam" else AdamW
