@@ -86,3 +86,26 @@ def test_a_tie_between_classes_takes_the_lowest(shape: Voxels) -> None:
 def test_the_same_grid_takes_the_most_probable_class() -> None:
     probabilities = probabilities_of((5, 6, 7), 4, False, seed=0)
     np.testing.assert_array_equal(made.winning_class(probabilities.numpy(), (5, 6, 7)), probabilities.argmax(dim=0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 24)] * 3), seeds)
+def test_percent_is_the_interpolated_probability_rounded(working: Voxels, full: Voxels, seed: int) -> None:
+    probability = probabilities_of(working, 3, True, seed)[1]
+    expected = 100 * interpolate(probability[None, None], full, mode="trilinear", align_corners=False)[0, 0].numpy()
+    found = back.to_percent(probability.numpy(), full)
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() <= 0.5 + 1e-3
+
+
+def test_what_a_painter_took_is_kept_only_where_wanted() -> None:
+    probabilities = probabilities_of((5, 4, 3), 4, True, 0)
+    for keeping in (False, True):
+        painter = Painter((5, 4, 3), (9, 9, 9), keeping)
+        painter.add(probabilities[:, :2])
+        painter.add(probabilities[:, 2:])
+        kept = painter.probabilities()
+        assert (kept is not None) == keeping
+        if kept is not None:
+            assert kept.dtype == np.float16
+            np.testing.assert_allclose(kept, probabilities.numpy(), atol=1e-3)

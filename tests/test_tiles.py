@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoseg.errors import TooLittleMemoryError
+from autoseg.inference.back import Painter
 from autoseg.inference.body import body_box
+from autoseg.inference.ensemble import Ensemble, mirrors_of
 from autoseg.inference.tiles import (
     Tiling,
     choose_tiling,
-    mirrors_of,
     paint,
     predict_probabilities,
     probability_slabs,
@@ -23,6 +24,7 @@ from autoseg.inference.tiles import (
 )
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Intensity, NetworkPlan, Plan, Stage
+from autoseg.resample import Box
 
 FOUR = NetworkPlan(stages=tuple(Stage(features=(2, 2)) for _ in range(3)))  # divisor 4
 
@@ -60,6 +62,11 @@ def whole(image: np.ndarray) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
+def painted(network: nn.Module, plan: Plan, image: np.ndarray, tiling: Tiling, box: Box) -> Painter:
+    shape = image.shape[1:]
+    return paint(Ensemble([network], plan), image, box, tiling, lambda: Painter(shape, shape))
+
+
 def alone(network: nn.Module, image: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         return network(torch.from_numpy(image)[None])[0].softmax(dim=0).numpy()
@@ -88,7 +95,7 @@ def test_a_network_that_looks_at_one_voxel_gives_the_same_in_tiles_and_whole(
     shape: tuple[int, int, int], depth: int, overlap: float
 ) -> None:
     network, image = Pointwise(0), noise(*shape)
-    found = predict_probabilities([network], plan(tile_depth=depth, tile_overlap=overlap), image)
+    found = predict_probabilities(Ensemble([network], plan(tile_depth=depth, tile_overlap=overlap)), image)
     assert found.shape == (3, *shape)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, alone(network, image), atol=1e-6)
@@ -96,7 +103,7 @@ def test_a_network_that_looks_at_one_voxel_gives_the_same_in_tiles_and_whole(
 
 def test_tiles_have_the_full_extent_in_plane_and_what_the_network_can_divide() -> None:
     network = Pointwise(0)
-    predict_probabilities([network], plan(), noise(10, 9, 7))
+    predict_probabilities(Ensemble([network], plan()), noise(10, 9, 7))
     assert set(network.seen) == {(4, 12, 8)}
     assert len(network.seen) == 5  # 12 padded slices at steps of 2
 
@@ -108,7 +115,7 @@ def test_outside_an_image_lies_air_half_on_each_side() -> None:
             return super().forward(image)
 
     network = Spy(0)
-    predict_probabilities([network], plan(), noise(4, 4, 1))
+    predict_probabilities(Ensemble([network], plan()), noise(4, 4, 1))
     assert (network.image[0, 0, :, :, [0, 2, 3]] == made.CT.pad_value).all()  # 3 more columns: 1 before, 2 after
     np.testing.assert_array_equal(network.image[0, 0, :, :, 1], noise(4, 4, 1)[0, :, :, 0])
 
@@ -117,7 +124,7 @@ def test_one_tile_of_a_real_network_is_that_network() -> None:
     torch.manual_seed(0)
     network = UNet3D(1, 3, FOUR).eval()
     image = noise(8, 8, 12)
-    found = predict_probabilities([network], plan(tile_depth=8), image)
+    found = predict_probabilities(Ensemble([network], plan(tile_depth=8)), image)
     np.testing.assert_allclose(found, alone(network, image), atol=1e-5)
 
 
@@ -127,7 +134,7 @@ def test_where_tiles_overlap_their_probabilities_are_averaged() -> None:
     image = noise(6, 4, 4)
     image = np.concatenate([image, noise(2, 4, 4)], axis=1)  # 8 slices, tiles at 0, 2, 4
     tiles = {start: alone(network, image[:, start : start + 4]) for start in (0, 2, 4)}
-    found = predict_probabilities([network], plan(), image)
+    found = predict_probabilities(Ensemble([network], plan()), image)
     np.testing.assert_allclose(found[:, :2], tiles[0][:, :2], atol=1e-5)
     np.testing.assert_allclose(found[:, 2:4], (tiles[0][:, 2:] + tiles[2][:, :2]) / 2, atol=1e-5)
     np.testing.assert_allclose(found[:, 6:], tiles[4][:, 2:], atol=1e-5)
@@ -136,18 +143,20 @@ def test_where_tiles_overlap_their_probabilities_are_averaged() -> None:
 def test_an_ensemble_is_the_mean_of_its_networks() -> None:
     networks, image = [Pointwise(seed) for seed in range(3)], noise(7, 5, 6)
     expected = np.mean([alone(network, image) for network in networks], axis=0)
-    np.testing.assert_allclose(predict_probabilities(networks, plan(), image), expected, atol=1e-6)
+    np.testing.assert_allclose(predict_probabilities(Ensemble(networks, plan()), image), expected, atol=1e-6)
 
 
 def test_probabilities_sum_to_one() -> None:
     network = UNet3D(1, 3, FOUR).eval()
-    np.testing.assert_allclose(predict_probabilities([network], plan(), noise(9, 5, 6)).sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        predict_probabilities(Ensemble([network], plan()), noise(9, 5, 6)).sum(axis=0), 1, atol=1e-5
+    )
 
 
 def test_tiles_of_less_height_and_width_give_the_same_where_the_network_looks_at_one_voxel() -> None:
     network, image = Pointwise(0), noise(9, 20, 23)
     tiling = Tiling(tile=(4, 8, 12), overlap=0.5)
-    slabs = list(probability_slabs([network], plan(), image, tiling))
+    slabs = list(probability_slabs(Ensemble([network], plan()), image, tiling))
     assert set(network.seen) == {(4, 8, 12)}
     np.testing.assert_allclose(torch.cat(slabs, dim=1).numpy(), alone(network, image), atol=1e-6)
 
@@ -172,9 +181,7 @@ def test_a_tile_that_does_not_fit_after_all_is_halved(caplog: pytest.LogCaptureF
             return super().forward(image)
 
     network, image = Small(0), noise(32, 8, 8)
-    painter = paint(
-        [network], plan(tile_depth=None), image, (32, 8, 8), Tiling(tile=(32, 8, 8), overlap=0.5), whole(image)
-    )
+    painter = painted(network, plan(tile_depth=None), image, Tiling(tile=(32, 8, 8), overlap=0.5), whole(image))
     np.testing.assert_array_equal(painter.coarse, alone(Pointwise(0), image).argmax(axis=0))
     assert "did not fit the memory; next: (8, 8, 8)" in caplog.text
 
@@ -185,9 +192,7 @@ def test_any_other_error_of_the_network_passes() -> None:
             raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        paint(
-            [Broken(0)], plan(), noise(8, 8, 8), (8, 8, 8), Tiling(tile=(4, 8, 8), overlap=0.5), whole(noise(8, 8, 8))
-        )
+        painted(Broken(0), plan(), noise(8, 8, 8), Tiling(tile=(4, 8, 8), overlap=0.5), whole(noise(8, 8, 8)))
 
 
 def test_mirrored_images_are_seen_and_their_answers_turned_back() -> None:
@@ -204,7 +209,7 @@ def test_mirrored_images_are_seen_and_their_answers_turned_back() -> None:
     network, image = Slope(), noise(4, 4, 8)
     assert mirrors_of(mirrored) == ((), (3,))
     assert mirrors_of(plan()) == ((),)
-    found = torch.cat(list(probability_slabs([network], mirrored, image, TILE, mirrors_of(mirrored))), dim=1)
+    found = torch.cat(list(probability_slabs(Ensemble([network], mirrored, mirrors_of(mirrored)), image, TILE)), dim=1)
     both = alone(network, image) + alone(network, np.ascontiguousarray(image[..., ::-1]))[..., ::-1]
     np.testing.assert_allclose(found.numpy(), both / 2, atol=1e-6)
 
@@ -215,7 +220,7 @@ TILE = Tiling(tile=(4, 4, 8), overlap=0.5)
 def test_only_the_box_goes_through_the_network_and_around_it_is_background() -> None:
     network, image = Pointwise(0), noise(20, 16, 12)
     box = (slice(4, 12), slice(0, 8), slice(5, 12))
-    painter = paint([network], plan(), image, (20, 16, 12), Tiling(tile=(4, 8, 8), overlap=0.5), box)
+    painter = painted(network, plan(), image, Tiling(tile=(4, 8, 8), overlap=0.5), box)
     expected = np.zeros((20, 16, 12), np.uint8)
     expected[box] = alone(Pointwise(0), image)[:, *box].argmax(axis=0)
     np.testing.assert_array_equal(painter.coarse, expected)

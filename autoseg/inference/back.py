@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +39,15 @@ class _Axis:
 class Painter:
     """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them."""
 
-    def __init__(self, working: Voxels, full: Voxels) -> None:
+    def __init__(self, working: Voxels, full: Voxels, keeping: bool = False) -> None:
         """Begin a mask.
 
         Args:
             working: Voxels of the working grid (Z, Y, X).
             full: Voxels of the image, of the same extent (Z, Y, X).
+            keeping: Whether the probabilities are kept, for `probabilities`.
         """
+        self._kept: list[Tensor] | None = [] if keeping else None
         self.mask: Classes = np.zeros(full, dtype=np.uint8)
         self.coarse: Classes = np.zeros(working, dtype=np.uint8)  # most probable class of each working voxel
         self.certainty = Certainty()
@@ -58,6 +61,8 @@ class Painter:
         winner = probabilities.argmax(dim=0).to(torch.uint8)
         self.coarse[self._taken : self._taken + depth] = winner.numpy()
         self.certainty.add(probabilities, winner)
+        if self._kept is not None:
+            self._kept.append(probabilities.half())
         if self.mask.shape == self.coarse.shape:
             self.mask[self._taken : self._taken + depth] = winner.numpy()
             self._taken += depth
@@ -68,6 +73,10 @@ class Painter:
         self._last = probabilities[:, -1:].clone()
         if self._taken > 1 or len(self.coarse) == 1:
             self._paint(slab, first)
+
+    def probabilities(self) -> npt.NDArray[np.float16] | None:
+        """Return all that was taken, float16 (classes, Z, Y, X) on the working grid; None where nothing was kept."""
+        return torch.cat(self._kept, dim=1).numpy() if self._kept else None
 
     def _paint(self, slab: Tensor, first: int) -> None:
         """Paint all cells between the slices of `slab`, the first of which is working slice `first`."""
@@ -114,6 +123,24 @@ class Painter:
         winner = along_x.argmax(dim=-1).to(torch.uint8).numpy()
         place = (voxels[0][:, :, None, None], voxels[1][:, None, :, None], voxels[2][:, None, None, :])
         self.mask[place] = winner
+
+
+def to_percent(probability: npt.NDArray[np.floating[Any]], full: Voxels) -> Classes:
+    """Return a probability on an image's own grid in whole percent, interpolated as for the mask, plane by plane.
+
+    Args:
+        probability: Of one class, 0 to 1, on the working grid (Z, Y, X).
+        full: Voxels of the image, of the same extent (Z, Y, X).
+    """
+    axis = _axis(len(probability), full[0])
+    percent = np.empty(full, dtype=np.uint8)
+    for z, (cell, weight) in enumerate(zip(axis.cell, axis.weight, strict=True)):
+        behind = min(cell + 1, len(probability) - 1)
+        low, high = (torch.from_numpy(probability[k].astype(np.float32)) for k in (cell, behind))
+        plane = torch.lerp(low, high, weight)
+        whole = interpolate(plane[None, None], full[1:], mode="bilinear", align_corners=False)[0, 0]
+        percent[z] = whole.mul_(100).round_().to(torch.uint8).numpy()
+    return percent
 
 
 def _axis(size_in: int, size_out: int) -> _Axis:

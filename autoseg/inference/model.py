@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,9 +23,10 @@ from autoseg.inference.back import Painter
 from autoseg.inference.body import body_box
 from autoseg.inference.cleanup import Cleanup, clean
 from autoseg.inference.cost import HEAP, prediction_gib
+from autoseg.inference.ensemble import Ensemble, mirrors_of
 from autoseg.inference.models import MODEL, load_networks, model_files, read_facts
 from autoseg.inference.stages import Stopwatch
-from autoseg.inference.tiles import Mirrors, choose_tiling, mirrors_of, paint
+from autoseg.inference.tiles import choose_tiling, paint
 from autoseg.inference.trust import Calibration, unlike_training, unusual_organs
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
 from autoseg.network.memory import tile_bytes
@@ -66,6 +68,7 @@ class Prediction:
     mask: Volume  # label values (Z, Y, X), on the image's own grid
     organs: tuple[FoundOrgan, ...]
     unlike: tuple[str, ...]  # what of the image is unlike the training, in words
+    probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,7 @@ class Wanted:
 
     mirrored: bool = False  # average over the mirrorings that training knew: several times slower
     cleaned: bool = True  # clean the mask up by the rules that helped on validation cases
+    probabilities: bool = False  # keep them, of all classes on the working grid; clean-up does not change them
 
 
 USUAL = Wanted()
@@ -150,24 +154,30 @@ class Model:
         """Segment an image that was prepared; raises as `predict`."""
         self.require_possible(wanted)
         watch, grid = watch or Stopwatch(), prepared.grid
-        painter = self.paint(prepared.working, grid.shape, wanted.mirrored, watch)
+        painter = self.paint(prepared.working, grid.shape, wanted, watch)
         with watch.stage("clean-up"):
             if wanted.cleaned:
                 clean(painter.mask, self.aftercare.cleanup, grid.voxel_ml)
             organs = self._organs(painter, grid)
         mask = Volume(array=self.values(painter.mask), grid=grid, stored=prepared.stored)
-        return Prediction(mask=mask, organs=organs, unlike=prepared.unlike)
+        return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=painter.probabilities())
 
     def paint(
-        self, image: npt.NDArray[np.floating], full: Voxels, mirrored: bool = False, watch: Stopwatch | None = None
+        self,
+        image: npt.NDArray[np.floating],
+        full: Voxels,
+        wanted: Wanted = USUAL,
+        watch: Stopwatch | None = None,
     ) -> Painter:
         """Predict an image on the working grid, float (C, Z, Y, X); return its masks of class indices, not cleaned."""
         box = body_box(image, self.plan)
         z, y, x = (part.stop - part.start for part in box)
         tiling = choose_tiling((z, y, x), self.plan, self._fits())
         logger.debug("tiles of %s voxels for %s of %s", tiling.tile, (z, y, x), image.shape[1:])
-        mirrors: Mirrors = mirrors_of(self.plan) if mirrored else ((),)
-        return paint(self.networks, self.plan, image, full, tiling, box, mirrors, watch)
+        ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if wanted.mirrored else ((),))
+        depth, height, width = image.shape[1:]
+        begin = partial(Painter, (depth, height, width), full, wanted.probabilities)
+        return paint(ensemble, image, box, tiling, begin, watch)
 
     def memory_gib(self, prepared: Prepared, beside_bytes: float = 0.0) -> float:
         """Return the most memory that predicting an image takes on a CPU, in GiB, before the network begins.

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from autoseg.errors import TooLittleMemoryError
 from autoseg.grid import Voxels
 from autoseg.inference.back import Painter
+from autoseg.inference.ensemble import Ensemble
 from autoseg.inference.stages import Stopwatch
-from autoseg.network.device import autocast, memory_explained
+from autoseg.network.device import memory_explained
 from autoseg.plan import Plan
 from autoseg.resample import Box, FloatArray
 
 logger = logging.getLogger(__name__)
-Mirrors = Sequence[tuple[int, ...]]  # axes that are flipped together, 1 for Z to 3 for X; () is the image as it is
 WAY_OUT = "predict with --device cpu, or close other programs"
 
 
@@ -81,68 +82,49 @@ def choose_tiling(shape: Voxels, plan: Plan, fits: Callable[[Voxels], bool] = la
 
 
 def paint(
-    networks: Sequence[nn.Module],
-    plan: Plan,
+    ensemble: Ensemble,
     image: npt.NDArray[np.floating],
-    full: Voxels,
-    tiling: Tiling,
     box: Box,
-    mirrors: Mirrors = ((),),
+    tiling: Tiling,
+    begin: Callable[[], Painter],
     watch: Stopwatch | None = None,
 ) -> Painter:
-    """Predict a box of a volume; return the mask on the image's own grid, and on the working grid.
+    """Predict a box of a volume; outside of the box all is background.
 
-    Outside of the box all is background. A tile that does not fit after all is halved, and the volume begun anew.
+    A tile that does not fit after all is halved, and the volume begun anew.
 
     Args:
-        networks: In evaluation mode, on the plan's device; several are an ensemble.
-        plan: Padding, classes.
+        ensemble: What answers.
         image: Normalised, on the working grid, (C, Z, Y, X).
-        full: Voxels of the image's own grid (Z, Y, X).
-        tiling: From `choose_tiling`.
         box: What goes through the network, on the working grid.
-        mirrors: Averaged over, from `mirrors_of`.
+        tiling: From `choose_tiling`.
+        begin: Makes the empty painter of the image.
         watch: Gets the time of the stages "network" and "upsample".
 
     Raises:
         TooLittleMemoryError: If not even the smallest tile fits.
     """
-    watch = watch or Stopwatch()
+    watch, plan = watch or Stopwatch(), ensemble.plan
     wanted: Tiling | None = tiling
     while wanted is not None:
-        painter = _painted(networks, plan, image, full, wanted, box, mirrors, watch)
-        if painter is not None:
-            return painter
+        slabs = _surrounded(probability_slabs(ensemble, image[:, *box], wanted), plan, box, image.shape[1:])
+        with suppress(TooLittleMemoryError):
+            return _painted(begin(), slabs, watch)
         smaller = _halved(wanted, plan)
         logger.warning("a tile of %s voxels did not fit the memory; next: %s", wanted.tile, smaller and smaller.tile)
         wanted = smaller
     raise TooLittleMemoryError(f"there is too little memory for a tile of {plan.network.divisor} voxels; {WAY_OUT}")
 
 
-def _painted(
-    networks: Sequence[nn.Module],
-    plan: Plan,
-    image: npt.NDArray[np.floating],
-    full: Voxels,
-    tiling: Tiling,
-    box: Box,
-    mirrors: Mirrors,
-    watch: Stopwatch,
-) -> Painter | None:
-    """Return the mask, or None where a tile did not fit; nothing of the attempt is then left in memory."""
-    depth, height, width = image.shape[1:]
-    painter = Painter((depth, height, width), full)
-    slabs = _surrounded(probability_slabs(networks, plan, image[:, *box], tiling, mirrors), plan, box, image.shape[1:])
-    try:
-        while True:
-            with watch.stage("network"):
-                slab = next(slabs, None)
-            if slab is None:
-                return painter
-            with watch.stage("upsample"):
-                painter.add(slab)
-    except TooLittleMemoryError:
-        return None
+def _painted(painter: Painter, slabs: Iterator[Tensor], watch: Stopwatch) -> Painter:
+    """Return the painter after all slabs."""
+    while True:
+        with watch.stage("network"):
+            slab = next(slabs, None)
+        if slab is None:
+            return painter
+        with watch.stage("upsample"):
+            painter.add(slab)
 
 
 def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int, ...]) -> Iterator[Tensor]:
@@ -167,29 +149,22 @@ def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int,
 
 
 def predict_probabilities(
-    networks: Sequence[nn.Module], plan: Plan, image: npt.NDArray[np.floating], tiling: Tiling | None = None
+    ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling | None = None
 ) -> FloatArray:
     """Return the class probabilities of a whole volume at once, float32 (classes, Z, Y, X).
 
     Args:
-        networks: In evaluation mode, on the plan's device; several are an ensemble.
-        plan: Padding, classes, tiles.
+        ensemble: What answers.
         image: Normalised, on the working grid, (C, Z, Y, X).
         tiling: None: the plan's depth, and the whole height and width.
     """
     if tiling is None:
         depth, height, width = image.shape[1:]
-        tiling = choose_tiling((depth, height, width), plan)
-    return torch.cat(list(probability_slabs(networks, plan, image, tiling)), dim=1).contiguous().numpy()
+        tiling = choose_tiling((depth, height, width), ensemble.plan)
+    return torch.cat(list(probability_slabs(ensemble, image, tiling)), dim=1).contiguous().numpy()
 
 
-def probability_slabs(
-    networks: Sequence[nn.Module],
-    plan: Plan,
-    image: npt.NDArray[np.floating],
-    tiling: Tiling,
-    mirrors: Mirrors = ((),),
-) -> Iterator[Tensor]:
+def probability_slabs(ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling) -> Iterator[Tensor]:
     """Yield the class probabilities of a volume from its first slice to its last, the mean over all that see a voxel.
 
     Each slab is float32 (classes, z, Y, X), on the CPU.
@@ -197,7 +172,7 @@ def probability_slabs(
     Raises:
         TooLittleMemoryError: If the device cannot hold a tile.
     """
-    padded, inner = _padded(torch.from_numpy(np.asarray(image, dtype=np.float32)), plan)
+    padded, inner = _padded(torch.from_numpy(np.asarray(image, dtype=np.float32)), ensemble.plan)
     starts = tile_starts(padded.shape[1], tiling.tile[0], tiling.overlap)
     lies_in = torch.zeros(padded.shape[1])  # how many tiles each slice lies in
     for start in starts:
@@ -206,7 +181,7 @@ def probability_slabs(
     for start, after in itertools.pairwise((*starts, padded.shape[1])):
         piece = padded[None, :, start : start + tiling.tile[0]]
         with torch.no_grad(), memory_explained(WAY_OUT):
-            sums = _over_places(networks, plan, piece, tiling, mirrors)
+            sums = _over_places(ensemble, piece, tiling)
         sums = sums[:, :, inner[1], inner[2]]
         if over is not None:
             sums[:, : over.shape[1]] += over
@@ -217,8 +192,8 @@ def probability_slabs(
             yield done[:, first - start : last - start]
 
 
-def _over_places(networks: Sequence[nn.Module], plan: Plan, piece: Tensor, tiling: Tiling, mirrors: Mirrors) -> Tensor:
-    """Return the mean probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X) over networks, mirrors and tiles."""
+def _over_places(ensemble: Ensemble, piece: Tensor, tiling: Tiling) -> Tensor:
+    """Return the probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X), the mean over its tiles."""
     height, width = piece.shape[3:]
     places = list(
         itertools.product(
@@ -226,40 +201,14 @@ def _over_places(networks: Sequence[nn.Module], plan: Plan, piece: Tensor, tilin
         )
     )
     if len(places) == 1:
-        return _mean(networks, plan, piece, mirrors)
-    total = torch.zeros((*piece.shape[2:], plan.classes)).permute(3, 0, 1, 2)
+        return ensemble.mean(piece)
+    total = torch.zeros((*piece.shape[2:], ensemble.plan.classes)).permute(3, 0, 1, 2)
     lies_in = torch.zeros(height, width)
     for y, x in places:
         part = slice(y, y + tiling.tile[1]), slice(x, x + tiling.tile[2])
-        total[:, :, *part] += _mean(networks, plan, piece[:, :, :, *part], mirrors)
+        total[:, :, *part] += ensemble.mean(piece[:, :, :, *part])
         lies_in[part] += 1
     return total / lies_in
-
-
-def mirrors_of(plan: Plan) -> Mirrors:
-    """Return all combinations of the axes on which training mirrored its crops; a network knows no others."""
-    axes = tuple("zyx".index(axis) + 1 for axis in plan.augmentation.mirrored)
-    return tuple(some for count in range(len(axes) + 1) for some in itertools.combinations(axes, count))
-
-
-def _mean(networks: Sequence[nn.Module], plan: Plan, piece: Tensor, mirrors: Mirrors) -> Tensor:
-    """Return the mean probabilities of a tile over networks and mirrors; its classes lie last in memory."""
-    total = _softmax(networks[0], piece, plan, mirrors[0])
-    for network, axes in list(itertools.product(networks, mirrors))[1:]:
-        total += _softmax(network, piece, plan, axes)
-    return total.div_(len(networks) * len(mirrors))
-
-
-def _softmax(network: nn.Module, piece: Tensor, plan: Plan, axes: tuple[int, ...]) -> Tensor:
-    """Return the probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X), which the network sees mirrored."""
-    device = next(network.parameters()).device
-    piece = piece.flip([axis + 1 for axis in axes]) if axes else piece
-    placed = piece.to(device) if plan.device == "mps" else piece.to(device, memory_format=torch.channels_last_3d)
-    with torch.inference_mode(), autocast(device.type, plan.precision):  # type: ignore[arg-type]
-        logits: Tensor = network(placed)
-    probabilities = logits[0].permute(1, 2, 3, 0).float().softmax(dim=-1).cpu()
-    probabilities = probabilities.flip([axis - 1 for axis in axes]) if axes else probabilities
-    return probabilities.permute(3, 0, 1, 2)
 
 
 def _halved(tiling: Tiling, plan: Plan) -> Tiling | None:

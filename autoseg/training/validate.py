@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from autoseg.data.cache import CachedCase
+from autoseg.inference.ensemble import Ensemble
 from autoseg.inference.tiles import choose_tiling, predict_probabilities
 from autoseg.metrics.overlap import dice
 from autoseg.network.loss import segmentation_loss
@@ -44,7 +45,7 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
     most = plan.batch_size * math.prod(plan.crop_size)
     for case in cases:
         tiling = choose_tiling(case.working.shape, plan, lambda tile: math.prod(tile) <= most)
-        probabilities = predict_probabilities([network], plan, case.image(), tiling)
+        probabilities = predict_probabilities(Ensemble([network], plan), case.image(), tiling)
         truth = np.array(case.label())
         for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, classes).items():
             if score is not None:
