@@ -155,6 +155,7 @@ class Plan(Part):
     optimiser: OptimiserPlan
     tile_depth: Count | None = None  # most voxels along Z of an inference tile; None: as many as the memory holds
     tile_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5  # share of its depth that a tile shares with the next
+    tile_weights: Literal["flat", "gaussian"] = "gaussian"  # of the voxels of a tile where several are averaged
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -128,15 +128,20 @@ def test_one_tile_of_a_real_network_is_that_network() -> None:
     np.testing.assert_allclose(found, alone(network, image), atol=1e-5)
 
 
-def test_where_tiles_overlap_their_probabilities_are_averaged() -> None:
+@pytest.mark.parametrize(
+    ("weights", "end", "middle"),
+    [("flat", 1, 1), ("gaussian", np.exp(-4.5), np.exp(-0.5))],  # 4 voxels, deviation 0.5: at 1.5 and 0.5 of the middle
+)
+def test_where_tiles_overlap_their_probabilities_are_averaged(weights: str, end: float, middle: float) -> None:
     torch.manual_seed(0)
     network = UNet3D(1, 3, FOUR).eval()
     image = noise(6, 4, 4)
     image = np.concatenate([image, noise(2, 4, 4)], axis=1)  # 8 slices, tiles at 0, 2, 4
     tiles = {start: alone(network, image[:, start : start + 4]) for start in (0, 2, 4)}
-    found = predict_probabilities(Ensemble([network], plan()), image)
+    found = predict_probabilities(Ensemble([network], plan(tile_weights=weights)), image)
+    shares = np.array([middle, end])[:, None, None] / (middle + end)  # of the tile before, in slices 2 and 3
     np.testing.assert_allclose(found[:, :2], tiles[0][:, :2], atol=1e-5)
-    np.testing.assert_allclose(found[:, 2:4], (tiles[0][:, 2:] + tiles[2][:, :2]) / 2, atol=1e-5)
+    np.testing.assert_allclose(found[:, 2:4], tiles[0][:, 2:] * shares + tiles[2][:, :2] * (1 - shares), atol=1e-5)
     np.testing.assert_allclose(found[:, 6:], tiles[4][:, 2:], atol=1e-5)
 
 
@@ -153,9 +158,10 @@ def test_probabilities_sum_to_one() -> None:
     )
 
 
-def test_tiles_of_less_height_and_width_give_the_same_where_the_network_looks_at_one_voxel() -> None:
+@pytest.mark.parametrize("weights", ["flat", "gaussian"])
+def test_tiles_of_less_height_and_width_give_the_same_where_the_network_looks_at_one_voxel(weights: str) -> None:
     network, image = Pointwise(0), noise(9, 20, 23)
-    tiling = Tiling(tile=(4, 8, 12), overlap=0.5)
+    tiling = Tiling(tile=(4, 8, 12), overlap=0.5, weights=weights)
     slabs = list(probability_slabs(Ensemble([network], plan()), image, tiling))
     assert set(network.seen) == {(4, 8, 12)}
     np.testing.assert_allclose(torch.cat(slabs, dim=1).numpy(), alone(network, image), atol=1e-6)

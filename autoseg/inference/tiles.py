@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from autoseg.plan import Plan
 from autoseg.resample import Box, FloatArray
 
 logger = logging.getLogger(__name__)
+DEVIATION = 0.125  # of the Gaussian weights, as a share of the tile (as in nnU-Net)
 WAY_OUT = "predict with --device cpu, or close other programs"
 
 
@@ -36,6 +38,15 @@ class Tiling:
 
     tile: Voxels  # voxels (Z, Y, X), divisible by the poolings
     overlap: float  # share of its length that a tile has in common with the next, on each axis that has several
+    weights: Literal["flat", "gaussian"] = "gaussian"  # of a tile's voxels, where several tiles are averaged
+
+    def weight(self, axis: int) -> Tensor:
+        """Return the weight of each voxel of a tile along an axis: less towards its ends, or the same."""
+        size = self.tile[axis]
+        if self.weights == "flat":
+            return torch.ones(size)
+        from_middle = torch.arange(size) - (size - 1) / 2
+        return torch.exp(-0.5 * (from_middle / (DEVIATION * size)) ** 2)
 
 
 def tile_starts(depth: int, tile: int, overlap: float) -> list[int]:
@@ -73,7 +84,7 @@ def choose_tiling(shape: Voxels, plan: Plan, fits: Callable[[Voxels], bool] = la
     """
     z, y, x = padded_shape(shape, plan)
     most = plan.tile_depth or (z if plan.network.norm == "batch" else plan.crop_size[0])
-    tiling: Tiling | None = Tiling(tile=(min(z, most), y, x), overlap=plan.tile_overlap)
+    tiling: Tiling | None = Tiling(tile=(min(z, most), y, x), overlap=plan.tile_overlap, weights=plan.tile_weights)
     while tiling is not None and not fits(tiling.tile):
         tiling = _halved(tiling, plan)
     if tiling is None:
@@ -173,19 +184,19 @@ def probability_slabs(ensemble: Ensemble, image: npt.NDArray[np.floating], tilin
         TooLittleMemoryError: If the device cannot hold a tile.
     """
     padded, inner = _padded(torch.from_numpy(np.asarray(image, dtype=np.float32)), ensemble.plan)
-    starts = tile_starts(padded.shape[1], tiling.tile[0], tiling.overlap)
-    lies_in = torch.zeros(padded.shape[1])  # how many tiles each slice lies in
+    depth, weight = tiling.tile[0], tiling.weight(0)
+    starts = tile_starts(padded.shape[1], depth, tiling.overlap)
+    weights = torch.zeros(padded.shape[1])  # of each slice, added over the tiles that it lies in
     for start in starts:
-        lies_in[start : start + tiling.tile[0]] += 1
+        weights[start : start + depth] += weight
     over: Tensor | None = None  # sums of the slices that the next tile reaches too
     for start, after in itertools.pairwise((*starts, padded.shape[1])):
-        piece = padded[None, :, start : start + tiling.tile[0]]
         with torch.no_grad(), memory_explained(WAY_OUT):
-            sums = _over_places(ensemble, piece, tiling)
-        sums = sums[:, :, inner[1], inner[2]]
+            sums = _over_places(ensemble, padded[None, :, start : start + depth], tiling)
+        sums = sums[:, :, inner[1], inner[2]].mul_(weight[:, None, None])
         if over is not None:
             sums[:, : over.shape[1]] += over
-        done = sums[:, : after - start] / lies_in[start:after, None, None]
+        done = sums[:, : after - start] / weights[start:after, None, None]
         over = sums[:, after - start :]
         first, last = max(inner[0].start, start), min(inner[0].stop, after)
         if first < last:
@@ -193,22 +204,17 @@ def probability_slabs(ensemble: Ensemble, image: npt.NDArray[np.floating], tilin
 
 
 def _over_places(ensemble: Ensemble, piece: Tensor, tiling: Tiling) -> Tensor:
-    """Return the probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X), the mean over its tiles."""
-    height, width = piece.shape[3:]
-    places = list(
-        itertools.product(
-            tile_starts(height, tiling.tile[1], tiling.overlap), tile_starts(width, tiling.tile[2], tiling.overlap)
-        )
-    )
-    if len(places) == 1:
+    """Return the probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X), the weighted mean over its tiles."""
+    along_y, along_x = (tile_starts(piece.shape[axis + 2], tiling.tile[axis], tiling.overlap) for axis in (1, 2))
+    if len(along_y) == len(along_x) == 1:
         return ensemble.mean(piece)
     total = torch.zeros((*piece.shape[2:], ensemble.plan.classes)).permute(3, 0, 1, 2)
-    lies_in = torch.zeros(height, width)
-    for y, x in places:
+    weight, weights = torch.outer(tiling.weight(1), tiling.weight(2)), torch.zeros(piece.shape[3:])
+    for y, x in itertools.product(along_y, along_x):
         part = slice(y, y + tiling.tile[1]), slice(x, x + tiling.tile[2])
-        total[:, :, *part] += ensemble.mean(piece[:, :, :, *part])
-        lies_in[part] += 1
-    return total / lies_in
+        total[:, :, *part] += ensemble.mean(piece[:, :, :, *part]).mul_(weight)
+        weights[part] += weight
+    return total.div_(weights)
 
 
 def _halved(tiling: Tiling, plan: Plan) -> Tiling | None:

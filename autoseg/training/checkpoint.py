@@ -16,7 +16,7 @@ from autoseg.training.state import State
 
 CHECKPOINT = "autoseg checkpoint 1"
 # what may change between a run and its continuation
-FREE = {"iterations", "device", "tile_depth", "tile_overlap"}
+FREE = {"iterations", "device", "tile_depth", "tile_overlap", "tile_weights"}
 
 
 def save_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
