@@ -91,7 +91,7 @@ def _augmentation(crop: Voxels) -> AugmentationPlan:
         scaling=0.2,
         bspline_spacing_voxels=float(max(8, round(min(crop) / 3))),
         bspline_voxels=4.0,
-        undeformed_end=0.25,
+        undeformed_end=0.1,
         brightness=0.1,
         contrast=0.2,
         noise=0.1,
