@@ -118,8 +118,10 @@ def predict_command(
     series: opt.SeriesUid = None,
     statistics: opt.StatisticsFile = None,
     per_organ: opt.PerOrgan = False,
+    probabilities: opt.Probabilities = False,
     preview: opt.Preview = False,
     dicom_seg: opt.DicomSeg = False,
+    rtstruct: opt.RtStruct = False,
     overwrite: opt.Overwrite = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -128,7 +130,7 @@ def predict_command(
     Example: autoseg predict RUN scan.nii.gz mask.nii.gz
     """
     from autoseg.inference.dicom_seg import require_dicom_seg
-    from autoseg.inference.jobs import folder_of, jobs_for
+    from autoseg.inference.jobs import folder_of, jobs_for, require_series
     from autoseg.inference.legend import write_legends
     from autoseg.inference.model import Wanted, open_model
     from autoseg.inference.outputs import Outputs
@@ -147,10 +149,13 @@ def predict_command(
         require_table(statistics)
     if dicom_seg:
         require_dicom_seg([file for job in jobs for file in job.images])
+    if rtstruct:
+        require_series([file for job in jobs for file in job.images], "--rtstruct")
     if folder := folder_of(out):
         write_legends(folder, opened.plan.labels)
     found, watch = Statistics(folder / NAME if folder else None, fresh=overwrite), Stopwatch()
-    wanted, outputs = Wanted(mirrored=mirror, cleaned=cleanup), Outputs(per_organ, preview, dicom_seg)
+    wanted = Wanted(mirrored=mirror, cleaned=cleanup, probabilities=probabilities)
+    outputs = Outputs(per_organ=per_organ, preview=preview, dicom_seg=dicom_seg, rtstruct=rtstruct)
     tell = say if verbose and opened.plan.device == "cpu" else None
     try:
         made = predict(opened, jobs, found, wanted, outputs, track, watch, tell)

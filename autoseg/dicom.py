@@ -1,4 +1,4 @@
-"""DICOM series: which ones a folder holds, and whether one is an evenly sampled volume. The only door to pydicom.
+"""DICOM series: which ones a folder holds, and whether one is an evenly sampled volume. The door to pydicom.
 
 Headers only; `volumes` reads the voxels. Files need no suffix and may lie in folders within the folder.
 """
@@ -22,6 +22,7 @@ UNEVEN_STEP_MM = 0.05  # slice steps may differ by this much (rounding in the he
 MAGIC_AT = 128  # byte at which a DICOM file says that it is one
 FEW = 3  # images of another orientation or size within a series: a scout that was stored with it
 NOT_IMAGES = {"SR", "PR", "KO", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "PLAN"}  # modalities
+JPEG_XL = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))  # pydicom 2.4 has no name for them
 SHORT = 16  # characters that DICOM's short strings hold
 TAGS = (
     "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
@@ -141,6 +142,14 @@ def read_slices(series: Series) -> list[Any]:
             if one.get(tag):
                 setattr(one, tag, str(one.get(tag))[:SHORT])
     return slices
+
+
+def transfer_syntax(file: Path) -> str:
+    """Return how the voxels of a file are compressed, in words."""
+    import pydicom
+
+    syntax = str(pydicom.dcmread(file, stop_before_pixels=True).file_meta.get("TransferSyntaxUID", ""))
+    return "JPEG XL" if syntax in JPEG_XL else str(pydicom.uid.UID(syntax).name)
 
 
 @dataclass(frozen=True, kw_only=True)

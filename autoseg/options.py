@@ -64,9 +64,18 @@ StatisticsFile = Annotated[
     typer.Option("--statistics", metavar="FILE", help="Volumes and expected Dice, .csv or .json. Default: in OUT."),
 ]
 PerOrgan = Annotated[bool, typer.Option("--per-organ", help="Write a mask of each organ, too: OUT/NAME/ORGAN.nii.gz.")]
+Probabilities = Annotated[
+    bool,
+    typer.Option(
+        "--probabilities", help="Write each organ's probability in percent, too: OUT/NAME/ORGAN_percent.nii.gz."
+    ),
+]
 Preview = Annotated[bool, typer.Option("--preview", help="Write a picture, too: three planes with contours.")]
 DicomSeg = Annotated[
     bool, typer.Option("--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (autoseg[dicom]).")
+]
+RtStruct = Annotated[
+    bool, typer.Option("--rtstruct", help="For a DICOM series: write contours as an RT Structure Set, too.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict also what this model has predicted already.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Say how long each stage took.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dicom import grid_of, list_series, pick_series
+from autoseg.dicom import grid_of, list_series, pick_series, transfer_syntax
 from autoseg.errors import VolumeError
 from autoseg.grid import Grid, Triple, corner_distance_mm, to_lps
 from autoseg.nifti import read_voxels
@@ -222,12 +223,15 @@ def _read_series(folder: Path, uid: str | None) -> tuple[npt.NDArray[Any], Grid]
     with _quiet():
         for file in series.files:
             try:
-                image = sitk.ReadImage(str(file), kind, "GDCMImageIO")
+                voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(file), kind, "GDCMImageIO"))
             except RuntimeError as error:
                 raise VolumeError(
-                    f"{file}: the slice cannot be read ({_reason(error)}); decompress the series first"
+                    f"{file}: the slice ({transfer_syntax(file)}) cannot be read ({_reason(error)}); decompress the "
+                    "series or export it again"
                 ) from error
-            slices.append(sitk.GetArrayFromImage(image).reshape(series.size))
+            if voxels.size != math.prod(series.size):
+                raise VolumeError(f"{file}: a slice in colour; autoseg reads CT and MR, so leave this series out")
+            slices.append(voxels.reshape(series.size))
     return np.stack(slices)[None], grid_of(series)
 
 

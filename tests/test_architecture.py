@@ -24,11 +24,13 @@ DOORS = {
     "matplotlib": "figures",
     "batchgenerators": "data",
     "skimage": "figures",
-    "pydicom": "dicom",
+    "pydicom": "dicom",  # and where an object is written with it
     "highdicom": "inference",
+    "contourpy": "inference",
     "onnx": "inference",
     "onnxruntime": "inference",
 }
+ALSO = {("inference/rtstruct.py", "pydicom")}
 MODULES = sorted(file.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
 each_module = pytest.mark.parametrize("module", MODULES)
 
@@ -85,7 +87,8 @@ def test_a_module_imports_only_from_rooms_before_its_own(module: str) -> None:
 @each_module
 def test_a_heavy_library_has_one_door(module: str) -> None:
     heavy = {name.split(".")[0] for name in imports(tree_of(module))} & set(DOORS)
-    assert {library for library in heavy if DOORS[library] != room_of(module)} == set()
+    wrong = {library for library in heavy if DOORS[library] != room_of(module)}
+    assert {library for library in wrong if (module, library) not in ALSO} == set()
 
 
 @each_module

@@ -1,7 +1,8 @@
-"""Tests of autoseg.volumes on real DICOM series."""
+"""Tests of autoseg.volumes on DICOM series, most of them real."""
 
 from __future__ import annotations
 
+import base64
 import shutil
 from pathlib import Path
 
@@ -139,3 +140,89 @@ def test_the_files_names_do_not_decide_the_order_of_the_slices(real_data: Path, 
     found, expected = read_image([tmp_path]), read_image([source])
     np.testing.assert_array_equal(found.array, expected.array)
     assert corner_distance_mm(found.grid, expected.grid) < 1e-6
+
+
+# 1000 + 60 z - 7 x² for z, x of 0 to 15, in 16 bits, without loss, as OpenJPH encodes it: signed; and + 1024, unsigned
+SIGNED = base64.b64decode(
+    "/0//UQApQAAAAAAQAAAAEAAAAAAAAAAAAAAAEAAAABAAAAAAAAAAAAABjwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCIkJCQkJCQkJCQkJCQ"
+    "iIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAALcAAf+TwAAmBPgDB3QAAMAAE0AAEwAH/QKHdABI/AKHdADAABUwAATg3njTU08BQrQA"
+    "Ior4AINUAMAAFrQAAVbWtq0NG0GDWtu2NmwEDfoM4uIIsbcADBkYGP7AMYHstgDAAC7WAAFoAGQmSZIkA0NlJZlJkiTJwFBZSWaSJEkyMFRWkpkkSZIM"
+    "DJWVBna/WXztfrL52v1lwisbMbIBdtu2bdu2/YQge/YQgey6AP/Z"
+)
+UNSIGNED = SIGNED.replace(bytes.fromhex("018f01"), bytes.fromhex("010f01")).replace(
+    bytes.fromhex("c0002604f803"), bytes.fromhex("c00026f9ef05")
+)
+HTJ2K, PLAIN = "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.1"
+
+
+def values() -> np.ndarray:
+    z, x = np.indices((16, 16))
+    return 1000 + 60 * z - 7 * x * x
+
+
+def write_slices(
+    folder: Path, syntax: str, signed: bool, scales: tuple[tuple[float, float], ...], cut: int | None = None
+) -> Path:
+    """Write a series of 16 x 16 voxels, each slice the values above with its own slope and intercept."""
+    folder.mkdir()
+    for n, (slope, intercept) in enumerate(scales):
+        one = pydicom.Dataset()
+        one.file_meta = pydicom.dataset.FileMetaDataset()
+        one.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+        one.SOPClassUID, one.SOPInstanceUID = pydicom.uid.CTImageStorage, f"1.2.3.{n + 1}"
+        one.SeriesInstanceUID, one.Modality = "1.2.3", "CT"
+        one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, 2 * n], [1, 0, 0, 0, 1, 0]
+        one.PixelSpacing, one.SliceThickness = [1, 1], 2
+        one.Rows = one.Columns = 16
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, int(signed)
+        one.RescaleSlope, one.RescaleIntercept = slope, intercept
+        if syntax == PLAIN:
+            one.PixelData = (values() if signed else values() + 1024).astype("<i2" if signed else "<u2").tobytes()
+        else:
+            one.PixelData = pydicom.encaps.encapsulate([(SIGNED if signed else UNSIGNED)[:cut]])
+        one.save_as(folder / f"{n}.dcm", enforce_file_format=True)
+    return folder
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize(
+    "scales", [((1, 0), (1, 0)), ((1, -1024), (1, -1024)), ((0.5, 3), (0.5, 3)), ((1, 0), (2.5, 7))]
+)
+def test_htj2k_is_read_in_hu(tmp_path: Path, signed: bool, scales: tuple[tuple[float, float], ...]) -> None:
+    plain = read_image([write_slices(tmp_path / "plain", PLAIN, signed, scales)])
+    found = read_image([write_slices(tmp_path / "htj2k", HTJ2K, signed, scales)])
+    stored = values() if signed else values() + 1024
+    for n, (slope, intercept) in enumerate(scales):
+        np.testing.assert_allclose(found.array[0, n], stored * slope + intercept, rtol=1e-6)
+    np.testing.assert_array_equal(found.array, plain.array)
+    assert found.grid == plain.grid
+
+
+def test_a_slice_in_colour_is_refused(tmp_path: Path) -> None:
+    folder = write_slices(tmp_path / "colour", PLAIN, False, ((1, 0),))
+    one = pydicom.dcmread(folder / "0.dcm")
+    one.SamplesPerPixel, one.PhotometricInterpretation, one.PlanarConfiguration = 3, "RGB", 0
+    one.BitsAllocated, one.BitsStored, one.HighBit = 8, 8, 7
+    one.PixelData = bytes(16 * 16 * 3)
+    one.save_as(folder / "0.dcm")
+    with pytest.raises(VolumeError, match=r"0\.dcm: a slice in colour"):
+        read_image([folder])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "named"),
+    [
+        ("1.2.840.10008.1.2.4.90", r"JPEG 2000 Image Compression \(Lossless Only\)"),  # which SimpleITK knows
+        ("1.2.840.10008.1.2.4.110", "JPEG XL"),  # which it does not
+    ],
+)
+def test_what_else_cannot_be_decoded_is_refused_with_its_transfer_syntax(
+    tmp_path: Path, syntax: str, named: str
+) -> None:
+    folder = write_slices(tmp_path / "damaged", HTJ2K, True, ((1, 0),), cut=60)
+    file = folder / "0.dcm"
+    uid, other = (text.encode() + b"\0" * (len(text) % 2) for text in (HTJ2K, syntax))
+    file.write_bytes(file.read_bytes().replace(uid.ljust(24, b"\0"), other.ljust(24, b"\0")))
+    with pytest.raises(VolumeError, match=rf"0\.dcm: the slice \(({named})\) cannot be read \(.*decompress"):
+        read_image([folder])

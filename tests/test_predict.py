@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import autoseg
 from autoseg.errors import CasesFailedError, PlanError, VolumeError
-from autoseg.grid import Grid, to_lps
+from autoseg.grid import Grid, corner_distance_mm, to_lps
 from autoseg.inference.jobs import Job, folder_of, jobs_for
 from autoseg.inference.legend import write_legends
 from autoseg.inference.model import Model, Wanted, open_model
@@ -29,7 +29,7 @@ from autoseg.inference.predict import predict
 from autoseg.inference.statistics import NAME, Statistics, require_table
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Label
-from autoseg.volumes import read_grid, read_label, write_array
+from autoseg.volumes import read_grid, read_image, read_label, write_array
 
 PLAIN = Outputs()
 PLAN = made.plan(tile_depth=None, spacing_mm=(2.0, 2.0, 2.0))
@@ -215,6 +215,29 @@ def test_what_is_written_beside_the_mask(model: Model, tmp_path: Path) -> None:
     image = sitk.ReadImage(str(tmp_path / "out" / "m.seg.nrrd"))
     assert image.GetMetaData("Segment1_Name") == "spleen"
     assert image.GetMetaData("Segment1_LabelValue") == "2"
+
+
+def test_probabilities_are_written_in_percent_on_the_images_grid(model: Model, tmp_path: Path) -> None:
+    grid = Grid(shape=(9, 14, 11), spacing_mm=(3.0, 1.0, 1.5), origin_mm=(5.0, -7.0, 2.0), direction=DIRECTIONS[11])
+    write_scan(tmp_path / "in" / "a.nii.gz", grid)
+    jobs = jobs_for(tmp_path / "in", tmp_path / "out", 1)
+    predict(model, jobs, Statistics(None), Wanted(probabilities=True, cleaned=False))
+    mask = read_label(tmp_path / "out" / "a.nii.gz")
+    percents = []
+    for organ in model.plan.labels:
+        percent = read_label(tmp_path / "out" / "a" / f"{organ.name}_percent.nii.gz")
+        assert corner_distance_mm(percent.stored, grid) < 1e-3
+        percents.append(percent.array)
+    background = 100 - sum(percents)
+    assert background.min() >= -1  # whole percent: rounding
+    assert max(p.max() for p in percents) <= 100
+    margin = 2  # percent that rounding can turn
+    for organ, percent in zip(model.plan.labels, percents, strict=True):
+        others = np.max([p for p in (*percents, background) if p is not percent], axis=0)
+        np.testing.assert_array_equal(mask.array[percent > others + margin], organ.value)
+    made = model.predict(read_image([tmp_path / "in" / "a.nii.gz"]), Wanted(probabilities=True))
+    assert made.probabilities is not None
+    np.testing.assert_allclose(made.probabilities.astype(np.float32).sum(axis=0), 1, atol=5e-3)
 
 
 def test_names_and_colours_are_written_as_the_viewers_read_them(tmp_path: Path) -> None:

@@ -6,25 +6,27 @@ An organ's rules are chosen on validation cases: each is taken only if the organ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from scipy import ndimage
 
+from autoseg.grid import Triple
 from autoseg.inference.back import Classes
+from autoseg.inference.pieces import Pieces, find_pieces, linked_pieces
 from autoseg.metrics.overlap import overlap
 from autoseg.plan import Part
 
-Mask = npt.NDArray[np.bool_]  # (Z, Y, X)
-TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner belong together
 LEAST_GAIN = 5e-4  # of the mean Dice, that makes a rule worth having
 LEAST_SHARES = (0.02, 0.1)  # of the organ's smallest volume in the validation cases: sizes of pieces to try
+REACHES_MM = (5.0, 15.0)  # to try: a slice or two that partial volume blanked, and a stretch of a thin vessel
 
 
 class Cleanup(Part):
@@ -32,37 +34,40 @@ class Cleanup(Part):
 
     label: Annotated[int, Field(ge=1, le=255)]  # class index
     largest: bool = False  # only the largest piece is kept
+    reach_mm: Annotated[float, Field(ge=0)] = 0.0  # only pieces linked to the largest by gaps up to it are kept
     smallest_ml: Annotated[float, Field(ge=0)] = 0.0  # smaller pieces are removed
     holes: bool = False  # background that the organ encloses is filled
     gain: float = 0.0  # of the organ's mean Dice over the validation cases
 
     @property
+    def apart(self) -> bool:
+        """Whether pieces are removed."""
+        return bool(self.largest or self.reach_mm or self.smallest_ml)
+
+    @property
     def does_nothing(self) -> bool:
         """Whether the mask stays as it is."""
-        return not (self.largest or self.smallest_ml or self.holes)
+        return not (self.apart or self.holes)
 
 
-def clean(mask: Classes, rules: Sequence[Cleanup], voxel_ml: float) -> None:
+def clean(mask: Classes, rules: Sequence[Cleanup], spacing_mm: Triple) -> None:
     """Clean a mask in place; what an organ loses becomes background, and it takes holes from background alone.
 
     Args:
         mask: Class indices (Z, Y, X).
         rules: At most one an organ.
-        voxel_ml: Volume of a voxel.
+        spacing_mm: Between voxel centres (Z, Y, X).
     """
     boxes = ndimage.find_objects(mask)
     for rule in rules:
         box = boxes[rule.label - 1] if rule.label <= len(boxes) else None
         if box is not None and not rule.does_nothing:
             part = mask[box]
-            before = part == rule.label
-            after = _cleaned(before, part == 0, rule, voxel_ml)
-            part[before & ~after] = 0
-            part[after & ~before] = rule.label
+            _clean(part, rule, spacing_mm, find_pieces(part, rule.label) if rule.apart else None)
 
 
 def choose_cleanup(
-    masks: Sequence[Classes], truths: Sequence[Classes], classes: int, voxels_ml: Sequence[float]
+    masks: Sequence[Classes], truths: Sequence[Classes], classes: int, spacings_mm: Sequence[Triple]
 ) -> tuple[Cleanup, ...]:
     """Return the rules that raise the mean Dice of validation cases; none where nothing does.
 
@@ -70,11 +75,11 @@ def choose_cleanup(
         masks: Predicted class indices (Z, Y, X), as the network left them.
         truths: True class indices.
         classes: Number of classes, background included.
-        voxels_ml: Volume of a voxel of each case.
+        spacings_mm: Between voxel centres (Z, Y, X), of each case.
     """
     chosen = []
     for label in range(1, classes):
-        pairs = list(_in_boxes(masks, truths, label, voxels_ml))
+        pairs = list(_in_boxes(masks, truths, label, spacings_mm))
         before = _mean_dice(pairs, Cleanup(label=label))
         if before is None:
             continue
@@ -89,32 +94,39 @@ def choose_cleanup(
 class _Pair:
     """One organ of one case, cut to the box that holds prediction and truth."""
 
-    found: Mask
-    free: Mask  # background of the prediction
-    true: Mask
-    voxel_ml: float
+    label: int
+    found: Classes
+    true: Classes
+    spacing_mm: Triple
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Of the prediction."""
+        return find_pieces(self.found, self.label)
 
 
 def _in_boxes(
-    masks: Sequence[Classes], truths: Sequence[Classes], label: int, voxels_ml: Sequence[float]
+    masks: Sequence[Classes], truths: Sequence[Classes], label: int, spacings_mm: Sequence[Triple]
 ) -> Iterator[_Pair]:
     """Yield the cases that have an organ in prediction or truth."""
-    for mask, truth, voxel_ml in zip(masks, truths, voxels_ml, strict=True):
+    for mask, truth, spacing_mm in zip(masks, truths, spacings_mm, strict=True):
         boxes = [ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth)]
         known = [box for box in boxes if box is not None]
         if known:
             box = tuple(
                 slice(min(s.start for s in part), max(s.stop for s in part)) for part in zip(*known, strict=True)
             )
-            inside = mask[box]
-            yield _Pair(inside == label, inside == 0, truth[box] == label, voxel_ml)
+            yield _Pair(label, mask[box], truth[box], spacing_mm)
 
 
 def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[Cleanup]:
-    volumes = [pair.true.sum() * pair.voxel_ml for pair in pairs if pair.true.any()]
-    sizes = [round(share * float(min(volumes)), 4) for share in LEAST_SHARES] if volumes else []
-    for holes, (largest, size) in product((False, True), [(True, 0.0), *((False, size) for size in (0.0, *sizes))]):
-        rule = Cleanup(label=label, largest=largest, smallest_ml=size, holes=holes)
+    volumes = [np.count_nonzero(pair.true == label) * _voxel_ml(pair.spacing_mm) for pair in pairs]
+    true = [volume for volume in volumes if volume]
+    sizes = [round(share * min(true), 4) for share in LEAST_SHARES] if true else []
+    ways: list[dict[str, Any]] = [{"largest": True}, {}, *({"smallest_ml": size} for size in sizes)]
+    ways += [{"reach_mm": reach} for reach in REACHES_MM]
+    for holes, way in product((False, True), ways):
+        rule = Cleanup(label=label, holes=holes, **way)
         if not rule.does_nothing:
             yield rule
 
@@ -122,25 +134,33 @@ def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[Cleanup]:
 def _mean_dice(pairs: Sequence[_Pair], rule: Cleanup) -> float | None:
     dices = []
     for pair in pairs:
-        after = pair.found if rule.does_nothing else _cleaned(pair.found, pair.free, rule, pair.voxel_ml)
-        dices.append(overlap(after.astype(np.uint8), pair.true.astype(np.uint8), (1,))[1].dice)
+        after = pair.found
+        if not rule.does_nothing:
+            after = after.copy()
+            _clean(after, rule, pair.spacing_mm, pair.pieces)
+        dices.append(overlap(after, pair.true, (rule.label,))[rule.label].dice)
     known = [dice for dice in dices if dice is not None]
     return fmean(known) if known else None
 
 
-def _cleaned(organ: Mask, free: Mask, rule: Cleanup, voxel_ml: float) -> Mask:
-    """Return an organ after its rule; it takes holes from `free` voxels only."""
-    if rule.largest or rule.smallest_ml:
-        pieces, count = ndimage.label(organ, structure=TOUCHING)
-        if count > 1:
-            sizes = np.bincount(pieces.ravel())
-            sizes[0] = 0
-            kept = sizes * voxel_ml >= rule.smallest_ml
-            if rule.largest:
-                kept &= np.arange(len(sizes)) == sizes.argmax()
-            kept[0] = False
-            organ = kept[pieces]
-    return organ | (free & ndimage.binary_fill_holes(organ)) if rule.holes else organ
+def _clean(part: Classes, rule: Cleanup, spacing_mm: Triple, pieces: Pieces | None) -> None:
+    """Clean one organ in a box that holds it, in place; `pieces` are its own, needed where some may be removed."""
+    if rule.apart and pieces is not None and pieces.count:
+        kept = pieces.sizes * _voxel_ml(spacing_mm) >= rule.smallest_ml
+        if rule.largest:
+            kept &= np.arange(pieces.count) == pieces.sizes.argmax()
+        if rule.reach_mm:
+            kept = linked_pieces(part, rule.label, pieces, kept, spacing_mm, rule.reach_mm)
+        for place in pieces.voxels(~kept):
+            part[place] = 0
+    if rule.holes:
+        outside = find_pieces(part, rule.label, outside=True)
+        for place in outside.voxels(~outside.at_border()):
+            part[place] = np.where(part[place] == 0, rule.label, part[place])
+
+
+def _voxel_ml(spacing_mm: Triple) -> float:
+    return math.prod(spacing_mm) / 1000.0
 
 
 def cleanup_table(rules: Sequence[Cleanup], names: Mapping[int, str]) -> list[str]:
@@ -148,6 +168,7 @@ def cleanup_table(rules: Sequence[Cleanup], names: Mapping[int, str]) -> list[st
     lines = []
     for rule in rules:
         what = ["the largest piece is kept"] if rule.largest else []
+        what += [f"pieces linked to the largest by gaps up to {rule.reach_mm:g} mm are kept"] if rule.reach_mm else []
         what += [f"pieces below {rule.smallest_ml:g} ml are removed"] if rule.smallest_ml else []
         what += ["holes are filled"] if rule.holes else []
         lines.append(f"{names[rule.label]}: {', '.join(what)} (validation Dice +{100 * rule.gain:.2f} %)")

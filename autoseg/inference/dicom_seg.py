@@ -16,6 +16,7 @@ from autoseg.dicom import pick_series, read_slices
 from autoseg.errors import VolumeError
 from autoseg.files import appearing
 from autoseg.grid import Grid, to_lps
+from autoseg.inference.jobs import require_series
 from autoseg.inference.legend import rgb
 from autoseg.plan import Label
 
@@ -99,9 +100,7 @@ def require_dicom_seg(folders: Sequence[Path]) -> None:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise VolumeError(NO_PACKAGE) from error
-    for folder in folders:
-        if not folder.is_dir():
-            raise VolumeError(f"{folder}: is no DICOM series, so --dicom-seg has nothing to refer to; leave it out")
+    require_series(folders, "--dicom-seg")
 
 
 def _described(number: int, index: int, label: Label) -> Any:

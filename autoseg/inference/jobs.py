@@ -59,6 +59,17 @@ def folder_of(out: Path) -> Path | None:
     return None if strip_suffix(out) is not None else out
 
 
+def require_series(images: Sequence[Path], option: str) -> None:
+    """Refuse early an option that only a DICOM series makes possible.
+
+    Raises:
+        VolumeError: If an image is no DICOM folder.
+    """
+    for image in images:
+        if not image.is_dir():
+            raise VolumeError(f"{image}: is no DICOM series, so {option} has nothing to refer to; leave it out")
+
+
 def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
     """Return the images of a file or folder: name to its files."""
     if source.is_file():

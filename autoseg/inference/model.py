@@ -157,7 +157,7 @@ class Model:
         painter = self.paint(prepared.working, grid.shape, wanted, watch)
         with watch.stage("clean-up"):
             if wanted.cleaned:
-                clean(painter.mask, self.aftercare.cleanup, grid.voxel_ml)
+                clean(painter.mask, self.aftercare.cleanup, grid.spacing_mm)
             organs = self._organs(painter, grid)
         mask = Volume(array=self.values(painter.mask), grid=grid, stored=prepared.stored)
         return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=painter.probabilities())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from autoseg.figures.canvas import save_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
-from autoseg.inference.dicom_seg import SUFFIX, write_dicom_seg
+from autoseg.inference import dicom_seg, rtstruct
+from autoseg.inference.back import to_percent
 from autoseg.inference.jobs import Job
 from autoseg.inference.legend import file_names, segment_facts
 from autoseg.inference.model import Prediction
 from autoseg.plan import Plan
 from autoseg.volumes import Volume, strip_suffix, write_label
+
+PERCENT = "_percent"  # after an organ's name: the file of its probability
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,14 @@ class Outputs:
     per_organ: bool = False  # a mask of 0 and 1 for each organ, in a folder of the case's name
     preview: bool = False  # a picture: three planes with contours
     dicom_seg: bool = False  # for a DICOM series: the mask as DICOM SEG
+    rtstruct: bool = False  # for a DICOM series: contours as an RT Structure Set
 
 
 PLAIN = Outputs()
 
 
 def write_outputs(job: Job, plan: Plan, image: Volume | None, found: Prediction, wanted: Outputs) -> None:
-    """Write what is wanted of a prediction, each file atomically.
+    """Write what is wanted of a prediction, each file atomically; the probabilities where it has them.
 
     Args:
         job: Names the files.
@@ -44,17 +49,27 @@ def write_outputs(job: Job, plan: Plan, image: Volume | None, found: Prediction,
     """
     beside = job.out.with_name(strip_suffix(job.out) or job.out.name)
     suffix = job.out.name[len(beside.name) :]
-    if image is not None:  # for the preview
-        window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
-        organs = {label.value: label.name for label in plan.labels}
-        figure = overlay_figure(image.array[0], None, found.mask.array, image.grid.spacing_mm, organs, window, job.name)
-        save_figure(figure, beside, (".png",))
+    if image is not None:
+        _write_preview(beside, job, plan, image, found)
     if wanted.per_organ:
         for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
             organ = (found.mask.array == label.value).astype(np.uint8)
             write_label(beside / f"{name}{suffix}", organ, found.mask.stored)
+    if found.probabilities is not None:
+        for probability, name in zip(found.probabilities[1:], file_names(plan.labels), strict=True):
+            percent = to_percent(probability, found.mask.grid.shape)
+            write_label(beside / f"{name}{PERCENT}{suffix}", percent, found.mask.stored)
     facts = segment_facts(plan.labels, found.mask.stored.shape) if suffix.endswith(".nrrd") else None
     write_label(job.out, found.mask.array, found.mask.stored, facts)
+    series = (found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
     if wanted.dicom_seg:
-        seg = job.out.with_name(beside.name + SUFFIX)
-        write_dicom_seg(seg, found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
+        dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), *series)
+    if wanted.rtstruct:
+        rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), *series)
+
+
+def _write_preview(file: Path, job: Job, plan: Plan, image: Volume, found: Prediction) -> None:
+    window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
+    organs = {label.value: label.name for label in plan.labels}
+    figure = overlay_figure(image.array[0], None, found.mask.array, image.grid.spacing_mm, organs, window, job.name)
+    save_figure(figure, file, (".png",))

@@ -9,6 +9,7 @@ from pathlib import Path
 from autoseg.data.cache import CachedCase
 from autoseg.data.preprocess import class_indices
 from autoseg.errors import AutosegError
+from autoseg.grid import Triple
 from autoseg.inference.back import Classes
 from autoseg.inference.cleanup import choose_cleanup, clean
 from autoseg.inference.model import Aftercare, Model
@@ -34,10 +35,10 @@ def learn_aftercare(
         labels: Case id to the file of its true label map.
         fingerprint: Of the dataset, to be stored beside.
     """
-    masks, truths, voxels_ml, estimates = (
+    masks, truths, spacings_mm, estimates = (
         list[Classes](),
         list[Classes](),
-        list[float](),
+        list[Triple](),
         list[tuple[float | None, ...]](),
     )
     for case in cases[:MOST_CASES]:
@@ -50,12 +51,12 @@ def learn_aftercare(
             continue
         masks.append(painter.mask)
         truths.append(truth)
-        voxels_ml.append(case.grid.voxel_ml)
+        spacings_mm.append(case.grid.spacing_mm)
         estimates.append(painter.certainty.estimates())
-    rules = choose_cleanup(masks, truths, model.plan.classes, voxels_ml)
+    rules = choose_cleanup(masks, truths, model.plan.classes, spacings_mm)
     points = []
-    for mask, truth, voxel_ml, told in zip(masks, truths, voxels_ml, estimates, strict=True):
-        clean(mask, rules, voxel_ml)
+    for mask, truth, spacing_mm, told in zip(masks, truths, spacings_mm, estimates, strict=True):
+        clean(mask, rules, spacing_mm)
         reached = dice(mask, truth, tuple(range(1, model.plan.classes)))
         points += [(e, d) for e, d in zip(told, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])

@@ -142,7 +142,7 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
 def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Painter) -> list[Row]:
     model = evaluation.model
     for cleaned, grid in ((painter.mask, case.grid), (painter.coarse, case.working)):
-        clean(cleaned, model.aftercare.cleanup, grid.voxel_ml)
+        clean(cleaned, model.aftercare.cleanup, grid.spacing_mm)
     mask = model.values(painter.mask)
     write_label(evaluation.out / f"{case.id}.nii.gz", mask, case.stored)
     if case.id not in evaluation.labels:
