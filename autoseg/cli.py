@@ -23,6 +23,7 @@ from autoseg.console import (
 from autoseg.errors import AutosegError, VolumeError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
+from autoseg.words import counted
 
 DEMO_TRAINING = "245s"
 app = typer.Typer(
@@ -48,7 +49,8 @@ def check_command(dataset: opt.DatasetPath, json: opt.Json = None, jobs: opt.Job
         write_check(findings, json)
     show_findings(findings)
     fatal = len({f.case for f in findings if f.severity == "fatal"})
-    say(f"{len(found.cases)} cases checked, {len(findings)} rows, {fatal} cases with a fatal problem")
+    rows, bad = counted(len(findings), "row"), counted(fatal, "case")
+    say(f"{counted(len(found.cases), 'case')} checked, {rows}, {bad} with a fatal problem")
     if fatal:
         raise typer.Exit(1)
 
@@ -167,7 +169,7 @@ def predict_command(
         for line in found.look_at_first():
             say(f"look at {line}")
     kept = f", {len(jobs) - made} more were there" if made < len(jobs) else ""
-    say(f"{made} masks{kept} -> {out}")
+    say(f"{counted(made, 'mask')}{kept} -> {out}")
 
 
 @app.command("evaluate")
@@ -203,10 +205,10 @@ def score_command(
     except PartlyScoredError as partly:
         if partly.rows:
             write_scores(partly.rows, out)
-            say(f"{len({row['case'] for row in partly.rows})} cases scored -> {out}")
+            say(f"{counted(len({row['case'] for row in partly.rows}), 'case')} scored -> {out}")
         raise
     write_scores(rows, out)
-    say(f"{len({row['case'] for row in rows})} cases scored -> {out}")
+    say(f"{counted(len({row['case'] for row in rows}), 'case')} scored -> {out}")
 
 
 @app.command("compare")
@@ -223,7 +225,7 @@ def compare_command(sources: opt.Sources, metric: opt.Metric = "dice", out: opt.
     for line in (*found.verdict, *found.notes):
         say(line)
     if found.written and out is not None:
-        say(f"{len(found.written)} files -> {out}")
+        say(f"{counted(len(found.written), 'file')} -> {out}")
 
 
 @app.command("report")

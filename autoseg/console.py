@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from autoseg.training.loop import Progress as TrainingProgress
 
 Item = TypeVar("Item")
+GAP = 3  # characters between a table's columns
 IS_FIRST = place_in_team().rank == 0  # of the processes that train together; the others are quiet
 console = Console(highlight=False, quiet=not IS_FIRST)
 logger = logging.getLogger("autoseg")
@@ -64,14 +66,31 @@ def show_findings(findings: list[Finding]) -> None:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of results; the first column names the rows, the others are numbers."""
-    shown = Table()
-    for place, column in enumerate(columns):
-        shown.add_column(escape(column), justify="right" if place else "left", overflow="fold")
-    for row in rows:
+    """Print a table of results; the first column names the rows, the others are numbers. Only whole words wrap."""
+    lines = [columns, *rows]
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    widths = _widths(lines, console.width - GAP * (len(columns) - 1))
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        shown.add_column(escape(column), justify="right" if place else "left", overflow="fold", width=width)
+    for row in lines[1:]:
         shown.add_row(*(escape(value) for value in row))
     say(title)
     console.print(shown)
+
+
+def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Return a width for each column so that only whole words wrap; None: rich chooses, as all fits or nothing does."""
+    columns = list(zip(*lines, strict=True))
+    whole = [max(map(len, column)) for column in columns]
+    least = [max(len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    if sum(whole) <= room or sum(least) > room:
+        return [None] * len(columns)
+    widths, spare = list(least), room - sum(least)
+    for place, wanted in enumerate(whole):
+        more = min(spare, wanted - least[place])
+        widths[place] += more
+        spare -= more
+    return list(widths)
 
 
 def show_seconds(seconds: Mapping[str, float], peak_gib: float) -> None:

@@ -12,6 +12,7 @@ import typer
 from autoseg.console import interrupts, logging_to, progress_bar, say, show_table, track, training_bar
 from autoseg.errors import AutosegError
 from autoseg.run import Run
+from autoseg.words import counted
 
 if TYPE_CHECKING:
     from autoseg.pipeline.planned import PlanOptions
@@ -60,7 +61,7 @@ def preprocess_run(run: Run, jobs: int) -> None:
 
     with logging_to(run):
         made = preprocess(run, jobs, track)
-    say(f"{made} cases preprocessed -> {run.cache}")
+    say(f"{counted(made, 'case')} preprocessed -> {run.cache}")
 
 
 def train_run(run: Run, wanted: TrainOptions, gpus: int) -> None:
@@ -94,7 +95,7 @@ def evaluate_run(run: Run, device: str, tolerance_mm: float) -> None:
     with logging_to(run):
         labels = {case.id: case.label for case in dataset_of(run).cases}
         rows = evaluate(run, splits_of(run), labels, pick_device(device), tolerance_mm, track)
-    say(f"{len({row['case'] for row in rows})} cases scored -> {run.scores_file}")
+    say(f"{counted(len({row['case'] for row in rows}), 'case')} scored -> {run.scores_file}")
 
 
 def report_run(run: Run, jobs: int) -> None:
@@ -112,7 +113,7 @@ def report_run(run: Run, jobs: int) -> None:
     say(f"tables, curves, pictures -> {run.report / 'report.html'}")
     if failed:
         raise AutosegError(
-            "\n".join([f"{len(failed)} cases are not drawn:", *(f"  {c}: {w}" for c, w in failed.items())])
+            "\n".join([f"not drawn: {counted(len(failed), 'case')}", *(f"  {c}: {w}" for c, w in failed.items())])
         )
 
 

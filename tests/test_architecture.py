@@ -15,9 +15,9 @@ import autoseg
 
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
-    "errors", "files", "grid", "plan", "run", "nifti", "dicom", "volumes", "resample", "metrics", "workers", "figures",
-    "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console", "verbs", "cli",
-    "__main__",
+    "words", "errors", "files", "grid", "plan", "run", "nifti", "dicom", "volumes", "resample", "metrics", "workers",
+    "figures", "network", "planning", "data", "inference", "training", "results", "pipeline", "options", "console",
+    "verbs", "cli", "__main__",
 ]  # fmt: skip
 DOORS = {
     "SimpleITK": "volumes",

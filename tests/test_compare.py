@@ -214,7 +214,7 @@ def test_cases_that_one_was_trained_on_are_left_out_and_told() -> None:
     two = source("B", {"liver": numbered([0.6] * 8)}, trained_on=seen)
     found = compare(one, [two], "dice")
     assert only(found).cases == tuple(f"case {n:03d}" for n in range(2, 8))
-    assert "2 cases of A are left out: B was trained or validated on them." in found.notes
+    assert "Left out: 2 cases of A that B was trained or validated on." in found.notes
     unknown = "A: which cases it was trained on is not known from the file; none may be among these."
     assert [note for note in caveats(found) if "not known" in note] == [unknown]
 

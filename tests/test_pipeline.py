@@ -118,7 +118,7 @@ def test_a_changed_label_is_preprocessed_again(finished: Path, cohort: Path, tmp
     image = sitk.ReadImage(str(label))
     image[0, 0, 0] = 1
     sitk.WriteImage(image, str(label))
-    assert "1 cases preprocessed" in cli("preprocess", run, "-j", "1")[1]
+    assert "1 case preprocessed" in cli("preprocess", run, "-j", "1")[1]
 
 
 def test_training_goes_on_where_it_was_and_needs_no_dataset(finished: Path, tmp_path: Path, cli: Cli) -> None:

@@ -28,6 +28,7 @@ from autoseg.results.scores import COLUMNS, nsd_name, read_scores
 from autoseg.results.tables import TABLES, dice_table, paper_tables
 from autoseg.results.verdict import beside_table
 from autoseg.run import Run
+from autoseg.words import counted
 from autoseg.workers import Track, untracked
 
 OURS = (
@@ -168,7 +169,7 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         said.append(f"The scores are older than {', '.join(newer)}: run `autoseg evaluate RUN` again.")
     unscored = _unscored(run, scores) if splits and run.folds() and len(scores) else []
     if unscored:
-        said.append(f"{len(unscored)} cases of trained folds are not scored: run `autoseg evaluate RUN` again.")
+        said.append(f"Not scored: {counted(len(unscored), 'case')} of trained folds; run `autoseg evaluate RUN` again.")
     absent = [name for name, n in scores[scores["metric"] == "dice"].groupby("organ")["value"].count().items() if not n]
     if absent:
         said.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")

@@ -17,6 +17,7 @@ from autoseg.planning.split import sides
 from autoseg.planning.told import Told
 from autoseg.planning.told import by as _by
 from autoseg.planning.told import text as _text
+from autoseg.words import counted
 
 REJECTED_SHOWN = 3
 
@@ -61,9 +62,7 @@ def _data(told: Told) -> Iterable[str]:
             )
     counts = Counter(f.severity for f in told.findings)
     if counts:
-        said = ", ".join(
-            f"{counts[s]} {s}{'s' if counts[s] != 1 else ''}" for s in ("fatal", "warning", "note") if counts[s]
-        )
+        said = ", ".join(counted(counts[s], s) for s in ("fatal", "warning", "note") if counts[s])
         yield f"The data check says: {said}. See check.json or `autoseg check`."
 
 

@@ -16,6 +16,7 @@ from autoseg.results.intervals import mean_interval
 from autoseg.results.measures import Measure, comparable
 from autoseg.results.published import organ_key, published_beside
 from autoseg.results.scores_from import Scored
+from autoseg.words import counted
 
 OVER_ORGANS = "Mean over organs"
 FEWEST_PAIRS = 6  # of 5 no signed-rank test can be below 0.05: 2 / 2^5 = 0.0625
@@ -246,10 +247,11 @@ def _cases_left_out(baseline: Scored, other: Scored, cases: Sequence[str]) -> li
         seen = alone & (their.trained_on or frozenset())
         if seen:
             notes.append(
-                f"{len(seen)} cases of {own.name} are left out: {their.name} was trained or validated on them."
+                f"Left out: {counted(len(seen), 'case')} of {own.name} that {their.name} was trained or validated on."
             )
         if alone - seen:
-            notes.append(f"{len(alone - seen)} cases of {own.name} are left out: {their.name} has no held-out value.")
+            count = counted(len(alone - seen), "case")
+            notes.append(f"Left out: {count} of {own.name} for which {their.name} has no held-out value.")
     return notes
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from autoseg.results.cases import CaseScores, Doubt
 from autoseg.results.formats import TextTable, templates
 from autoseg.results.tables import TOTAL
+from autoseg.words import counted
 
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
@@ -93,7 +94,7 @@ def summary_of(training: pd.DataFrame, testing: pd.DataFrame) -> tuple[str, ...]
 
 def _in_words(what: str, table: pd.DataFrame) -> str:
     cases = _cases(table)
-    count = f"{cases} {what} case{'s' if cases != 1 else ''}"
+    count = counted(cases, f"{what} case")
     organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
     if organs.empty:
         return f"None of the organs is in the {count}, so there is no Dice."

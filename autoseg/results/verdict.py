@@ -11,6 +11,7 @@ from autoseg.results.compare import ALPHA, FEWEST_PAIRS, OVER_ORGANS, Comparison
 from autoseg.results.formats import TextTable
 from autoseg.results.measures import Measure
 from autoseg.results.published import PAPER, TITLE, published_note
+from autoseg.words import counted
 
 SMALL_POINTS = 0.5  # a difference below this is called so, shown or not
 MINUS = "−"
@@ -141,7 +142,7 @@ def _tally(other: str, organs: Sequence[Difference]) -> str:
 def _sentence(comparison: Comparison, row: Difference) -> str:
     measure, base, organ = comparison.measure, comparison.baseline, row.organ
     where = "the mean over organs" if organ == OVER_ORGANS else organ
-    count = f"{len(row.cases)} case{'s' if len(row.cases) != 1 else ''}"
+    count = counted(len(row.cases), "case")
     by = f"{signed(row.mean * measure.factor)} {measure.steps}"
     if row.standing == "none":
         return f"{where}: no case has a value in both {row.other} and {base}."
