@@ -181,3 +181,13 @@ def test_figures_leave_no_global_state() -> None:
     before = plt.get_fignums()
     assert isinstance(new_figure(1.0, 1.0), Figure)
     assert plt.get_fignums() == before
+
+
+def test_the_dice_axis_begins_where_all_curves_have_settled_far_above_and_says_so() -> None:
+    log = pd.DataFrame({"iteration": [1, 2, 3, 4, 5, 6], "dice_testing_a": [0.2, 0.7, 0.84, 0.88, 0.9, 0.91]})
+    high = curves_figure(log, ["a"]).axes[1]
+    assert high.get_ylim() == (70, 100)  # the least after the first third is 84: one step of ten below
+    assert high.get_ylabel() == "Dice (%; axis begins at 70)"
+    low = curves_figure(log.assign(dice_testing_a=log["dice_testing_a"] - 0.5), ["a"]).axes[1]
+    assert low.get_ylim() == (0, 100)
+    assert low.get_ylabel() == "Dice (%)"

@@ -14,6 +14,7 @@ from autoseg.figures.canvas import new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, TESTING, organ_colour
 
 SPLITS = ("training", "validation", "testing")
+LEAST_BREAK = 30  # percent, below which the axis of the Dice begins at 0
 _MOST_POINTS = 1000  # of a smooth line: more is not seen, and makes the SVG heavy
 
 
@@ -34,8 +35,9 @@ def curves_figure(log: pd.DataFrame, organs: Sequence[str]) -> Figure:
     figure = new_figure(4.2 * (1 + len(shown)), 3.9)
     panels = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
     _draw_loss(panels[0], log)
+    lowest = _lowest_percent([_measured(log, f"dice_{s}_{organ}") for s in splits for organ in organs])
     for axes, split in zip(panels[1:], shown, strict=True):
-        _draw_dice(axes, log, split, organs)
+        _draw_dice(axes, log, split, organs, lowest)
     last = float(log["iteration"].max()) if len(log) else 1.0
     for axes in panels:
         axes.set_xlim(0, last * 1.02)
@@ -77,8 +79,16 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
         say(axes, "no iteration logged yet")
 
 
-def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str]) -> None:
-    plain_axes(axes).set(title=f"Dice, {split}", xlabel="Iteration", ylabel="Dice (%)", ylim=(0, 100))
+def _lowest_percent(lines: Sequence[pd.Series[float]]) -> int:
+    """Return where the axis of the Dice begins: at 0, or where all lines are far above it after their first third."""
+    settled = [float(line.iloc[len(line) // 3 :].min()) for line in lines if len(line)]
+    lowest = 10 * int(10 * min(settled, default=0.0)) - 10
+    return lowest if lowest >= LEAST_BREAK else 0
+
+
+def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str], lowest: int) -> None:
+    label = f"Dice (%; axis begins at {lowest})" if lowest else "Dice (%)"
+    plain_axes(axes).set(title=f"Dice, {split}", xlabel="Iteration", ylabel=label, ylim=(lowest, 100))
     found = {i: _measured(log, f"dice_{split}_{organ}") * 100 for i, organ in enumerate(organs)}
     for i, line in found.items():
         dots = _marker(line, i)

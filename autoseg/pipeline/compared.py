@@ -12,11 +12,13 @@ from autoseg.errors import RunError
 from autoseg.figures.canvas import save_figure
 from autoseg.figures.differences import Paired, differences_figure
 from autoseg.files import appearing, write_text
+from autoseg.pipeline.reported import is_evaluated
 from autoseg.results.compare import Comparison, compare
 from autoseg.results.formats import TextTable, latex_table, markdown_table, markdown_text
 from autoseg.results.measures import comparable
 from autoseg.results.scores_from import ACCEPTED, open_sources
 from autoseg.results.verdict import caveats, tables, verdict
+from autoseg.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,19 @@ def compare_sources(names: Sequence[str], out: Path | None = None, metric: str =
     comparable(metric)  # before anything is read
     first, *others = open_sources(names, metric)
     found = compare(first, others, metric)
-    shown = Compared(comparison=found, tables=tables(found), verdict=verdict(found), notes=caveats(found))
+    notes = (*_stale(names), *caveats(found))
+    shown = Compared(comparison=found, tables=tables(found), verdict=verdict(found), notes=notes)
     return shown if out is None else replace(shown, written=tuple(_write(shown, out)))
+
+
+def _stale(names: Sequence[str]) -> list[str]:
+    """Return a sentence on each RUN whose scores are not those of its models."""
+    runs = [name for name in names if Run(Path(name)).plan_file.is_file()]
+    return [
+        f"{name}: a case is not scored, or a model changed since; run `autoseg evaluate {name}` and compare again."
+        for name in runs
+        if not is_evaluated(Run(Path(name)))
+    ]
 
 
 def numbers(comparison: Comparison) -> pd.DataFrame:

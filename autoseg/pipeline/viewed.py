@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from autoseg.results.viewer import NOTICE_NAME, Organ, ViewContent, Window, niiv
 from autoseg.run import Run
 from autoseg.volumes import read_image, read_label, write_array
 
+logger = logging.getLogger(__name__)
 MOST_VOXELS = 60_000_000  # of a page: more is slow to open and fills the memory of small graphics cards
 CT_WINDOWS = (
     Window(name="Soft tissue", low=CT_WINDOW_HU[0], high=CT_WINDOW_HU[1]),
@@ -164,9 +166,9 @@ def _map_of(what: str, file: Path, shape: Voxels, labels: Sequence[Label]) -> tu
     try:
         array = read_label(file).array
     except AutosegError as error:  # the rest of the case is worth a look
-        return None, [f"The {what} is not shown: {error}."]
+        return None, _not_shown(what, str(error))
     if array.shape != shape:
-        return None, [f"The {what} is not shown: it has {array.shape} voxels (z, y, x), the image {shape}."]
+        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}")
     places = np.zeros(HIGHEST_VALUE + 1, np.uint8)
     for place, label in enumerate(labels, start=1):
         places[label.value] = place
@@ -174,6 +176,12 @@ def _map_of(what: str, file: Path, shape: Voxels, labels: Sequence[Label]) -> tu
     strange = int(np.count_nonzero(array) - np.count_nonzero(found))
     told = f"The {what} has {strange} voxels of values that are no organ's; they are not shown."
     return found, [told] if strange else []
+
+
+def _not_shown(what: str, why: str) -> list[str]:
+    """Warn that a label map is missing on the page, and return the sentence that the page says."""
+    logger.warning("the %s is not shown: %s", what, why)
+    return [f"The {what} is not shown: {why}."]
 
 
 def _organs(labels: Sequence[Label], truth: Places | None, found: Places | None, voxel_ml: float) -> tuple[Organ, ...]:
