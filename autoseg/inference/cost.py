@@ -39,5 +39,5 @@ def prediction_gib(
 
 
 def reading_bytes(image_bytes: float) -> float:
-    """Return what reading an image takes: the voxels, and while they are unpacked their parts beside the whole."""
-    return 2.0 * image_bytes
+    """Return what reading an image takes: the file as packed, its unpacked parts, and the whole they are joined to."""
+    return 3.0 * image_bytes
