@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -186,6 +187,20 @@ def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path,
     scores = pd.read_csv(tmp_path / "s.csv")
     assert set(scores.loc[scores["metric"] == "dice", "value"]) == {1.0}
     assert set(scores.loc[scores["metric"] == "hd95_mm", "value"]) == {0.0}
+
+
+def test_compare_says_when_scores_are_older_than_their_model(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    shutil.copytree(finished, tmp_path / "run")  # with its times
+    shutil.copytree(finished, tmp_path / "other")
+    told = "a case is not scored, or a model changed since; run `autoseg evaluate"
+    assert told not in cli("compare", tmp_path / "run", tmp_path / "other")[1]
+    model = tmp_path / "other" / "fold-0" / "model.autoseg"
+    later = model.stat().st_mtime_ns + 10**12
+    os.utime(model, ns=(later, later))
+    code, out, _ = cli("compare", tmp_path / "run", tmp_path / "other")
+    assert code == 0
+    assert out.count(told) == 1
+    assert f"{tmp_path / 'other'}: {told}" in out
 
 
 def test_check_of_clean_data_is_silent_about_errors(cohort: Path, tmp_path: Path, cli: Cli) -> None:

@@ -58,11 +58,10 @@ def compare_sources(names: Sequence[str], out: Path | None = None, metric: str =
 
 def _stale(names: Sequence[str]) -> list[str]:
     """Return a sentence on each RUN whose scores are not those of its models."""
-    runs = [name for name in names if Run(Path(name)).plan_file.is_file()]
     return [
         f"{name}: a case is not scored, or a model changed since; run `autoseg evaluate {name}` and compare again."
-        for name in runs
-        if not is_evaluated(Run(Path(name)))
+        for name in names
+        if Run(Path(name)).split_file.is_file() and not is_evaluated(Run(Path(name)))
     ]
 
 
