@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from autoseg.run import Run
+from autoseg.words import counted
 from autoseg.workers import place_in_team
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from autoseg.training.loop import Progress as TrainingProgress
 
 Item = TypeVar("Item")
-GAP = 3  # characters between a table's columns
+GAP = 2  # characters between a table's columns
 IS_FIRST = place_in_team().rank == 0  # of the processes that train together; the others are quiet
 console = Console(highlight=False, quiet=not IS_FIRST)
 logger = logging.getLogger("autoseg")
@@ -60,7 +61,7 @@ def show_findings(findings: list[Finding]) -> None:
         else:
             table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
     for same in notes.values():
-        also = f" (and {len(same) - 1} more rows, see --json)" if len(same) > 1 else ""
+        also = f" (and {counted(len(same) - 1, 'more row')}, see --json)" if len(same) > 1 else ""
         table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
     console.print(table)
 
@@ -68,7 +69,7 @@ def show_findings(findings: list[Finding]) -> None:
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table of results; the first column names the rows, the others are numbers. Only whole words wrap."""
     lines = [columns, *rows]
-    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     widths = _widths(lines, console.width - GAP * (len(columns) - 1))
     for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
         shown.add_column(escape(column), justify="right" if place else "left", overflow="fold", width=width)
@@ -79,17 +80,22 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
-    """Return a width for each column so that only whole words wrap; None: rich chooses, as all fits or nothing does."""
+    """Return a width for each column so that only whole words wrap; None: rich chooses, as all fits or nothing does.
+
+    Cells come before headings, and first the columns where most of them would wrap.
+    """
     columns = list(zip(*lines, strict=True))
-    whole = [max(map(len, column)) for column in columns]
-    least = [max(len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
-    if sum(whole) <= room or sum(least) > room:
+    widths = [max(len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    if sum(max(map(len, column)) for column in columns) <= room or sum(widths) > room:
         return [None] * len(columns)
-    widths, spare = list(least), room - sum(least)
-    for place, wanted in enumerate(whole):
-        more = min(spare, wanted - least[place])
-        widths[place] += more
-        spare -= more
+    broken = [sum(len(cell) > least for cell in column[1:]) for column, least in zip(columns, widths, strict=True)]
+    spare = room - sum(widths)
+    for first in (1, 0):  # the cells; then with the heading
+        for place in sorted(range(len(columns)), key=lambda place: -broken[place]):
+            wanted = max(map(len, columns[place][first:]), default=0)
+            more = max(0, min(spare, wanted - widths[place]))
+            widths[place] += more
+            spare -= more
     return list(widths)
 
 

@@ -1,5 +1,7 @@
 """What can go wrong by a user's mistake or by bad data: one line each, with the way out."""
 
+from autoseg.words import counted
+
 
 class AutosegError(Exception):
     """A user's or data error; its text names the file or case, what was found, and the way out."""
@@ -46,5 +48,5 @@ class CasesFailedError(AutosegError):
         """
         lines = "\n".join(f"  {case}: {cause}" for case, cause in causes.items())
         others = ", the others are done" if done else ""
-        super().__init__(f"{verb}: {len(causes)} of {len(causes) + done} cases failed{others}:\n{lines}")
+        super().__init__(f"{verb}: {len(causes)} of {counted(len(causes) + done, 'case')} failed{others}:\n{lines}")
         self.causes = causes

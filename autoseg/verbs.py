@@ -51,7 +51,7 @@ def plan_run(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: in
     by = " × ".join
     say(
         f"factor {by(f'{f:g}' for f in made.downsampling)}, crop {by(map(str, made.crop_size))}, "
-        f"batch {made.batch_size}, {made.iterations} iterations -> {run.folder / 'plan.md'}"
+        f"batch {made.batch_size}, {counted(made.iterations, 'iteration')} -> {run.folder / 'plan.md'}"
     )
 
 
@@ -79,7 +79,7 @@ def train_run(run: Run, wanted: TrainOptions, gpus: int) -> None:
     with logging_to(run), progress_bar() as bar, interrupts() as stopped:
         finished = train(run, wanted, training_bar(bar), stopped)
     for fold, iterations in finished.items():
-        say(f"fold {fold}: {iterations} iterations -> {run.fold(fold) / 'model.autoseg'}")
+        say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold) / 'model.autoseg'}")
     if stopped():
         say("interrupted; what was learnt is kept, the same command goes on")
         raise typer.Exit(130)

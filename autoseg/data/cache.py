@@ -15,6 +15,7 @@ import numpy.typing as npt
 from autoseg.errors import RunError
 from autoseg.files import appearing, write_text
 from autoseg.grid import Grid
+from autoseg.words import counted
 
 ORGAN_VOXELS = 1000  # voxels kept per organ as possible crop centres
 
@@ -104,7 +105,7 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_key: str) -> tuple[Ca
     if len(cases) < len(case_ids):
         first = next(i for i in case_ids if i not in {case.id for case in cases})
         raise RunError(
-            f"{folder}: {len(case_ids) - len(cases)} cases are not cached for this plan ({first} …); "
+            f"{folder}: not cached for this plan: {counted(len(case_ids) - len(cases), 'case')} ({first} …); "
             "run `autoseg preprocess` first"
         )
     return cases

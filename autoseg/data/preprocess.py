@@ -18,6 +18,7 @@ from autoseg.plan import Intensity, Plan
 from autoseg.planning.dataset import Case
 from autoseg.resample import FloatArray, resample_image, resample_label
 from autoseg.volumes import Volume, read_image, read_label
+from autoseg.words import counted
 from autoseg.workers import Track, each, untracked
 
 CACHE_FORMAT = 1  # counts up when the same plan gives another cache
@@ -44,7 +45,8 @@ def working_image(volume: Volume, plan: Plan) -> FloatArray:
     """
     if len(volume.array) != len(plan.channels):
         raise VolumeError(
-            f"the image has {len(volume.array)} channels, the plan {len(plan.channels)} ({', '.join(plan.channels)})"
+            f"the image has {counted(len(volume.array), 'channel')}, the plan {len(plan.channels)} "
+            f"({', '.join(plan.channels)})"
         )
     clips = [(how.low, how.high) if how.kind == "ct" else (-np.inf, np.inf) for how in plan.intensity]
     shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)

@@ -15,6 +15,7 @@ from autoseg.figures.colours import FAINT, INK, TESTING, organ_colour
 
 SPLITS = ("training", "validation", "testing")
 LEAST_BREAK = 30  # percent, below which the axis of the Dice begins at 0
+LEAST_ROOM = 5  # percent, below the lowest of the settled curves
 _MOST_POINTS = 1000  # of a smooth line: more is not seen, and makes the SVG heavy
 
 
@@ -82,7 +83,7 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
 def _lowest_percent(lines: Sequence[pd.Series[float]]) -> int:
     """Return where the axis of the Dice begins: at 0, or where all lines are far above it after their first third."""
     settled = [float(line.iloc[len(line) // 3 :].min()) for line in lines if len(line)]
-    lowest = 10 * int(10 * min(settled, default=0.0)) - 10
+    lowest = 10 * int((100 * min(settled, default=0.0) - LEAST_ROOM) / 10)
     return lowest if lowest >= LEAST_BREAK else 0
 
 

@@ -12,10 +12,11 @@ from autoseg.errors import RunError
 from autoseg.figures.canvas import save_figure
 from autoseg.figures.differences import Paired, differences_figure
 from autoseg.files import appearing, write_text
-from autoseg.pipeline.reported import is_evaluated
+from autoseg.pipeline.reported import stale_scores
 from autoseg.results.compare import Comparison, compare
 from autoseg.results.formats import TextTable, latex_table, markdown_table, markdown_text
 from autoseg.results.measures import comparable
+from autoseg.results.scores import read_scores
 from autoseg.results.scores_from import ACCEPTED, open_sources
 from autoseg.results.verdict import caveats, tables, verdict
 from autoseg.run import Run
@@ -58,10 +59,12 @@ def compare_sources(names: Sequence[str], out: Path | None = None, metric: str =
 
 def _stale(names: Sequence[str]) -> list[str]:
     """Return a sentence on each RUN whose scores are not those of its models."""
+    runs = {name: Run(Path(name)) for name in names if Run(Path(name)).scores_file.is_file()}
+    whys = {name: stale_scores(run, read_scores(run.scores_file)) for name, run in runs.items()}
     return [
-        f"{name}: a case is not scored, or a model changed since; run `autoseg evaluate {name}` and compare again."
-        for name in names
-        if Run(Path(name)).split_file.is_file() and not is_evaluated(Run(Path(name)))
+        f"{name}: {', and '.join(why)}; run `autoseg evaluate {name}`, then compare again."
+        for name, why in whys.items()
+        if why
     ]
 
 

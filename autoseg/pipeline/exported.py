@@ -21,6 +21,7 @@ from autoseg.plan import Plan
 from autoseg.results.scores import read_scores
 from autoseg.results.tables import TABLES, dice_table, text_rows
 from autoseg.run import Run
+from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ def _card(run: Run, plan: Plan, aftercare: Aftercare, networks: int) -> str:
     if known is not None:
         low, high = known.smallest_spacing_mm, known.largest_spacing_mm
         spacing = ", ".join(f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True))
-        lines += ["## Data", f"{known.cases} cases; spacing {spacing} mm (z, y, x). Other scans may fail unseen."]
+        cases = counted(known.cases, "case")
+        lines += ["## Data", f"{cases}; spacing {spacing} mm (z, y, x). Other scans may fail unseen."]
     if is_evaluated(run):
         scores = read_scores(run.scores_file)
         for table in TABLES:

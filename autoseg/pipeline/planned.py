@@ -33,6 +33,7 @@ from autoseg.planning.rules import WorkingGrid
 from autoseg.planning.split import Split, load_splits, make_splits, save_splits, sides, without
 from autoseg.planning.told import Told
 from autoseg.run import Run
+from autoseg.words import counted
 from autoseg.workers import Track, each, free_memory_gib, untracked
 
 FINER_SHOWN = 2  # working grids finer than the chosen one whose ceilings are measured
@@ -177,7 +178,7 @@ def _usable(
         first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
         leave_out = " ".join(f"--exclude {name}" for name in fatal[:8] if name)
         raise DatasetError(
-            f"{dataset.root}: {len(fatal)} cases cannot be used ({first.case or 'dataset'}: {first.found}); "
+            f"{dataset.root}: {counted(len(fatal), 'case')} cannot be used ({first.case or 'dataset'}: {first.found}); "
             f"correct them, see `autoseg check`, or leave them out: {leave_out}"
         )
     usable = [e.facts for e in examinations if e.facts is not None and e.case not in options.exclude]

@@ -121,9 +121,7 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
         run: With or without scores.
         tolerance_mm: Of the normalised surface Dice, which the scores must have; None: any.
     """
-    if not run.scores_file.is_file():
-        return False
-    if _newer_than_scores(run):
+    if not run.scores_file.is_file() or _newer_than_scores(run):
         return False
     try:
         scores = read_scores(run.scores_file)
@@ -132,6 +130,14 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
     if tolerance_mm is not None and nsd_name(tolerance_mm) not in set(scores["metric"]):
         return False
     return not _unscored(run, scores)
+
+
+def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
+    """Return why scores are not those of the run's models, as half a sentence each; none where they are."""
+    newer = _newer_than_scores(run)
+    unscored = _unscored(run, scores) if run.split_file.is_file() and run.folds() else []
+    told = [f"the scores are older than {', '.join(newer)}"] if newer else []
+    return [*told, *([f"not scored: {counted(len(unscored), 'case')} of trained folds"] if unscored else [])]
 
 
 def _newer_than_scores(run: Run) -> list[str]:
@@ -165,11 +171,8 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         said.append(f"Not trained yet: fold {', '.join(untrained)}. The numbers are those of the others.")
     if splits and not any(split.testing for split in splits):
         said.append("The split has no testing case, so nothing here tells how the model does on new patients.")
-    if len(scores) and (newer := _newer_than_scores(run)):
-        said.append(f"The scores are older than {', '.join(newer)}: run `autoseg evaluate RUN` again.")
-    unscored = _unscored(run, scores) if splits and run.folds() and len(scores) else []
-    if unscored:
-        said.append(f"Not scored: {counted(len(unscored), 'case')} of trained folds; run `autoseg evaluate RUN` again.")
+    stale = stale_scores(run, scores) if len(scores) else []
+    said += [f"{why[0].upper()}{why[1:]}; run `autoseg evaluate RUN` again." for why in stale]
     absent = [name for name, n in scores[scores["metric"] == "dice"].groupby("organ")["value"].count().items() if not n]
     if absent:
         said.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")

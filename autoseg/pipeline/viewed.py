@@ -25,6 +25,7 @@ from autoseg.planning.split import Split, load_splits
 from autoseg.results.viewer import NOTICE_NAME, Organ, ViewContent, Window, niivue_file, view_page
 from autoseg.run import Run
 from autoseg.volumes import read_image, read_label, write_array
+from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
 MOST_VOXELS = 60_000_000  # of a page: more is slow to open and fills the memory of small graphics cards
@@ -99,8 +100,8 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     volume = read_image(case.images)
     image, shape = volume.array[0], volume.grid.shape
     prediction = _prediction_of(run, case.id)
-    truth_map, notes = _map_of("truth", case.label, shape, plan.labels)
-    found_map, told = _map_of("prediction", prediction.file, shape, plan.labels) if prediction else (None, [])
+    truth_map, notes = _map_of("truth", case.label, shape, plan.labels, "`autoseg check` looks at all label maps")
+    found_map, told = _found_map(run, case.id, prediction, shape, plan.labels)
     factors = _factors(volume.grid)
     stored, slope, intercept = _as_int16(_mean(image, factors), plan.intensity[0].kind == "ct")
     grid = _reduced(volume.grid, factors)
@@ -161,20 +162,33 @@ def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction |
     return notes
 
 
-def _map_of(what: str, file: Path, shape: Voxels, labels: Sequence[Label]) -> tuple[Places | None, list[str]]:
+def _found_map(
+    run: Run, case: str, prediction: _Prediction | None, shape: Voxels, labels: Sequence[Label]
+) -> tuple[Places | None, list[str]]:
+    """Return the prediction as `_map_of` does; warn where there is none."""
+    if prediction is None:
+        logger.warning("there is no prediction of %s to show; `autoseg evaluate %s` makes one", case, run.folder)
+        return None, []
+    way_out = f"`autoseg evaluate {run.folder}` makes a new one"
+    return _map_of("prediction", prediction.file, shape, labels, way_out)
+
+
+def _map_of(
+    what: str, file: Path, shape: Voxels, labels: Sequence[Label], way_out: str
+) -> tuple[Places | None, list[str]]:
     """Return a label map as places in label order, None where it cannot be shown, and sentences on what is amiss."""
     try:
         array = read_label(file).array
     except AutosegError as error:  # the rest of the case is worth a look
-        return None, _not_shown(what, str(error))
+        return None, _not_shown(what, f"{error}; {way_out}")
     if array.shape != shape:
-        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}")
+        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}; {way_out}")
     places = np.zeros(HIGHEST_VALUE + 1, np.uint8)
     for place, label in enumerate(labels, start=1):
         places[label.value] = place
     found = places[np.where((array < 0) | (array > HIGHEST_VALUE), 0, array)]
     strange = int(np.count_nonzero(array) - np.count_nonzero(found))
-    told = f"The {what} has {strange} voxels of values that are no organ's; they are not shown."
+    told = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."
     return found, [told] if strange else []
 
 

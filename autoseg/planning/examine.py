@@ -16,6 +16,7 @@ from autoseg.planning.check_measure import CaseFacts, ChannelFacts, OrganFacts, 
 from autoseg.planning.dataset import HIGHEST_VALUE, Case, Dataset
 from autoseg.planning.findings import Finding, Severity
 from autoseg.volumes import SAME_PLACE_MM, read_image, read_label
+from autoseg.words import counted
 
 __all__ = ["CaseFacts", "ChannelFacts", "Examination", "OrganFacts", "examine_case"]
 
@@ -95,7 +96,8 @@ def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]
     """Look at an image (C, Z, Y, X): number of channels, whether there is anything in them, or a label map."""
     wanted = len(dataset.channels)
     if len(image) != wanted:
-        found = f"the image has {len(image)} channels, the dataset names {wanted}: {', '.join(dataset.channels)}"
+        has, names = counted(len(image), "channel"), ", ".join(dataset.channels)
+        found = f"the image has {has}, the dataset names {wanted}: {names}"
         return [_row(case, case.images[0], "channels", "fatal", found, "give every case the same channels")]
     flat = [c for c, channel in enumerate(image) if channel.min() == channel.max()]
     severity: Severity = "fatal" if len(flat) == wanted else "warning"

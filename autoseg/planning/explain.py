@@ -155,14 +155,15 @@ def _split(told: Told) -> Iterable[str]:
     for number, fold in enumerate(told.splits):
         training, validation, testing = (len(side) for side in sides(fold))
         name = f"Fold {number}: " if len(told.splits) > 1 else ""
-        yield f"{name}{training} cases train, {validation} choose (validation), {testing} test. See split.json."
+        trains = counted(training, "case")
+        yield f"{name}{trains} to train, {validation} to choose by (validation), {testing} to test. See split.json."
     if not all(fold.testing for fold in told.splits):
         yield "**Warning**: nothing tests, so there will be no table of testing cases."
     if not all(fold.validation for fold in told.splits):
         yield "**Warning**: nothing validates, so the curves show the loss only."
     if told.unlisted:
         shown = ", ".join(map(_text, told.unlisted[:5])) + (", …" if len(told.unlisted) > 5 else "")
-        yield f"**Warning**: {len(told.unlisted)} cases are in no side of the split and are not used: {shown}."
+        yield f"**Warning**: not used, as in no side of the split: {counted(len(told.unlisted), 'case')}, {shown}."
 
 
 def _training(decision: Decision, told: Told) -> Iterable[str]:
@@ -217,7 +218,7 @@ def _cost(decision: Decision, told: Told) -> Iterable[str]:
             f"**Time**: measured {measured.seconds_per_iteration:.2f} s an iteration, {measured.waiting_share:.1%} of "
             f"it waiting for data; about {hours:.1f} hours for {plan.iterations} iterations, validation apart."
         )
-    yield f"**Disk**: about {_gib(told.cache_bytes / GIB)} for the cache of {told.cases} cases."
+    yield f"**Disk**: about {_gib(told.cache_bytes / GIB)} for the cache of {counted(told.cases, 'case')}."
 
 
 def _gib(gib: float) -> str:

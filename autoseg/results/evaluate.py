@@ -28,6 +28,7 @@ from autoseg.results.aftercare import learn_aftercare, store_aftercare
 from autoseg.results.scores import Row, score_rows, write_scores
 from autoseg.run import Run
 from autoseg.volumes import read_label, write_label
+from autoseg.words import counted
 from autoseg.workers import Track, untracked
 
 SPLITS = ("training", "validation", "testing")
@@ -61,7 +62,7 @@ def evaluate(
     if not folds:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     if folds[-1] >= len(splits):
-        raise ModelError(f"{run.fold(folds[-1])}: the split has only {len(splits)} folds; remove the folder")
+        raise ModelError(f"{run.fold(folds[-1])}: the split has only {counted(len(splits), 'fold')}; remove the folder")
     key = plan_key(run.plan())
     rows: list[Row] = []
     failed: dict[str, str] = {}
@@ -94,9 +95,9 @@ def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
         raise ModelError(f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again")
     leaked = sorted(model.trained_on & set(split.testing))
     if leaked:
+        seen = f"{counted(len(leaked), 'case')} of the present testing side ({leaked[0]} …)"
         raise ModelError(
-            f"{file}: was trained on {len(leaked)} cases that now test ({leaked[0]} …), as the split changed; "
-            f"remove {file.parent} and run `autoseg train` again"
+            f"{file}: was trained on {seen}, as the split changed; remove {file.parent} and run `autoseg train` again"
         )
 
 

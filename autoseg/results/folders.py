@@ -13,9 +13,10 @@ from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.grid import corner_distance_mm
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.plan import Label
-from autoseg.results.label_names import HIGHEST_VALUE
+from autoseg.planning.dataset import HIGHEST_VALUE
 from autoseg.results.scores import Row, score_rows
 from autoseg.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
+from autoseg.words import counted
 from autoseg.workers import Track, each, untracked
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def score_folders(
     """
     found, wanted = _masks(predictions), _masks(references)
     if extra := sorted(found.keys() - wanted.keys()):
-        logger.warning("%s: %d masks have no reference and are not scored (%s …)", predictions, len(extra), extra[0])
+        count = counted(len(extra), "mask")
+        logger.warning("%s: not scored, as without a reference: %s (%s …)", predictions, count, extra[0])
     pairs = {name: (found[name], file) for name, file in wanted.items() if name in found}
     if not pairs:
         raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")

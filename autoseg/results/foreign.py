@@ -14,6 +14,7 @@ import pandas as pd
 from autoseg.errors import RunError
 from autoseg.results.label_names import label_values, names_by_values
 from autoseg.volumes import strip_suffix
+from autoseg.words import counted
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
 PERCENT_ABOVE = 1.5  # a table of Dice with a larger value is in %
@@ -47,7 +48,8 @@ def read_table(file: Path) -> Foreign:
     percent = _is_percent(file, values)
     notes = ["Dice taken as percent" if percent else "Dice taken as shares from 0 to 1"]
     if cases.has_duplicates:
-        notes.append(f"{cases.duplicated().sum()} rows repeat a case; the mean of each case counts")
+        more = counted(int(cases.duplicated().sum()), "row")
+        notes.append(f"{more} more than cases; the mean of each case counts")
     return Foreign(values=values / 100 if percent else values, notes=tuple(notes))
 
 

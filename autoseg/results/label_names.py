@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.errors import RunError
-
-HIGHEST_VALUE = 65535  # of a label map
+from autoseg.planning.dataset import HIGHEST_VALUE
 
 
 def label_values(key: Any) -> tuple[int, ...]:
@@ -28,7 +27,7 @@ def names_by_values(file: Path) -> dict[tuple[int, ...], str]:
         RunError: If the file has none.
     """
     try:
-        labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
+        labels = json.loads(file.read_text(encoding="utf-8-sig"))["labels"]
         if isinstance(labels, list):  # a plan of ours
             return {label_values(organ["value"]): str(organ["name"]) for organ in labels}
         by_value = all(str(key).isdigit() for key in labels)  # the Decathlon; nnU-Net has the names first

@@ -20,6 +20,7 @@ from autoseg.results.published import PUBLISHED, TITLE, organ_key, published_tab
 from autoseg.results.scores import read_scores
 from autoseg.results.tables import TOTAL, by_case, organs_of
 from autoseg.run import Run
+from autoseg.words import counted
 
 ACCEPTED = (
     "give a RUN, a scores.csv, nnU-Net's summary.json, a CSV table of Dice with the column case and one column an "
@@ -130,7 +131,7 @@ def _long(file: Path, name: str, metric: str) -> Scored:
     found = Foreign(
         values=values,
         labels={organ: label for label, organ in organs.items()},
-        notes=(f"{again} cases are tested by several folds; the mean of each case counts",) if again else (),
+        notes=(f"the mean counts where several folds test a case ({counted(again, 'case')})",) if again else (),
     )
     return replace(_sound(file, metric, name, found), trained_on=_trained_on(file, scores))
 

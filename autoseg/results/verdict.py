@@ -46,7 +46,7 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         "Each source is one training: the spread over seeds and over other training cases is not in the intervals.",
         "Cases are taken as independent; several scans of one patient make intervals and p too small.",
         "Interval: bootstrap over cases, 95 % for each row alone. p: two-sided Wilcoxon signed-rank test over the "
-        f"pairs (from {FEWEST_PAIRS} on), Holm-corrected over the {comparison.tests} tests of this comparison.",
+        f"pairs (from {FEWEST_PAIRS} on), Holm-corrected over the comparison's {counted(comparison.tests, 'test')}.",
     ]
     return (*told, *([published_note("testing")] if comparison.beside else []))
 
@@ -136,7 +136,7 @@ def _others(comparison: Comparison) -> list[str]:
 
 def _tally(other: str, organs: Sequence[Difference]) -> str:
     higher, lower = (sum(row.standing == side for row in organs) for side in ("higher", "lower"))
-    return f"Of {len(organs)} organs {other} is shown to be higher on {higher} and lower on {lower}."
+    return f"Of {counted(len(organs), 'organ')} {other} is shown to be higher on {higher} and lower on {lower}."
 
 
 def _sentence(comparison: Comparison, row: Difference) -> str:
@@ -201,8 +201,8 @@ def _interval(row: Difference, measure: Measure, side: int) -> str:
 def _left_out(row: Difference, comparison: Comparison) -> str:
     why = "a missed organ has no distance" if not comparison.measure.higher_is_better else "nothing to score in one"
     return (
-        f"{row.organ}: {row.one_sided} common cases have a value in only one of {row.other} and "
-        f"{comparison.baseline} ({why}) and are left out."
+        f"{row.organ}: left out, with a value in only one of {row.other} and {comparison.baseline} ({why}): "
+        f"{counted(row.one_sided, 'common case')}."
     )
 
 
@@ -221,6 +221,6 @@ def _too_few(comparison: Comparison) -> list[str]:
     if not comparison.tests or lowest < ALPHA:
         return []
     return [
-        f"With {most} cases and {comparison.tests} tests no p can fall below {min(1.0, lowest):.3f}: nothing could be "
-        "shown here, whatever the difference."
+        f"With {counted(most, 'case')} and {counted(comparison.tests, 'test')} no p can fall below "
+        f"{min(1.0, lowest):.3f}: nothing could be shown here, whatever the difference."
     ]
