@@ -71,7 +71,7 @@ def test_a_record_that_is_missing_or_cut_short_means_not_cached(tmp_path: Path, 
     record = tmp_path / "random.json"
     record.unlink() if content is None else record.write_text(content)
     assert read_case(tmp_path, "random") is None
-    with pytest.raises(RunError, match=r"1 cases are not cached for this plan \(random …\)"):
+    with pytest.raises(RunError, match=r"not cached for this plan: 1 case \(random …\)"):
         read_cases(tmp_path, ("random",), "made")
 
 

@@ -37,6 +37,11 @@ def test_in_a_narrow_window_only_whole_words_wrap_and_nothing_is_lost(
     assert sorted(words) == sorted(" ".join((*COLUMNS, *ROWS[0])).split())
 
 
+def test_headings_wrap_before_cells_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    *_, row = printed(72, monkeypatch, capsys)
+    assert row.split() == " ".join(ROWS[0]).split()
+
+
 def test_where_not_even_words_fit_they_are_folded_and_no_letter_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,8 @@ def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_names_are_read_from_any_of_the_three_files(tmp_path: Path, labels: object, expected: dict[int, str]) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
     assert organ_names(tmp_path / "dataset.json") == expected
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8-sig")  # as Windows writes it
+    assert organ_names(tmp_path / "dataset.json") == expected
 
 
 @pytest.mark.parametrize(

@@ -192,8 +192,8 @@ def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path,
 def test_compare_says_when_scores_are_older_than_their_model(finished: Path, tmp_path: Path, cli: Cli) -> None:
     shutil.copytree(finished, tmp_path / "run")  # with its times
     shutil.copytree(finished, tmp_path / "other")
-    told = "a case is not scored, or a model changed since; run `autoseg evaluate"
-    assert told not in cli("compare", tmp_path / "run", tmp_path / "other")[1]
+    told = "the scores are older than fold-0/model.autoseg; run `autoseg evaluate"
+    assert "autoseg evaluate" not in cli("compare", tmp_path / "run", tmp_path / "other")[1]
     model = tmp_path / "other" / "fold-0" / "model.autoseg"
     later = model.stat().st_mtime_ns + 10**12
     os.utime(model, ns=(later, later))
@@ -201,6 +201,17 @@ def test_compare_says_when_scores_are_older_than_their_model(finished: Path, tmp
     assert code == 0
     assert out.count(told) == 1
     assert f"{tmp_path / 'other'}: {told}" in out
+
+
+def test_compare_says_which_run_has_cases_without_a_score(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(finished, tmp_path / "other")
+    file = tmp_path / "other" / "scores.csv"
+    scores = pd.read_csv(file)
+    left_out = scores.loc[scores["split"] == "training", "case"].iloc[0]
+    scores[scores["case"] != left_out].to_csv(file, index=False)
+    _, out, _ = cli("compare", tmp_path / "run", tmp_path / "other")
+    assert f"{tmp_path / 'other'}: not scored: 1 case of trained folds; run `autoseg evaluate" in out
 
 
 def test_check_of_clean_data_is_silent_about_errors(cohort: Path, tmp_path: Path, cli: Cli) -> None:
@@ -260,7 +271,7 @@ def test_a_dataset_without_a_label_is_refused_until_the_case_is_left_out(
     (data / "labelsTr" / "phantom_002.nii.gz").unlink()
     run = tmp_path / "RUN"
     outcome = cli("plan", data, run, *SMALL[:6], "-j", "1")
-    assert_one_line(outcome, "phantom_002", "--exclude")
+    assert_one_line(outcome, "1 case cannot be used (phantom_002: ", "--exclude")
     done = cli("plan", data, run, *SMALL[:6], "--set", "iterations=4", "--exclude", "phantom_002", "-j", "1")
     assert done[0] == 0
     assert "phantom_002" not in (run / "split.json").read_text()

@@ -115,6 +115,14 @@ def test_images_are_told_in_words_and_columns_have_a_scope() -> None:
     assert {*named, *((a["href"] or "")[1:] for a in page.all("a"))} <= set(ids)
 
 
+def test_tables_and_figures_are_numbered_in_the_order_of_the_page() -> None:
+    text = render_report(content_of(FULL))
+    assert re.findall(r"<strong>Table (\d+)\.", text) == [str(n) for n in range(1, 8)]
+    assert re.findall(r"<strong>Figure (\d+)\.", text) == ["1", "2", "3"]
+    without = dataclasses.replace(content_of(FULL), metrics=())
+    assert re.findall(r"<strong>Table (\d+)\.", render_report(without)) == [str(n) for n in range(1, 6)]
+
+
 def test_a_label_named_script_stays_text() -> None:
     evil = "<script>alert('x')</script>"
     frame = scores(("a", "testing", evil, 1, 0.9), (evil, "testing", evil, 1, 0.7))

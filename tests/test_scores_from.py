@@ -108,7 +108,7 @@ def test_a_case_tested_by_two_folds_counts_once_with_its_mean(tmp_path: Path) ->
     )
     (source,) = opened(tmp_path / "s.csv")
     assert values(source)["liver"].to_dict() == pytest.approx({"a": 0.8, "b": 1.0})
-    assert source.notes == ("s: 1 cases are tested by several folds; the mean of each case counts.",)
+    assert source.notes == ("s: the mean counts where several folds test a case (1 case).",)
 
 
 def test_what_a_scores_csv_was_trained_on_is_not_known_where_all_is_testing(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_table_by_case_is_read_as_shares_or_percent_and_says_which(tmp_path: P
 def test_a_table_may_repeat_a_case_and_its_mean_counts(tmp_path: Path) -> None:
     (source,) = opened(write_text(tmp_path / "t.csv", "case,fold,liver\na,0,0.8\na,1,0.6\n"))
     assert values(source)["liver"].to_dict() == pytest.approx({"a": 0.7})
-    assert "1 rows repeat a case" in source.notes[1]
+    assert "1 row more than cases" in source.notes[1]
 
 
 def test_nnunets_summary_is_named_by_the_dataset_json_two_folders_above(tmp_path: Path) -> None:

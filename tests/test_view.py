@@ -202,22 +202,44 @@ def test_an_unknown_case_is_told_with_near_ones(tmp_path: Path, case: str) -> No
 
 
 @pytest.mark.usefixtures("niivue")
-def test_without_a_prediction_the_truth_is_shown_and_it_says_so(tmp_path: Path) -> None:
-    page = Page(write_view(run_of(tmp_path, *small_case()), "case_1", tmp_path / "pages"))
+def test_without_a_prediction_the_truth_is_shown_and_it_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_of(tmp_path, *small_case())
+    page = Page(write_view(run, "case_1", tmp_path / "pages"))
+    assert caplog.messages == [f"there is no prediction of case_1 to show; `autoseg evaluate {run.folder}` makes one"]
     assert page.inside("volume-truth")
     assert page.inside("volume-prediction") is None
     assert "There is no prediction of this case" in "".join(page.seen)
 
 
 @pytest.mark.usefixtures("niivue")
-def test_a_prediction_of_another_grid_and_values_without_a_name_are_told(tmp_path: Path) -> None:
+def test_a_prediction_of_another_grid_and_values_without_a_name_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     image, truth = small_case()
     truth[0, 0, 0] = 9
     run = run_of(tmp_path, image, truth)
     predict(run, np.zeros((2, 2, 2), np.uint8), Grid(shape=(2, 2, 2), spacing_mm=(1, 1, 1)))
     text = "".join(Page(write_view(run, "case_1", tmp_path / "a.html")).seen)
-    assert "The prediction is not shown: it has (2, 2, 2) voxels" in text
-    assert "The truth has 1 voxels of values that are no organ's" in text
+    (told,) = caplog.messages
+    assert told.startswith("the prediction is not shown: it has (2, 2, 2) voxels")
+    assert told.endswith(f"`autoseg evaluate {run.folder}` makes a new one")
+    assert f"T{told[1:]}." in text
+    assert "Not shown: 1 voxel of the truth with values that are no organ's." in text
+
+
+@pytest.mark.usefixtures("niivue")
+def test_a_damaged_prediction_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_of(tmp_path, *small_case())
+    predict(run, small_case()[1])
+    file = run.fold(0) / "predictions" / "case_1.nii.gz"
+    file.write_bytes(file.read_bytes()[:30])
+    page = Page(write_view(run, "case_1", tmp_path / "a.html"))
+    assert page.inside("volume-prediction") is None
+    (told,) = caplog.messages
+    assert "damaged or cut short" in told
+    assert told.endswith(f"`autoseg evaluate {run.folder}` makes a new one")
 
 
 @pytest.mark.usefixtures("niivue")

@@ -81,8 +81,8 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
 
 
 def _lowest_percent(lines: Sequence[pd.Series[float]]) -> int:
-    """Return where the axis of the Dice begins: at 0, or where all lines are far above it after their first third."""
-    settled = [float(line.iloc[len(line) // 3 :].min()) for line in lines if len(line)]
+    """Return where the axis of the Dice begins: at 0, or where all lines are far above it after their first quarter."""
+    settled = [float(line.iloc[len(line) // 4 :].min()) for line in lines if len(line)]
     lowest = 10 * int((100 * min(settled, default=0.0) - LEAST_ROOM) / 10)
     return lowest if lowest >= LEAST_BREAK else 0
 

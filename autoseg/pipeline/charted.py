@@ -55,7 +55,10 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
     return Picture(
         data=saved_drawing(boxes_figure(sets), run.report / "dice"),
         media_type="image/svg+xml",
-        caption="Dice of each organ; every point is a case, on the images' own grid.",
+        caption=(
+            "Dice of each organ; every point is a case, on the images' own grid. From 5 cases on a box shows median "
+            "and quartiles, its line the range."
+        ),
         alt="Dice of each organ in " + " and ".join(sets) + " cases",
     )
 

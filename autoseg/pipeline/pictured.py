@@ -39,6 +39,7 @@ from autoseg.volumes import Volume, read_grid, read_image, read_label
 from autoseg.workers import Track, each, free_memory_gib
 
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
+_ERRORS = "Its wrong voxels, in the slices with most of them; the thin line is the truth."
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
 
 
@@ -156,7 +157,7 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
             found.append(_View(kind="overlay", case=case, file=file, caption=about, organ=label))
             if which in ("Worst", "Only"):
                 errors = file.with_name(f"{file.name}_errors")
-                found.append(_View(kind="errors", case=case, file=errors, caption=f"{about} Errors.", organ=label))
+                found.append(_View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
     return found
 
 
