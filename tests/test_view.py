@@ -1,15 +1,12 @@
-"""view: a page with a case's own voxels and places, which opens without a network; and how NiiVue comes to be here."""
+"""view: a page with a case's own voxels and places, which opens without a network."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
-import io
 import json
 import shutil
 import subprocess
-import tarfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,8 +14,9 @@ import made
 import numpy as np
 import numpy.typing as npt
 import pytest
+from fakes import fake_niivue
 
-from autoseg.errors import AutosegError, DatasetError
+from autoseg.errors import DatasetError
 from autoseg.figures.colours import organ_colour
 from autoseg.files import write_text
 from autoseg.grid import Grid, corner_distance_mm
@@ -26,7 +24,7 @@ from autoseg.pipeline import viewed
 from autoseg.pipeline.viewed import write_view
 from autoseg.plan import Intensity, Label
 from autoseg.results import viewer
-from autoseg.results.viewer import NOTICE_NAME, SCRIPT_NAME, Organ, ViewContent, Window, niivue_file, view_page
+from autoseg.results.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
 from autoseg.volumes import Volume, read_image, read_label, write_array
 
@@ -70,15 +68,6 @@ class Page(HTMLParser):
         file = folder / f"{name}.nii.gz"
         file.write_bytes(base64.b64decode(self.inside(f"volume-{name}") or ""))
         return read_image([file]) if name == "image" else read_label(file)
-
-
-def fake_niivue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = "const niivue = 1;") -> None:
-    """Let a made-up script be NiiVue, in the place where a release has it."""
-    folder.mkdir(parents=True)
-    (folder / SCRIPT_NAME).write_text(script, encoding="utf-8")
-    (folder / NOTICE_NAME).write_text("Notice & licence", encoding="utf-8")
-    monkeypatch.setattr(viewer, "BUNDLED", folder / SCRIPT_NAME)
-    monkeypatch.setattr(viewer, "SCRIPT_SHA256", hashlib.sha256(script.encode()).hexdigest())
 
 
 @pytest.fixture
@@ -287,94 +276,6 @@ def test_whole_numbers_of_mr_stay_exact(low: int) -> None:
     image = np.array([[[low, low + 30_000]]], np.int32)
     raw, slope, intercept = viewed._as_int16(image, ct=False)
     assert (raw.astype(np.float64) * slope + intercept).tolist() == image.tolist()
-
-
-def tarball(script: str) -> bytes:
-    facts = {
-        "name": "@niivue/niivue",
-        "version": viewer.VERSION,
-        "license": "BSD-2-Clause",
-        "homepage": "https://example.org/niivue",
-        "dependencies": {"part-one": "1"},
-    }
-    files = {"package/dist/niivue.umd.js": script, "package/package.json": json.dumps(facts), "../outside": "no"}
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            archive.addfile(member, io.BytesIO(text.encode()))
-    return stream.getvalue()
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder without NiiVue, and a PATH on which only fake programs lie."""
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
-    monkeypatch.setattr(viewer, "BUNDLED", tmp_path / "nothing" / SCRIPT_NAME)
-    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
-    return tmp_path / "home"
-
-
-def fake_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, commands: str, package: bytes = b"") -> None:
-    programs = folder / "programs"
-    programs.mkdir()
-    (programs / "package.tgz").write_bytes(package)
-    file = programs / "npm"
-    file.write_text(f"#!/bin/sh\n{commands}\n", encoding="utf-8")
-    file.chmod(0o755)
-    monkeypatch.setattr(viewer, "TARBALL_SHA512", hashlib.sha512(package).hexdigest())
-
-
-def giving(folder: Path) -> str:
-    asked = f"pack --ignore-scripts @niivue/niivue@{viewer.VERSION}"
-    return f'test "$*" = "{asked}" && /bin/cp {folder}/programs/package.tgz .'
-
-
-def test_niivue_is_fetched_once_and_then_kept(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_npm(tmp_path, monkeypatch, giving(tmp_path), tarball("let niivue;"))
-    monkeypatch.setattr(viewer, "SCRIPT_SHA256", hashlib.sha256(b"let niivue;").hexdigest())
-    file = niivue_file()
-    assert file.is_relative_to(home)
-    assert file.read_text(encoding="utf-8") == "let niivue;"
-    notice = file.with_name(NOTICE_NAME).read_text(encoding="utf-8")
-    for part in ("@niivue/niivue", viewer.VERSION, "BSD-2-Clause", "https://example.org/niivue", "part-one"):
-        assert part in notice
-    assert sorted(one.name for one in file.parent.iterdir()) == sorted([SCRIPT_NAME, NOTICE_NAME])
-    (tmp_path / "programs" / "npm").unlink()
-    assert niivue_file() == file  # now without npm
-    file.write_text("damaged", encoding="utf-8")
-    with pytest.raises(AutosegError, match="npm, which would fetch it, is missing"):
-        niivue_file()
-
-
-@pytest.mark.parametrize(
-    ("commands", "message"),
-    [
-        (None, "npm, which would fetch it, is missing; install Node.js and run this once with a network"),
-        ("echo 'npm error code ENOTFOUND' >&2; exit 1", "npm said 'npm error code ENOTFOUND'; install Node.js"),
-        ("exit 0", "npm said 'nothing'"),
-        ("echo other > other.tgz", "npm gave another file than the @niivue/niivue"),
-        ("/bin/sleep 30", "npm did not run to its end"),
-    ],
-)
-@pytest.mark.usefixtures("home")
-def test_what_keeps_niivue_away_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: str | None, message: str
-) -> None:
-    monkeypatch.setattr(viewer, "FETCH_S", 1)
-    if commands is not None:
-        fake_npm(tmp_path, monkeypatch, commands)
-    with pytest.raises(AutosegError) as caught:
-        niivue_file()
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_release_can_bring_niivue_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_niivue(tmp_path / "bundled", monkeypatch)
-    monkeypatch.setenv("PATH", "")
-    assert niivue_file() == tmp_path / "bundled" / SCRIPT_NAME
 
 
 PROBE = """
