@@ -11,6 +11,7 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import GIB
 
 HEAP = 1.05  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
+KEPT_BYTES = 2  # of a probability on the working grid, where they are kept
 PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
 
 

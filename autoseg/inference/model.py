@@ -22,7 +22,7 @@ from autoseg.grid import Grid, Voxels
 from autoseg.inference.back import Painter
 from autoseg.inference.body import body_box
 from autoseg.inference.cleanup import Cleanup, clean
-from autoseg.inference.cost import HEAP, prediction_gib
+from autoseg.inference.cost import HEAP, KEPT_BYTES, prediction_gib
 from autoseg.inference.ensemble import Ensemble, mirrors_of
 from autoseg.inference.models import MODEL, load_networks, model_files, read_facts
 from autoseg.inference.stages import Stopwatch
@@ -179,16 +179,18 @@ class Model:
         begin = partial(Painter, (depth, height, width), full, wanted.probabilities)
         return paint(ensemble, image, box, tiling, begin, watch)
 
-    def memory_gib(self, prepared: Prepared, beside_bytes: float = 0.0) -> float:
+    def memory_gib(self, prepared: Prepared, wanted: Wanted = USUAL, beside_bytes: float = 0.0) -> float:
         """Return the most memory that predicting an image takes on a CPU, in GiB, before the network begins.
 
         Args:
             prepared: The image.
+            wanted: How.
             beside_bytes: What is done meanwhile takes so much.
         """
         box = body_box(prepared.working, self.plan)
         z, y, x = (part.stop - part.start for part in box)
         tile = choose_tiling((z, y, x), self.plan, self._fits()).tile
+        beside_bytes += KEPT_BYTES * self.plan.classes * prepared.working[0].size if wanted.probabilities else 0
         return prediction_gib(self.plan, len(self.networks), prepared.grid, prepared.image_bytes, tile, beside_bytes)
 
     def values(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger[Any]]:

@@ -57,9 +57,7 @@ def predict(
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
             if tell is not None and reading.exception() is None:
                 following = due[due.index(job) + 1 :][:1]
-                prepared = reading.result()[0]
-                kept = 2.0 * model.plan.classes * prepared.working[0].size if wanted.probabilities else 0.0
-                gib = model.memory_gib(prepared, _reading_bytes(following) + kept)
+                gib = model.memory_gib(reading.result()[0], wanted, _reading_bytes(following))
                 tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
             work.do(job, reading, writer)
         work.settle(leave=0)
