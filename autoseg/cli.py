@@ -16,11 +16,10 @@ from autoseg.console import (
     logging_to,
     say,
     show_findings,
-    show_seconds,
     show_table,
     track,
 )
-from autoseg.errors import AutosegError, VolumeError
+from autoseg.errors import AutosegError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
 from autoseg.words import counted
@@ -131,45 +130,12 @@ def predict_command(
 
     Example: autoseg predict RUN scan.nii.gz mask.nii.gz
     """
-    from autoseg.inference.dicom_seg import require_dicom_seg
-    from autoseg.inference.jobs import folder_of, jobs_for, require_series
-    from autoseg.inference.legend import write_legends
-    from autoseg.inference.model import Wanted, open_model
+    from autoseg.inference.model import Wanted
     from autoseg.inference.outputs import Outputs
-    from autoseg.inference.predict import predict
-    from autoseg.inference.stages import Stopwatch
-    from autoseg.inference.statistics import NAME, Statistics, require_table
-    from autoseg.network.device import pick_device
-    from autoseg.workers import peak_memory_gib
 
-    opened = open_model(model, pick_device(device))
-    jobs = jobs_for(image, out, len(opened.plan.channels), series)
-    opened.require_possible(Wanted(mirrored=mirror))
-    if series and not any(file.is_dir() for job in jobs for file in job.images):
-        raise VolumeError(f"--series {series}: {image} is no DICOM folder; leave it out")
-    if statistics is not None:
-        require_table(statistics)
-    if dicom_seg:
-        require_dicom_seg([file for job in jobs for file in job.images])
-    if rtstruct:
-        require_series([file for job in jobs for file in job.images], "--rtstruct")
-    if folder := folder_of(out):
-        write_legends(folder, opened.plan.labels)
-    found, watch = Statistics(folder / NAME if folder else None, fresh=overwrite), Stopwatch()
     wanted = Wanted(mirrored=mirror, cleaned=cleanup, probabilities=probabilities)
     outputs = Outputs(per_organ=per_organ, preview=preview, dicom_seg=dicom_seg, rtstruct=rtstruct)
-    tell = say if verbose and opened.plan.device == "cpu" else None
-    try:
-        made = predict(opened, jobs, found, wanted, outputs, track, watch, tell)
-    finally:
-        if verbose:
-            show_seconds(watch.seconds, peak_memory_gib())
-        if statistics is not None:
-            found.write(statistics)
-        for line in found.look_at_first():
-            say(f"look at {line}")
-    kept = f", {len(jobs) - made} more were there" if made < len(jobs) else ""
-    say(f"{counted(made, 'mask')}{kept} -> {out}")
+    verbs.predict_images(model, image, out, device, series, statistics, wanted, outputs, overwrite, verbose)
 
 
 @app.command("evaluate")

@@ -22,7 +22,7 @@ UNEVEN_STEP_MM = 0.05  # slice steps may differ by this much (rounding in the he
 MAGIC_AT = 128  # byte at which a DICOM file says that it is one
 FEW = 3  # images of another orientation or size within a series: a scout that was stored with it
 NOT_IMAGES = {"SR", "PR", "KO", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "PLAN"}  # modalities
-JPEG_XL = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))  # pydicom 2.4 has no name for them
+JPEG_XL = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))  # pydicom has no name for them
 SHORT = 16  # characters that DICOM's short strings hold
 TAGS = (
     "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from autoseg.console import interrupts, logging_to, progress_bar, say, show_table, track, training_bar
+from autoseg.console import interrupts, logging_to, progress_bar, say, show_seconds, show_table, track, training_bar
 from autoseg.errors import AutosegError
 from autoseg.run import Run
 from autoseg.words import counted
 
 if TYPE_CHECKING:
+    from autoseg.inference.model import Wanted
+    from autoseg.inference.outputs import Outputs
     from autoseg.pipeline.planned import PlanOptions
     from autoseg.pipeline.trained import TrainOptions
 
@@ -83,6 +85,56 @@ def train_run(run: Run, wanted: TrainOptions, gpus: int) -> None:
     if stopped():
         say("interrupted; what was learnt is kept, the same command goes on")
         raise typer.Exit(130)
+
+
+def predict_images(
+    model: Path,
+    image: Path,
+    out: Path,
+    device: str,
+    series: str | None,
+    statistics: Path | None,
+    wanted: Wanted,
+    outputs: Outputs,
+    overwrite: bool,
+    verbose: bool,
+) -> None:
+    """Segment what INPUT holds, and tell how many, and which to look at first.
+
+    Raises:
+        AutosegError: Before anything is predicted, if an option is not possible; at the end, if some images failed.
+    """
+    from autoseg.inference.jobs import folder_of, jobs_for
+    from autoseg.inference.legend import write_legends
+    from autoseg.inference.model import open_model
+    from autoseg.inference.outputs import require_outputs
+    from autoseg.inference.predict import predict
+    from autoseg.inference.stages import Stopwatch
+    from autoseg.inference.statistics import NAME, Statistics, require_table
+    from autoseg.network.device import pick_device
+    from autoseg.workers import peak_memory_gib
+
+    opened = open_model(model, pick_device(device))
+    jobs = jobs_for(image, out, len(opened.plan.channels), series)
+    opened.require_possible(wanted)
+    if statistics is not None:
+        require_table(statistics)
+    require_outputs(outputs, jobs)
+    if folder := folder_of(out):
+        write_legends(folder, opened.plan.labels)
+    found, watch = Statistics(folder / NAME if folder else None, fresh=overwrite), Stopwatch()
+    tell = say if verbose and opened.plan.device == "cpu" else None
+    try:
+        made = predict(opened, jobs, found, wanted, outputs, track, watch, tell)
+    finally:
+        if verbose:
+            show_seconds(watch.seconds, peak_memory_gib())
+        if statistics is not None:
+            found.write(statistics)
+        for line in found.look_at_first():
+            say(f"look at {line}")
+    kept = f", {len(jobs) - made} more were there" if made < len(jobs) else ""
+    say(f"{counted(made, 'mask')}{kept} -> {out}")
 
 
 def evaluate_run(run: Run, device: str, tolerance_mm: float) -> None:

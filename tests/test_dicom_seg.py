@@ -12,7 +12,10 @@ import pytest
 
 from autoseg.errors import VolumeError
 from autoseg.grid import to_lps
-from autoseg.inference.dicom_seg import require_dicom_seg, write_dicom_seg
+from autoseg.inference.dicom_seg import write_dicom_seg
+from autoseg.inference.jobs import Job
+from autoseg.inference.on_series import OnSeries
+from autoseg.inference.outputs import Outputs, require_outputs
 from autoseg.plan import Label
 from autoseg.volumes import Volume, read_image
 
@@ -50,7 +53,7 @@ def test_a_mask_comes_back_where_it_was(series: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
     mask = blocks(image)
-    write_dicom_seg(tmp_path / "m.seg.dcm", mask, image.stored, LABELS, series, None)
+    write_dicom_seg(tmp_path / "m.seg.dcm", OnSeries(mask, image.stored, LABELS, series))
     found = read_back(tmp_path / "m.seg.dcm", image)
     stored = to_lps(image.stored)[0].undo(mask)
     assert list(found) == ["liver", "thing"]  # what was not found is left out
@@ -62,7 +65,7 @@ def test_a_mask_comes_back_where_it_was(series: Path, tmp_path: Path) -> None:
 def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
-    write_dicom_seg(tmp_path / "m.seg.dcm", blocks(image), image.stored, LABELS, series, None)
+    write_dicom_seg(tmp_path / "m.seg.dcm", OnSeries(blocks(image), image.stored, LABELS, series))
     told = subprocess.run(["dciodvfy", str(tmp_path / "m.seg.dcm")], capture_output=True, text=True, check=False)
     assert not [line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")]
 
@@ -70,12 +73,16 @@ def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
 def test_nothing_found_is_said_and_no_failure(series: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
-    write_dicom_seg(tmp_path / "m", np.zeros(image.grid.shape, np.uint8), image.stored, LABELS, series, None)
+    write_dicom_seg(tmp_path / "m", OnSeries(np.zeros(image.grid.shape, np.uint8), image.stored, LABELS, series))
     assert "no organ was found" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def jobs_of(image: Path) -> list[Job]:
+    return [Job(name="scan", images=(image,), out=image.with_name("mask.nii.gz"))]
 
 
 def test_what_is_no_dicom_folder_is_refused_early(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     with pytest.raises(VolumeError, match="is no DICOM series, so --dicom-seg has nothing to refer to"):
-        require_dicom_seg([tmp_path / "scan.nii.gz"])
+        require_outputs(Outputs(dicom_seg=True), jobs_of(tmp_path / "scan.nii.gz"))

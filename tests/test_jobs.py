@@ -68,3 +68,9 @@ def test_an_empty_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
         jobs_for(folder_of(tmp_path / "in"), tmp_path / "out", channels=1)
     with pytest.raises(VolumeError, match="no such file"):
         jobs_for(tmp_path / "gone.nii.gz", tmp_path / "out", channels=1)
+
+
+def test_a_series_of_what_is_no_dicom_folder_is_refused(tmp_path: Path) -> None:
+    scans = folder_of(tmp_path / "in", "a.nii.gz")
+    with pytest.raises(VolumeError, match=r"--series 1\.2: .*in is no DICOM folder; leave it out"):
+        jobs_for(scans, tmp_path / "out", channels=1, series="1.2")

@@ -25,6 +25,7 @@ from autoseg.inference.jobs import Job, require_series
 from autoseg.inference.legend import rgb
 from autoseg.inference.model import Prediction
 from autoseg.inference.models import save_model
+from autoseg.inference.on_series import OnSeries
 from autoseg.inference.outputs import Outputs, write_outputs
 from autoseg.inference.rtstruct import write_rtstruct
 from autoseg.network.unet import UNet3D
@@ -115,7 +116,7 @@ def turned(degrees: float) -> tuple[list[float], list[float]]:
 def test_a_mask_comes_back_from_a_series_of_any_orientation(orientation: object, tmp_path: Path) -> None:
     stored = write_series(tmp_path / "ct", (5, 9, 7), orientation)
     mask = np.random.default_rng(1).choice(np.array([0, 0, 5, 5, 5, 7], np.uint8), stored.shape)
-    write_rtstruct(tmp_path / "m", in_lps(mask, stored), stored, LABELS, tmp_path / "ct", None)
+    write_rtstruct(tmp_path / "m", OnSeries(in_lps(mask, stored), stored, LABELS, tmp_path / "ct"))
     found = read_back(tmp_path / "m", tmp_path / "ct", stored)
     assert list(found) == ["liver", "thing"]  # what was not found is left out
     np.testing.assert_array_equal(found["liver"], mask == 5)
@@ -125,7 +126,7 @@ def test_a_mask_comes_back_from_a_series_of_any_orientation(orientation: object,
 def test_a_contour_of_more_than_64_kib_is_written(tmp_path: Path) -> None:
     stored = write_series(tmp_path / "ct", (1, 160, 160), SliceThickness="2")
     mask = np.where(np.random.default_rng(0).random(stored.shape) < 0.7, 5, 0).astype(np.uint8)
-    write_rtstruct(tmp_path / "m", in_lps(mask, stored), stored, LABELS, tmp_path / "ct", None)
+    write_rtstruct(tmp_path / "m", OnSeries(in_lps(mask, stored), stored, LABELS, tmp_path / "ct"))
     raw = pydicom.dcmread(tmp_path / "m").ROIContourSequence[0].ContourSequence
     assert max(len(contour.get_item("ContourData").value) for contour in raw) > 2**16
     np.testing.assert_array_equal(read_back(tmp_path / "m", tmp_path / "ct", stored)["liver"], mask == 5)
@@ -137,7 +138,7 @@ def structures(folder: Path, labels: Sequence[Label] = LABELS[:2], **changes: ob
     mask = np.zeros(stored.shape, np.uint8)
     for label, place in zip(labels, ((0, 1, 1), (2, 3, 4)), strict=True):
         mask[place] = label.value
-    write_rtstruct(folder / "m", in_lps(mask, stored), stored, labels, folder / "ct", None)
+    write_rtstruct(folder / "m", OnSeries(in_lps(mask, stored), stored, labels, folder / "ct"))
     return pydicom.dcmread(folder / "m")
 
 
@@ -203,13 +204,13 @@ def test_a_slice_that_nothing_can_refer_to_is_told(tmp_path: Path) -> None:
     del header.file_meta.MediaStorageSOPInstanceUID
     header.save_as(file)
     with pytest.raises(VolumeError, match="cannot be referred to as an RT Structure Set must"):
-        write_rtstruct(tmp_path / "m", np.full(stored.shape, 5, np.uint8), stored, LABELS, tmp_path / "ct", None)
+        write_rtstruct(tmp_path / "m", OnSeries(np.full(stored.shape, 5, np.uint8), stored, LABELS, tmp_path / "ct"))
     assert not (tmp_path / "m").exists()
 
 
 def test_nothing_found_is_said_and_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stored = write_series(tmp_path / "ct", (2, 3, 4))
-    write_rtstruct(tmp_path / "m", np.zeros(stored.shape, np.uint8), stored, LABELS, tmp_path / "ct", None)
+    write_rtstruct(tmp_path / "m", OnSeries(np.zeros(stored.shape, np.uint8), stored, LABELS, tmp_path / "ct"))
     assert "no organ was found" in caplog.text
     assert not (tmp_path / "m").exists()
 
@@ -255,7 +256,7 @@ def blobs(stored: Grid) -> npt.NDArray[np.uint8]:
 def test_a_mask_comes_back_from_a_real_series(series: Path, tmp_path: Path) -> None:
     stored = grid_of(pick_series(series))
     mask = blobs(stored)
-    write_rtstruct(tmp_path / "m", in_lps(mask, stored), stored, LABELS, series, None)
+    write_rtstruct(tmp_path / "m", OnSeries(in_lps(mask, stored), stored, LABELS, series))
     found = read_back(tmp_path / "m", series, stored)
     np.testing.assert_array_equal(found["liver"], mask == 5)
     np.testing.assert_array_equal(found["thing"], mask == 7)
@@ -264,7 +265,7 @@ def test_a_mask_comes_back_from_a_real_series(series: Path, tmp_path: Path) -> N
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs Debian's dicom3tools")
 def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
     stored = grid_of(pick_series(series))
-    write_rtstruct(tmp_path / "m", in_lps(blobs(stored), stored), stored, LABELS, series, None)
+    write_rtstruct(tmp_path / "m", OnSeries(in_lps(blobs(stored), stored), stored, LABELS, series))
     told = subprocess.run(["dciodvfy", str(tmp_path / "m")], capture_output=True, text=True, check=False)
     lines = (told.stdout + told.stderr).splitlines()
     assert "RTStructureSet" in lines
@@ -284,7 +285,7 @@ def test_the_volume_is_that_of_the_structure_set_which_a_planning_system_wrote(r
     folder = real_data / "dicom" / "thigh_rtstruct"
     stored = grid_of(pick_series(folder / "image"))
     mask = read_label(folder / "CT_mask.nii.gz").array
-    write_rtstruct(tmp_path / "m", mask, stored, (Label(value=1, name="tumour"),), folder / "image", None)
+    write_rtstruct(tmp_path / "m", OnSeries(mask, stored, (Label(value=1, name="tumour"),), folder / "image"))
     theirs, ours = (volume_ml(file, stored.spacing_mm[0]) for file in (folder / "mask" / "RS.dcm", tmp_path / "m"))
     assert ours == pytest.approx(theirs, rel=0.001)
     assert ours == pytest.approx(int(mask.sum()) * stored.voxel_ml, rel=0.001)
@@ -295,7 +296,7 @@ def test_an_independent_reader_gives_the_mask_back(real_data: Path, tmp_path: Pa
     folder = real_data / "dicom" / "thigh_rtstruct" / "image"
     stored = grid_of(pick_series(folder))
     mask = blobs(stored)
-    write_rtstruct(tmp_path / "m.dcm", in_lps(mask, stored), stored, LABELS, folder, None)
+    write_rtstruct(tmp_path / "m.dcm", OnSeries(in_lps(mask, stored), stored, LABELS, folder))
     said = ["--input", tmp_path / "m.dcm", "--referenced-ct", folder, "--output-prefix", tmp_path / "read"]
     subprocess.run(["plastimatch", "convert", *said, "--prefix-format", "nii.gz"], capture_output=True, check=True)
     for label in LABELS[:2]:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from autoseg.dicom import pick_series, read_slices
 from autoseg.errors import VolumeError
-from autoseg.files import appearing
-from autoseg.grid import Grid, to_lps
-from autoseg.inference.jobs import require_series
 from autoseg.inference.legend import rgb
+from autoseg.inference.on_series import OnSeries, Sliced, write_object
 from autoseg.plan import Label
 
 logger = logging.getLogger(__name__)
@@ -35,72 +29,55 @@ CODES = {
 ANATOMY = ("91723000", "Anatomical structure")
 
 
-def write_dicom_seg(
-    file: Path, mask: npt.NDArray[np.integer[Any]], stored: Grid, labels: Sequence[Label], folder: Path, uid: str | None
-) -> None:
+def write_dicom_seg(file: Path, source: OnSeries) -> None:
     """Write a mask as a DICOM SEG object that refers to the series it was made from; nothing where no organ was found.
 
     Args:
         file: Where.
-        mask: Label values (Z, Y, X), axes along LPS.
-        stored: Grid of the series, slices in the order of their positions.
-        labels: Organs; one that was not found is left out.
-        folder: Of the series.
-        uid: Its SeriesInstanceUID, or the end of it; None: there is one.
+        source: Mask and series; an organ that was not found is left out.
 
     Raises:
         VolumeError: If the package highdicom is missing or refuses the series.
+        OSError: If the disk is full.
     """
-    try:
-        import highdicom as hd
-    except ImportError as error:
-        raise VolumeError(NO_PACKAGE) from error
-    as_stored = to_lps(stored)[0].undo(mask)
-    found = [(index, label) for index, label in enumerate(labels) if (as_stored == label.value).any()]
-    if not found:
-        logger.warning("%s: no organ was found, so there is no DICOM SEG", file)
-        return
-    numbers = np.zeros(as_stored.shape, dtype=np.uint8)
-    for number, (_, label) in enumerate(found, start=1):
-        numbers[as_stored == label.value] = number
-    described = [_described(number, index, label) for number, (index, label) in enumerate(found, start=1)]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what is odd in the series' own headers is not ours to tell
-            made = hd.seg.Segmentation(
-                source_images=read_slices(pick_series(folder, uid)),
-                pixel_array=numbers,
-                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=described,
-                series_instance_uid=hd.UID(),
-                series_number=1000,
-                sop_instance_uid=hd.UID(),
-                instance_number=1,
-                manufacturer="autoseg",
-                manufacturer_model_name="autoseg",
-                software_versions=version("autoseg"),
-                device_serial_number="0",
-                series_description="autoseg",
-            )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise VolumeError(
-            f"{file}: the series cannot be referred to as DICOM SEG must ({error}); use .nii.gz"
-        ) from error
-    with appearing(file) as beside:
-        made.save_as(beside)
+    require_highdicom()
+    write_object(file, "a DICOM SEG", source, _segmentation)
 
 
-def require_dicom_seg(folders: Sequence[Path]) -> None:
+def _segmentation(sliced: Sliced) -> Any:
+    """Return the object, its segments numbered from 1 in label order."""
+    import highdicom as hd
+
+    numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
+    for number, organ in enumerate(sliced.organs, start=1):
+        numbers[sliced.mask == organ.label.value] = number
+    return hd.seg.Segmentation(
+        source_images=sliced.headers,
+        pixel_array=numbers,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_described(n, o.index, o.label) for n, o in enumerate(sliced.organs, start=1)],
+        series_instance_uid=hd.UID(),
+        series_number=1000,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="autoseg",
+        manufacturer_model_name="autoseg",
+        software_versions=version("autoseg"),
+        device_serial_number="0",
+        series_description="autoseg",
+    )
+
+
+def require_highdicom() -> None:
     """Refuse early what `write_dicom_seg` could not do.
 
     Raises:
-        VolumeError: If the package highdicom is missing, or an input is no DICOM folder.
+        VolumeError: If the package highdicom is missing.
     """
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise VolumeError(NO_PACKAGE) from error
-    require_series(folders, "--dicom-seg")
 
 
 def _described(number: int, index: int, label: Label) -> Any:

@@ -34,11 +34,14 @@ def jobs_for(source: Path, out: Path, channels: int, series: str | None = None) 
         series: SeriesInstanceUID, or its end, of the series to take from a DICOM folder that holds several.
 
     Raises:
-        VolumeError: If there is nothing to predict, several images for one file, or a mask would overwrite an image.
+        VolumeError: If there is nothing to predict, several images for one file, a series of no DICOM folder, or a
+            mask would overwrite an image.
     """
     found = _images(source, channels)
     if not found:
         raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(IMAGE_SUFFIXES)}, or a DICOM series")
+    if series and not any(image.is_dir() for images in found.values() for image in images):
+        raise VolumeError(f"--series {series}: {source} is no DICOM folder; leave it out")
     if strip_suffix(out) is not None:
         if len(found) > 1:
             raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from autoseg.figures.canvas import save_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.inference import dicom_seg, rtstruct
 from autoseg.inference.back import to_percent
-from autoseg.inference.jobs import Job
+from autoseg.inference.jobs import Job, require_series
 from autoseg.inference.legend import file_names, segment_facts
 from autoseg.inference.model import Prediction
+from autoseg.inference.on_series import OnSeries
 from autoseg.plan import Plan
 from autoseg.volumes import Volume, strip_suffix, write_label
 
@@ -31,6 +33,20 @@ class Outputs:
 
 
 PLAIN = Outputs()
+
+
+def require_outputs(wanted: Outputs, jobs: Sequence[Job]) -> None:
+    """Refuse early what could not be written.
+
+    Raises:
+        VolumeError: If a package is missing, or an image is no DICOM series for an object to refer to.
+    """
+    images = [image for job in jobs for image in job.images]
+    if wanted.dicom_seg:
+        dicom_seg.require_highdicom()
+        require_series(images, "--dicom-seg")
+    if wanted.rtstruct:
+        require_series(images, "--rtstruct")
 
 
 def write_outputs(job: Job, plan: Plan, image: Volume | None, found: Prediction, wanted: Outputs) -> None:
@@ -61,11 +77,11 @@ def write_outputs(job: Job, plan: Plan, image: Volume | None, found: Prediction,
             write_label(beside / f"{name}{PERCENT}{suffix}", percent, found.mask.stored)
     facts = segment_facts(plan.labels, found.mask.stored.shape) if suffix.endswith(".nrrd") else None
     write_label(job.out, found.mask.array, found.mask.stored, facts)
-    series = (found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
+    source = OnSeries(found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
     if wanted.dicom_seg:
-        dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), *series)
+        dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)
     if wanted.rtstruct:
-        rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), *series)
+        rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
 
 
 def _write_preview(file: Path, job: Job, plan: Plan, image: Volume, found: Prediction) -> None:

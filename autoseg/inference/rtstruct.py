@@ -8,7 +8,6 @@ contours of their own, came into the standard late, and many readers know nothin
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -17,14 +16,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from autoseg.dicom import Series, pick_series, read_slices
-from autoseg.errors import VolumeError
-from autoseg.files import appearing
-from autoseg.grid import Grid, to_lps
+from autoseg.dicom import Series
 from autoseg.inference.contours import Points, slice_contours
 from autoseg.inference.legend import rgb
+from autoseg.inference.on_series import OnSeries, Organ, Sliced, write_object
 from autoseg.plan import Label
 
 logger = logging.getLogger(__name__)
@@ -42,52 +38,35 @@ COPIED = (
 )  # fmt: skip
 
 
-def write_rtstruct(
-    file: Path, mask: npt.NDArray[np.integer[Any]], stored: Grid, labels: Sequence[Label], folder: Path, uid: str | None
-) -> None:
+def write_rtstruct(file: Path, source: OnSeries) -> None:
     """Write a mask as an RT Structure Set that refers to the series it was made from; nothing where no organ was found.
 
     Args:
         file: Where.
-        mask: Label values (Z, Y, X), axes along LPS.
-        stored: Grid of the series, slices in the order of their positions.
-        labels: Organs; one that was not found is left out. An ROI has the number of its label.
-        folder: Of the series.
-        uid: Its SeriesInstanceUID, or the end of it; None: there is one.
+        source: Mask and series; an organ that was not found is left out. An ROI has the number of its label.
 
     Raises:
         VolumeError: If the series cannot be read or referred to.
         OSError: If the disk is full.
     """
-    as_stored = to_lps(stored)[0].undo(mask)
-    boxes = ndimage.find_objects(as_stored, max(label.value for label in labels))
-    found = [(index, label) for index, label in enumerate(labels) if boxes[label.value - 1] is not None]
-    if not found:
-        logger.warning("%s: no organ was found, so there is no RT Structure Set", file)
-        return
-    series = pick_series(folder, uid)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what is odd in the series' own headers is not ours to tell
-            slices = read_slices(series)
-            images = [
-                _dataset(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in slices
-            ]
-            made = _structure_set(slices[0], images, [label for _, label in found])
-        made.ROIContourSequence = [
-            _dataset(
-                ROIDisplayColor=list(rgb(index)),
-                ReferencedROINumber=label.value,
-                ContourSequence=_contours(as_stored, label.value, boxes[label.value - 1][0], series, images),
-            )
-            for index, label in found
-        ]
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise VolumeError(
-            f"{file}: the series cannot be referred to as an RT Structure Set must ({error}); use .nii.gz"
-        ) from error
-    with appearing(file) as beside:
-        made.save_as(beside)
+    write_object(file, "an RT Structure Set", source, _with_contours)
+
+
+def _with_contours(sliced: Sliced) -> Any:
+    """Return the whole structure set."""
+    images = [
+        _dataset(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in sliced.headers
+    ]
+    made = _structure_set(sliced.headers[0], images, [organ.label for organ in sliced.organs])
+    made.ROIContourSequence = [
+        _dataset(
+            ROIDisplayColor=list(rgb(organ.index)),
+            ReferencedROINumber=organ.label.value,
+            ContourSequence=_contours(sliced, organ, images),
+        )
+        for organ in sliced.organs
+    ]
+    return made
 
 
 def in_patient(points: Points, series: Series, number: int) -> npt.NDArray[np.float64]:
@@ -105,21 +84,11 @@ def in_patient(points: Points, series: Series, number: int) -> npt.NDArray[np.fl
     return np.asarray(series.positions_mm[number] + (points * (column_mm, row_mm)) @ series.orientation)
 
 
-def _contours(
-    as_stored: npt.NDArray[np.integer[Any]], value: int, where: slice, series: Series, images: Sequence[Any]
-) -> list[Any]:
-    """Return the items of an organ's ContourSequence, slice by slice.
-
-    Args:
-        as_stored: Label values (slices, rows, columns).
-        value: The organ's.
-        where: The slices that it has any in.
-        series: Of the slices.
-        images: References to them.
-    """
+def _contours(sliced: Sliced, organ: Organ, images: Sequence[Any]) -> list[Any]:
+    """Return the items of an organ's ContourSequence, slice by slice; `images` are references to the slices."""
     items: list[Any] = []
-    for number in range(where.start, where.stop):
-        for points in slice_contours(as_stored[number] == value):
+    for number in range(organ.slices.start, organ.slices.stop):
+        for points in slice_contours(sliced.mask[number] == organ.label.value):
             item = _dataset(
                 ContourImageSequence=[images[number]],
                 ContourGeometricType="CLOSED_PLANAR",
@@ -127,7 +96,7 @@ def _contours(
                 ContourNumber=len(items) + 1,
             )
             # implicit VRs leave open what a text is: as numbers ("DS") pydicom would check each on the way
-            text = "\\".join(f"{value:.4f}" for value in in_patient(points, series, number).ravel())
+            text = "\\".join(f"{value:.4f}" for value in in_patient(points, sliced.series, number).ravel())
             item.add_new(CONTOUR_DATA, "UT", text)
             items.append(item)
     return items
