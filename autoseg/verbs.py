@@ -161,7 +161,9 @@ def report_run(run: Run, jobs: int) -> None:
     with logging_to(run):
         tables, failed = write_report(run, shlex.join(["autoseg", *sys.argv[1:]]), jobs, track)
     for table in tables:
-        show_table(table.caption, table.columns, table.rows)
+        show_table(table.title, table.columns, table.rows)
+    for note in dict.fromkeys(table.note for table in tables):
+        say(note)
     say(f"tables, curves, pictures -> {run.report / 'report.html'}")
     if failed:
         raise AutosegError(
