@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -258,8 +259,9 @@ def _require_file(file: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
+    """Return the last line of an error, without the name and address that ITK puts before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return re.sub(r"^ITK ERROR: \w+\(0x[0-9a-f]+\): ", "", lines[-1]) if lines else type(error).__name__
 
 
 class _quiet:  # noqa: N801
