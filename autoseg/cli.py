@@ -26,12 +26,16 @@ from autoseg.words import counted
 
 DEMO_TRAINING = "245s"
 app = typer.Typer(
-    help="Self-configuring segmentation of organs in CT and MR volumes. For research; not a medical device.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def main_command(version: opt.Version = False) -> None:
+    """Self-configuring segmentation of organs in CT and MR volumes. For research; not a medical device."""
 
 
 @app.command("check")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
+from autoseg.words import counted
 
 HEADER_BYTES = 348
 ORDERS = {b"\x5c\x01\x00\x00": "<", b"\x00\x00\x01\x5c": ">"}  # the first field is HEADER_BYTES
@@ -90,4 +91,4 @@ def _header(data: bytes) -> _Header | None:
 def _require_finite(file: Path, array: npt.NDArray[Any]) -> None:
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
-        raise VolumeError(f"{file}: {bad} voxels are NaN or infinite; replace them, for CT by -1024")
+        raise VolumeError(f"{file}: NaN or infinite in {counted(bad, 'voxel')}; replace them, for CT by -1024")

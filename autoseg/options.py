@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from autoseg.pipeline.planned import PlanOptions
     from autoseg.pipeline.trained import TrainOptions
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from autoseg import __version__
+
+        typer.echo(f"autoseg {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and stop.")
+]
 DatasetPath = Annotated[
     Path, typer.Argument(metavar="DATASET", help="nnU-Net raw folder, Decathlon folder, or CSV (case, image, label).")
 ]

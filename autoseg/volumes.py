@@ -18,6 +18,7 @@ from autoseg.dicom import grid_of, list_series, pick_series, transfer_syntax
 from autoseg.errors import VolumeError
 from autoseg.grid import Grid, Triple, corner_distance_mm, to_lps
 from autoseg.nifti import read_voxels
+from autoseg.words import counted
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha", ".mhd")
@@ -104,7 +105,7 @@ def read_image(files: Sequence[Path], series: str | None = None) -> Volume:
     array = stacked[0] if len(stacked) == 1 else np.concatenate(stacked)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
-        raise VolumeError(f"{files[0]}: {bad} voxels are NaN or infinite; replace them, for CT by -1024")
+        raise VolumeError(f"{files[0]}: NaN or infinite in {counted(bad, 'voxel')}; replace them, for CT by -1024")
     turn, grid = to_lps(stored)
     return Volume(array=turn.apply(array), grid=grid, stored=stored)
 

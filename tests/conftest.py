@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from command_line import SMALL, Cli, Outcome
+
+from autoseg.cli import main
+from autoseg.data.cohort import write_cohort
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,3 +46,32 @@ def axe(request: pytest.FixtureRequest) -> str:
     if file is None or not file.is_file():
         pytest.skip("needs --axe=FILE (axe.min.js of the npm package axe-core)")
     return file.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["autoseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("data") / "phantoms", cases=5, seed=0, jobs=1)
+
+
+@pytest.fixture(scope="session")
+def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RUN on which all verbs were run."""
+    run = tmp_path_factory.mktemp("run") / "RUN"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["autoseg", "run", str(cohort), str(run), *SMALL])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code
+    return run

@@ -19,6 +19,7 @@ from autoseg.errors import ModelError
 from autoseg.files import appearing
 from autoseg.grid import Voxels
 from autoseg.inference.model import Model
+from autoseg.words import counted
 
 SUFFIX = ".onnx"
 OPSET = 18
@@ -101,7 +102,7 @@ def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequen
         apart = _voxels_apart(ours[0], theirs[0])
         if apart:
             raise ModelError(
-                f"{file}: {apart} voxels of a random volume have another class in onnxruntime; not written"
+                f"{file}: in onnxruntime the class differs in {counted(apart, 'voxel')} of a random volume; not written"
             )
 
 

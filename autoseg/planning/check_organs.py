@@ -12,6 +12,7 @@ from autoseg.planning.check_outliers import FAR, FEWEST, far
 from autoseg.planning.dataset import Dataset
 from autoseg.planning.findings import Finding, row
 from autoseg.planning.naming import named_ct, side_pairs
+from autoseg.words import counted
 
 NEARLY_ALL = 0.9  # an organ that this share of the other cases have is missed in the rest
 OFTEN = 0.25  # share of the cases above which an organ cut by the border, or in pieces, is said once for all
@@ -64,7 +65,9 @@ def _odd_volumes(label: Label, having: Sequence[Found], dataset: Dataset) -> Ite
     distances = far([float(np.log(organ.ml)) for _, organ in having], LEAST_LOG_ML)
     for (case, organ), distance in zip(having, distances, strict=True):
         if abs(distance) > FAR:
-            found = f"{label.name} has {organ.ml:.3g} ml ({organ.voxels} voxels), the median is {usual:.3g} ml"
+            found = (
+                f"{label.name} has {organ.ml:.3g} ml ({counted(organ.voxels, 'voxel')}), the median is {usual:.3g} ml"
+            )
             yield row(dataset, case.case, "label", "organ-volume", "warning", found, "look at the label map")
 
 

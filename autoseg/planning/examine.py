@@ -148,7 +148,7 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
     counts.pop(0, None)
     unknown = {value: n for value, n in counts.items() if value not in {known.value for known in dataset.labels}}
     if unknown:
-        shown = ", ".join(f"{value} ({n} voxels)" for value, n in sorted(unknown.items())[:5])
+        shown = ", ".join(f"{value} ({counted(n, 'voxel')})" for value, n in sorted(unknown.items())[:5])
         found = f"label values that the dataset does not name: {shown}{', …' if len(unknown) > 5 else ''}"
         if len(unknown) > MANY_VALUES:
             found += f"; {len(unknown)} such values, so it is rather an image, or was interpolated"

@@ -12,6 +12,7 @@ from autoseg.planning.rules import CEILING, WorkingGrid
 from autoseg.planning.told import Told
 from autoseg.planning.told import by as _by
 from autoseg.planning.told import text as _text
+from autoseg.words import counted
 
 SMALL_ORGAN_VOXELS = 30  # of the working grid; below this an organ is named in the plan
 
@@ -34,7 +35,7 @@ def organs(decision: Decision, told: Told) -> Iterable[str]:
         (o.name, o.median_voxels / shrink) for o in found.organs if 0 < o.median_voxels / shrink < SMALL_ORGAN_VOXELS
     ]
     if small:
-        named = ", ".join(f"{_text(name)}: {voxels:.0f} voxels" for name, voxels in small)
+        named = ", ".join(f"{_text(name)}: {counted(round(voxels), 'voxel')}" for name, voxels in small)
         yield f"**Small organs** on the working grid (median): {named}. Expect low and scattered Dice there."
     yield from _ceiling_words(decision, grids, told)
     names = {label.value: label.name for label in plan.labels}

@@ -1,0 +1,26 @@
+"""What tests of the command line share: how a call is made small, and what an error looks like."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+SMALL = ("--device", "cpu", "--set", "crop_size=[16,32,32]", "--set", "tile_depth=32", "--iterations", "4", "-j", "1")
+Outcome = tuple[int, str, str]  # exit code, standard output, standard error
+Cli = Callable[..., Outcome]
+
+
+def copy_of(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+def assert_one_line(outcome: Outcome, *parts: str, code: int = 1) -> None:
+    exit_code, _, err = outcome
+    assert exit_code == code
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
