@@ -165,13 +165,13 @@ def score_command(
     Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
     from autoseg.results.folders import PartlyScoredError, require_free, score_folders
-    from autoseg.results.label_names import organ_names
+    from autoseg.results.label_names import labelled_organs, organ_names
     from autoseg.results.scores import write_scores
 
     require_free(out)
-    names = None if labels is None else organ_names(labels)
+    names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
     try:
-        rows = score_folders(predictions, references, names, tolerance, verbs.jobs_or_cores(jobs), track)
+        rows = score_folders(predictions, references, names, labelled, tolerance, verbs.jobs_or_cores(jobs), track)
     except PartlyScoredError as partly:
         if partly.rows:
             write_scores(partly.rows, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -161,16 +162,30 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def logging_to(run: Run) -> Iterator[None]:
-    """Write what happens, and the traceback of what fails, to RUN/log.txt; a folder that is no RUN stays as it is."""
-    if not run.plan_file.is_file() or not IS_FIRST:
+    """Write the command, what happens, and the traceback of what fails, to RUN/log.txt.
+
+    A folder that is no RUN stays as it is; where it becomes one meanwhile, the command is written afterwards.
+    """
+    if not IS_FIRST:
         yield
-        return
-    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8", delay=True)
+    elif run.plan_file.is_file():
+        with _log_file(run):
+            yield
+    else:
+        yield
+        if run.plan_file.is_file():
+            with _log_file(run):
+                pass
+
+
+@contextmanager
+def _log_file(run: Run) -> Iterator[None]:
+    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
-        logger.info("%s", " ".join(sys.argv))
+        logger.info("%s", shlex.join(["autoseg", *sys.argv[1:]]))
         yield
     except Exception:
         logger.exception("failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from autoseg import __version__
-
-        typer.echo(f"autoseg {__version__}")
+        typer.echo(f"autoseg {version('autoseg')}")
         raise typer.Exit
 
 

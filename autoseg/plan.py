@@ -116,6 +116,7 @@ class LossPlan(Part):
     background: bool  # whether background is one of the Dice loss's classes
     over: Literal["image", "batch"]  # the sums run over each image, or over the whole batch
     weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # w_l by class, background first; None: all 1
+    partial: bool = False  # whether some cases are labelled in part: background stands for what they do not show
     fade_weights: bool = False  # whether the weights go to 1 along a cosine over the training
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +157,7 @@ def report_run(run: Run, jobs: int) -> None:
     from autoseg.pipeline.reported import write_report
 
     with logging_to(run):
-        tables, failed = write_report(run, shlex.join(["autoseg", *sys.argv[1:]]), jobs, track)
+        tables, failed = write_report(run, jobs, track)
     for table in tables:
         show_table(table.title, table.columns, table.rows)
     for note in dict.fromkeys(table.note for table in tables):

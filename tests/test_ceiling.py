@@ -222,3 +222,13 @@ def test_real_organs_keep_all_at_their_own_spacing_and_less_the_coarser(
     assert (np.diff(rows, axis=1) < 0).all()
     assert rows[:, 0].min() >= finest
     assert rows[:, 2].min() == pytest.approx(coarsest, abs=0.01)
+
+
+def test_of_cases_labelled_in_part_each_set_of_organs_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(ceiling, "_case_ceilings", lambda work: read.append(work[0].id) or [{1: 1.0}])
+    cases = [Case(id=f"{n:03d}", images=(), label=Path(), patient="", labelled=(1,)) for n in range(200)]
+    cases += [Case(id=f"{n:03d}", images=(), label=Path(), patient="", labelled=(2,)) for n in range(200, 205)]
+    dataset_ceilings(cases, ORGANS[:2], [(1.0, 1.0, 1.0)])
+    assert sum(name >= "200" for name in read) == 5
+    assert len(read) == 5 + MOST_CASES // 2

@@ -274,7 +274,7 @@ def test_everything_is_written_and_reads_back(tmp_path: Path) -> None:
     other = table(tmp_path / "other.csv", {"left_lung & 5 % | x": [0.5 + d for d in SIX], "vein": [0.4] * 6}, cases)
     found = shown(base, other, "roth2018", out=tmp_path / "new" / "out")
     assert {file.name for file in found.written} == {file.name for file in (tmp_path / "new" / "out").iterdir()}
-    assert len(found.written) == 6
+    assert len(found.written) == 7
     rows = pd.read_csv(tmp_path / "new" / "out" / "comparison.csv")
     assert list(rows["organ"]) == ["left_lung & 5 % | x", "vein", OVER_ORGANS]
     assert rows["difference"][0] == pytest.approx(0.035, abs=1e-12)

@@ -69,6 +69,11 @@ def test_each_split_measured_has_its_panel() -> None:
     ]
 
 
+def test_titles_say_how_many_cases_were_measured() -> None:
+    titles = [axes.get_title() for axes in curves_figure(LOG, ORGANS, {"validation": 4}).axes]
+    assert titles == ["Loss", "Dice of 4 validation cases, working grid"]
+
+
 @pytest.mark.parametrize("log", [LOG.iloc[:0], pd.DataFrame(), LOG[["iteration"]]], ids=["no rows", "nothing", "bare"])
 def test_a_training_that_has_just_begun_says_so(log: pd.DataFrame) -> None:
     loss, dice = curves_figure(log, ORGANS).axes
@@ -166,8 +171,9 @@ def test_an_image_of_one_value_has_a_window() -> None:
 def test_figures_are_saved_whole_and_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a.b", "again"):
         save_figure(curves_figure(LOG, ORGANS), tmp_path / "report" / name)
-    assert {file.name for file in (tmp_path / "report").iterdir()} == {"a.b.png", "a.b.svg", "again.png", "again.svg"}
-    for suffix in (".png", ".svg"):
+    kinds = (".png", ".svg", ".pdf")
+    assert {file.name for file in (tmp_path / "report").iterdir()} == {n + k for n in ("a.b", "again") for k in kinds}
+    for suffix in kinds:
         one, other = (tmp_path / "report" / f"{name}{suffix}" for name in ("a.b", "again"))
         assert one.read_bytes() == other.read_bytes()
 

@@ -11,7 +11,7 @@ import pytest
 from autoseg.errors import RunError
 from autoseg.grid import Grid
 from autoseg.results.folders import PartlyScoredError, require_free, score_folders
-from autoseg.results.label_names import organ_names
+from autoseg.results.label_names import labelled_organs, organ_names
 from autoseg.results.scores import Row
 from autoseg.volumes import write_array
 
@@ -119,3 +119,18 @@ def test_the_scores_of_a_run_and_a_folder_are_not_replaced(tmp_path: Path) -> No
         require_free(tmp_path / "scores.csv")
     with pytest.raises(RunError, match="is a folder"):
         require_free(tmp_path)
+
+
+def test_an_organ_that_is_not_labelled_in_a_case_is_not_scored_there(tmp_path: Path) -> None:
+    both = folders(tmp_path, other=(FOUND, GRID))
+    names = tmp_path / "dataset.json"
+    names.write_text(json.dumps({"labels": {"liver": 1, "vein": 7}, "labelled": {"other": ["vein"]}}))
+    rows = score_folders(*both, names=organ_names(names), labelled=labelled_organs(names))
+    assert {(row["case"], row["organ"]) for row in rows} == {("good", "liver"), ("good", "vein"), ("other", "vein")}
+
+
+def test_a_file_that_names_labelled_organs_wrongly_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "dataset.json"
+    file.write_text(json.dumps({"labels": {"liver": 1}, "labelled": ["case7"]}))
+    with pytest.raises(RunError, match="names the organs of cases wrongly"):
+        labelled_organs(file)

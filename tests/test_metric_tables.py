@@ -71,3 +71,11 @@ def test_no_scored_case_gives_no_rows() -> None:
     assert training.rows == []
     assert "All metrics of the testing cases" in testing.title
     assert [table.rows for table in metric_tables(BOTH.iloc[:0])] == [[], []]
+
+
+def test_an_organ_that_no_case_is_labelled_with_has_a_row_of_its_own_and_does_not_lower_the_mean_n() -> None:
+    frame = pd.concat([BOTH, BOTH[BOTH["organ"] == "vein"].assign(organ="artery", label=3, split="training")])
+    table = metric_tables(frame)[1]
+    artery, total = table.rows[2:]
+    assert artery == ["artery", *[""] * (len(table.columns) - 2), "0"]
+    assert total[-1] == "3"  # of 5 and 1

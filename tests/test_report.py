@@ -12,7 +12,7 @@ import pytest
 from autoseg.results.cases import Doubt, case_scores
 from autoseg.results.metric_tables import metric_table, statistics
 from autoseg.results.report import Picture, Pictures, ReportContent, render_report, summary_of
-from autoseg.results.tables import TABLES, dice_table, paper_tables
+from autoseg.results.tables import TABLES, paper_tables
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
 DOT = Picture(data=b"\x89PNG", media_type="image/png", caption="Worst: case_1", alt="Outlines of the liver")
@@ -30,7 +30,7 @@ def content_of(frame: pd.DataFrame) -> ReportContent:
     return ReportContent(
         title="Abdomen",
         made="2024-05-06 07:08",
-        summary=summary_of(*(dice_table(frame, table.splits) for table in TABLES)),
+        summary=summary_of(frame),
         missing=(),
         tables=tuple(paper_tables(frame)),
         published=(),
@@ -48,7 +48,7 @@ def content_of(frame: pd.DataFrame) -> ReportContent:
         check_rows=(),
         environment={"python": "3.12.1"},
         hashes={"plan.json": "ab12"},
-        command="autoseg run DATA RUN --set name='a b'",
+        commands=("autoseg plan DATA RUN --set name='a b'", "autoseg train RUN"),
     )
 
 
@@ -131,7 +131,7 @@ def test_a_label_named_script_stays_text() -> None:
         content_of(frame),
         title=evil,
         plan_text=evil,
-        command=evil,
+        commands=(evil,),
         check_rows=(row,),
         environment={evil: evil},
         hashes={evil: evil},

@@ -286,3 +286,10 @@ def test_no_table_lies_beside_the_papers_where_no_organ_matches() -> None:
     table = dice_table(pd.DataFrame([row("a", "kidney", 1, 0.5)], columns=list(COLUMNS)), ["testing"])
     assert published_beside(table, "testing") is None
     assert published_beside(table.iloc[:0], "testing") is None
+
+
+def test_an_organ_missed_in_every_case_does_not_hide_that_a_table_is_in_percent(tmp_path: Path) -> None:
+    file = write_text(tmp_path / "t.csv", "case,liver,gallbladder\na,96,0\nb,91,0\n")
+    (source,) = opened(file)
+    assert values(source)["liver"].to_dict() == pytest.approx({"a": 0.96, "b": 0.91})
+    assert set(values(source)["gallbladder"]) == {0.0}

@@ -65,6 +65,7 @@ def test_a_step_that_is_no_number_changes_nothing(cases: tuple[CachedCase, ...])
     state = new_state(PLAN)
     step = Stepper(PLAN, state)
     good = {"data": torch.randn(2, 1, 8, 8, 8), "seg": torch.ones(2, 1, 8, 8, 8, dtype=torch.uint8), "keys": ["a", "b"]}
+    good["hidden"] = [(), ()]
     step(good)
     before = {k: v.clone() for k, v in state.network.state_dict().items() if v.is_floating_point()}
     moments = [v["exp_avg"].clone() for v in state.optimiser.state_dict()["state"].values()]
@@ -169,3 +170,23 @@ def test_tensorboard_gets_the_log(tmp_path: Path, cases: tuple[CachedCase, ...])
     seen.Reload()
     assert [e.step for e in seen.Scalars("loss")] == list(range(1, 21))
     assert len(seen.Scalars("dice_validation/liver")) == 20
+
+
+def test_weights_of_an_explosion_at_the_very_end_are_not_the_result(
+    tmp_path: Path, cases: tuple[CachedCase, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_read = Outcome.read
+    job = fold(tmp_path, cases)
+    steps: list[int] = []
+
+    def read(self: Outcome) -> tuple[float, float]:
+        steps.append(1)
+        loss, norm = true_read(self)
+        return (1e3, norm) if PLAN.iterations - 3 <= len(steps) <= PLAN.iterations else (loss, norm)
+
+    monkeypatch.setattr(Outcome, "read", read)
+    assert go(job)
+    state = new_state(PLAN)
+    load_checkpoint(tmp_path / CHECKPOINT_NAME, PLAN, cases_key(job.training), state)
+    assert (state.done, state.rate_factor) == (PLAN.iterations, 0.5)
+    assert len(steps) == 2 * PLAN.iterations  # from the checkpoint before the first iteration again

@@ -102,3 +102,17 @@ def test_the_last_examination_is_kept() -> None:
     watch.add(1, {"liver": 0.5, "vein": NAN})
     watch.add(2, {"liver": NAN})  # nothing measured: the one before stays
     assert watch.last["liver"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("losses", "calm"),
+    [
+        ([1.0] * 20, True),
+        ([1.0] * 20 + [NAN], True),  # left out: the weights are as before
+        ([1.0] * 20 + [30.0], False),
+        ([1.0] * 20 + [30.0, NAN], False),
+        ([1.0] * 20 + [30.0, NAN, 1.0], True),
+    ],
+)
+def test_weights_that_an_explosion_may_have_moved_are_not_to_be_kept(losses: list[float], calm: bool) -> None:
+    assert watched(losses).is_calm is calm

@@ -80,7 +80,8 @@ class Seeded(AbstractTransform):  # type: ignore[misc]
             np.random.set_state(before[0])
             random.setstate(before[1])
         joined = {key: np.concatenate([crop[key] for crop in crops]) for key in ("data", "seg")}
-        return joined | {"keys": [request.case.id for request in requests]}
+        hidden = [request.case.hidden for request in requests]
+        return joined | {"keys": [request.case.id for request in requests], "hidden": hidden}
 
     def _crop(self, request: CropRequest, seed: int) -> dict[str, Any]:
         np.random.seed(seed)

@@ -22,7 +22,8 @@ from autoseg.grid import Triple
 from autoseg.plan import Plan
 
 Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …
-Batch = dict[str, Any]  # data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X), keys: case ids
+# data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X); of each crop, keys: its case, hidden: classes not labelled
+Batch = dict[str, Any]
 logger = logging.getLogger(__name__)
 WAIT_S = 0.005  # how often batchgenerators looks at its queues
 
@@ -173,7 +174,6 @@ def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, 
             Reporting(transforms(plan)),
             num_processes=workers,
             num_cached_per_queue=2,
-            pin_memory=plan.device == "cuda",
             wait_time=WAIT_S,
         )
         augmenter._start()

@@ -32,6 +32,7 @@ class CachedCase:
     grid: Grid  # the image's own, LPS
     stored: Grid  # the image's own, as in the file
     working: Grid  # of the cached arrays, LPS
+    hidden: tuple[int, ...] = ()  # classes that the label map does not show: what they are is background in it
 
     def image(self) -> npt.NDArray[np.float16]:
         """Open the normalised image, float16 (C, Z, Y, X), memory-mapped."""
@@ -89,6 +90,7 @@ def read_case(folder: Path, case_id: str) -> CachedCase | None:
             grid=_grid(record["grid"]),
             stored=_grid(record["stored"]),
             working=_grid(record["working"]),
+            hidden=tuple(record.get("hidden", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -109,6 +111,17 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_key: str) -> tuple[Ca
             "run `autoseg preprocess` first"
         )
     return cases
+
+
+def showing_all(cases: Sequence[CachedCase], most: int) -> tuple[CachedCase, ...]:
+    """Return at most `most` cases, the first ones, but so that every class is shown by one of them where possible."""
+    every = set.union(set(), *(set(case.hidden) for case in cases))
+    chosen: list[CachedCase] = []
+    while len(chosen) < min(most, len(cases)):
+        lacking = set.intersection(every, *(set(case.hidden) for case in chosen))
+        left = [case for case in cases if case not in chosen]
+        chosen.append(max(left, key=lambda case: len(lacking - set(case.hidden))))  # the first of the best
+    return tuple(sorted(chosen, key=cases.index))
 
 
 def cases_key(cases: Sequence[CachedCase]) -> str:

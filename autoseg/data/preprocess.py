@@ -126,9 +126,25 @@ def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
         grid=image.grid,
         stored=image.stored,
         working=resized(image.grid, array.shape[1:]),
+        hidden=tuple(n for n, organ in enumerate(plan.labels, start=1) if not source.shows(organ.value)),
     )
-    classes = resample_label(class_indices(label.array, plan, source.id), case.working.shape)
+    values = class_indices(label.array, plan, source.id)
+    _require_labelled(source, values, plan)
+    classes = resample_label(values, case.working.shape)
     write_case(case, array, classes, seed=zlib.crc32(source.id.encode()))
+
+
+def _require_labelled(source: Case, classes: npt.NDArray[np.uint8], plan: Plan) -> None:
+    """Refuse a label map that has organs which the dataset says it does not show."""
+    if source.labelled is None:
+        return
+    there = np.bincount(classes.ravel(), minlength=plan.classes)
+    against = [o.name for n, o in enumerate(plan.labels, start=1) if there[n] and not source.shows(o.value)]
+    if against:
+        raise VolumeError(
+            f"{source.id}: the label map has {', '.join(against)}, which the dataset does not name as labelled in it; "
+            "name it under labelled, or remove it from the label map"
+        )
 
 
 def _normalised_channel(channel: FloatArray, how: Intensity) -> FloatArray:
@@ -147,6 +163,8 @@ def source_key(source: Case) -> str:
         OSError: If a file is missing.
     """
     digest = hashlib.sha256(source.patient.encode())
+    if source.labelled is not None:
+        digest.update(f"labelled {source.labelled}\n".encode())
     for file in (*source.images, source.label):
         state = file.stat()
         digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())

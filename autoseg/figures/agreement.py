@@ -35,9 +35,9 @@ def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float
     Source: Bland & Altman 1986, "Statistical methods for assessing agreement between two methods of clinical
     measurement".
     """
-    columns = max(1, min(_COLUMNS, len(volumes)))
-    rows = max(1, -(-len(volumes) // columns))
-    figure = new_figure(0.3 + 2.35 * columns, 0.3 + 2.0 * rows)
+    rows = max(1, -(-len(volumes) // _COLUMNS))
+    columns = max(1, -(-len(volumes) // rows))  # as even rows as there can be
+    figure = new_figure(0.3 + 2.6 * columns, 0.3 + 2.0 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for index, (axes, (organ, (truth, prediction))) in enumerate(zip(panels, volumes.items(), strict=False)):
         true, found = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
@@ -80,12 +80,12 @@ def _draw(axes: Axes, means_ml: Numbers, differences_ml: Numbers, colour: str) -
 
 
 def _frame(axes: Axes, means_ml: Numbers, heights_ml: Sequence[float]) -> None:
-    """Fix the view: a margin around the points, and room for the numbers at the right."""
+    """Fix the view: a margin around the points."""
     low, high = (float(means_ml.min()), float(means_ml.max())) if len(means_ml) else (0.0, 1.0)
     width = high - low or max(0.2 * abs(high), 0.1)
     bottom, top = min(heights_ml), max(heights_ml)
     margin = 0.14 * (top - bottom) or 0.1
-    axes.set(xlim=(low - 0.08 * width, high + 0.42 * width), ylim=(bottom - margin, top + margin))
+    axes.set(xlim=(low - 0.08 * width, high + 0.08 * width), ylim=(bottom - margin, top + margin))
 
 
 def _draw_limits(axes: Axes, lines: tuple[float, float, float]) -> None:
@@ -98,10 +98,9 @@ def _draw_limits(axes: Axes, lines: tuple[float, float, float]) -> None:
     places = {"bias": middle, "+1.96 SD": middle + apart, "−1.96 SD": middle - apart}
     across = blended_transform_factory(axes.transAxes, axes.transData)
     digits = 2 if upper - lower < 2 else 1 if upper - lower < 100 else 0
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     for name, height in names.items():
         style, width = ("-", 1.2) if name == "bias" else ("--", 0.9)
         axes.axhline(height, color=INK, linewidth=width, linestyle=style, zorder=2)
         text = f"{name}\n{round(height, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no "−0.0"
-        number = axes.text(0.985, places[name], text, transform=across, ha="right", va="center", bbox=box)
+        number = axes.text(1.02, places[name], text, transform=across, ha="left", va="center")  # beside the panel
         number.set(fontsize=6.5, linespacing=1.05, color=INK)

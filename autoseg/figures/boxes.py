@@ -38,7 +38,8 @@ def boxes_figure(sets: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         axes.add_line(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=name))
     every = [value * 100 for values in sets.values() for organ in values.values() for value in organ]
     low = min(80.0, 10.0 * (min(every, default=0.0) // 10.0))
-    axes.set(xlabel="Dice (%)", xlim=(low - (100 - low) / 100, 101), ylim=(rows - 0.45, -0.55))
+    label = f"Dice (%; axis begins at {low:.0f})" if low else "Dice (%)"
+    axes.set(xlabel=label, xlim=(low - (100 - low) / 100, 101), ylim=(rows - 0.45, -0.55))
     axes.set_yticks(range(len(organs)), organs)
     if every:
         figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)

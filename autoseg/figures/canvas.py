@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from matplotlib.text import Text
 from autoseg.figures.colours import INK
 from autoseg.files import appearing
 
+Kinds = Mapping[str, float | None]  # suffix to its pixels an inch; None: the figure's own
+PNG: Kinds = {".png": None}
+PRINTED: Kinds = {".png": 300, ".svg": None, ".pdf": None}  # what journals ask for
 _OPTIONS: dict[str, dict[str, Any]] = {"webp": {"pil_kwargs": {"quality": 80, "method": 6}}}  # 6: the smallest file
 
 
@@ -74,7 +77,7 @@ def figure_bytes(figure: Figure, kind: str = "png", dpi: float | None = None) ->
         if isinstance(text, Text):
             text.set_parse_math(False)  # a "$" in an organ's or case's name is no formula
     with (
-        mpl.rc_context({"svg.hashsalt": "autoseg", "svg.fonttype": "path"}),
+        mpl.rc_context({"svg.hashsalt": "autoseg", "svg.fonttype": "path", "pdf.fonttype": 42}),
         warnings.catch_warnings(),
     ):  # no random ids
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a name's letter that no font here has
@@ -82,26 +85,27 @@ def figure_bytes(figure: Figure, kind: str = "png", dpi: float | None = None) ->
     return stream.getvalue()
 
 
-def save_figure(figure: Figure, path_without_suffix: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
-    """Write `figure` once a suffix, beside its place and then renamed.
+def save_figure(figure: Figure, path_without_suffix: Path, kinds: Kinds = PRINTED) -> list[Path]:
+    """Write `figure` once a kind, beside its place and then renamed.
 
     Args:
         figure: What to write.
         path_without_suffix: Folder (made if missing) and name, as in RUN/report/curves.
-        suffixes: Kinds of file, as in (".png", ".svg").
+        kinds: Of file, as in {".png": 300}.
 
     Returns:
         The files written.
     """
     written = []
-    for suffix in suffixes:
+    for suffix, dpi in kinds.items():
         file = path_without_suffix.with_name(path_without_suffix.name + suffix)
         with appearing(file) as beside:
-            beside.write_bytes(figure_bytes(figure, suffix.removeprefix(".")))
+            beside.write_bytes(figure_bytes(figure, suffix.removeprefix("."), dpi))
         written.append(file)
     return written
 
 
 def saved_drawing(figure: Figure, path_without_suffix: Path) -> bytes:
-    """Write `figure` as .png and .svg, as `save_figure` does; return the latter's bytes."""
-    return save_figure(figure, path_without_suffix)[1].read_bytes()
+    """Write `figure` as it is to be printed, as `save_figure` does; return the SVG's bytes."""
+    save_figure(figure, path_without_suffix)
+    return figure_bytes(figure, "svg")

@@ -23,6 +23,7 @@ PALETTE = (
 INK = "#222222"
 FAINT = "#9A9A9A"
 TRAINING = "#7F8FA6"  # a set of cases rather than an organ
+VALIDATION = "#D55E00"
 TESTING = "#0072B2"
 
 

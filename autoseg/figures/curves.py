@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from autoseg.figures.canvas import new_figure, plain_axes, say
-from autoseg.figures.colours import FAINT, INK, TESTING, organ_colour
+from autoseg.figures.colours import FAINT, INK, TESTING, TRAINING, VALIDATION, organ_colour
+from autoseg.words import counted
 
 SPLITS = ("training", "validation", "testing")
 LEAST_BREAK = 30  # percent, below which the axis of the Dice begins at 0
@@ -19,13 +20,14 @@ LEAST_ROOM = 5  # percent, below the lowest of the settled curves
 _MOST_POINTS = 1000  # of a smooth line: more is not seen, and makes the SVG heavy
 
 
-def curves_figure(log: pd.DataFrame, organs: Sequence[str]) -> Figure:
+def curves_figure(log: pd.DataFrame, organs: Sequence[str], cases: Mapping[str, int] | None = None) -> Figure:
     """Return the learning curves of a training, finished or not.
 
     Args:
         log: Column `iteration`; any of `loss`, `loss_<split>` and `dice_<split>_<organ>` (0 to 1); a row an
             iteration, NaN where not measured. Rows may be missing altogether.
         organs: Names in label order; the order gives the colours.
+        cases: Split to the number of its cases that were measured, for the titles.
 
     Returns:
         A panel for the loss, then one for the Dice of each split that the log has.
@@ -39,6 +41,7 @@ def curves_figure(log: pd.DataFrame, organs: Sequence[str]) -> Figure:
     lowest = _lowest_percent([_measured(log, f"dice_{s}_{organ}") for s in splits for organ in organs])
     for axes, split in zip(panels[1:], shown, strict=True):
         _draw_dice(axes, log, split, organs, lowest)
+        axes.set_title(_title(split, (cases or {}).get(split)))
     last = float(log["iteration"].max()) if len(log) else 1.0
     for axes in panels:
         axes.set_xlim(0, last * 1.02)
@@ -67,12 +70,11 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
         line = _thinned(smoothed(loss, window))
         axes.plot(line.index, line, color=INK, linewidth=1.4, label=f"training, mean of {window}")
     whole = {split: _measured(log, f"loss_{split}") for split in SPLITS}
-    for (split, line), style in zip(whole.items(), ("-", ":", "--"), strict=True):
+    styles = ((TRAINING, "-"), (VALIDATION, ":"), (TESTING, "--"))
+    for place, ((split, line), (colour, style)) in enumerate(zip(whole.items(), styles, strict=True)):
         if len(line):
-            dots = _marker(line, 0)
-            axes.plot(
-                line.index, line, style, color=TESTING, marker=dots, markersize=3.5, label=f"{split}, whole volumes"
-            )
+            dots, name = _marker(line, place), f"{split}, whole volumes"
+            axes.plot(line.index, line, style, color=colour, marker=dots, markersize=3.5, label=name)
     if axes.lines:
         _fit_height(axes, loss, *whole.values())
         axes.legend(frameon=False, fontsize=8, loc="upper right")
@@ -89,7 +91,7 @@ def _lowest_percent(lines: Sequence[pd.Series[float]]) -> int:
 
 def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str], lowest: int) -> None:
     label = f"Dice (%; axis begins at {lowest})" if lowest else "Dice (%)"
-    plain_axes(axes).set(title=f"Dice, {split}", xlabel="Iteration", ylabel=label, ylim=(lowest, 100))
+    plain_axes(axes).set(xlabel="Iteration", ylabel=label, ylim=(lowest, 100))
     found = {i: _measured(log, f"dice_{split}_{organ}") * 100 for i, organ in enumerate(organs)}
     for i, line in found.items():
         dots = _marker(line, i)
@@ -99,6 +101,10 @@ def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str],
     elif len(organs) > 1:
         mean = pd.DataFrame(found).mean(axis=1).dropna()
         axes.plot(mean.index, mean, color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label="mean of organs")
+
+
+def _title(split: str, cases: int | None) -> str:
+    return f"Dice, {split}" if cases is None else f"Dice of {counted(cases, f'{split} case')}, working grid"
 
 
 def _measured(log: pd.DataFrame, column: str) -> pd.Series[float]:

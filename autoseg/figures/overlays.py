@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -67,9 +67,11 @@ def overlay_figure(
             outline(axes, plane, cut, labels, organs, style)
     figure.suptitle(title, fontsize=11, color=INK)
     names: dict[Style, str] = {"solid": "truth", "dashed": "prediction"}
-    lines = [Line2D([], [], color=organ_colour(i), linewidth=3) for i in range(len(organs))]
+    seen = _seen(cut, drawn.values(), organs)
+    lines = [Line2D([], [], color=organ_colour(i), linewidth=3) for i, value in enumerate(organs) if value in seen]
     lines += [Line2D([], [], color=INK, linewidth=1.3, linestyle=style) for style in drawn]
-    legend_below(figure, lines, [*organs.values(), *(names[style] for style in drawn)])
+    shown = [name for value, name in organs.items() if value in seen]
+    legend_below(figure, lines, [*shown, *(names[style] for style in drawn)])
     return figure
 
 
@@ -132,6 +134,12 @@ def outline(
             colour = organ_colour(index)
             lines = axes.contour(x, y, mask, levels=[0.5], colors=[colour], linestyles=style, linewidths=width)
             lines.set_path_effects([withStroke(linewidth=width + 0.8, foreground=_halo(colour))])
+
+
+def _seen(cut: Cut, maps: Iterable[Labels], organs: Mapping[int, str]) -> set[int]:
+    """Return the organs that are in any of the planes."""
+    there = [np.unique(cut.pixels(plane, labels)) for labels in maps for plane in PLANES]
+    return set(np.concatenate(there).tolist()) & set(organs) if there else set()
 
 
 def _styled(truth: Labels | None, prediction: Labels | None) -> dict[Style, Labels]:

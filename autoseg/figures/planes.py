@@ -132,13 +132,13 @@ def three_panels(cut: Cut) -> tuple[Figure, list[Axes]]:
 
 
 def grey_panels(cut: Cut, image: Image, window: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Return the panels of `three_panels` with the image in grey, the planes' names, the sides and a scale bar."""
+    """Return the panels of `three_panels` with the image in grey, the planes' names, the sides and scale bars."""
     figure, panels = three_panels(cut)
     for axes, plane in zip(panels, PLANES, strict=True):
         show(axes, plane, cut, image, window)
         axes.set_title(plane.name, fontsize=9, color=INK)
         name_sides(axes, plane.sides, "white", "black")
-    scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black")
+        scale_bar(axes, cut.size_mm(plane)[0], "white", "black")
     return figure, panels
 
 

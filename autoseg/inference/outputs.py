@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.figures.canvas import save_figure
+from autoseg.figures.canvas import PNG, save_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.inference import dicom_seg, rtstruct
 from autoseg.inference.back import to_percent
@@ -88,4 +88,4 @@ def _write_preview(file: Path, job: Job, plan: Plan, image: Volume, found: Predi
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     organs = {label.value: label.name for label in plan.labels}
     figure = overlay_figure(image.array[0], None, found.mask.array, image.grid.spacing_mm, organs, window, job.name)
-    save_figure(figure, file, (".png",))
+    save_figure(figure, file, PNG)

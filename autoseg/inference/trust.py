@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autoseg.grid import Grid, Triple
 from autoseg.plan import Part
-from autoseg.planning.fingerprint import Box, Fingerprint, OrganFingerprint, middle_offsets_mm
+from autoseg.planning.fingerprint import LEAST_CASES, Box, Fingerprint, OrganFingerprint, middle_offsets_mm
 
 LEAST_PROBABILITY = 0.02  # below it a voxel says nothing of an organ, but there are millions of them
 LEAST_POINTS = 8  # organs of validation cases, below which the line is not fitted
@@ -24,7 +24,6 @@ OUTSIDE = 1.5  # times beyond what training saw that a spacing may lie
 SAMPLED = 64  # voxels looked at along each axis
 ALIKE = 1.05  # times, in extents: headers round
 PLACE_MM = 5.0  # that an organ may lie beyond, whatever the training's range
-LEAST_CASES = 10  # of the training with an organ, below which its volumes and places say little
 HU_AIR, HU_BODY = -300.0, 100.0  # a CT has voxels above the second, and below the first where the training had air
 LITTLE_AIR = 0.05  # share of an image's voxels
 

@@ -5,6 +5,8 @@ Where several processes train together, it is the loss of the whole batch in eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -12,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from autoseg.network.team import joint_sum
 from autoseg.plan import LossPlan
 
+LOWEST = -1e4  # a logit of which the softmax is 0
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
 
 
@@ -38,7 +41,37 @@ def dice_terms(probabilities: Tensor, truth: Tensor, over_batch: bool) -> Tensor
     return -2.0 * both / either.clamp_min(TINY)
 
 
-def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None) -> Tensor:
+def hidden_mask(hidden: Sequence[Sequence[int]], classes: int) -> Tensor | None:
+    """Return which classes each image's label map does not show, bool (B, classes); None where all show all."""
+    if not any(hidden):
+        return None
+    mask = torch.zeros(len(hidden), classes, dtype=torch.bool)
+    for image, values in zip(mask, hidden, strict=True):
+        image[list(values)] = True
+    return mask
+
+
+def with_hidden(logits: Tensor, hidden: Tensor) -> Tensor:
+    """Let background stand for the classes that an image's label map does not show.
+
+    Their probability goes to background: where the truth says background, it may be any of them.
+
+    Args:
+        logits: float32 (B, classes, Z, Y, X).
+        hidden: Which classes are not shown, bool (B, classes); never background.
+
+    Source: Shi et al. 2021, "Marginal loss and exclusion loss for partially supervised multi-organ segmentation".
+    """
+    hidden = hidden[:, :, None, None, None]
+    outside = hidden.clone()
+    outside[:, 0] = True
+    background = logits.masked_fill(~outside, LOWEST).logsumexp(dim=1, keepdim=True)
+    return torch.cat((background, logits.masked_fill(hidden, LOWEST)[:, 1:]), dim=1)
+
+
+def segmentation_loss(
+    logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None, hidden: Tensor | None = None
+) -> Tensor:
     """Return the loss of a batch, a scalar in float32.
 
     Args:
@@ -47,14 +80,15 @@ def segmentation_loss(logits: Tensor, truth: Tensor, plan: LossPlan, class_weigh
         plan: `dice`: (1/L) Σ w_l L_l over the classes, the mean over the images. `dice-ce`: that plus cross-entropy,
             each voxel weighted by its class.
         class_weights: w_l, float32 (classes,), background first; None: all 1.
+        hidden: Classes that an image's label map does not show, bool (B, classes), as for `with_hidden`; None: none.
     """
-    logits = logits.float()
+    logits = logits.float() if hidden is None else with_hidden(logits.float(), hidden)
     over_batch = plan.over == "batch"
     terms = dice_terms(logits.softmax(dim=1), truth, over_batch)
     if plan.kind == "dice" and class_weights is not None:
         terms = terms * class_weights
     terms = terms if plan.background else terms[:, 1:]
-    dice = terms.mean() if over_batch else _joint_mean(terms.sum(), terms.new_tensor(terms.numel()))
+    dice = terms.mean() if over_batch else _joint_mean(terms.sum(), terms.new_full((), terms.numel()))
     if plan.kind == "dice":
         return dice
     ones = torch.ones(logits.shape[1], device=logits.device) if class_weights is None else class_weights

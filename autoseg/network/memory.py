@@ -95,7 +95,8 @@ def _steps(
         truth = torch.empty(batch, *crop, dtype=torch.int64)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             logits = network(image)
-        value = segmentation_loss(logits, truth, loss, None)
+        hidden = torch.zeros(batch, classes, dtype=torch.bool) if loss.partial else None
+        value = segmentation_loss(logits, truth, loss, None, hidden)
         del gradients
         value.backward()  # type: ignore[no-untyped-call]
         del kept

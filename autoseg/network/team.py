@@ -111,7 +111,7 @@ class JointBatchNorm(nn.BatchNorm3d):
         if not self.training or team_size() == 1:
             return super().forward(image)
         axes, values = (0, 2, 3, 4), image.float()
-        count = joint_sum(torch.tensor(float(image.numel() // image.shape[1]), device=image.device))
+        count = joint_sum(values.new_full((), image.numel() // image.shape[1]))
         mean = joint_sum(values.sum(axes)) / count
         variance = joint_sum((values - mean[:, None, None, None]).square().sum(axes)) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))

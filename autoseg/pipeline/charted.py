@@ -6,15 +6,18 @@ import math
 
 import pandas as pd
 
+from autoseg.errors import AutosegError
 from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
-from autoseg.figures.canvas import saved_drawing
+from autoseg.figures.canvas import PRINTED, saved_drawing
 from autoseg.figures.ceilings import ceilings_figure
 from autoseg.plan import Plan
+from autoseg.planning.split import load_splits
 from autoseg.results.report import Picture
 from autoseg.results.tables import by_case, dice_by_organ
 from autoseg.run import Run
 from autoseg.training.curves import draw_curves
+from autoseg.training.loop import EXAMINED_CASES
 
 TRAINING, TESTING = ("training", "validation"), ("testing",)
 NO_LOSS = 0.9995  # Dice of a ceiling from which there is nothing to show
@@ -30,20 +33,34 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
     folds = sorted(run.folder.glob("fold-*/log.csv"))
     if not folds:
         return None
-    organs = [organ.name for organ in plan.labels]
-    written = draw_curves(folds[0].parent, organs, run.report / "curves", (".png", ".svg"))
+    folder, organs = folds[0].parent, [organ.name for organ in plan.labels]
+    number = int(folder.name.removeprefix("fold-"))
+    written = draw_curves(folder, organs, run.report / "curves", _examined(run, number), PRINTED)
     if not written:
         return None
-    fold = f" Fold {folds[0].parent.name.removeprefix('fold-')}." if len(folds) > 1 else ""
+    fold = f" Fold {number}." if len(folds) > 1 else ""
+    what = "the Dice loss, −1 at best" + (", plus cross-entropy" if plan.loss.kind == "dice-ce" else "")
     return Picture(
-        data=written[1].read_bytes(),
+        data=next(file for file in written if file.suffix == ".svg").read_bytes(),
         media_type="image/svg+xml",
         caption=(
-            "Training loss, and Dice of each organ over the iterations, measured on a few cases predicted whole on the "
-            f"working grid.{fold}"
+            f"The loss ({what}) and the Dice of each organ over the iterations. The loss of training is that of "
+            "deformed crops with the training's class weights, that of validation and testing is of whole cases with "
+            "every class alike: compare their course, not their height. Both loss and Dice of whole cases are of the "
+            f"first few of each side, on the working grid; the tables have all.{fold}"
         ),
         alt=f"Learning curves of {len(organs)} organs",
     )
+
+
+def _examined(run: Run, fold: int) -> dict[str, int]:
+    """Return how many cases of each side were predicted for the curves; nothing where the split is gone."""
+    try:
+        split = load_splits(run.split_file, None)[fold]
+    except (AutosegError, IndexError):
+        return {}
+    sides = {"validation": split.validation, "testing": split.testing}
+    return {name: min(len(cases), EXAMINED_CASES) for name, cases in sides.items()}
 
 
 def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
@@ -57,7 +74,7 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
         media_type="image/svg+xml",
         caption=(
             "Dice of each organ; every point is a case, on the images' own grid. From 5 cases on a box shows median "
-            "and quartiles, its line the range."
+            "and quartiles, its line the range. Validation cases are among the training cases."
         ),
         alt="Dice of each organ in " + " and ".join(sets) + " cases",
     )

@@ -17,6 +17,8 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
     digest = hashlib.sha256(repr((dataset.channels, dataset.labels)).encode())
     for case in dataset.cases:
         digest.update(f"{case.id} {case.patient}\n".encode())
+        if case.labelled is not None:
+            digest.update(f"labelled {case.labelled}\n".encode())
         for file in (*case.images, case.label):
             state = file.stat() if file.exists() else None
             digest.update(f"{file.name} {state and (state.st_size, state.st_mtime_ns)}\n".encode())

@@ -39,7 +39,7 @@ from autoseg.volumes import Volume, read_grid, read_image, read_label
 from autoseg.workers import Track, each, free_memory_gib
 
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
-_ERRORS = "Its wrong voxels, in the slices with most of them; the thin line is the truth."
+_ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
 
 
@@ -87,7 +87,8 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
     small = {str(name): _small(run, str(name)) for name in scores["case"].drop_duplicates()}
     cases = {name: file for name, file in small.items() if file.is_file() and name not in failed}
     made = [view for view in views if view.case in work and view.case not in failed]
-    shown = [(view, _embedded(view.file.with_suffix(".webp"), view.caption)) for view in made]
+    window = _window_in_words(plan)
+    shown = [(v, _embedded(v.file.with_suffix(".webp"), v.caption + window * (v.kind != "surfaces"))) for v in made]
     pictures = Pictures(
         curves=curves_picture(run, plan),
         boxes=boxes_picture(run, scores),
@@ -98,6 +99,11 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
         cases={name: _embedded(file, f"{name}: truth solid, prediction dashed.") for name, file in cases.items()},
     )
     return Drawn(pictures=pictures, failed=failed, notes=notes)
+
+
+def _window_in_words(plan: Plan) -> str:
+    low, high = CT_WINDOW_HU
+    return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
 
 
 def _small(run: Run, case: str) -> Path:
@@ -146,7 +152,10 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
     means = pd.DataFrame(dice).mean(axis=1).dropna() if dice else pd.Series(dtype=float)
     found = []
     for which, case in chosen_cases([(str(c), float(v)) for c, v in means.items()]).items():
-        caption = f"{which} {of} case, {case}: mean Dice {100 * means[case]:.1f} %. Seen from the front."
+        caption = (
+            f"{which} {of} case, {case}: mean Dice {100 * means[case]:.1f} %. Seen from the front, smoothed."
+            + _unlabelled(plan, dice, case)
+        )
         file = run.report / "surfaces" / which.lower()
         found.append(_View(kind="surfaces", case=case, file=file, caption=caption))
     for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
@@ -159,6 +168,11 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
                 errors = file.with_name(f"{file.name}_errors")
                 found.append(_View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
     return found
+
+
+def _unlabelled(plan: Plan, dice: Mapping[int, pd.Series[float]], case: str) -> str:
+    names = [o.name for o in plan.labels if case not in dice.get(o.value, pd.Series(dtype=float)).index]
+    return f" Not labelled in this case: {', '.join(names)}." if names else ""
 
 
 def _draw(work: _Work) -> None:
@@ -208,7 +222,7 @@ def _draw_view(
     else:
         draw = overlay_figure if view.kind == "overlay" else errors_figure
         figure = draw(image.array[0], truth.array, mask.array, spacing_mm, organs, window, focus=focus)
-    save_figure(figure, view.file, (".png", ".webp"))
+    save_figure(figure, view.file, {".png": 300, ".webp": None})
 
 
 def _save(data: bytes, file: Path) -> None:

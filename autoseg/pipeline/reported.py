@@ -16,6 +16,8 @@ from autoseg.errors import RunError
 from autoseg.figures.colours import organ_colour
 from autoseg.files import appearing, write_text
 from autoseg.inference.models import MODEL_NAME
+from autoseg.pipeline.history import commands_of, trainings_of
+from autoseg.pipeline.origin import read_origin
 from autoseg.pipeline.pictured import draw_pictures
 from autoseg.pipeline.trained import splits_of
 from autoseg.planning.split import Split
@@ -35,17 +37,15 @@ OURS = (
     "table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*",
     "organs/*.png", "organs/*.webp", "surfaces/*.png", "surfaces/*.webp",
 )  # fmt: skip
+MOST_NAMED = 3  # files, in a sentence
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
 
 
-def write_report(
-    run: Run, command: str = "", jobs: int = 1, track: Track = untracked
-) -> tuple[list[TextTable], dict[str, str]]:
+def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[list[TextTable], dict[str, str]]:
     """Write RUN/report from what is there.
 
     Args:
         run: Planned; everything else may be missing or under way.
-        command: As typed, for the page.
         jobs: Processes that draw.
         track: Shows progress.
 
@@ -65,7 +65,7 @@ def write_report(
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        summary=summary_of(*(dice_table(scores, table.splits) for table in TABLES)),
+        summary=(*summary_of(scores), *trainings_of(run)),
         missing=(*_missing(run, scores), *drawn.notes, *undrawn, *problem),
         tables=tuple(tables),
         published=published,
@@ -78,7 +78,7 @@ def write_report(
         check_rows=check,
         environment={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         hashes=_hashes(run),
-        command=command,
+        commands=commands_of(run),
     )
     write_text(run.report / "report.html", render_report(content))
     return (tables if len(scores) else []), drawn.failed
@@ -142,10 +142,12 @@ def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
 
 def _newer_than_scores(run: Run) -> list[str]:
     """Return the files that the scores should follow from and do not, as they were written later."""
-    sources = [run.plan_file, run.split_file, *(run.fold(fold) / MODEL_NAME for fold in run.folds())]
+    models = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    sources = [run.plan_file, run.split_file, *models, *run.cache.glob("*.json")]
     written = run.scores_file.stat().st_mtime_ns
     newer = [file for file in sources if file.is_file() and file.stat().st_mtime_ns > written]
-    return [file.relative_to(run.folder).as_posix() for file in newer]
+    names = [file.relative_to(run.folder).as_posix() for file in newer]
+    return names if len(names) <= MOST_NAMED else [*names[:MOST_NAMED], "…"]
 
 
 def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
@@ -173,9 +175,13 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         said.append("The split has no testing case, so nothing here tells how the model does on new patients.")
     stale = stale_scores(run, scores) if len(scores) else []
     said += [f"{why[0].upper()}{why[1:]}; run `autoseg evaluate RUN` again." for why in stale]
-    absent = [name for name, n in scores[scores["metric"] == "dice"].groupby("organ")["value"].count().items() if not n]
+    dice = scores[scores["metric"] == "dice"]
+    absent = [name for name, n in dice.groupby("organ")["value"].count().items() if not n]
     if absent:
         said.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")
+    unlabelled = [organ.name for organ in run.plan().labels if len(dice) and organ.name not in set(dice["organ"])]
+    if unlabelled:
+        said.append(f"Labelled in no scored case: {', '.join(unlabelled)}.")
     return tuple(said)
 
 
@@ -208,7 +214,8 @@ def _check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tupl
         return None, ()
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
-        return tuple(dict(row) for row in rows), ()
+        root = f"{read_origin(run).get('dataset', '')}/"  # a page that is passed on tells no paths of this machine
+        return tuple(dict(row) | {"file": str(row.get("file", "")).removeprefix(root)} for row in rows), ()
     except (OSError, ValueError, TypeError):
         return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
 

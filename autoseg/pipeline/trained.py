@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autoseg.data.cache import read_cases
+from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
 from autoseg.errors import PlanError, TooLittleMemoryError
@@ -118,6 +118,7 @@ class _Ending:
 def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
     key = plan_key(run.plan())
     training = read_cases(run.cache, split.training, key)
+    _require_labels(run, fold, training)
     workers = default_workers() if options.workers is None else options.workers
     shape = training[0].working.shape if training else (1, 1, 1)
     return Fold(
@@ -130,6 +131,17 @@ def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: Devi
         patience=options.patience,
         tensorboard=options.tensorboard,
     )
+
+
+def _require_labels(run: Run, fold: int, training: tuple[CachedCase, ...]) -> None:
+    """Refuse to train where an organ is labelled in no case: nothing would tell it from background."""
+    nowhere = set.intersection(*(set(case.hidden) for case in training)) if training else set()
+    if nowhere:
+        names = ", ".join(organ.name for n, organ in enumerate(run.plan().labels, start=1) if n in nowhere)
+        raise PlanError(
+            f"{run.split_file}: no training case of fold {fold} is labelled with {names}; change the split, or leave "
+            "it out of the labels"
+        )
 
 
 def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
@@ -219,10 +231,12 @@ def _require_memory(settings: Plan, run: Run) -> None:
 def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit a time budget."""
     mine = settings.model_copy(update={"batch_size": -(-settings.batch_size // team_size())})
-    measured = measure(mine, shape, workers)
-    if measured is None:
+    measured = measure(mine, shape, workers) if team_rank() == 0 else None  # for all: the others would only disturb
+    fitting = max(1, int(FOR_ITERATIONS * time_budget_s / measured.seconds_per_iteration)) if measured else 0
+    iterations = int(of_first(fitting))
+    if not iterations:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
-    return int(of_first(max(1, int(FOR_ITERATIONS * time_budget_s / measured.seconds_per_iteration))))
+    return iterations
 
 
 def _has(device: str) -> bool:

@@ -20,7 +20,8 @@ from autoseg.files import write_text
 from autoseg.grid import Grid, Voxels, resized
 from autoseg.pipeline.origin import dataset_of
 from autoseg.plan import Label, Plan
-from autoseg.planning.dataset import HIGHEST_VALUE, Case, Dataset
+from autoseg.planning.dataset import Case, Dataset
+from autoseg.planning.metadata import HIGHEST_VALUE
 from autoseg.planning.split import Split, load_splits
 from autoseg.results.viewer import NOTICE_NAME, Organ, ViewContent, Window, niivue_file, view_page
 from autoseg.run import Run
@@ -108,7 +109,7 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     return ViewContent(
         title=plan.name,
         case=case.id,
-        notes=(*_notes(plan, shape, factors, prediction), *notes, *told),
+        notes=(*_notes(plan, shape, factors, prediction), *_unlabelled(plan, case), *notes, *told),
         image=_nifti(stored, grid),
         slope=slope,
         intercept=intercept,
@@ -116,7 +117,7 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
         windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
         truth=None if truth_map is None else _nifti(_nearest(truth_map, factors), grid),
         prediction=None if found_map is None else _nifti(_nearest(found_map, factors), grid),
-        organs=_organs(plan.labels, truth_map, found_map, volume.grid.voxel_ml),
+        organs=_organs(plan.labels, truth_map, found_map, volume.grid.voxel_ml, case),
     )
 
 
@@ -198,7 +199,14 @@ def _not_shown(what: str, why: str) -> list[str]:
     return [f"The {what} is not shown: {why}."]
 
 
-def _organs(labels: Sequence[Label], truth: Places | None, found: Places | None, voxel_ml: float) -> tuple[Organ, ...]:
+def _unlabelled(plan: Plan, case: Case) -> list[str]:
+    names = [label.name for label in plan.labels if not case.shows(label.value)]
+    return [f"Not labelled in this case: {', '.join(names)}."] if names else []
+
+
+def _organs(
+    labels: Sequence[Label], truth: Places | None, found: Places | None, voxel_ml: float, case: Case
+) -> tuple[Organ, ...]:
     """Return volumes and Dice, from the maps at full size."""
     bins = len(labels) + 1
     in_truth = None if truth is None else np.bincount(truth.ravel(), minlength=bins)
@@ -210,6 +218,8 @@ def _organs(labels: Sequence[Label], truth: Places | None, found: Places | None,
         if in_truth is not None and in_found is not None and in_both is not None and in_truth[place] + in_found[place]:
             dice = float(2 * in_both[place] / (in_truth[place] + in_found[place]))
         truth_ml, found_ml = (None if n is None else float(n[place] * voxel_ml) for n in (in_truth, in_found))
+        if not case.shows(label.value):
+            truth_ml = dice = None
         organs.append(Organ(name=label.name, truth_ml=truth_ml, prediction_ml=found_ml, dice=dice))
     return tuple(organs)
 

@@ -49,12 +49,13 @@ def _absent(label: Label, having: Sequence[Found], facts: Sequence[CaseFacts], d
             dataset, "", "label", "organ-never", "warning", f"no case has {label.name} (value {label.value})", fix
         )
     names = {case.case for case, _ in having}
-    labelled = [case.case for case in facts if case.organs]
+    partly = {case.id for case in dataset.cases if not case.shows(label.value)}
+    labelled = [case.case for case in facts if case.organs and case.case not in partly]
     if len(having) < max(2, NEARLY_ALL * (len(labelled) - 1)):
         return
     for name in (name for name in labelled if name not in names):
         found = f"{label.name} is absent; {len(having)} of {len(labelled)} cases have it"
-        fix = "right if it was removed or lies outside the image; otherwise segment it"
+        fix = "right if it was removed or lies outside the image; otherwise segment it, or list what is labelled"
         yield row(dataset, name, "label", "organ-absent", "warning", found, fix)
 
 

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,18 @@ import numpy as np
 
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.plan import Label
+from autoseg.planning.metadata import (
+    EXAMPLE,
+    HIGHEST_VALUE,
+    MOST_LABELS,
+    channels_of,
+    labelled_of,
+    labelled_values,
+    labels_of,
+    read_json,
+)
 from autoseg.volumes import IMAGE_SUFFIXES, read_image, read_label, strip_suffix
 
-MOST_LABELS = 254  # a label map with background then fits into a byte
-HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
-EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
 _UNFIT = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system
 
@@ -31,6 +38,11 @@ class Case:
     images: tuple[Path, ...]  # one file a channel, or one file with all channels
     label: Path
     patient: str  # cases of one patient stay on one side of a split; the id where the dataset names none
+    labelled: tuple[int, ...] | None = None  # values of the organs that the label map shows where they are; None: all
+
+    def shows(self, value: int) -> bool:
+        """Return whether an organ is labelled in this case, if it is there."""
+        return self.labelled is None or value in self.labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +62,8 @@ def load_dataset(path: Path) -> Dataset:
     Args:
         path: A folder in nnU-Net's raw layout (imagesTr/CASE_0000.nii.gz, labelsTr, dataset.json) or the Medical
             Segmentation Decathlon's (dataset.json lists the pairs), its dataset.json, or a CSV file with the columns
-            case, image (several channels: paths joined by ;), label and perhaps patient, its paths relative to it.
+            case, image (several channels: paths joined by ;), label and perhaps patient and labelled (organs joined
+            by ;), its paths relative to it.
             A dataset.json beside the CSV names channels and labels; without one the label maps are read for values.
 
     Returns:
@@ -72,11 +85,12 @@ def load_dataset(path: Path) -> Dataset:
     file = root / "dataset.json"
     if not file.is_file():
         raise DatasetError(f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}")
-    meta = _read_json(file)
+    meta = read_json(file)
     listed = meta.get("training") and "file_ending" not in meta  # only nnU-Net names the ending
     cases = _in_order(file, _listed_cases(file, meta) if listed else _found_cases(file, meta))
-    name = str(meta.get("name") or root.name)
-    return Dataset(name=name, root=root, channels=_channels(file, meta), labels=_labels(file, meta), cases=cases)
+    name, labels = str(meta.get("name") or root.name), labels_of(file, meta)
+    cases = _with_labelled(file, labelled_of(meta), labels, cases)
+    return Dataset(name=name, root=root, channels=channels_of(file, meta), labels=labels, cases=cases)
 
 
 def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
@@ -100,61 +114,9 @@ def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
     return ordered
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise DatasetError(f"{file}: must hold a JSON object, as in {EXAMPLE}")
-    return found
-
-
-def _channels(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the channels' names in order, from nnU-Net's key or the Decathlon's."""
-    names = meta.get("channel_names", meta.get("modality"))
-    if names is None:
-        raise DatasetError(f'{file}: has neither "channel_names" nor "modality"; add "channel_names": {{"0": "CT"}}')
-    if isinstance(names, list):
-        names = {str(i): name for i, name in enumerate(names)}
-    if not isinstance(names, dict) or not names or sorted(names) != sorted(str(i) for i in range(len(names))):
-        raise DatasetError(f'{file}: channels must be numbered from 0, as in {{"0": "CT"}}; found {names!r}')
-    return tuple(str(names[str(i)]) for i in range(len(names)))
-
-
-def _labels(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
-    """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon)."""
-    found = meta.get("labels")
-    if not isinstance(found, dict) or not found:
-        raise DatasetError(f'{file}: "labels" is missing; add "labels": {{"background": 0, "liver": 1}}')
-    organs: dict[int, str] = {}
-    for name, value in (_name_and_value(file, key, entry) for key, entry in found.items()):
-        if value in organs:
-            raise DatasetError(f"{file}: labels {organs[value]!r} and {name!r} both have the value {value}")
-        if value and name in organs.values():
-            raise DatasetError(f"{file}: two labels are called {name!r}; give each its own name")
-        if value and name.casefold() == "ignore":
-            raise DatasetError(f"{file}: autoseg has no ignore label; leave out {name!r} and the cases that use it")
-        organs[value] = name
-    organs.pop(0, None)
-    if not 1 <= len(organs) <= MOST_LABELS:
-        raise DatasetError(f"{file}: names {len(organs)} labels beside background; 1 to {MOST_LABELS} are possible")
-    return tuple(Label(value=value, name=organs[value]) for value in sorted(organs))
-
-
-def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
-    if isinstance(entry, list):
-        raise DatasetError(f"{file}: label {key!r} is a region ({entry}); autoseg needs one value a label, list those")
-    name, number = (entry.strip(), key) if isinstance(entry, str) else (key.strip(), entry)
-    if isinstance(number, str) and number.strip().isdecimal():
-        number = int(number)
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= HIGHEST_VALUE:
-        raise DatasetError(f"{file}: label {key!r}: {entry!r} needs a whole number from 0 to {HIGHEST_VALUE}")
-    if not name:
-        raise DatasetError(f"{file}: the label with value {number} has no name; name it")
-    return name, number
+def _with_labelled(file: Path, named: object, labels: tuple[Label, ...], cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    found = labelled_values(file, named, labels, {case.id for case in cases})
+    return tuple(replace(case, labelled=found.get(case.id)) for case in cases)
 
 
 def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
@@ -169,7 +131,7 @@ def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         names: list[Any] = image if isinstance(image, list) else [image]
         if not names or not all(isinstance(name, str) and name for name in (*names, fields.get("label"))):
             raise DatasetError(f'{where}: needs "image" and "label", found {json.dumps(entry)}')
-        images = _split_channels(tuple(file.parent / name for name in names), len(_channels(file, meta)))
+        images = _split_channels(tuple(file.parent / name for name in names), len(channels_of(file, meta)))
         label = file.parent / fields["label"]
         for path in (*images, label):
             _require_known_type(where, path)
@@ -190,7 +152,7 @@ def _split_channels(images: tuple[Path, ...], channels: int) -> tuple[Path, ...]
 
 def _found_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     """Return the cases that imagesTr or labelsTr hold; a file they lack gets the path where it is expected."""
-    root, channels = file.parent, len(_channels(file, meta))
+    root, channels = file.parent, len(channels_of(file, meta))
     ending = str(meta.get("file_ending", ".nii.gz"))
     _require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
     images, labels = _files_by_stem(root / "imagesTr"), _files_by_stem(root / "labelsTr")
@@ -243,31 +205,42 @@ def _case_of(file: Path) -> str:
 
 def _from_csv(file: Path) -> Dataset:
     beside = file.parent / "dataset.json"
-    meta = _read_json(beside) if beside.is_file() else None
-    cases = _in_order(file, _csv_cases(file))
-    channels = _counted_channels(cases) if meta is None else _channels(beside, meta)
-    labels = _values_found(file, cases) if meta is None else _labels(beside, meta)
+    meta = read_json(beside) if beside.is_file() else None
+    rows = _csv_rows(file)
+    cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
+    channels = _counted_channels(cases) if meta is None else channels_of(beside, meta)
+    labels = _values_found(file, cases) if meta is None else labels_of(beside, meta)
+    texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
+    organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
+    named = {} if meta is None else labelled_of(meta)
+    if isinstance(named, dict):  # it may tell of the folder's other cases, too
+        named = {case: names for case, names in named.items() if case in texts and case not in organs}
+    cases = _with_labelled(file if organs else beside, {**named, **organs}, labels, cases)
     return Dataset(name=file.stem, root=file.parent, channels=channels, labels=labels, cases=cases)
 
 
-def _csv_cases(file: Path) -> list[Case]:
+def _csv_rows(file: Path) -> dict[int, dict[str, str]]:
+    """Return line to its texts by column; case, image and label are there."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
-    cases = []
+    found = {}
     for number, row in enumerate(rows, start=2):
         texts = {key.strip(): (text or "").strip() for key, text in row.items() if isinstance(key, str)}
         if None in row or not all(texts.get(key) for key in ("case", "image", "label")):
             raise DatasetError(f"{file}, line {number}: needs the columns case,image,label, found {','.join(texts)}")
-        images = tuple(file.parent / part.strip() for part in texts["image"].split(";") if part.strip())
-        label = file.parent / texts["label"]
-        for path in (*images, label):
-            _require_known_type(f"{file}, line {number}", path)
-        patient = texts.get("patient") or texts["case"]
-        cases.append(Case(id=texts["case"], images=images, label=label, patient=patient))
-    return cases
+        found[number] = texts
+    return found
+
+
+def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
+    images = tuple(file.parent / part.strip() for part in texts["image"].split(";") if part.strip())
+    label = file.parent / texts["label"]
+    for path in (*images, label):
+        _require_known_type(f"{file}, line {number}", path)
+    return Case(id=texts["case"], images=images, label=label, patient=texts.get("patient") or texts["case"])
 
 
 def _counted_channels(cases: Iterable[Case]) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from autoseg.errors import VolumeError
 from autoseg.grid import Grid, corner_distance_mm
 from autoseg.planning.check_measure import CaseFacts, ChannelFacts, OrganFacts, measure_case
-from autoseg.planning.dataset import HIGHEST_VALUE, Case, Dataset
+from autoseg.planning.dataset import Case, Dataset
 from autoseg.planning.findings import Finding, Severity
+from autoseg.planning.metadata import HIGHEST_VALUE
 from autoseg.volumes import SAME_PLACE_MM, read_image, read_label
 from autoseg.words import counted
 
@@ -153,6 +154,11 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
         if len(unknown) > MANY_VALUES:
             found += f"; {len(unknown)} such values, so it is rather an image, or was interpolated"
         return [_row(case, case.label, "label-values", "fatal", found, "correct the label map, or name them as labels")]
+    against = [known.name for known in dataset.labels if known.value in counts and not case.shows(known.value)]
+    if against:
+        found = f"the label map has {', '.join(against)}, which the dataset does not name as labelled in this case"
+        fix = "name it under labelled, or remove it from the label map"
+        return [_row(case, case.label, "label-unnamed", "fatal", found, fix)]
     if not counts:
         fix = "right if the case shows no organ; otherwise segment it or remove the case"
         return [_row(case, case.label, "label-empty", "warning", "the label map holds background only", fix)]

@@ -60,6 +60,11 @@ def _data(told: Told) -> Iterable[str]:
                 f"Channel {_text(channel.name)} has no common scale: each image is clipped to its own percentiles "
                 "0.5 and 99.5 and brought to mean 0, deviation 1."
             )
+    if found.partly:
+        yield (
+            f"In {counted(found.partly, 'case')} only some organs are labelled. Where one is not, the loss takes "
+            "background for background or that organ, and nothing is scored."
+        )
     counts = Counter(f.severity for f in told.findings)
     if counts:
         said = ", ".join(counted(counts[s], s) for s in ("fatal", "warning", "note") if counts[s])

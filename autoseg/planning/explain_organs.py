@@ -65,8 +65,8 @@ def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told)
     if chosen.factor not in (told.ceilings or {}):
         return
     yield (
-        "**Resolution ceiling**: the Dice (%) that the truth itself keeps after going to a grid and back; no network "
-        "on that grid scores higher for long."
+        "**Resolution ceiling**: the Dice (%) that the truth itself keeps after going to a grid and back; on average "
+        "a network on that grid can hardly score higher."
     )
     here = (told.ceilings or {})[chosen.factor]
     low = [(o.name, d) for o, d in zip(told.found.organs, here, strict=True) if d is not None and d < CEILING]

@@ -17,6 +17,7 @@ from autoseg.planning.dataset import Dataset
 from autoseg.planning.examine import CaseFacts
 
 PERCENTILES = (0.5, 99.5)
+LEAST_CASES = 10  # below which an organ's volumes and places say little
 Box = Sequence[Sequence[int]]  # first voxel and the one after the last, of each axis
 
 
@@ -60,9 +61,10 @@ class Fingerprint(Part):
     median_spacing_mm: Positives
     smallest_spacing_mm: Positives
     largest_spacing_mm: Positives
-    foreground_extent_mm: tuple[float, float, float]  # of the box around all organs, median (Z, Y, X)
+    foreground_extent_mm: tuple[float, float, float]  # of the box around all organs (else the image), median (Z, Y, X)
     channels: tuple[ChannelFingerprint, ...]
     organs: tuple[OrganFingerprint, ...]
+    partly: int = 0  # cases whose label map shows only some of the organs
 
 
 def load_fingerprint(file: Path) -> Fingerprint | None:
@@ -92,9 +94,10 @@ def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         median_spacing_mm=_lengths(np.median(spacings, axis=0)),
         smallest_spacing_mm=_lengths(spacings.min(axis=0)),
         largest_spacing_mm=_lengths(spacings.max(axis=0)),
-        foreground_extent_mm=_foreground_extent(facts),
+        foreground_extent_mm=_foreground_extent(dataset, facts),
         channels=tuple(_channel(dataset, facts, n) for n in range(len(dataset.channels))),
-        organs=_organs(dataset.labels, facts),
+        organs=_organs(dataset, facts),
+        partly=len({f.case for f in facts} & {case.id for case in dataset.cases if case.labelled is not None}),
     )
 
 
@@ -127,14 +130,19 @@ def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> Chann
     )
 
 
-def _organs(labels: Sequence[Label], facts: Sequence[CaseFacts]) -> tuple[OrganFingerprint, ...]:
+def _organs(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[OrganFingerprint, ...]:
+    labels, cases = dataset.labels, {case.id: case for case in dataset.cases}
     whole = [f for f in facts if {organ.value for organ in f.organs} >= {label.value for label in labels}]
     offsets = []  # (cases, organs in label order, 3)
     for case in whole:
         boxes = {organ.value: organ.box for organ in case.organs}
         offsets.append(middle_offsets_mm([boxes[label.value] for label in labels], case.grid.spacing_mm))
-    places = np.array(offsets) if len(labels) > 1 and whole else None
-    return tuple(_organ(label, facts, None if places is None else places[:, n]) for n, label in enumerate(labels))
+    places = np.array(offsets) if len(labels) > 1 and len(whole) >= LEAST_CASES else None
+    organs = []
+    for number, label in enumerate(labels):
+        shown = [f for f in facts if f.case not in cases or cases[f.case].shows(label.value)]
+        organs.append(_organ(label, shown, None if places is None else places[:, number]))
+    return tuple(organs)
 
 
 def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None) -> OrganFingerprint:
@@ -147,7 +155,7 @@ def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.
         cases=len(found),
         median_ml=float(np.median([organ.ml for organ, _ in found])) if found else 0.0,
         median_voxels=float(np.median([organ.voxels for organ, _ in found])) if found else 0.0,
-        mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in found) / len(facts),
+        mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in found) / max(1, len(facts)),
         median_extent_mm=(z, y, x),
         smallest_ml=min((organ.ml for organ, _ in found), default=None),
         largest_ml=max((organ.ml for organ, _ in found), default=None),
@@ -156,11 +164,15 @@ def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.
     )
 
 
-def _foreground_extent(facts: Sequence[CaseFacts]) -> tuple[float, float, float]:
-    extents = []
-    for case in (case for case in facts if case.organs):
+def _foreground_extent(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[float, float, float]:
+    partly = {case.id for case in dataset.cases if case.labelled is not None}
+    whole = [case for case in facts if case.organs and case.case not in partly]
+    # where no case shows all organs, how far they reach is not known: all of the image
+    extents = [] if whole else [case.grid.extent_mm for case in facts if case.organs]
+    for case in whole:
         starts, stops = np.moveaxis(np.array([organ.box for organ in case.organs]), 2, 0)
-        extents.append((stops.max(axis=0) - starts.min(axis=0)) * np.array(case.grid.spacing_mm))
+        z, y, x = (stops.max(axis=0) - starts.min(axis=0)) * np.array(case.grid.spacing_mm)
+        extents.append((float(z), float(y), float(x)))
     z, y, x = (float(e) for e in np.median(extents, axis=0)) if extents else (0.0, 0.0, 0.0)
     return z, y, x
 

@@ -21,8 +21,8 @@ OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that n
 def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any], seed: int, source: str) -> Plan:
     """Return the plan of a preset: all its settings, but what depends on the data.
 
-    That is: name, channels, labels, intensities, the loss's class weights where the preset has any, and the
-    downsampling where it has a spacing.
+    That is: name, channels, labels, intensities, the loss's class weights where the preset has any, whether
+    cases are labelled in part, and the downsampling where it has a spacing.
 
     Raises:
         PlanError: If the preset does not make a valid plan; the text names `source`.
@@ -35,8 +35,10 @@ def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}
     loss = settings.get("loss")
-    if isinstance(loss, dict) and loss.get("weights") is not None:
-        settings["loss"] = {**loss, "weights": rules.class_weights(found.organs)}
+    if isinstance(loss, dict):
+        settings["loss"] = {**loss, "partial": bool(found.partly)}
+        if loss.get("weights") is not None:
+            settings["loss"]["weights"] = rules.class_weights(found.organs)
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
     plan = parse_plan(json.dumps(tree), source)
     if plan.spacing_mm is None:

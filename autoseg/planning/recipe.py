@@ -100,7 +100,8 @@ def _augmentation(crop: Voxels) -> AugmentationPlan:
 
 def _loss(found: Fingerprint) -> LossPlan:
     weights = rules.class_weights(found.organs)
-    return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, fade_weights=True)
+    partial = bool(found.partly)
+    return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, partial=partial, fade_weights=True)
 
 
 def _optimiser() -> OptimiserPlan:

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autoseg.data.cache import CachedCase
+import numpy as np
+
+from autoseg.data.cache import CachedCase, showing_all
 from autoseg.data.preprocess import class_indices
 from autoseg.errors import AutosegError
 from autoseg.grid import Triple
@@ -31,7 +33,7 @@ def learn_aftercare(
 
     Args:
         model: As trained.
-        cases: Of validation; the first MOST_CASES are used.
+        cases: Of validation; MOST_CASES are used.
         labels: Case id to the file of its true label map.
         fingerprint: Of the dataset, to be stored beside.
     """
@@ -41,7 +43,7 @@ def learn_aftercare(
         list[Triple](),
         list[tuple[float | None, ...]](),
     )
-    for case in cases[:MOST_CASES]:
+    for case in showing_all(cases, MOST_CASES):
         try:
             truth = class_indices(read_label(labels[case.id]).array, model.plan, case.id)
             painter = model.paint(case.image(), case.grid.shape)
@@ -49,6 +51,8 @@ def learn_aftercare(
             continue
         if truth.shape != painter.mask.shape:
             continue
+        if case.hidden:  # what is not labelled teaches nothing
+            painter.mask[np.isin(painter.mask, case.hidden)] = 0
         masks.append(painter.mask)
         truths.append(truth)
         spacings_mm.append(case.grid.spacing_mm)

@@ -152,11 +152,16 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Pain
     coarse, coarse_truth = model.values(painter.coarse), model.values(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
+    organs = _labelled(model, case)
     rows = []
     for name, (found, wanted, where) in on.items():
         of_grid = {**about, "grid": name}
-        rows += score_rows(found, wanted, model.plan.labels, where.spacing_mm, of_grid, evaluation.tolerance_mm)
+        rows += score_rows(found, wanted, organs, where.spacing_mm, of_grid, evaluation.tolerance_mm)
     return rows + _beside(model, painter, truth.array, case, {**about, "grid": "original"})
+
+
+def _labelled(model: Model, case: CachedCase) -> list[Label]:
+    return [organ for number, organ in enumerate(model.plan.labels, start=1) if number not in case.hidden]
 
 
 def _beside(
@@ -170,7 +175,9 @@ def _beside(
         (organ, "expected_dice", value) for organ, value in zip(organs, sure, strict=True)
     ]
     values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
+    shown = _labelled(model, case)
     return [
         {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
         for organ, metric, value in values
+        if organ in shown
     ]

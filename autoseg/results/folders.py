@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.grid import corner_distance_mm
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.plan import Label
-from autoseg.planning.dataset import HIGHEST_VALUE
+from autoseg.planning.metadata import HIGHEST_VALUE
 from autoseg.results.scores import Row, score_rows
 from autoseg.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
 from autoseg.words import counted
@@ -47,6 +47,7 @@ def score_folders(
     predictions: Path,
     references: Path,
     names: Mapping[int, str] | None = None,
+    labelled: Mapping[str, Collection[str]] | None = None,
     tolerance_mm: float = TOLERANCE_MM,
     jobs: int = 1,
     track: Track = untracked,
@@ -57,6 +58,7 @@ def score_folders(
         predictions: Folder of masks.
         references: Folder of true masks on the same grids.
         names: Label value to organ; without it every value that occurs is scored, as "label 1".
+        labelled: Case to the organs that its reference shows where they are; a case that is not in it shows all.
         tolerance_mm: Of the normalised surface Dice.
         jobs: Processes.
         track: Shows progress.
@@ -81,7 +83,9 @@ def score_folders(
         names = {value: f"label {value}" for value in sorted(values - {0})}
     labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
     rows: list[Row] = []
-    good = {name: _Pair(name, *pair, labels, tolerance_mm) for name, pair in pairs.items() if name not in failed}
+    shown = {name: tuple(one for one in labels if one.name in organs) for name, organs in (labelled or {}).items()}
+    work = {name: _Pair(name, *pair, shown.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
+    good = {name: pair for name, pair in work.items() if name not in failed}
     for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
         if isinstance(scored, AutosegError):
             failed[name] = str(scored)

@@ -61,7 +61,7 @@ def _is_percent(file: Path, values: pd.DataFrame) -> bool:
     """
     highest = {str(organ): float(value) for organ, value in values.max().dropna().items()}
     above = [organ for organ, value in highest.items() if value > PERCENT_ABOVE]
-    below = [organ for organ in highest if organ not in above]
+    below = [organ for organ, value in highest.items() if 0 < value <= PERCENT_ABOVE]  # all 0: missed in every case
     if above and below:
         raise RunError(
             f"{file}: column {above[0]} goes up to {highest[above[0]]:g} and {below[0]} only to {highest[below[0]]:g}; "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.errors import RunError
-from autoseg.planning.dataset import HIGHEST_VALUE
+from autoseg.planning.metadata import HIGHEST_VALUE, LABELLED, labelled_of
 
 
 def label_values(key: Any) -> tuple[int, ...]:
@@ -38,6 +38,19 @@ def names_by_values(file: Path) -> dict[tuple[int, ...], str]:
             f"{file}: holds no label names ({error!r}); give a dataset.json or a plan.json, "
             'with "labels" as in {"1": "liver"}'
         ) from error
+
+
+def labelled_organs(file: Path) -> dict[str, frozenset[str]]:
+    """Read which organs each case is labelled with, by name; cases that the file does not name have all.
+
+    Raises:
+        RunError: If the file names them otherwise than as {"case7": ["liver", "spleen"]}.
+    """
+    try:
+        found = labelled_of(json.loads(file.read_text(encoding="utf-8-sig")))
+        return {str(case): frozenset(map(str, list(organs))) for case, organs in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{file}: names the organs of cases wrongly ({error!r}); write {LABELLED}") from error
 
 
 def organ_names(file: Path) -> dict[int, str]:

@@ -12,6 +12,7 @@ from autoseg.results.intervals import mean_interval
 from autoseg.results.measures import measure_of
 from autoseg.results.tables import TOTAL, Table, by_case, organs_of
 
+_NONE: pd.Series[float] = pd.Series(dtype=float)
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
 _NOT_SHOWN = ("volume_ml", "truth_ml", "volume_difference_ml", "hd100_mm", "missed", "expected_dice", "ceiling_dice")
 _NOTE = (
@@ -36,9 +37,8 @@ def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
     rows = []
     for metric in scores["metric"].drop_duplicates():
         found = by_case(scores, metric, splits, grid)
-        for label, organ in organs_of(scores).items():
-            if label in found:
-                rows.append([organ, label, metric, *_numbers(found[label].dropna())])
+        organs = organs_of(scores) if found else {}  # an organ that is labelled in none of the cases has its row, too
+        rows += [[o, label, metric, *_numbers(found.get(label, _NONE).dropna())] for label, o in organs.items()]
     frame = pd.DataFrame(rows, columns=["organ", "label", "metric", *STATISTICS])
     return frame.sort_values("label", kind="stable", ignore_index=True)
 
@@ -107,7 +107,7 @@ def _total(numbers: pd.DataFrame, shown: list[str], place: int) -> list[str]:
         medians = numbers.loc[numbers["metric"] == "dice", "median"]
         cells[place:place] = ["", "" if medians.isna().all() else _text("dice", 100 * medians.mean())]
     counts = numbers.loc[numbers["metric"] == "dice", "n"]
-    count = counts.mean() if len(counts) else 0.0
+    count = counts[counts > 0].mean() if counts.any() else 0.0
     return [TOTAL, *cells, f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"]
 
 

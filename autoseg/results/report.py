@@ -11,7 +11,7 @@ import pandas as pd
 
 from autoseg.results.cases import CaseScores, Doubt
 from autoseg.results.formats import TextTable, templates
-from autoseg.results.tables import TOTAL
+from autoseg.results.tables import TABLES, TOTAL, dice_table
 from autoseg.words import counted
 
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
@@ -64,7 +64,7 @@ class ReportContent:
     check_rows: tuple[Mapping[str, object], ...] | None  # keys CHECK_COLUMNS; None: the data was not checked
     environment: Mapping[str, str]  # what to its version, as in {"python": "3.12.1"}
     hashes: Mapping[str, str]  # file to SHA-256
-    command: str  # the command line
+    commands: tuple[str, ...]  # that made the run, oldest first
 
 
 def render_report(content: ReportContent) -> str:
@@ -76,24 +76,21 @@ def render_report(content: ReportContent) -> str:
     return page.render(content=content, check_columns=CHECK_COLUMNS)
 
 
-def summary_of(training: pd.DataFrame, testing: pd.DataFrame) -> tuple[str, ...]:
+def summary_of(scores: pd.DataFrame) -> tuple[str, ...]:
     """Return the result in words, a sentence or two a paragraph.
 
     Args:
-        training: Table of the training cases, from `tables.dice_table`.
-        testing: Table of the testing cases, from `tables.dice_table`.
+        scores: Long scores, as for `tables.dice_table`.
     """
-    if not _cases(training) and not _cases(testing):
+    cases = {table.which: scores.loc[scores["split"].isin(table.splits), "case"].nunique() for table in TABLES}
+    if not any(cases.values()):
         return ("No case is scored yet: the training may still be running, or the run was not evaluated.",)
+    told = {t.which: _in_words(t.which, dice_table(scores, t.splits), cases[t.which]) for t in TABLES if cases[t.which]}
     unknown = "No testing case is scored, so how the model does on patients it has not seen is not known."
-    paragraphs = [_in_words("testing", testing) if _cases(testing) else unknown]
-    if _cases(training):
-        paragraphs.append(_in_words("training", training))
-    return tuple(paragraphs)
+    return (told.pop("testing", unknown), *told.values())
 
 
-def _in_words(what: str, table: pd.DataFrame) -> str:
-    cases = _cases(table)
+def _in_words(what: str, table: pd.DataFrame, cases: int) -> str:
     count = counted(cases, f"{what} case")
     organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
     if organs.empty:
@@ -112,8 +109,3 @@ def _in_words(what: str, table: pd.DataFrame) -> str:
         return text
     missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
     return text + (f" Missed altogether: {', '.join(missed)}." if missed else " No organ was missed altogether.")
-
-
-def _cases(table: pd.DataFrame) -> int:
-    """Return the number of cases that `table` counts, scored or not."""
-    return int((table["N"] + table["Absent"]).max()) if len(table) else 0

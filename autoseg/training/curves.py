@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from autoseg.figures.canvas import save_figure
+from autoseg.figures.canvas import PNG, Kinds, save_figure
 from autoseg.figures.curves import curves_figure
 from autoseg.training.log import read_rows
 
 
-def draw_curves(folder: Path, organs: Sequence[str], out: Path, suffixes: Sequence[str] = (".png",)) -> list[Path]:
+def draw_curves(
+    folder: Path, organs: Sequence[str], out: Path, cases: Mapping[str, int], kinds: Kinds = PNG
+) -> list[Path]:
     """Draw the log of a fold; return the files written, none where there is no log yet.
 
     Args:
         folder: Of the fold.
         organs: Names in label order.
         out: Path without suffix.
-        suffixes: Kinds of file.
+        cases: Split to the number of its cases that are examined.
+        kinds: Of file.
     """
     rows = read_rows(folder / "log.csv")
     if not rows:
         return []
     log = pd.DataFrame(rows).apply(pd.to_numeric, errors="coerce")
-    return save_figure(curves_figure(log, organs), out, suffixes)
+    return save_figure(curves_figure(log, organs, cases), out, kinds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.data.batches import Batch, open_batches
-from autoseg.data.cache import CachedCase, cases_key
+from autoseg.data.cache import CachedCase, cases_key, showing_all
 from autoseg.errors import TrainingError
 from autoseg.inference.models import MODEL_NAME, save_model
 from autoseg.network.device import memory_explained
@@ -138,14 +138,16 @@ class _Training:
                 return False
             if self._is_examined():
                 log.flush()
-                draw_curves(self.fold.folder, [organ.name for organ in self.plan.labels], self.fold.folder / "curves")
-            if is_saved:
+                self._draw_curves()
+            if is_saved and self.watch.is_calm:
                 self._save(log)
         self._look_at(log, all_but=0)
         if self.watch.has_exploded or self.watch.was_never_good:
             return False
-        self._save(log)
-        return True
+        if self.watch.is_calm:
+            self._save(log)
+            return True
+        return not self._is_finished()  # stopped: the last checkpoint stays; at the end: back to it
 
     def _asked(self) -> tuple[bool, bool]:
         """Return whether to stop, and whether to save after this iteration: what the first process says."""
@@ -175,16 +177,22 @@ class _Training:
         return bool(self.fold.validation) and (done % interval == 0 or done == self.plan.iterations)
 
     def _examine(self, row: dict[str, float]) -> None:
-        """Predict a few cases whole; all processes do, so that all decide the same."""
+        """Predict a few cases whole; all processes do."""
         for split, cases in (("validation", self.fold.validation), ("testing", self.fold.testing)):
             if not cases:
                 continue
-            found = examine(self.state.best, self.plan, cases[:EXAMINED_CASES])
+            found = examine(self.state.best, self.plan, showing_all(cases, EXAMINED_CASES))
             row[f"loss_{split}"] = found.loss
             row |= {f"dice_{split}_{organ}": value for organ, value in found.dice.items()}
             if split == "validation":
-                self.dice.add(self.state.done, found.dice)
+                dice = {organ: of_first(value) for organ, value in found.dice.items()}  # all decide the same
+                self.dice.add(self.state.done, dice)
         self.state.network.train()
+
+    def _draw_curves(self) -> None:
+        examined = {"validation": self.fold.validation, "testing": self.fold.testing}
+        counts = {split: min(len(cases), EXAMINED_CASES) for split, cases in examined.items()}
+        draw_curves(self.fold.folder, [o.name for o in self.plan.labels], self.fold.folder / "curves", counts)
 
     def _dice_so_far(self) -> DiceWatch:
         watch = DiceWatch(self.fold.patience)

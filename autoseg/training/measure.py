@@ -21,10 +21,10 @@ from autoseg.network.device import DeviceName, memory_explained
 from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, PROCESS_GIB, Measured
 from autoseg.training.state import new_state
-from autoseg.training.step import EAGER, Stepper
+from autoseg.training.step import Stepper
 from autoseg.workers import peak_memory_gib
 
-WARM_UP = EAGER + 2  # iterations not counted: the first are slower, and find batches made in advance
+WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 COUNTED = 9
 
 
@@ -89,8 +89,17 @@ def _made_up(folder: Path, name: str, plan: Plan, shape: Voxels) -> CachedCase:
     rng = np.random.default_rng(0)
     grid = Grid(shape=shape, spacing_mm=plan.spacing_mm or (1.0, 1.0, 1.0))
     case = CachedCase(
-        id=name, folder=folder, patient=name, source_key="", plan_key="", grid=grid, stored=grid, working=grid
+        id=name,
+        folder=folder,
+        patient=name,
+        source_key="",
+        plan_key="",
+        grid=grid,
+        stored=grid,
+        working=grid,
+        hidden=(1,) if plan.loss.partial else (),
     )
     image = rng.normal(size=(len(plan.channels), *shape)).astype(np.float32)
-    write_case(case, image, rng.integers(0, plan.classes, shape, dtype=np.uint8), seed=0)
+    label = rng.integers(0, plan.classes, shape, dtype=np.uint8)
+    write_case(case, image, np.where(np.isin(label, case.hidden), 0, label).astype(np.uint8), seed=0)
     return case

@@ -1,8 +1,4 @@
-"""One iteration, launched without waiting for the device.
-
-On CUDA it can be recorded once and then replayed as one graph: a small network's step is some thousand kernels of a few
-microseconds each, and crop and batch never change during a training. That is off until it was measured on a GPU.
-"""
+"""One iteration, launched without waiting for the device."""
 
 from __future__ import annotations
 
@@ -15,13 +11,11 @@ from torch import Tensor, nn
 
 from autoseg.data.batches import Batch
 from autoseg.network.device import autocast
-from autoseg.network.loss import segmentation_loss
+from autoseg.network.loss import hidden_mask, segmentation_loss
 from autoseg.network.team import average_gradients
 from autoseg.plan import Plan
 from autoseg.training.schedule import class_weights, learning_rate
 from autoseg.training.state import State
-
-EAGER = 5  # iterations before the graph is recorded: cuDNN chooses its algorithms in them
 
 
 @dataclass(frozen=True)
@@ -46,25 +40,22 @@ class Stepper:
     An iteration whose loss or gradient is not finite leaves weights, moments and statistics as they were.
     """
 
-    def __init__(self, plan: Plan, state: State, graph: bool = False) -> None:
+    def __init__(self, plan: Plan, state: State) -> None:
         """Prepare.
 
         Args:
             plan: Of the training.
             state: To move; its tensors must not be replaced while this stepper is in use.
-            graph: Whether to record a CUDA graph; on CUDA only.
         """
         self.plan, self.state = plan, state
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._calls = 0
         knobs = 2 + (0 if plan.loss.weights is None else plan.classes)  # rate, the average's share, class weights
         self._knobs = torch.zeros(knobs, device=plan.device)
-        self._image, self._truth, self._result = (torch.empty(0, device=plan.device) for _ in range(3))
+        self._image, self._truth = (torch.empty(0, device=plan.device) for _ in range(2))
+        self._hidden: Tensor | None = None  # classes that label maps of the batch do not show, (B, classes)
         if plan.device == "cuda":
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
             for group in state.optimiser.param_groups:
                 group["lr"] = self._knobs[0]
-        self._side = torch.cuda.Stream() if graph else None  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
@@ -75,43 +66,19 @@ class Stepper:
         """Start one iteration and count it."""
         self._set_knobs()
         image, truth = torch.as_tensor(batch["data"]), torch.as_tensor(batch["seg"])[:, 0]
-        if self._graph is not None:
-            self._image.copy_(image, non_blocking=True)
-            self._truth.copy_(truth, non_blocking=True)
-            self._graph.replay()
-            result = self._result
-        else:
-            self._image, self._truth = _on_device(image, truth, self.plan)
-            result = self._eager()
-        self._calls += 1
+        hidden = hidden_mask(batch["hidden"], self.plan.classes)
+        self._image, self._truth = _on_device(image, self.plan, torch.channels_last_3d), _on_device(truth, self.plan)
+        self._hidden = None if hidden is None else _on_device(hidden, self.plan)
+        result = self._advance()
         self.state.done += 1
         return _outcome(result)
-
-    def _eager(self) -> Tensor:
-        if self._side is None:
-            return self._advance()
-        self._side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._side):  # where recording wants the iterations before it to have run
-            result = self._advance()
-        torch.cuda.current_stream().wait_stream(self._side)
-        if self._calls == EAGER - 1:
-            self._record()
-        return result
-
-    def _record(self) -> None:
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()  # the graph keeps its tensors in a pool of its own
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._result = self._advance()
-        self._graph = graph
 
     def _set_knobs(self) -> None:
         iteration, plan = self.state.done, self.plan
         # the decay grows with the iteration, so that the start is forgotten
         share = 1 - min(plan.optimiser.averaging, (1 + iteration) / (10 + iteration))
         weights = class_weights(iteration, plan) or ()
-        self._knobs.copy_(torch.tensor([self.rate, share, *weights]), non_blocking=True)
+        self._knobs.copy_(torch.tensor([self.rate, share, *weights]), non_blocking=plan.device == "cuda")
         if plan.device != "cuda":
             for group in self.state.optimiser.param_groups:
                 group["lr"] = self.rate
@@ -124,7 +91,7 @@ class Stepper:
         with autocast(plan.device, plan.precision):
             logits = state.network(self._image)
         weights = self._knobs[2:] if plan.loss.weights is not None else None
-        loss = segmentation_loss(logits, self._truth.long(), plan.loss, weights)
+        loss = segmentation_loss(logits, self._truth.long(), plan.loss, weights, self._hidden)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(state.network.parameters())
@@ -157,11 +124,10 @@ def _outcome(result: Tensor) -> Outcome:
     return Outcome(values, ready)
 
 
-def _on_device(image: Tensor, truth: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
-    if plan.device == "mps":
-        return image.to("mps"), truth.to("mps")
-    placed = image.to(plan.device, memory_format=torch.channels_last_3d, non_blocking=True)
-    return placed, truth.to(plan.device, non_blocking=True)
+def _on_device(tensor: Tensor, plan: Plan, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+    if plan.device == "cuda":  # only from pinned memory is a copy not waited for
+        return tensor.pin_memory().to("cuda", memory_format=layout, non_blocking=True)
+    return tensor.to(plan.device, memory_format=torch.preserve_format if plan.device == "mps" else layout)
 
 
 @torch.no_grad()

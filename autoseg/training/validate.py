@@ -14,7 +14,7 @@ from autoseg.data.cache import CachedCase
 from autoseg.inference.ensemble import Ensemble
 from autoseg.inference.tiles import choose_tiling, predict_probabilities
 from autoseg.metrics.overlap import dice
-from autoseg.network.loss import segmentation_loss
+from autoseg.network.loss import hidden_mask, segmentation_loss
 from autoseg.plan import Plan
 
 LEAST = 1e-8  # probability whose logarithm is taken
@@ -47,11 +47,13 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
         tiling = choose_tiling(case.working.shape, plan, lambda tile: math.prod(tile) <= most)
         probabilities = predict_probabilities(Ensemble([network], plan), case.image(), tiling)
         truth = np.array(case.label())
-        for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, classes).items():
+        shown = tuple(value for value in classes if value not in case.hidden)
+        for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, shown).items():
             if score is not None:
                 scores[value].append(score)
         logits = torch.from_numpy(probabilities)[None].clamp_min(LEAST).log()
-        losses.append(float(segmentation_loss(logits, torch.from_numpy(truth)[None].long(), plan.loss, None)))
+        target, hidden = torch.from_numpy(truth)[None].long(), hidden_mask([case.hidden], plan.classes)
+        losses.append(float(segmentation_loss(logits, target, plan.loss, None, hidden)))
     means = {value: float(np.mean(found)) if found else float("nan") for value, found in scores.items()}
     return Examined(
         loss=float(np.mean(losses)),

@@ -25,6 +25,7 @@ class StepWatch:
         self._workers = workers
         self._first: list[float] = []
         self._bad_in_a_row = 0
+        self._moved = False  # whether a bad iteration of this row moved the weights
         self._waits: deque[float] = deque(maxlen=WAIT_WINDOW)
         self._told = False
 
@@ -32,6 +33,11 @@ class StepWatch:
     def has_exploded(self) -> bool:
         """Whether so many iterations in a row went wrong that the training should be rolled back."""
         return self._bad_in_a_row >= BAD_IN_A_ROW
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the weights may be kept: no iteration of an explosion that may be under way has moved them."""
+        return not self._moved
 
     @property
     def was_never_good(self) -> bool:
@@ -46,9 +52,10 @@ class StepWatch:
             self._first.append(loss)
         normal = sum(self._first) / len(self._first) if self._first else 0.0
         if finite and loss + 1 <= EXPLODED * max(normal + 1, 0.1):
-            self._bad_in_a_row = 0
+            self._bad_in_a_row, self._moved = 0, False
             return
         self._bad_in_a_row += 1
+        self._moved |= finite
         if self._bad_in_a_row == 1:
             what = "far above what it was" if finite else "the weights stay as they were"
             said = f"iteration {iteration}: the loss is {loss:.4g}, the gradient {norm:.4g}: {what}"

@@ -66,7 +66,11 @@ def test_the_data_pipeline_costs_a_step_less_than_5_percent(
 def test_bfloat16_pays(benchmark: BenchmarkFixture, network: NetworkPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_with(network)
     step = Stepper(plan, new_state(plan))
-    batch = {"data": np.zeros((3, 1, 64, 64, 64), "float32"), "seg": np.ones((3, 1, 64, 64, 64), "uint8")}
+    batch = {
+        "data": np.zeros((3, 1, 64, 64, 64), "float32"),
+        "seg": np.ones((3, 1, 64, 64, 64), "uint8"),
+        "hidden": [()] * 3,
+    }
 
     def pairs() -> tuple[list[float], list[float]]:
         slow, fast = [], []

@@ -1,0 +1,115 @@
+"""What a dataset.json says: channels, labels, and which cases are labelled in part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoseg.errors import DatasetError
+from autoseg.plan import Label
+
+MOST_LABELS = 254  # a label map with background then fits into a byte
+HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
+EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
+LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a dataset.json.
+
+    Raises:
+        DatasetError: If it cannot be read, or is no JSON object; the text names the line.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file}: cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise DatasetError(f"{file}: must hold a JSON object, as in {EXAMPLE}")
+    return found
+
+
+def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the channels' names in order, from nnU-Net's key or the Decathlon's."""
+    names = meta.get("channel_names", meta.get("modality"))
+    if names is None:
+        raise DatasetError(f'{file}: has neither "channel_names" nor "modality"; add "channel_names": {{"0": "CT"}}')
+    if isinstance(names, list):
+        names = {str(i): name for i, name in enumerate(names)}
+    if not isinstance(names, dict) or not names or sorted(names) != sorted(str(i) for i in range(len(names))):
+        raise DatasetError(f'{file}: channels must be numbered from 0, as in {{"0": "CT"}}; found {names!r}')
+    return tuple(str(names[str(i)]) for i in range(len(names)))
+
+
+def labels_of(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
+    """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon)."""
+    found = meta.get("labels")
+    if not isinstance(found, dict) or not found:
+        raise DatasetError(f'{file}: "labels" is missing; add "labels": {{"background": 0, "liver": 1}}')
+    organs: dict[int, str] = {}
+    for name, value in (_name_and_value(file, key, entry) for key, entry in found.items()):
+        if value in organs:
+            raise DatasetError(f"{file}: labels {organs[value]!r} and {name!r} both have the value {value}")
+        if value and name in organs.values():
+            raise DatasetError(f"{file}: two labels are called {name!r}; give each its own name")
+        if value and name.casefold() == "ignore":
+            raise DatasetError(f"{file}: autoseg has no ignore label; leave out {name!r} and the cases that use it")
+        organs[value] = name
+    organs.pop(0, None)
+    if not 1 <= len(organs) <= MOST_LABELS:
+        raise DatasetError(f"{file}: names {len(organs)} labels beside background; 1 to {MOST_LABELS} are possible")
+    return tuple(Label(value=value, name=organs[value]) for value in sorted(organs))
+
+
+def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
+    if isinstance(entry, list):
+        raise DatasetError(f"{file}: label {key!r} is a region ({entry}); autoseg needs one value a label, list those")
+    name, number = (entry.strip(), key) if isinstance(entry, str) else (key.strip(), entry)
+    if isinstance(number, str) and number.strip().isdecimal():
+        number = int(number)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= HIGHEST_VALUE:
+        raise DatasetError(f"{file}: label {key!r}: {entry!r} needs a whole number from 0 to {HIGHEST_VALUE}")
+    if not name:
+        raise DatasetError(f"{file}: the label with value {number} has no name; name it")
+    return name, number
+
+
+def labelled_of(meta: Mapping[str, Any]) -> Any:
+    """Return what a dataset.json says of cases that are labelled in part, as `labelled_values` takes it."""
+    return meta.get("labelled", meta.get("labeled", {}))
+
+
+def labelled_values(
+    file: Path, named: object, labels: Sequence[Label], cases: Collection[str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the values of the organs that each named case is labelled with; cases not named have all.
+
+    Args:
+        file: That names them.
+        named: What it says: case id to names of organs.
+        labels: Of the dataset.
+        cases: Ids of the dataset.
+
+    Raises:
+        DatasetError: If it is of another form, or names a case or an organ that the dataset does not have.
+    """
+    if not isinstance(named, dict):
+        raise DatasetError(f"{file}: labelled must name organs by case, as in {LABELLED}; found {named!r}")
+    values = {label.name: label.value for label in labels}
+    found = {}
+    for case, organs in named.items():
+        if case not in cases:
+            raise DatasetError(f"{file}: labelled names the case {case!r}, which the dataset does not have; correct it")
+        if not isinstance(organs, list) or not organs:
+            raise DatasetError(f"{file}: labelled, {case}: needs a list of organs, as in {LABELLED}; found {organs!r}")
+        unknown = [organ for organ in organs if not isinstance(organ, str) or organ not in values]
+        if unknown:
+            known = ", ".join(list(values)[:10]) + (", …" if len(values) > 10 else "")
+            raise DatasetError(f"{file}: labelled, {case}: {unknown[0]!r} is not one of the labels ({known})")
+        if set(organs) != set(values):  # else it is like any other
+            found[case] = tuple(sorted({values[organ] for organ in organs}))
+    return found
