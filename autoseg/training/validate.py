@@ -51,7 +51,7 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
         for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, shown).items():
             if score is not None:
                 scores[value].append(score)
-        logits = torch.from_numpy(probabilities)[None].clamp_min(LEAST).log()
+        logits = torch.from_numpy(probabilities)[None].clamp_min_(LEAST).log_()  # in place: it is a whole volume
         target, hidden = torch.from_numpy(truth)[None].long(), hidden_mask([case.hidden], plan.classes)
         losses.append(float(segmentation_loss(logits, target, plan.loss, None, hidden)))
     means = {value: float(np.mean(found)) if found else float("nan") for value, found in scores.items()}
