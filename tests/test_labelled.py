@@ -146,7 +146,6 @@ def test_an_organ_is_learnt_from_the_few_cases_that_show_it(tmp_path: Path) -> N
     told = (first, *(partly(case, (SPLEEN,)) for case in rest))
     informed = dice_after(tmp_path / "told", told, whole)
     misled = dice_after(tmp_path / "untold", tuple(replace(case, hidden=()) for case in told), whole)
-    print(informed, misled)
     assert misled + 0.2 < informed > 0.85
 
 
