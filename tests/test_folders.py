@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg.errors import RunError
+from autoseg.errors import DatasetError, RunError
 from autoseg.grid import Grid
 from autoseg.results.folders import PartlyScoredError, require_free, score_folders
 from autoseg.results.label_names import labelled_organs, organ_names
@@ -129,8 +129,9 @@ def test_an_organ_that_is_not_labelled_in_a_case_is_not_scored_there(tmp_path: P
     assert {(row["case"], row["organ"]) for row in rows} == {("good", "liver"), ("good", "vein"), ("other", "vein")}
 
 
-def test_a_file_that_names_labelled_organs_wrongly_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labelled", [["case7"], 5, {"case7": "liver"}, {"case7": ["vein"]}])
+def test_a_file_that_names_labelled_organs_wrongly_is_refused(tmp_path: Path, labelled: object) -> None:
     file = tmp_path / "dataset.json"
-    file.write_text(json.dumps({"labels": {"liver": 1}, "labelled": ["case7"]}))
-    with pytest.raises(RunError, match="names the organs of cases wrongly"):
+    file.write_text(json.dumps({"labels": {"liver": 1}, "labelled": labelled}))
+    with pytest.raises(DatasetError, match=r"dataset\.json: labelled"):
         labelled_organs(file)

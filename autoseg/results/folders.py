@@ -47,7 +47,7 @@ def score_folders(
     predictions: Path,
     references: Path,
     names: Mapping[int, str] | None = None,
-    labelled: Mapping[str, Collection[str]] | None = None,
+    labelled: Mapping[str, Collection[int]] | None = None,
     tolerance_mm: float = TOLERANCE_MM,
     jobs: int = 1,
     track: Track = untracked,
@@ -58,7 +58,7 @@ def score_folders(
         predictions: Folder of masks.
         references: Folder of true masks on the same grids.
         names: Label value to organ; without it every value that occurs is scored, as "label 1".
-        labelled: Case to the organs that its reference shows where they are; a case that is not in it shows all.
+        labelled: Case to the values of the organs that its reference shows; a case that is not in it shows all.
         tolerance_mm: Of the normalised surface Dice.
         jobs: Processes.
         track: Shows progress.
@@ -83,7 +83,7 @@ def score_folders(
         names = {value: f"label {value}" for value in sorted(values - {0})}
     labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
     rows: list[Row] = []
-    shown = {name: tuple(one for one in labels if one.name in organs) for name, organs in (labelled or {}).items()}
+    shown = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
     work = {name: _Pair(name, *pair, shown.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
     good = {name: pair for name, pair in work.items() if name not in failed}
     for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.errors import RunError
-from autoseg.planning.metadata import HIGHEST_VALUE, LABELLED, labelled_of
+from autoseg.plan import Label
+from autoseg.planning.metadata import HIGHEST_VALUE, labelled_of, labelled_values, read_json
 
 
 def label_values(key: Any) -> tuple[int, ...]:
@@ -40,17 +41,16 @@ def names_by_values(file: Path) -> dict[tuple[int, ...], str]:
         ) from error
 
 
-def labelled_organs(file: Path) -> dict[str, frozenset[str]]:
-    """Read which organs each case is labelled with, by name; cases that the file does not name have all.
+def labelled_organs(file: Path) -> dict[str, tuple[int, ...]]:
+    """Read the values of the organs that each case is labelled with; cases that the file does not name have all.
 
     Raises:
-        RunError: If the file names them otherwise than as {"case7": ["liver", "spleen"]}.
+        RunError: If the file has no organs' names.
+        DatasetError: If it names the organs of cases in another form than {"case7": ["liver", "spleen"]}.
     """
-    try:
-        found = labelled_of(json.loads(file.read_text(encoding="utf-8-sig")))
-        return {str(case): frozenset(map(str, list(organs))) for case, organs in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"{file}: names the organs of cases wrongly ({error!r}); write {LABELLED}") from error
+    labels = [Label(value=value, name=name) for value, name in organ_names(file).items()]
+    named = labelled_of(read_json(file))
+    return labelled_values(file, named, labels, named if isinstance(named, dict) else ())  # any case may be in it
 
 
 def organ_names(file: Path) -> dict[int, str]:
