@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
-from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
 from autoseg.data.augment import CropRequest, transforms
+from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
 from autoseg.errors import AutosegError, TrainingError
 from autoseg.grid import Triple
@@ -165,11 +165,11 @@ def _in_process(cases: Sequence[CachedCase], plan: Plan, start: int, share: Shar
         yield _checked(transform(**next(loader)))
 
 
-def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> MultiThreadedAugmenter:
+def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> Augmenter:
     method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("spawn", force=True)  # a fork after torch has used its threads may hang
     try:
-        augmenter = MultiThreadedAugmenter(
+        augmenter = Augmenter(
             CropLoader(cases, plan, start, workers, share),
             Reporting(transforms(plan)),
             num_processes=workers,
@@ -182,9 +182,7 @@ def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, 
     return augmenter
 
 
-def _from_workers(
-    augmenter: MultiThreadedAugmenter, start: int, in_process: Callable[[int], Iterator[Batch]]
-) -> Iterator[Batch]:
+def _from_workers(augmenter: Augmenter, start: int, in_process: Callable[[int], Iterator[Batch]]) -> Iterator[Batch]:
     index = start
     while True:
         try:
