@@ -10,12 +10,18 @@ import threading
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 
 
 class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
     """Gives batches in order; raises RuntimeError when a process has ended."""
+
+    _processes: list[BaseProcess]
+    _queues: list[Any]
+    pin_memory_thread: threading.Thread
+    abort_event: Any
 
     def _start(self) -> None:
         super()._start()
