@@ -10,6 +10,7 @@ from command_line import SMALL, Cli, Outcome
 
 from autoseg.cli import main
 from autoseg.data.cohort import write_cohort
+from autoseg.training import validate
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +47,12 @@ def axe(request: pytest.FixtureRequest) -> str:
     if file is None or not file.is_file():
         pytest.skip("needs --axe=FILE (axe.min.js of the npm package axe-core)")
     return file.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def often_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examine as often as in a long training, though a tiny one is little work beside the examinations."""
+    monkeypatch.setattr(validate, "EXAMINED_SHARE", 1e6)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from autoseg.network.loss import dice_terms, segmentation_loss
+from autoseg.network.loss import dice_terms, loss_of, loss_sums, overlaps, segmentation_loss
 from autoseg.plan import LossPlan
 
 PAPER = LossPlan(kind="dice", background=True, over="image")
@@ -37,31 +37,33 @@ def loss(logits: Tensor, truth: Tensor, plan: LossPlan) -> Tensor:
 
 def test_a_perfect_prediction_is_minus_one() -> None:
     truth = row(0, 1, 1, 2)
-    assert dice_terms(sure(truth, 3), truth, over_batch=False).tolist() == [[-1.0, -1.0, -1.0]]
+    assert dice_terms(*overlaps(sure(truth, 3), truth), over_batch=False).tolist() == [[-1.0, -1.0, -1.0]]
     assert loss(logits_of(truth, 3), truth, PAPER).item() == pytest.approx(-1.0)
 
 
 def test_half_an_overlap_is_minus_a_half() -> None:
-    terms = dice_terms(sure(row(0, 1, 1, 0), 2), row(0, 0, 1, 1), over_batch=False)
+    terms = dice_terms(*overlaps(sure(row(0, 1, 1, 0), 2), row(0, 0, 1, 1)), over_batch=False)
     assert terms.tolist() == [[-0.5, -0.5]]  # one voxel of two shared: 2·1 / (2 + 2)
 
 
 def test_denominators_are_not_squared() -> None:
-    terms = dice_terms(torch.full((1, 2, 1, 1, 4), 0.5), row(0, 0, 0, 1), over_batch=False)
+    terms = dice_terms(*overlaps(torch.full((1, 2, 1, 1, 4), 0.5), row(0, 0, 0, 1)), over_batch=False)
     assert terms[0, 1].item() == pytest.approx(-2 * 0.5 / (2 + 1))  # squares would give -2 · 0.5 / (1 + 1)
 
 
 def test_a_class_absent_from_truth_and_prediction_is_zero() -> None:
     truth = row(0, 1, 1, 0)
-    assert dice_terms(sure(truth, 3), truth, over_batch=False).tolist() == [[-1.0, -1.0, 0.0]]
+    assert dice_terms(*overlaps(sure(truth, 3), truth), over_batch=False).tolist() == [[-1.0, -1.0, 0.0]]
 
 
 def test_over_the_image_is_the_mean_over_images_and_over_the_batch_pools_the_voxels() -> None:
     truth = torch.cat([row(1, 0, 0, 0), row(1, 1, 1, 0)])
     found = torch.cat([row(0, 0, 0, 0), row(1, 1, 1, 0)])  # misses the one voxel, finds the three
-    assert dice_terms(sure(found, 2), truth, over_batch=False)[:, 1].tolist() == [0.0, -1.0]
-    assert dice_terms(sure(found, 2), truth, over_batch=True).shape == (1, 2)
-    assert dice_terms(sure(found, 2), truth, over_batch=True)[0, 1].item() == pytest.approx(-6 / 7)  # 2·3 / (3 + 4)
+    assert dice_terms(*overlaps(sure(found, 2), truth), over_batch=False)[:, 1].tolist() == [0.0, -1.0]
+    assert dice_terms(*overlaps(sure(found, 2), truth), over_batch=True).shape == (1, 2)
+    assert dice_terms(*overlaps(sure(found, 2), truth), over_batch=True)[0, 1].item() == pytest.approx(
+        -6 / 7
+    )  # 2·3 / (3 + 4)
     image, batch = (LossPlan(kind="dice", background=False, over=over) for over in ("image", "batch"))
     assert loss(logits_of(found, 2), truth, image).item() == pytest.approx(-0.5)
     assert loss(logits_of(found, 2), truth, batch).item() == pytest.approx(-6 / 7)
@@ -121,3 +123,13 @@ def test_bfloat16_logits_are_summed_in_float32() -> None:
     assert torch.equal(found, loss(logits.float(), truth, PAPER))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(found, loss(logits, truth, PAPER))
+
+
+@pytest.mark.parametrize("kind", ["dice", "dice-ce"])
+def test_sums_of_slabs_give_the_loss_of_the_whole(kind: str) -> None:
+    torch.manual_seed(0)
+    logits, truth = torch.randn(1, 3, 6, 4, 5), torch.randint(0, 3, (1, 6, 4, 5))
+    plan, weights = LossPlan(kind=kind, background=True, over="image"), torch.tensor([0.5, 1.0, 2.0])
+    slabs = [loss_sums(logits[:, :, z], truth[:, z], plan, weights) for z in (slice(0, 1), slice(1, 6))]
+    whole = segmentation_loss(logits, truth, plan, weights)
+    assert loss_of(slabs[0] + slabs[1], plan, weights).item() == pytest.approx(whole.item(), abs=1e-6)

@@ -29,7 +29,7 @@ PLAN = made.plan(iterations=40, optimiser=OPTIMISER)
 
 
 @pytest.fixture(autouse=True)
-def draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def draws_nothing(often_examined: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "draw_curves", lambda *_: [])
 
 

@@ -18,7 +18,6 @@ from autoseg.inference.tiles import (
     Tiling,
     choose_tiling,
     paint,
-    predict_probabilities,
     probability_slabs,
     tile_starts,
 )
@@ -55,6 +54,12 @@ def plan(**changes: object) -> Plan:
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+
+
+def probabilities(ensemble: Ensemble, image: np.ndarray) -> np.ndarray:
+    """Return the probabilities of a whole volume (classes, Z, Y, X)."""
+    tiling = choose_tiling(image.shape[1:], ensemble.plan)
+    return torch.cat(list(probability_slabs(ensemble, image, tiling)), dim=1).numpy()
 
 
 def whole(image: np.ndarray) -> tuple[slice, slice, slice]:
@@ -95,7 +100,7 @@ def test_a_network_that_looks_at_one_voxel_gives_the_same_in_tiles_and_whole(
     shape: tuple[int, int, int], depth: int, overlap: float
 ) -> None:
     network, image = Pointwise(0), noise(*shape)
-    found = predict_probabilities(Ensemble([network], plan(tile_depth=depth, tile_overlap=overlap)), image)
+    found = probabilities(Ensemble([network], plan(tile_depth=depth, tile_overlap=overlap)), image)
     assert found.shape == (3, *shape)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, alone(network, image), atol=1e-6)
@@ -103,7 +108,7 @@ def test_a_network_that_looks_at_one_voxel_gives_the_same_in_tiles_and_whole(
 
 def test_tiles_have_the_full_extent_in_plane_and_what_the_network_can_divide() -> None:
     network = Pointwise(0)
-    predict_probabilities(Ensemble([network], plan()), noise(10, 9, 7))
+    probabilities(Ensemble([network], plan()), noise(10, 9, 7))
     assert set(network.seen) == {(4, 12, 8)}
     assert len(network.seen) == 5  # 12 padded slices at steps of 2
 
@@ -115,7 +120,7 @@ def test_outside_an_image_lies_air_half_on_each_side() -> None:
             return super().forward(image)
 
     network = Spy(0)
-    predict_probabilities(Ensemble([network], plan()), noise(4, 4, 1))
+    probabilities(Ensemble([network], plan()), noise(4, 4, 1))
     assert (network.image[0, 0, :, :, [0, 2, 3]] == made.CT.pad_value).all()  # 3 more columns: 1 before, 2 after
     np.testing.assert_array_equal(network.image[0, 0, :, :, 1], noise(4, 4, 1)[0, :, :, 0])
 
@@ -124,7 +129,7 @@ def test_one_tile_of_a_real_network_is_that_network() -> None:
     torch.manual_seed(0)
     network = UNet3D(1, 3, FOUR).eval()
     image = noise(8, 8, 12)
-    found = predict_probabilities(Ensemble([network], plan(tile_depth=8)), image)
+    found = probabilities(Ensemble([network], plan(tile_depth=8)), image)
     np.testing.assert_allclose(found, alone(network, image), atol=1e-5)
 
 
@@ -138,7 +143,7 @@ def test_where_tiles_overlap_their_probabilities_are_averaged(weights: str, end:
     image = noise(6, 4, 4)
     image = np.concatenate([image, noise(2, 4, 4)], axis=1)  # 8 slices, tiles at 0, 2, 4
     tiles = {start: alone(network, image[:, start : start + 4]) for start in (0, 2, 4)}
-    found = predict_probabilities(Ensemble([network], plan(tile_weights=weights)), image)
+    found = probabilities(Ensemble([network], plan(tile_weights=weights)), image)
     shares = np.array([middle, end])[:, None, None] / (middle + end)  # of the tile before, in slices 2 and 3
     np.testing.assert_allclose(found[:, :2], tiles[0][:, :2], atol=1e-5)
     np.testing.assert_allclose(found[:, 2:4], tiles[0][:, 2:] * shares + tiles[2][:, :2] * (1 - shares), atol=1e-5)
@@ -148,14 +153,12 @@ def test_where_tiles_overlap_their_probabilities_are_averaged(weights: str, end:
 def test_an_ensemble_is_the_mean_of_its_networks() -> None:
     networks, image = [Pointwise(seed) for seed in range(3)], noise(7, 5, 6)
     expected = np.mean([alone(network, image) for network in networks], axis=0)
-    np.testing.assert_allclose(predict_probabilities(Ensemble(networks, plan()), image), expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities(Ensemble(networks, plan()), image), expected, atol=1e-6)
 
 
 def test_probabilities_sum_to_one() -> None:
     network = UNet3D(1, 3, FOUR).eval()
-    np.testing.assert_allclose(
-        predict_probabilities(Ensemble([network], plan()), noise(9, 5, 6)).sum(axis=0), 1, atol=1e-5
-    )
+    np.testing.assert_allclose(probabilities(Ensemble([network], plan()), noise(9, 5, 6)).sum(axis=0), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", ["flat", "gaussian"])

@@ -25,7 +25,7 @@ from autoseg.inference.ensemble import Ensemble
 from autoseg.inference.stages import Stopwatch
 from autoseg.network.device import memory_explained
 from autoseg.plan import Plan
-from autoseg.resample import Box, FloatArray
+from autoseg.resample import Box
 
 logger = logging.getLogger(__name__)
 DEVIATION = 0.125  # of the Gaussian weights, as a share of the tile (as in nnU-Net)
@@ -157,22 +157,6 @@ def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int,
             yield around
     if box[0].stop < shape[0]:
         yield background(shape[0] - box[0].stop)
-
-
-def predict_probabilities(
-    ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling | None = None
-) -> FloatArray:
-    """Return the class probabilities of a whole volume at once, float32 (classes, Z, Y, X).
-
-    Args:
-        ensemble: What answers.
-        image: Normalised, on the working grid, (C, Z, Y, X).
-        tiling: None: the plan's depth, and the whole height and width.
-    """
-    if tiling is None:
-        depth, height, width = image.shape[1:]
-        tiling = choose_tiling((depth, height, width), ensemble.plan)
-    return torch.cat(list(probability_slabs(ensemble, image, tiling)), dim=1).contiguous().numpy()
 
 
 def probability_slabs(ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling) -> Iterator[Tensor]:

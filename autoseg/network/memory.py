@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -39,11 +40,7 @@ def training_bytes(plan: Plan, bfloat16: bool) -> int:
         plan: Network, loss, crop and batch.
         bfloat16: Whether the step runs under bfloat16 autocast.
     """
-    loss = plan.loss.model_copy(update={"weights": None})
-    copies = 3 if plan.optimiser.averaging else 2  # the moments of Adam, and the running average
-    least, most = _steps(plan.network, len(plan.channels), plan.classes, loss, copies, bfloat16)
-    voxels = plan.batch_size * math.prod(plan.crop_size)
-    return _between(least, most, voxels / math.prod(EDGE * n for n in plan.network.divisor))
+    return _peaks_of_steps(plan, bfloat16).of(plan.batch_size * math.prod(plan.crop_size))
 
 
 def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
@@ -56,13 +53,50 @@ def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
         tile: Voxels (Z, Y, X), divisible by the poolings.
         bfloat16: Whether it runs under bfloat16 autocast.
     """
+    return _peaks_of_tiles(plan, bfloat16).of(math.prod(tile))
+
+
+def fits_beside_training(plan: Plan, tile: Voxels, bfloat16: bool) -> bool:
+    """Return whether predicting a tile takes no more than what a training step needs and gives back.
+
+    What training keeps from step to step (weights, gradients, moments) stays where it is meanwhile.
+
+    Args:
+        plan: Network, loss, crop and batch.
+        tile: Voxels (Z, Y, X), divisible by the poolings.
+        bfloat16: Whether both run under bfloat16 autocast.
+    """
+    step = _peaks_of_steps(plan, bfloat16).growth(plan.batch_size * math.prod(plan.crop_size))
+    return _peaks_of_tiles(plan, bfloat16).growth(math.prod(tile)) <= step
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Peaks:
+    """The straight line through the peaks of BATCHES small crops."""
+
+    least: int  # bytes
+    most: int
+    crop: int  # voxels of such a crop
+
+    def of(self, voxels: int) -> int:
+        """Return the peak of so many voxels."""
+        return int(self.least + self.growth(voxels - self.crop))
+
+    def growth(self, voxels: int) -> float:
+        """Return the part of it that grows with the voxels."""
+        return voxels / self.crop / (BATCHES[1] - BATCHES[0]) * (self.most - self.least)
+
+
+def _peaks_of_tiles(plan: Plan, bfloat16: bool) -> _Peaks:
     least, most = _tiles(plan.network, len(plan.channels), plan.classes, bfloat16)
-    return _between(least, most, math.prod(tile) / math.prod(EDGE * n for n in plan.network.divisor))
+    return _Peaks(least=least, most=most, crop=math.prod(EDGE * n for n in plan.network.divisor))
 
 
-def _between(least: int, most: int, crops: float) -> int:
-    """Return what so many small crops take, on the line through what BATCHES of them do."""
-    return int(least + (crops - BATCHES[0]) / (BATCHES[1] - BATCHES[0]) * (most - least))
+def _peaks_of_steps(plan: Plan, bfloat16: bool) -> _Peaks:
+    loss = plan.loss.model_copy(update={"weights": None})
+    copies = 3 if plan.optimiser.averaging else 2  # the moments of Adam, and the running average
+    least, most = _steps(plan.network, len(plan.channels), plan.classes, loss, copies, bfloat16)
+    return _Peaks(least=least, most=most, crop=math.prod(EDGE * n for n in plan.network.divisor))
 
 
 @lru_cache(maxsize=64)

@@ -21,13 +21,12 @@ from autoseg.training.curves import draw_curves
 from autoseg.training.log import Log, read_rows
 from autoseg.training.state import new_state
 from autoseg.training.step import Outcome, Stepper
-from autoseg.training.validate import examine
+from autoseg.training.validate import examinations, examine
 from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_NAME = "checkpoint.safetensors"
 SAVE_EVERY_S = 120.0
-EXAMINATIONS = 20  # times over the whole training
 EXAMINED_CASES = 4  # of validation and of testing, predicted each time
 
 
@@ -98,6 +97,8 @@ class _Training:
             load_checkpoint(self.checkpoint, self.plan, cases_key(fold.training), self.state)
         self.watch = StepWatch(fold.workers)
         self.dice = self._dice_so_far()
+        watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
+        self.interval = max(1, self.plan.iterations // examinations(self.plan, watched))
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
         self.saved_at = time.monotonic()
         self.ended = 0.0  # when the last iteration that was looked at ended
@@ -172,16 +173,19 @@ class _Training:
             self.tell(Progress(iteration=done, iterations=self.plan.iterations, loss=loss, dice=self.dice.last))
 
     def _is_examined(self) -> bool:
-        interval = max(1, self.plan.iterations // EXAMINATIONS)
         done = self.state.done
-        return bool(self.fold.validation) and (done % interval == 0 or done == self.plan.iterations)
+        return bool(self.fold.validation) and (done % self.interval == 0 or done == self.plan.iterations)
+
+    def _examined(self) -> list[tuple[str, tuple[CachedCase, ...]]]:
+        """Return which cases are examined; without validation none are."""
+        sides = (("validation", self.fold.validation), ("testing", self.fold.testing))
+        chosen = [(split, showing_all(cases, EXAMINED_CASES)) for split, cases in sides if cases]
+        return chosen if self.fold.validation else []
 
     def _examine(self, row: dict[str, float]) -> None:
         """Predict a few cases whole; all processes do."""
-        for split, cases in (("validation", self.fold.validation), ("testing", self.fold.testing)):
-            if not cases:
-                continue
-            found = examine(self.state.best, self.plan, showing_all(cases, EXAMINED_CASES))
+        for split, cases in self._examined():
+            found = examine(self.state.best, self.plan, cases)
             row[f"loss_{split}"] = found.loss
             row |= {f"dice_{split}_{organ}": value for organ, value in found.dice.items()}
             if split == "validation":
@@ -190,8 +194,7 @@ class _Training:
         self.state.network.train()
 
     def _draw_curves(self) -> None:
-        examined = {"validation": self.fold.validation, "testing": self.fold.testing}
-        counts = {split: min(len(cases), EXAMINED_CASES) for split, cases in examined.items()}
+        counts = {split: len(cases) for split, cases in self._examined()}
         draw_curves(self.fold.folder, [o.name for o in self.plan.labels], self.fold.folder / "curves", counts)
 
     def _dice_so_far(self) -> DiceWatch:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from autoseg.data.cache import CachedCase
+from autoseg.grid import Voxels
 from autoseg.inference.ensemble import Ensemble
-from autoseg.inference.tiles import choose_tiling, predict_probabilities
+from autoseg.inference.tiles import Tiling, choose_tiling, padded_shape, probability_slabs, tile_starts
 from autoseg.metrics.overlap import dice
-from autoseg.network.loss import hidden_mask, segmentation_loss
+from autoseg.network.device import runs_bfloat16
+from autoseg.network.loss import hidden_mask, loss_of, loss_sums
+from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
 
 LEAST = 1e-8  # probability whose logarithm is taken
+EXAMINATIONS = 20  # at most, over the whole training
+EXAMINED_SHARE = 0.05  # of the training's work that examining the validation cases takes, at most
+LEARNT = (
+    3.0  # predicted voxels that are as much work as one that is learnt from: forward, backward to input and weights
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +41,6 @@ class Examined:
 def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Examined:
     """Predict cases whole and compare them with the truth on the working grid.
 
-    A tile has no more voxels than a training step, so that it fits beside it.
-
     Args:
         network: On the plan's device; put into evaluation mode.
         plan: Tiles, labels and loss.
@@ -42,20 +50,54 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
     classes = tuple(range(1, plan.classes))
     scores: dict[int, list[float]] = {value: [] for value in classes}
     losses = []
-    most = plan.batch_size * math.prod(plan.crop_size)
     for case in cases:
-        tiling = choose_tiling(case.working.shape, plan, lambda tile: math.prod(tile) <= most)
-        probabilities = predict_probabilities(Ensemble([network], plan), case.image(), tiling)
         truth = np.array(case.label())
+        seen, loss = _predicted(Ensemble([network], plan), case, truth)
+        losses.append(loss)
         shown = tuple(value for value in classes if value not in case.hidden)
-        for value, score in dice(probabilities.argmax(axis=0).astype(np.uint8), truth, shown).items():
+        for value, score in dice(seen, truth, shown).items():
             if score is not None:
                 scores[value].append(score)
-        logits = torch.from_numpy(probabilities)[None].clamp_min_(LEAST).log_()  # in place: it is a whole volume
-        target, hidden = torch.from_numpy(truth)[None].long(), hidden_mask([case.hidden], plan.classes)
-        losses.append(float(segmentation_loss(logits, target, plan.loss, None, hidden)))
     means = {value: float(np.mean(found)) if found else float("nan") for value, found in scores.items()}
     return Examined(
         loss=float(np.mean(losses)),
         dice={organ.name: means[value] for value, organ in zip(classes, plan.labels, strict=True)},
     )
+
+
+def examinations(plan: Plan, cases: Sequence[CachedCase]) -> int:
+    """Return how often to examine validation cases in a training: EXAMINATIONS times, or less where it is much work.
+
+    It follows from plan and cases alone, so that a resumed training examines when one that ran through does.
+    """
+    predicted = sum(_predicted_voxels(case.working.shape, plan) for case in cases)
+    learnt = plan.iterations * plan.batch_size * math.prod(plan.crop_size)
+    return min(EXAMINATIONS, max(1, int(EXAMINED_SHARE * LEARNT * learnt / max(1, predicted))))
+
+
+def _predicted_voxels(shape: Voxels, plan: Plan) -> int:
+    """Return how many voxels go through the network for a volume, those of several tiles counted several times."""
+    tiling, padded = _tiling(shape, plan), padded_shape(shape, plan)
+    starts = (tile_starts(n, tile, tiling.overlap) for n, tile in zip(padded, tiling.tile, strict=True))
+    return math.prod(tiling.tile) * sum(1 for _ in itertools.product(*starts))
+
+
+def _tiling(shape: Voxels, plan: Plan) -> Tiling:
+    """Return the largest tiles that fit beside what training keeps."""
+    bfloat16 = runs_bfloat16(plan.device, plan.precision)
+    return choose_tiling(shape, plan, lambda tile: fits_beside_training(plan, tile, bfloat16))
+
+
+def _predicted(
+    ensemble: Ensemble, case: CachedCase, truth: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """Return the classes that are seen in a case (Z, Y, X), and the loss; only one slab of all classes is held."""
+    plan, seen, slices, parts = ensemble.plan, np.empty_like(truth), 0, []
+    hidden = hidden_mask([case.hidden], plan.classes)
+    for slab in probability_slabs(ensemble, case.image(), _tiling(case.working.shape, plan)):
+        part = slice(slices, slices := slices + slab.shape[1])
+        seen[part] = slab.argmax(dim=0).numpy()
+        logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
+        parts.append(loss_sums(logits, target, plan.loss, None, hidden))
+    sums = sum(parts[1:], start=parts[0])
+    return seen, float(loss_of(sums, plan.loss, None))
