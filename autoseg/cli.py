@@ -71,6 +71,7 @@ def plan_command(
     folds: opt.Folds = 1,
     split: opt.SplitFile = None,
     measure: opt.Measure = False,
+    time_budget: opt.TimeBudget = None,
     force: opt.Force = False,
     jobs: opt.Jobs = None,
 ) -> None:
@@ -78,7 +79,7 @@ def plan_command(
 
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
-    wanted = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
+    wanted = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure, time_budget)
     verbs.plan_run(dataset, Run(run), wanted, force, verbs.jobs_or_cores(jobs))
 
 

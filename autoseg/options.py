@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -128,11 +129,12 @@ def plan_options(
     folds: int,
     split: Path | None,
     measure: bool,
+    time_budget: str | None = None,
 ) -> PlanOptions:
     """Return what the user asks of `plan`.
 
     Raises:
-        PlanError: If a setting is not KEY=VALUE.
+        PlanError: If a setting is not KEY=VALUE, or the time no time.
     """
     from autoseg.pipeline.planned import PlanOptions
 
@@ -150,6 +152,7 @@ def plan_options(
         folds=folds,
         split=split,
         measure=measure,
+        training_s=None if time_budget is None else seconds_of(time_budget),
     )
 
 
@@ -168,7 +171,7 @@ def train_options(
     Raises:
         PlanError: If the fold is no number, the time no time, or iterations and a time budget are both given.
     """
-    from autoseg.pipeline.trained import TrainOptions, seconds_of
+    from autoseg.pipeline.trained import TrainOptions
 
     if fold is not None and fold != "all" and not fold.isdigit():
         raise PlanError(f"--fold {fold}: give a number or all")
@@ -184,3 +187,22 @@ def train_options(
         tensorboard=tensorboard,
         deterministic=deterministic,
     )
+
+
+def seconds_of(text: str) -> float:
+    """Return a time in seconds.
+
+    Raises:
+        PlanError: If the text is not a number with s, m, h or d behind it.
+
+    >>> seconds_of("45m")
+    2700.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise PlanError(f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d")
+    return seconds

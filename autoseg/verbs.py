@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ def run_all(
     from autoseg.pipeline.planned import is_planned
     from autoseg.pipeline.reported import is_evaluated
 
+    if planning.gpu_memory_gib is None:  # with it the plan is for any machine, and the time a matter of training
+        planning = replace(planning, training_s=training.time_budget_s)
     if force or not is_planned(dataset, run, planning):
         plan_run(dataset, run, planning, force, jobs)
     preprocess_run(run, jobs)

@@ -20,14 +20,18 @@ CPU = Budget(device="cpu", memory_gib=20.0, bfloat16=True)
 MEASURE = Wishes(settings={}, measured=True)
 
 
-def measuring(monkeypatch: pytest.MonkeyPatch, *results: float | None) -> list[int]:
-    """Replace measuring by made-up GiB (None: out of memory); return the voxels of each plan that was measured."""
+def measuring(monkeypatch: pytest.MonkeyPatch, *results: float | None, voxels_a_second: float = 0) -> list[int]:
+    """Replace measuring by made-up GiB (None: out of memory); return the voxels of each plan that was measured.
+
+    A step takes half a second, or what it takes at `voxels_a_second`.
+    """
     seen: list[int] = []
 
     def measure(plan: object, shape: object, workers: int) -> Measured | None:
         gib = results[len(seen)]
         seen.append(plan.batch_size * math.prod(plan.crop_size))  # type: ignore[attr-defined]
-        return None if gib is None else Measured(seconds_per_iteration=0.5, waiting_share=0.01, gib=gib)
+        seconds = seen[-1] / voxels_a_second if voxels_a_second else 0.5
+        return None if gib is None else Measured(seconds_per_iteration=seconds, waiting_share=0.01, gib=gib)
 
     monkeypatch.setattr(settled, "measure", measure)
     return seen
@@ -90,6 +94,49 @@ def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.
     done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, unmeasured, here=True)
     assert done.decision.plan.iterations == 36 * 60 * 2
     assert not done.corrected
+
+
+def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = measuring(monkeypatch, 1.0, 1.0, voxels_a_second=300_000)
+    decision = derive_plan(FOUND, CPU, seed=0)
+    done = settle(decision, FOUND, CPU, None, Wishes(settings={}, measured=False, training_s=200.0), here=True)
+    assert 200 * 300_000 / voxels[0] < 100
+    assert done.budget.cpu_step_voxels == 150_000  # 200 s of 300,000 voxels in 400 iterations
+    assert voxels[1] <= 150_000
+    assert done.decision.plan.iterations == int(200 * 300_000 / voxels[1]) >= 400
+    assert done.decision.plan.downsampling[0] > decision.plan.downsampling[0]
+
+
+def test_given_more_time_the_same_machine_gets_the_usual_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = measuring(monkeypatch, 1.0, voxels_a_second=300_000)
+    decision = derive_plan(FOUND, CPU, seed=0)
+    done = settle(decision, FOUND, CPU, None, Wishes(settings={}, measured=False, training_s=7200.0), here=True)
+    assert done.budget is CPU
+    assert done.decision.plan.crop_size == decision.plan.crop_size
+    assert done.decision.plan.iterations == int(7200 * 300_000 / voxels[0])
+
+
+def test_a_step_is_never_made_smaller_than_a_network_can_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 1.0, 1.0, voxels_a_second=1000)
+    wishes = Wishes(settings={}, measured=False, training_s=60.0)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, wishes, here=True)
+    assert done.budget.cpu_step_voxels == settled.SMALLEST_STEP
+    assert done.decision.plan.iterations == settled.FEWEST_ITERATIONS
+
+
+def test_the_users_own_step_keeps_its_size_and_gets_the_iterations_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = measuring(monkeypatch, 1.0, voxels_a_second=300_000)
+    wishes = Wishes(settings={"batch_size": "2"}, measured=False, training_s=1000.0)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, wishes, here=True)
+    assert done.budget is CPU
+    assert done.decision.plan.batch_size == 2
+    assert done.decision.plan.iterations == int(1000 * 300_000 / voxels[0])
+
+
+def test_a_plan_for_a_gpu_gets_the_iterations_that_fit_a_time_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 1.0)
+    wishes = Wishes(settings={}, measured=False, training_s=500.0)
+    assert settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, wishes, here=True).decision.plan.iterations == 1000
 
 
 def test_a_plan_for_another_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import re
 
 from autoseg.run import Run
 from autoseg.training.log import LOG_NAME, read_rows
-from autoseg.words import counted
+from autoseg.words import counted, in_minutes
 
 _COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.txt that says what was typed
 
@@ -30,15 +30,3 @@ def trainings_of(run: Run) -> tuple[str, ...]:
             seconds = sum(float(row.get("seconds") or 0) for row in rows)
             told.append(f"Fold {fold} was trained for {done}; its steps took {in_minutes(seconds)}.")
     return tuple(told)
-
-
-def in_minutes(seconds: float) -> str:
-    """Return a time as a reader would say it.
-
-    >>> in_minutes(42.4), in_minutes(1503), in_minutes(40000)
-    ('42 s', '25 min', '11 h 7 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

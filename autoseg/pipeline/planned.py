@@ -52,14 +52,18 @@ class PlanOptions:
     folds: int = 1
     split: Path | None = None  # a file that says which cases train and test
     measure: bool = False
+    training_s: float | None = None  # that the iterations are to fit; None: on a CPU those that fit 36 minutes
 
     def as_json(self) -> dict[str, Any]:
-        """Return the options as plain values, to be compared with those of another call."""
+        """Return the options as plain values, to be compared with those of another call.
+
+        Measuring and the time are not among them: a RUN that is planned stays so when it is given more time.
+        """
         values = {**self.__dict__, "settings": dict(self.settings), "exclude": list(self.exclude)}
         values["split"] = None if self.split is None else _text_of(self.split)
         if self.preset is not None and self.preset.endswith(".json"):
             values["preset"] = _text_of(Path(self.preset))
-        del values["measure"]
+        del values["measure"], values["training_s"]
         return values
 
 
@@ -99,6 +103,8 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     """
     _require_startable(run, options, force)
     budget, here = _budget(options)
+    if options.training_s is not None and not here:
+        raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
     dataset, examinations, findings = check(path, jobs, track)
     write_check(findings, _made(run) / "check.json")
@@ -117,12 +123,12 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
         decision = Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
         ceilings = {}
-    wishes = Wishes(settings=options.settings, measured=options.measure)
+    wishes = Wishes(settings=options.settings, measured=options.measure, training_s=options.training_s)
     settled = settle(decision, found, budget, ceilings, wishes, here)
     ceilings |= measure_grids(_untold(settled.decision, ceilings), settled.decision.plan)
     told = Told(
         found=found,
-        budget=budget,
+        budget=settled.budget,
         findings=findings,
         ceilings=ceilings,
         cache_bytes=_cache_bytes(settled.decision.plan, facts),
@@ -131,6 +137,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
         unlisted=sorted(set(usable) - {f.case for f in facts}),
         measured=settled.measured,
         corrected=settled.corrected,
+        training_s=settled.training_s,
     )
     _write(run, path, dataset, options, splits, settled.decision, told)
     return settled.decision

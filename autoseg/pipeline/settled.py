@@ -19,8 +19,10 @@ from autoseg.training.measure import measure
 from autoseg.workers import default_workers
 
 FEWEST_ITERATIONS = 100
+ENOUGH_ITERATIONS = 400  # where fewer fit the time, a step is made smaller
+SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 MOST_VOXELS, FEWEST_VOXELS = 4 * 10**9, 64  # of the median volume on the working grid
-ATTEMPTS = 4  # at a plan whose measured step fits
+ATTEMPTS = 4  # at a plan whose measured step fits memory and time
 TIGHTER = 1.25  # how much more a step is taken to need after one that did not fit at all
 
 
@@ -29,7 +31,9 @@ class Settled:
     """A plan that is final."""
 
     decision: Decision
+    budget: Budget  # with the voxels that a step may have in the end
     measured: Measured | None  # None where nothing was measured
+    training_s: float | None = None  # that the iterations fit; None: they do not follow from the time
     corrected: bool = False  # whether the measured memory made the plan smaller
 
 
@@ -39,6 +43,7 @@ class Wishes:
 
     settings: Mapping[str, str]  # keys that replace derived ones
     measured: bool  # whether to run real iterations
+    training_s: float | None = None  # that the iterations are to fit; None: on a CPU CPU_TRAINING_S
 
 
 def settle(
@@ -63,29 +68,64 @@ def settle(
         PlanError: If a setting is not valid or does not fit the memory; the text proposes the nearest that does.
     """
     decision = with_wishes(decision, found, budget, wishes.settings)
-    derived = decision.chosen is not None and not wishes.settings
-    own_iterations = decision.chosen is not None and budget.device == "cpu" and "iterations" not in wishes.settings
-    if not (here and (wishes.measured or own_iterations)):
-        return Settled(decision=decision, measured=None)
-    seed, correction = decision.plan.seed, 1.0
+    derived = decision.chosen is not None
+    training_s = wishes.training_s or (CPU_TRAINING_S if derived and budget.device == "cpu" else None)
+    training_s = None if "iterations" in wishes.settings else training_s
+    if not here or not (wishes.measured or training_s):
+        return Settled(decision=decision, budget=budget, measured=None)
+    if derived and not wishes.settings:
+        return _derived_until_it_fits(decision, found, budget, ceilings, training_s)
+    measured = _measured(decision.plan, found)
+    if measured is None:
+        raise PlanError(f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}")
+    decision = _timed(decision, measured, training_s)
+    return Settled(decision=decision, budget=budget, measured=measured, training_s=training_s)
+
+
+def _derived_until_it_fits(
+    decision: Decision, found: Fingerprint, budget: Budget, ceilings: Ceilings | None, training_s: float | None
+) -> Settled:
+    """Measure; derive again while a step takes more memory than it may, and once where it takes too long."""
+    seed, allowed, correction = decision.plan.seed, budget, 1.0
     for _ in range(ATTEMPTS):
-        measured = measure(decision.plan, working_median(decision.plan, found), default_workers())
-        if measured is not None and (not derived or measured.gib <= budget.step_gib):
-            if own_iterations:
-                decision = _timed(decision, measured)
-            return Settled(decision=decision, measured=measured, corrected=correction > 1)
-        if not derived:
-            raise PlanError(
-                f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}"
-            )
-        correction *= TIGHTER if measured is None else max(1.02, measured.gib / decision.step_gib)
-        decision = derive_plan(found, budget, seed, ceilings, partial(_corrected, correction))
+        measured = _measured(decision.plan, found)
+        if measured is not None and measured.gib <= budget.step_gib:
+            quicker = _quicker(budget, decision.plan, measured, training_s)
+            if quicker is None or allowed is not budget:
+                return Settled(
+                    decision=_timed(decision, measured, training_s),
+                    budget=allowed,
+                    measured=measured,
+                    training_s=training_s,
+                    corrected=correction > 1,
+                )
+            allowed = quicker
+        else:
+            correction *= TIGHTER if measured is None else max(1.02, measured.gib / decision.step_gib)
+        decision = derive_plan(found, allowed, seed, ceilings, partial(_corrected, correction))
     raise PlanError("no plan was found whose measured step fits; give --gpu-memory, or --set batch_size=1")
 
 
-def _timed(decision: Decision, measured: Measured) -> Decision:
-    """Return the decision with the iterations that fit CPU_TRAINING_S."""
-    fitting = max(FEWEST_ITERATIONS, int(CPU_TRAINING_S / measured.seconds_per_iteration))
+def _measured(plan: Plan, found: Fingerprint) -> Measured | None:
+    return measure(plan, working_median(plan, found), default_workers())
+
+
+def _quicker(budget: Budget, plan: Plan, measured: Measured, training_s: float | None) -> Budget | None:
+    """Return the budget with so few voxels a step that enough iterations fit the time; None: they do already."""
+    if training_s is None or budget.step_voxels is None:
+        return None
+    fitting = training_s / (ENOUGH_ITERATIONS * measured.seconds_per_iteration)
+    if fitting >= 1:
+        return None
+    voxels = fitting * plan.batch_size * math.prod(plan.crop_size)
+    return replace(budget, cpu_step_voxels=max(SMALLEST_STEP, int(voxels)))
+
+
+def _timed(decision: Decision, measured: Measured, training_s: float | None) -> Decision:
+    """Return the decision with the iterations that fit the time."""
+    if training_s is None:
+        return decision
+    fitting = max(FEWEST_ITERATIONS, int(training_s / measured.seconds_per_iteration))
     return replace(decision, plan=decision.plan.model_copy(update={"iterations": fitting}))
 
 

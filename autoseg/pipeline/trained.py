@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -168,25 +168,6 @@ def splits_of(run: Run) -> tuple[Split, ...]:
     return load_splits(run.split_file, None)
 
 
-def seconds_of(text: str) -> float:
-    """Return a time in seconds.
-
-    Raises:
-        PlanError: If the text is not a number with s, m, h or d behind it.
-
-    >>> seconds_of("45m")
-    2700.0
-    """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    try:
-        seconds = float(text[:-1]) * units[text[-1:]]
-    except (ValueError, KeyError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise PlanError(f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d")
-    return seconds
-
-
 def _device(settings: Plan, options: TrainOptions) -> DeviceName:
     device = pick_device(options.device or (settings.device if _has(settings.device) else "auto"))
     if device != settings.device:
@@ -229,10 +210,12 @@ def _require_memory(settings: Plan, run: Run) -> None:
 
 
 def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:
-    """Return how many iterations fit a time budget."""
+    """Return how many iterations fit a time budget, after the time that measuring them takes."""
+    began = time.monotonic()
     mine = settings.model_copy(update={"batch_size": -(-settings.batch_size // team_size())})
     measured = measure(mine, shape, workers) if team_rank() == 0 else None  # for all: the others would only disturb
-    fitting = max(1, int(FOR_ITERATIONS * time_budget_s / measured.seconds_per_iteration)) if measured else 0
+    left_s = FOR_ITERATIONS * (time_budget_s - (time.monotonic() - began))
+    fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(of_first(fitting))
     if not iterations:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")

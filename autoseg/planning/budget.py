@@ -8,6 +8,7 @@ from autoseg.errors import PlanError
 from autoseg.network.device import DeviceName, has_fast_bfloat16
 from autoseg.network.memory import training_bytes
 from autoseg.plan import Plan
+from autoseg.planning.rules import CPU_STEP_VOXELS
 
 GIB = 2**30
 GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
@@ -23,6 +24,12 @@ class Budget:
     device: DeviceName
     memory_gib: float  # of the GPU, or the memory that machine and cgroup leave free
     bfloat16: bool
+    cpu_step_voxels: int = CPU_STEP_VOXELS  # crop voxels x batch that a step may have on a CPU
+
+    @property
+    def step_voxels(self) -> int | None:
+        """The most crop voxels x batch of a step; None: only the memory decides."""
+        return self.cpu_step_voxels if self.device == "cpu" else None
 
     @property
     def step_gib(self) -> float:

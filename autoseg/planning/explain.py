@@ -11,13 +11,12 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, Budget
 from autoseg.planning.explain_organs import organs
 from autoseg.planning.planner import Decision, Rejected
-from autoseg.planning.recipe import CPU_TRAINING_S
-from autoseg.planning.rules import AROUND, COVER, LEAST_COVER, WorkingGrid
+from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LEAST_COVER, WorkingGrid
 from autoseg.planning.split import sides
 from autoseg.planning.told import Told
 from autoseg.planning.told import by as _by
 from autoseg.planning.told import text as _text
-from autoseg.words import counted
+from autoseg.words import counted, in_minutes
 
 REJECTED_SHOWN = 3
 
@@ -111,9 +110,16 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[st
         f"{', '.join(f'{s:.0%}' for s in share)} of the median volume along z, y, x; every extent is divisible by "
         f"{_by(plan.network.divisor)}, as the network's poolings need."
     )
-    grows = "on a CPU until a step has 790,000 voxels, on a GPU only once the crop is the whole volume"
+    most = told.budget.step_voxels
+    grows = "only once the crop is the whole volume" if most is None else f"until a step has {most:,} voxels"
     reason = f"It grows beyond 2 {grows}; to at most a tenth of the {told.found.cases} cases (but 2)."
     yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}"
+    if most is not None and most < CPU_STEP_VOXELS and told.training_s:
+        yield (
+            f"A step has {most:,} voxels at most, in place of {CPU_STEP_VOXELS:,}: this machine needs so long for them "
+            f"that too few iterations would have fitted {in_minutes(told.training_s)}. More time (`--time-budget`) or "
+            "a faster machine gives a finer plan."
+        )
 
 
 def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
@@ -123,7 +129,7 @@ def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
     rows = []
     for one in rejected[-REJECTED_SHOWN:]:
         if one.gib is None:
-            why = f"{math.prod(one.crop):,} voxels a crop are more than a CPU does in a third of a second"
+            why = f"{math.prod(one.crop):,} voxels a crop are too much for a CPU: three of them would be a step"
         else:
             why = f"a step would take {one.gib:.1f} GiB, {budget.step_gib:.1f} are for it"
         rows.append(f"| {_by(one.grid.spacing_mm)} | {_by(one.crop)} | {why} |")
@@ -181,14 +187,9 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
         f"({plan.optimiser.schedule}), loss {loss}. {plan.organ_share:.0%} of the crops are centred on an organ, every "
         f"organ of a case equally likely. {_mirroring(plan)}{_undeformed(plan)}"
     )
-    if (
-        decision.chosen is not None
-        and told.budget.device == "cpu"
-        and told.measured
-        and "iterations" not in decision.changed
-    ):
+    if told.measured and told.training_s:
         yield (
-            f"The iterations are those that fit {CPU_TRAINING_S / 60:.0f} minutes at the "
+            f"The iterations are those that fit {in_minutes(told.training_s)} at the "
             f"{told.measured.seconds_per_iteration:.2f} s an iteration that were measured; a busy machine measures "
             "more and gets fewer. `--iterations` or `--time-budget` set them."
         )

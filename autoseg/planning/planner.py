@@ -100,9 +100,7 @@ class _Search:
 
     def largest(self, grid: WorkingGrid, cover: float) -> Plan | None:
         """Return the plan with the largest crop that fits and sees enough; None where there is none."""
-        crops = self._sufficient(grid, cover)
-        if self.budget.device == "cpu":
-            crops = [crop for crop in crops if rules.affordable_on_cpu(crop)]
+        crops = [crop for crop in self._sufficient(grid, cover) if self._affordable(crop)]
         if not crops or not self._fits(self._plan(grid, crops[-1])):
             return None
         return next(plan for plan in (self._plan(grid, crop) for crop in crops) if self._fits(plan))
@@ -110,8 +108,7 @@ class _Search:
     def asked(self, grid: WorkingGrid, cover: float) -> Rejected:
         """Return what a grid would have asked for."""
         least = self._plan(grid, self._sufficient(grid, cover)[-1])
-        affordable = self.budget.device != "cpu" or rules.affordable_on_cpu(least.crop_size)
-        gib = self.cost(least, self.budget) if affordable else None
+        gib = self.cost(least, self.budget) if self._affordable(least.crop_size) else None
         return Rejected(grid=grid, crop=least.crop_size, gib=gib)
 
     def with_fuller_batch(self, plan: Plan, grid: WorkingGrid) -> Plan:
@@ -132,8 +129,12 @@ class _Search:
         return sorted(seeing, key=lambda crop: (math.prod(crop), rules.share_seen(crop, grid)), reverse=True)
 
     def _plan(self, grid: WorkingGrid, crop: Voxels) -> Plan:
-        batch = rules.smallest_batch(crop, self.found.cases, self.budget.device == "cpu")
+        batch = rules.smallest_batch(crop, self.found.cases, self.budget.step_voxels)
         return default_plan(self.found, grid, crop, self._crops(grid)[crop], batch, self.budget, self.seed)
+
+    def _affordable(self, crop: Voxels) -> bool:
+        most = self.budget.step_voxels
+        return most is None or rules.affordable_on_cpu(crop, most)
 
     @cache  # noqa: B019 - lives as long as the search
     def _crops(self, grid: WorkingGrid) -> dict[Voxels, tuple[Voxels, ...]]:

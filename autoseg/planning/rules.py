@@ -159,9 +159,9 @@ def share_seen(crop: Voxels, grid: WorkingGrid) -> float:
     return min(c / n for c, n in zip(crop, grid.shape, strict=True))
 
 
-def affordable_on_cpu(crop: Voxels) -> bool:
-    """Return whether CPU_CROPS such crops are a step that a CPU does in about a second."""
-    return CPU_CROPS * math.prod(crop) <= CPU_STEP_VOXELS
+def affordable_on_cpu(crop: Voxels, step_voxels: int) -> bool:
+    """Return whether CPU_CROPS such crops have no more voxels than a CPU's step may have."""
+    return CPU_CROPS * math.prod(crop) <= step_voxels
 
 
 def low_ceilings(ceilings: Mapping[float, Sequence[float | None]] | None, factor: float) -> list[int]:
@@ -175,9 +175,9 @@ def largest_batch(cases: int) -> int:
     return min(max(2, cases // 10), LARGEST_BATCH, max(1, cases))
 
 
-def smallest_batch(crop: Voxels, cases: int, cpu: bool) -> int:
-    """Return the crops of a step: 2 on a GPU, whose memory decides; on a CPU as many as it does in about a second."""
-    wanted = CPU_STEP_VOXELS // math.prod(crop) if cpu else 2
+def smallest_batch(crop: Voxels, cases: int, step_voxels: int | None) -> int:
+    """Return the crops of a step: 2 on a GPU (None), whose memory decides; on a CPU as many as the voxels allow."""
+    wanted = 2 if step_voxels is None else step_voxels // math.prod(crop)
     return min(max(2, wanted), largest_batch(cases))
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autoseg.data.batches import open_batches
+from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.grid import Grid, Voxels
@@ -26,6 +27,8 @@ from autoseg.workers import peak_memory_gib
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 COUNTED = 9
+LONG_S = 8.0  # after so long FEWEST will do, of either
+FEWEST = 3
 
 
 def measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
@@ -73,16 +76,23 @@ def _most_memory_gib(device: DeviceName) -> float:
 
 def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[float], list[float]]:
     """Return the seconds that each counted iteration waited for its batch, and took in all."""
-    waited, took = [], []
     with open_batches(cases, plan, 0, workers) as batches:
         step = Stepper(plan, new_state(plan))
-        for _ in range(WARM_UP + COUNTED):
-            began = time.perf_counter()
-            batch = next(batches)
-            waited.append(time.perf_counter() - began)
-            step(batch).read()
-            took.append(time.perf_counter() - began)
-    return waited[WARM_UP:], took[WARM_UP:]
+        _timed(step, batches, WARM_UP)
+        return _timed(step, batches, COUNTED)
+
+
+def _timed(step: Stepper, batches: Iterator[Batch], most: int) -> tuple[list[float], list[float]]:
+    """Do iterations, at most so many; return the seconds that each waited, and took in all."""
+    waited: list[float] = []
+    took: list[float] = []
+    while len(took) < most and (len(took) < FEWEST or sum(took) < LONG_S):
+        began = time.perf_counter()
+        batch = next(batches)
+        waited.append(time.perf_counter() - began)
+        step(batch).read()
+        took.append(time.perf_counter() - began)
+    return waited, took
 
 
 def _made_up(folder: Path, name: str, plan: Plan, shape: Voxels) -> CachedCase:
