@@ -50,17 +50,22 @@ class Place:
     rank: int = 0  # 0 writes the files and talks to the user
     size: int = 1
     local_rank: int = 0  # on this machine: the number of its GPU
+    local_size: int = 1  # processes on this machine
 
 
 def place_in_team() -> Place:
     """Return what torchrun has put into the environment (Slurm's users set the same); alone where it has not."""
-    rank, size, local = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    return Place(int(rank or 0), int(size or 1), int(local or 0))
+    names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+    return Place(*(int(os.environ.get(name) or alone) for name, alone in names.items()))
 
 
 def default_workers() -> int:
-    """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; 1 to 8."""
-    return max(1, min(8, usable_cores() - 1, int(0.5 * free_memory_gib() / WORKER_GIB)))
+    """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; 1 to 8.
+
+    Processes that train together on this machine share its cores and its memory.
+    """
+    beside = place_in_team().local_size
+    return max(1, min(8, usable_cores() // beside - 1, int(0.5 * free_memory_gib() / beside / WORKER_GIB)))
 
 
 def free_memory_gib() -> float:

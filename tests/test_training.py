@@ -23,7 +23,7 @@ from autoseg.training.log import read_rows
 from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress, train
 from autoseg.training.state import new_state
 from autoseg.training.step import Stepper
-from autoseg.training.validate import examinations, examine
+from autoseg.training.validate import examine
 
 PLAN = made.plan(
     augmentation=AugmentationPlan(rotation_deg=10, translation_voxels=1, bspline_voxels=1, noise=0.1),
@@ -147,15 +147,6 @@ def test_the_log_has_the_rate_of_each_iteration_and_the_dice_of_validations(
     assert [row["learning_rate"] for row in rows] == ["0.01"] * 4
     assert [bool(row["dice_validation_liver"]) for row in rows] == [False, True, False, True]  # 20 in 45: every 2nd
     assert all(math.isfinite(float(row["loss"])) for row in rows)
-
-
-def test_examinations_take_a_twentieth_of_the_work_at_most(tmp_path: Path) -> None:
-    watched = made.easy_cases(tmp_path, 2, (16, 12, 10))
-    plan = made.plan(tile_depth=None)  # 2 crops of 8³ an iteration; a case is one tile of 16 × 12 × 10
-    work = {n: n * 2 * 8**3 * 3 / (2 * 16 * 12 * 10) for n in (1, 100, 10_000)}  # in examinations of both cases
-    assert 0.05 * work[100] == pytest.approx(4.0)
-    counts = [examinations(plan.model_copy(update={"iterations": n}), watched) for n in work]
-    assert counts == [1, 4, 20]
 
 
 def test_validation_does_not_change_the_training(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:

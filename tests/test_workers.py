@@ -10,7 +10,7 @@ import pytest
 
 from autoseg import workers
 from autoseg.errors import AutosegError, VolumeError
-from autoseg.workers import each, usable_cores
+from autoseg.workers import default_workers, each, usable_cores
 
 
 def halved(number: int) -> int:
@@ -79,3 +79,21 @@ def test_cores_are_limited_by_the_cgroups_quota(
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(workers, "_read_words", lambda _: quota.split())
     assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(None, 8), ("4", 3), ("16", 1)])
+def test_processes_that_train_together_share_the_cores_of_their_machine(
+    monkeypatch: pytest.MonkeyPatch, processes: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(workers, "usable_cores", lambda: 16)
+    monkeypatch.setattr(workers, "free_memory_gib", lambda: 100.0)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert default_workers() == expected
+
+
+def test_workers_take_half_of_the_free_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "usable_cores", lambda: 16)
+    monkeypatch.setattr(workers, "free_memory_gib", lambda: 3.0)  # half of it is three processes of half a GiB
+    assert default_workers() == 3

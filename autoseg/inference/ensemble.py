@@ -29,16 +29,16 @@ class Ensemble:
         total = self._softmax(*first, piece)
         for network, axes in others:
             total += self._softmax(network, axes, piece)
-        return total.div_(1 + len(others))
+        return total.div_(1 + len(others)).cpu()
 
     def _softmax(self, network: nn.Module, axes: tuple[int, ...], piece: Tensor) -> Tensor:
-        """Return the probabilities of a tile, which the network sees mirrored."""
+        """Return the probabilities of a tile, which the network sees mirrored, on the network's device."""
         device = next(network.parameters()).device
         piece = piece.flip([axis + 1 for axis in axes]) if axes else piece
         placed = piece.to(device) if device.type == "mps" else piece.to(device, memory_format=torch.channels_last_3d)
         with torch.inference_mode(), autocast(device.type, self.plan.precision):  # type: ignore[arg-type]
             logits: Tensor = network(placed)
-        probabilities = logits[0].permute(1, 2, 3, 0).float().softmax(dim=-1).cpu()
+        probabilities = logits[0].permute(1, 2, 3, 0).float().softmax(dim=-1)
         probabilities = probabilities.flip([axis - 1 for axis in axes]) if axes else probabilities
         return probabilities.permute(3, 0, 1, 2)
 

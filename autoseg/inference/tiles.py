@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from autoseg.resample import Box
 
 logger = logging.getLogger(__name__)
 DEVIATION = 0.125  # of the Gaussian weights, as a share of the tile (as in nnU-Net)
+Result = TypeVar("Result")
 WAY_OUT = "predict with --device cpu, or close other programs"
 
 
@@ -116,11 +117,24 @@ def paint(
         TooLittleMemoryError: If not even the smallest tile fits.
     """
     watch, plan = watch or Stopwatch(), ensemble.plan
+
+    def attempt(smaller: Tiling) -> Painter:
+        slabs = _surrounded(probability_slabs(ensemble, image[:, *box], smaller), plan, box, image.shape[1:])
+        return _painted(begin(), slabs, watch)
+
+    return while_too_large(attempt, tiling, plan)
+
+
+def while_too_large(attempt: Callable[[Tiling], Result], tiling: Tiling, plan: Plan) -> Result:
+    """Return what comes of an attempt; while its tiles do not fit the memory after all, try halved ones.
+
+    Raises:
+        TooLittleMemoryError: If not even the smallest tile fits.
+    """
     wanted: Tiling | None = tiling
     while wanted is not None:
-        slabs = _surrounded(probability_slabs(ensemble, image[:, *box], wanted), plan, box, image.shape[1:])
         with suppress(TooLittleMemoryError):
-            return _painted(begin(), slabs, watch)
+            return attempt(wanted)
         smaller = _halved(wanted, plan)
         logger.warning("a tile of %s voxels did not fit the memory; next: %s", wanted.tile, smaller and smaller.tile)
         wanted = smaller

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +16,9 @@ from torch import nn
 from autoseg.errors import PlanError, TooLittleMemoryError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
+# what torch says in a plain RuntimeError when memory is lacking: on a CPU, on CUDA, and where cuDNN finds no algorithm
+# whose scratch space is to be had
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
 DeviceName = Literal["cpu", "cuda", "mps"]
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -68,7 +73,7 @@ def memory_explained(way_out: str) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # what torch says on a CPU
+        if not any(words in str(error) for words in _NO_MEMORY):
             raise
         raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
 
@@ -96,8 +101,30 @@ def keep_freed_memory() -> None:
 
 def repeat_exactly() -> None:
     """Let CUDA choose only operations that give the same bits every time; CPUs do so anyway."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when CUDA starts
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # every tensor is written before it is read
+
+
+@contextmanager
+def fastest_convolutions(device: DeviceName) -> Iterator[None]:
+    """Let cuDNN try which algorithm is the fastest for each shape: pays where the same shapes come again and again."""
+    if device != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def release_memory(device: DeviceName) -> None:
+    """Give back what is kept of freed GPU memory, so that another process can have it."""
+    if device == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def place(network: nn.Module, device: DeviceName) -> nn.Module:

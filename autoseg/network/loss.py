@@ -124,7 +124,7 @@ def loss_sums(
         nothing = both.new_zeros(())
         return Sums(both=both, either=either, entropy=nothing, weight=nothing)
     ones = torch.ones(logits.shape[1], device=logits.device) if class_weights is None else class_weights
-    entropy = cross_entropy(logits, truth, weight=class_weights, reduction="sum")
+    entropy = cross_entropy(logits, truth, weight=class_weights, reduction="none").sum()  # its own sum may vary on CUDA
     return Sums(both=both, either=either, entropy=entropy, weight=ones[truth].sum())
 
 

@@ -104,7 +104,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 class JointBatchNorm(nn.BatchNorm3d):
-    """Batch norm over the whole team's batch; torch's own (SyncBatchNorm) takes no CPU tensors."""
+    """Batch norm over the whole team's batch, for CPU tensors, which torch's own (SyncBatchNorm) does not take."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise (B, C, Z, Y, X)."""
@@ -128,15 +128,17 @@ class JointBatchNorm(nn.BatchNorm3d):
         kept["num_batches_tracked"].add_(1)
 
 
-def with_joint_norms(network: nn.Module) -> nn.Module:
+def with_joint_norms(network: nn.Module, device: DeviceName) -> nn.Module:
     """Replace the batch norms of a network by those of the whole team; alone, return it as it is."""
     if team_size() == 1:
         return network
+    if device == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return,no-untyped-call]
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm3d):
             joint = JointBatchNorm(child.num_features)
             joint.load_state_dict(child.state_dict())
             setattr(network, name, joint)
         else:
-            with_joint_norms(child)
+            with_joint_norms(child, device)
     return network

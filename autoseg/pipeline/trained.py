@@ -12,7 +12,7 @@ from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.grid import Voxels
-from autoseg.network.device import DeviceName, pick_device, repeat_exactly
+from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.team import joined, of_first, team_rank, team_size
 from autoseg.pipeline.origin import dataset_of
 from autoseg.pipeline.settled import nearest_fit
@@ -89,6 +89,7 @@ def train(
         for fold in folds:
             if of_first(ending.is_near()):
                 break
+            release_memory(device)  # of the fold before: a time budget is measured in another process
             job = _fold(run, fold, splits[fold], options, device)
             if not _trained(job, _telling(tell, fold), ending.is_near):
                 break
@@ -201,7 +202,7 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
 def _require_memory(settings: Plan, run: Run) -> None:
     """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
     budget = detect_budget(settings.device, None, free_memory_gib())
-    gib = step_gib(settings, budget)
+    gib = step_gib(_share_of(settings), budget)
     if gib > budget.memory_gib:
         raise PlanError(
             f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
@@ -212,14 +213,20 @@ def _require_memory(settings: Plan, run: Run) -> None:
 def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit a time budget, after the time that measuring them takes."""
     began = time.monotonic()
-    mine = settings.model_copy(update={"batch_size": -(-settings.batch_size // team_size())})
-    measured = measure(mine, shape, workers) if team_rank() == 0 else None  # for all: the others would only disturb
+    measured = (
+        measure(_share_of(settings), shape, workers) if team_rank() == 0 else None
+    )  # for all: the others would only disturb
     left_s = FOR_ITERATIONS * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(of_first(fitting))
     if not iterations:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
     return iterations
+
+
+def _share_of(settings: Plan) -> Plan:
+    """Return the plan with the crops that one process of the team computes."""
+    return settings.model_copy(update={"batch_size": -(-settings.batch_size // team_size())})
 
 
 def _has(device: str) -> bool:

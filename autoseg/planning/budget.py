@@ -71,6 +71,6 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
     if device == "cuda":
         import torch
 
-        memory = torch.cuda.get_device_properties(0).total_memory / GIB
+        memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
         return Budget(device="cuda", memory_gib=memory, bfloat16=has_fast_bfloat16("cuda"))
     return Budget(device=device, memory_gib=free_gib, bfloat16=has_fast_bfloat16(device))

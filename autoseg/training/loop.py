@@ -27,6 +27,7 @@ from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 logger = logging.getLogger(__name__)
 CHECKPOINT_NAME = "checkpoint.safetensors"
 SAVE_EVERY_S = 120.0
+WAY_OUT = "plan again with a smaller --gpu-memory, or with --set batch_size=1"
 EXAMINED_CASES = 4  # of validation and of testing, predicted each time
 
 
@@ -92,9 +93,10 @@ class _Training:
     def __init__(self, fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
         self.fold, self.plan, self.tell, self.stop = fold, fold.plan, tell, stop
         self.checkpoint = fold.folder / CHECKPOINT_NAME
-        self.state = new_state(fold.plan)
-        if self.checkpoint.is_file():
-            load_checkpoint(self.checkpoint, self.plan, cases_key(fold.training), self.state)
+        with memory_explained(WAY_OUT):
+            self.state = new_state(fold.plan)
+            if self.checkpoint.is_file():
+                load_checkpoint(self.checkpoint, self.plan, cases_key(fold.training), self.state)
         self.watch = StepWatch(fold.workers)
         self.dice = self._dice_so_far()
         watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
@@ -102,6 +104,7 @@ class _Training:
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
         self.saved_at = time.monotonic()
         self.ended = 0.0  # when the last iteration that was looked at ended
+        self.before: Outcome | None = None  # that iteration
 
     def run(self) -> bool:
         """Train, after every roll-back anew from the last checkpoint; return whether the training is finished."""
@@ -127,7 +130,7 @@ class _Training:
             if stopped:
                 break
             # ---- the step, started; the one before it is looked at meanwhile ----
-            with memory_explained("plan again with a smaller --gpu-memory, or with --set batch_size=1"):
+            with memory_explained(WAY_OUT):
                 self.pending.append(_launch(step, batches))
                 self._look_at(log, all_but=1)
             # ----------------------------------------------------------------------
@@ -166,7 +169,10 @@ class _Training:
             took = ended - max(launched.began, self.ended)  # on a GPU it may have begun while the one before it ran
             self.ended = ended
             launched.row["seconds"] = took
-            launched.row["wait_share"] = min(1.0, launched.waited_s / took) if took > 0 else 0.0
+            idle_s = launched.outcome.idle_s(self.before)  # a GPU may be busy while the next batch is waited for
+            waited_s = launched.waited_s if idle_s is None else min(idle_s, launched.waited_s)
+            self.before = launched.outcome
+            launched.row["wait_share"] = min(1.0, waited_s / took) if took > 0 else 0.0
             log.add(launched.row)
             done = int(launched.row["iteration"])
             self.watch.add(done, loss, norm, launched.row["wait_share"], launched.cases)
@@ -194,6 +200,8 @@ class _Training:
         self.state.network.train()
 
     def _draw_curves(self) -> None:
+        if team_rank() > 0:
+            return
         counts = {split: len(cases) for split, cases in self._examined()}
         draw_curves(self.fold.folder, [o.name for o in self.plan.labels], self.fold.folder / "curves", counts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import statistics
 import tempfile
@@ -18,16 +19,17 @@ from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.grid import Grid, Voxels
-from autoseg.network.device import DeviceName, memory_explained
+from autoseg.network.device import DeviceName, memory_explained, release_memory
 from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, PROCESS_GIB, Measured
 from autoseg.training.state import new_state
-from autoseg.training.step import Stepper
+from autoseg.training.step import Outcome, Stepper
 from autoseg.workers import peak_memory_gib
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
+IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own
 COUNTED = 9
-LONG_S = 8.0  # after so long FEWEST will do, of either
+LONG_S = 8.0  # after so long FEWEST will do on a CPU, of either
 FEWEST = 3
 
 
@@ -62,7 +64,7 @@ def _measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
         except TooLittleMemoryError:
             return None
     return Measured(
-        seconds_per_iteration=statistics.median(took),
+        seconds_per_iteration=statistics.mean(took) if plan.device == "cuda" else statistics.median(took),
         waiting_share=sum(waited) / sum(took),
         gib=_most_memory_gib(plan.device),
     )
@@ -75,22 +77,38 @@ def _most_memory_gib(device: DeviceName) -> float:
 
 
 def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[float], list[float]]:
-    """Return the seconds that each counted iteration waited for its batch, and took in all."""
+    """Return the seconds that each counted iteration waited for its batch, and took in all.
+
+    A GPU may be faster than the workers: what they made in advance is used up first, and they count for whole rounds.
+    """
+    patience_s = math.inf if plan.device == "cuda" else LONG_S
     with open_batches(cases, plan, 0, workers) as batches:
         step = Stepper(plan, new_state(plan))
-        _timed(step, batches, WARM_UP)
-        return _timed(step, batches, COUNTED)
+        if plan.device != "cuda":
+            _timed(step, batches, WARM_UP, patience_s)
+            return _timed(step, batches, COUNTED, patience_s)
+        _timed(step, batches, WARM_UP + IN_ADVANCE * workers, patience_s)
+        torch.cuda.synchronize()
+        release_memory(plan.device)  # what cuDNN tried its algorithms with
+        torch.cuda.reset_peak_memory_stats()
+        return _timed(step, batches, COUNTED * max(1, workers), patience_s)
 
 
-def _timed(step: Stepper, batches: Iterator[Batch], most: int) -> tuple[list[float], list[float]]:
-    """Do iterations, at most so many; return the seconds that each waited, and took in all."""
+def _timed(step: Stepper, batches: Iterator[Batch], most: int, patience_s: float) -> tuple[list[float], list[float]]:
+    """Do iterations, at most so many; return the seconds that each waited, and took in all.
+
+    As in training, an iteration is looked at while the next one is under way.
+    """
     waited: list[float] = []
     took: list[float] = []
-    while len(took) < most and (len(took) < FEWEST or sum(took) < LONG_S):
+    under_way: Outcome | None = None
+    while len(took) < most and (len(took) < FEWEST or sum(took) < patience_s):
         began = time.perf_counter()
         batch = next(batches)
         waited.append(time.perf_counter() - began)
-        step(batch).read()
+        before, under_way = under_way, step(batch)
+        if before is not None:
+            before.read()
         took.append(time.perf_counter() - began)
     return waited, took
 

@@ -36,7 +36,7 @@ def new_state(plan: Plan) -> State:
     torch.manual_seed(plan.seed)
     if plan.device == "cpu":
         keep_freed_memory()
-    network = place(with_joint_norms(UNet3D(len(plan.channels), plan.classes, plan.network)), plan.device)
+    network = place(with_joint_norms(UNet3D(len(plan.channels), plan.classes, plan.network), plan.device), plan.device)
     average = copy.deepcopy(network).eval().requires_grad_(False) if plan.optimiser.averaging else None
     kind = Adam if plan.optimiser.name == "adam" else AdamW
     optimiser = kind(
@@ -44,6 +44,5 @@ def new_state(plan: Plan) -> State:
         lr=plan.learning_rate,
         weight_decay=plan.optimiser.weight_decay,
         fused=plan.device != "mps",
-        capturable=plan.device == "cuda",  # its counters live on the device, so that a step never waits for the host
     )
     return State(network=network, average=average, optimiser=optimiser)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.data.batches import Batch
-from autoseg.network.device import autocast
+from autoseg.network.device import autocast, fastest_convolutions
 from autoseg.network.loss import hidden_mask, segmentation_loss
 from autoseg.network.team import average_gradients
 from autoseg.plan import Plan
@@ -23,8 +23,9 @@ class Outcome:
     """Loss and gradient norm of an iteration that may still be under way."""
 
     values: Tensor  # (2,) on the host
-    ready: torch.cuda.Event | None
     ended: float | None = None  # when it ended (time.monotonic); None: it may be under way
+    begun: torch.cuda.Event | None = None  # on CUDA, where the device comes to it and is done with it
+    ready: torch.cuda.Event | None = None
 
     def read(self) -> tuple[float, float]:
         """Wait for the iteration; return its loss and gradient norm."""
@@ -32,6 +33,12 @@ class Outcome:
             self.ready.synchronize()
         loss, norm = self.values.tolist()
         return loss, norm
+
+    def idle_s(self, before: Outcome | None) -> float | None:
+        """Return how long the device did nothing since the iteration before; None: not known. Both have been read."""
+        if before is None or before.ready is None or self.begun is None:
+            return None
+        return max(0.0, float(before.ready.elapsed_time(self.begun)) / 1000.0)
 
 
 class Stepper:
@@ -53,7 +60,6 @@ class Stepper:
         self._image, self._truth = (torch.empty(0, device=plan.device) for _ in range(2))
         self._hidden: Tensor | None = None  # classes that label maps of the batch do not show, (B, classes)
         if plan.device == "cuda":
-            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
             for group in state.optimiser.param_groups:
                 group["lr"] = self._knobs[0]
 
@@ -64,14 +70,16 @@ class Stepper:
 
     def __call__(self, batch: Batch) -> Outcome:
         """Start one iteration and count it."""
+        begun = _event() if self.plan.device == "cuda" else None
         self._set_knobs()
         image, truth = torch.as_tensor(batch["data"]), torch.as_tensor(batch["seg"])[:, 0]
         hidden = hidden_mask(batch["hidden"], self.plan.classes)
         self._image, self._truth = _on_device(image, self.plan, torch.channels_last_3d), _on_device(truth, self.plan)
         self._hidden = None if hidden is None else _on_device(hidden, self.plan)
-        result = self._advance()
+        with fastest_convolutions(self.plan.device):
+            result = self._advance()
         self.state.done += 1
-        return _outcome(result)
+        return _outcome(result, begun)
 
     def _set_knobs(self) -> None:
         iteration, plan = self.state.done, self.plan
@@ -114,14 +122,19 @@ class Stepper:
         optimiser.step()
 
 
-def _outcome(result: Tensor) -> Outcome:
-    if result.device.type != "cuda":
-        return Outcome(result.cpu(), None, time.monotonic())
+def _outcome(result: Tensor, begun: torch.cuda.Event | None) -> Outcome:
+    if begun is None:
+        return Outcome(result.cpu(), time.monotonic())
     values = torch.empty(2, pin_memory=True)
     values.copy_(result, non_blocking=True)
-    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    ready.record()
-    return Outcome(values, ready)
+    return Outcome(values, begun=begun, ready=_event())
+
+
+def _event() -> torch.cuda.Event:
+    """Return an event that the device will reach after all it has been given so far."""
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
 
 
 def _on_device(tensor: Tensor, plan: Plan, layout: torch.memory_format = torch.preserve_format) -> Tensor:

@@ -15,7 +15,14 @@ from torch import nn
 from autoseg.data.cache import CachedCase
 from autoseg.grid import Voxels
 from autoseg.inference.ensemble import Ensemble
-from autoseg.inference.tiles import Tiling, choose_tiling, padded_shape, probability_slabs, tile_starts
+from autoseg.inference.tiles import (
+    Tiling,
+    choose_tiling,
+    padded_shape,
+    probability_slabs,
+    tile_starts,
+    while_too_large,
+)
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import runs_bfloat16
 from autoseg.network.loss import hidden_mask, loss_of, loss_sums
@@ -92,12 +99,15 @@ def _predicted(
     ensemble: Ensemble, case: CachedCase, truth: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.uint8], float]:
     """Return the classes that are seen in a case (Z, Y, X), and the loss; only one slab of all classes is held."""
-    plan, seen, slices, parts = ensemble.plan, np.empty_like(truth), 0, []
-    hidden = hidden_mask([case.hidden], plan.classes)
-    for slab in probability_slabs(ensemble, case.image(), _tiling(case.working.shape, plan)):
-        part = slice(slices, slices := slices + slab.shape[1])
-        seen[part] = slab.argmax(dim=0).numpy()
-        logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
-        parts.append(loss_sums(logits, target, plan.loss, None, hidden))
-    sums = sum(parts[1:], start=parts[0])
-    return seen, float(loss_of(sums, plan.loss, None))
+    plan, hidden = ensemble.plan, hidden_mask([case.hidden], ensemble.plan.classes)
+
+    def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.uint8], float]:
+        seen, slices, parts = np.empty_like(truth), 0, []
+        for slab in probability_slabs(ensemble, case.image(), tiling):
+            part = slice(slices, slices := slices + slab.shape[1])
+            seen[part] = slab.argmax(dim=0).numpy()
+            logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
+            parts.append(loss_sums(logits, target, plan.loss, None, hidden))
+        return seen, float(loss_of(sum(parts[1:], start=parts[0]), plan.loss, None))
+
+    return while_too_large(attempt, _tiling(case.working.shape, plan), plan)

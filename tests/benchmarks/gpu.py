@@ -22,11 +22,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import made
 
 from autoseg.data.batches import Batch, open_batches
+from autoseg.errors import TooLittleMemoryError
 from autoseg.grid import Triple, Voxels
-from autoseg.network.device import DeviceName, autocast
+from autoseg.network.device import DeviceName, autocast, memory_explained, release_memory
 from autoseg.network.memory import training_bytes
 from autoseg.plan import NetworkPlan, OptimiserPlan, Plan, Stage
-from autoseg.planning import rules, split  # noqa: F401 - split first: planning's modules need each other in order
+from autoseg.planning import rules
 from autoseg.planning.budget import GIB
 from autoseg.training.measure import _made_up
 from autoseg.training.state import new_state
@@ -102,10 +103,14 @@ def memory(device: DeviceName) -> None:
         base = torch.cuda.memory_allocated()
         counted = training_bytes(settings, True) / GIB
         try:
-            step, batch = Stepper(settings, new_state(settings)), batch_of(settings)
-            for _ in range(12):
-                step(batch).read()
-        except torch.OutOfMemoryError:
+            with memory_explained("take a smaller one"):
+                step, batch = Stepper(settings, new_state(settings)), batch_of(settings)
+                for number in range(12):
+                    step(batch).read()
+                    if number == 1:  # without the scratch space in which cuDNN tried its algorithms
+                        release_memory(device)
+                        torch.cuda.reset_peak_memory_stats()
+        except TooLittleMemoryError:
             show(f"| {name} | {counted:.2f} | out of memory | | | |")
             step = None  # type: ignore[assignment]
             continue
@@ -123,9 +128,12 @@ def seconds(plan: Plan, count: int) -> float:
     for _ in range(10):
         step(batch).read()
     began = time.perf_counter()
-    for _ in range(count):
-        out = step(batch)
-    out.read()
+    before = step(batch)
+    for _ in range(count - 1):  # as in training, an iteration is looked at while the next one is under way
+        under_way = step(batch)
+        before.read()
+        before = under_way
+    before.read()
     return (time.perf_counter() - began) / count
 
 

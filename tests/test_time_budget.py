@@ -1,0 +1,102 @@
+"""Tests of the time budget: how many iterations it gives, and what it decides of a plan. Clocks are made up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command_line import Cli, assert_one_line, copy_of
+
+from autoseg import verbs
+from autoseg.errors import PlanError
+from autoseg.options import plan_options, seconds_of, train_options
+from autoseg.pipeline import planned, settled, trained
+from autoseg.pipeline.planned import PlanOptions, is_planned
+from autoseg.planning.budget import Measured
+from autoseg.run import Run
+from autoseg.training.checkpoint import planned_iterations
+
+
+class Clock:
+    """A clock that measuring moves on."""
+
+    def __init__(self, measuring_s: float, seconds_per_iteration: float) -> None:
+        self.now, self.measuring_s, self.seconds_per_iteration = 0.0, measuring_s, seconds_per_iteration
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def measure(self, *_: object) -> Measured:
+        self.now += self.measuring_s
+        return Measured(seconds_per_iteration=self.seconds_per_iteration, waiting_share=0.0, gib=0.5)
+
+
+def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
+    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    shutil.rmtree(run / "fold-0")
+    clock = Clock(measuring_s=30.0, seconds_per_iteration=15.0)
+    monkeypatch.setattr(trained, "measure", clock.measure)
+    monkeypatch.setattr(trained, "time", clock)
+    assert cli("train", run, "--time-budget", "130s")[0] == 0
+    assert planned_iterations(run / "fold-0" / "checkpoint.safetensors") == 6  # 0.9 · (130 - 30) / 15
+
+
+def test_a_plan_gets_the_iterations_of_its_time_budget(
+    cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settled, "measure", Clock(0.0, 0.25).measure)
+    assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
+    assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2400
+    assert "those that fit 10 min at the 0.25 s an iteration" in (tmp_path / "RUN" / "plan.md").read_text()
+
+
+def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
+    cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settled, "measure", Clock(0.0, 5.0).measure)
+    assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
+    text = (tmp_path / "RUN" / "plan.md").read_text()
+    assert "voxels at most, in place of 790,000" in text
+    assert "too few iterations would have fitted 10 min" in text
+    assert "downsampling of 1 × 1 × 1" not in text
+
+
+def test_a_time_budget_for_another_machine_is_refused(cli: Cli, cohort: Path, tmp_path: Path) -> None:
+    outcome = cli("plan", cohort, tmp_path / "RUN", "--gpu-memory", "8", "--time-budget", "1h")
+    assert_one_line(outcome, "--time-budget: only the machine that trains can be measured")
+
+
+def test_a_run_that_is_planned_stays_so_when_it_is_given_another_time(finished: Path, cohort: Path) -> None:
+    options = PlanOptions(**json.loads((finished / "dataset.json").read_text())["options"])
+    assert is_planned(cohort, Run(finished), replace(options, training_s=1000.0)) == is_planned(
+        cohort, Run(finished), options
+    )
+
+
+@pytest.mark.parametrize(("gpu_memory", "told"), [(None, 2700.0), (8.0, None)])
+def test_run_tells_the_planner_its_time_where_the_plan_is_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu_memory: float | None, told: float | None
+) -> None:
+    class StopHereError(Exception):
+        pass
+
+    def plan_run(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
+        assert wanted.training_s == told
+        raise StopHereError
+
+    monkeypatch.setattr(verbs, "plan_run", plan_run)
+    monkeypatch.setattr(planned, "is_planned", lambda *_: False)
+    planning = plan_options(None, gpu_memory, "auto", 0, None, None, 1, None, False)
+    with pytest.raises(StopHereError):
+        verbs.run_all(tmp_path, Run(tmp_path), planning, train_options(None, None, "45m", None, None), 1, 2.0, False, 1)
+
+
+@pytest.mark.parametrize("text", ["", "45", "m", "-3m", "0s", "infh", "nans", "1y"])
+def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(PlanError, match=f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d"):
+        seconds_of(text)
