@@ -25,6 +25,7 @@ from autoseg.run import Run
 from autoseg.words import counted
 
 DEMO_TRAINING = "245s"
+DEMO_TOLERANCE_MM = 3.0  # the phantoms' voxels are larger than the usual 2 mm
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -305,7 +306,7 @@ def demo_command(
     tensorboard: opt.TensorBoard = False,
     deterministic: opt.Deterministic = False,
     gpus: opt.Gpus = 1,
-    tolerance: opt.Tolerance = TOLERANCE_MM,
+    tolerance: opt.Tolerance = DEMO_TOLERANCE_MM,
 ) -> None:
     """Make a cohort of CT-like phantoms with seven organs, then do everything from check to report.
 

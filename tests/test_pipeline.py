@@ -208,3 +208,12 @@ def test_an_exported_file_predicts_as_its_run_and_says_what_it_is(finished: Path
     assert cli("predict", file, scan, tmp_path / "m.nii.gz", "--device", "cpu", "--verbose")[0] == 0
     expected = read_label(finished / "fold-0" / "predictions" / f"{case}.nii.gz").array
     np.testing.assert_array_equal(read_label(tmp_path / "m.nii.gz").array, expected)
+
+
+def test_a_tolerance_below_the_voxels_is_told_with_one_that_is_not(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    code, _, err = cli("evaluate", run, "--tolerance", "0.5")
+    assert code == 0
+    assert "NSD at 0.5 mm: in 5 of 5 cases every edge of a voxel is longer" in " ".join(err.split())
+    code, _, err = cli("evaluate", run, "--tolerance", "9")
+    assert (code, err) == (0, "")

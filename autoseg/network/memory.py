@@ -27,6 +27,7 @@ from autoseg.network.unet import UNet3D
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
 BATCHES = (1, 4096)  # such crops of the two steps that are run through; a real step lies between
+ALWAYS_FREE = 2**29  # bytes; beside a small step there is always so much, and small tiles are many that overlap
 EDGE = 4  # voxels that the deepest level of such a crop has on each axis
 
 
@@ -57,7 +58,7 @@ def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
 
 
 def fits_beside_training(plan: Plan, tile: Voxels, bfloat16: bool) -> bool:
-    """Return whether predicting a tile takes no more than what a training step needs and gives back.
+    """Return whether predicting a tile takes no more than what a training step needs and gives back, or ALWAYS_FREE.
 
     What training keeps from step to step (weights, gradients, moments) stays where it is meanwhile.
 
@@ -67,7 +68,7 @@ def fits_beside_training(plan: Plan, tile: Voxels, bfloat16: bool) -> bool:
         bfloat16: Whether both run under bfloat16 autocast.
     """
     step = _peaks_of_steps(plan, bfloat16).growth(plan.batch_size * math.prod(plan.crop_size))
-    return _peaks_of_tiles(plan, bfloat16).growth(math.prod(tile)) <= step
+    return _peaks_of_tiles(plan, bfloat16).growth(math.prod(tile)) <= max(step, ALWAYS_FREE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.grid import Grid
 from autoseg.inference.back import Painter
 from autoseg.inference.cleanup import clean
 from autoseg.inference.model import Model, open_model
@@ -31,6 +34,7 @@ from autoseg.volumes import read_label, write_label
 from autoseg.words import counted
 from autoseg.workers import Track, untracked
 
+logger = logging.getLogger(__name__)
 SPLITS = ("training", "validation", "testing")
 
 
@@ -76,6 +80,7 @@ def evaluate(
             store_aftercare(file, aftercare)
             model = replace(model, aftercare=aftercare)
         cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
+        _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
         evaluation = _Evaluation(
             model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions", tolerance_mm=tolerance_mm
         )
@@ -99,6 +104,17 @@ def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
         raise ModelError(
             f"{file}: was trained on {seen}, as the split changed; remove {file.parent} and run `autoseg train` again"
         )
+
+
+def _warn_of_tolerance(grids: Sequence[Grid], tolerance_mm: float) -> None:
+    """Say where the voxels are too large for the tolerance of the normalised surface Dice."""
+    edges_mm = [min(grid.spacing_mm) for grid in grids if min(grid.spacing_mm) > tolerance_mm]
+    if edges_mm:
+        logger.warning(
+            "NSD at %g mm: in %d of %s every edge of a voxel is longer (%.3g mm and more), so borders that lie one "
+            "voxel apart count as missed; --tolerance %g or more says more",
+            tolerance_mm, len(edges_mm), counted(len(grids), "case"), min(edges_mm), math.ceil(max(edges_mm)),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
