@@ -59,6 +59,11 @@ def place_in_team() -> Place:
     return Place(*(int(os.environ.get(name) or alone) for name, alone in names.items()))
 
 
+def set_unless_told(variable: str, value: str) -> None:
+    """Set an environment variable, for libraries and child processes, where the user has not."""
+    os.environ.setdefault(variable, value)
+
+
 def default_workers() -> int:
     """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; 1 to 8.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 from autoseg.errors import TrainingError
 from autoseg.pipeline.trained import TrainOptions
 from autoseg.run import Run
-from autoseg.workers import place_in_team, usable_cores
+from autoseg.workers import place_in_team, set_unless_told, usable_cores
 
 
 def is_in_team() -> bool:
@@ -25,8 +24,8 @@ def train_together(run: Run, options: TrainOptions, processes: int) -> None:
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*launcher, "-m", "autoseg", "train", str(run.folder), *_arguments(options)]
-    threads = str(max(1, usable_cores() // processes))  # torchrun would give each a single one
-    if subprocess.run(command, check=False, env={"OMP_NUM_THREADS": threads, **os.environ}).returncode:
+    set_unless_told("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun would set 1
+    if subprocess.run(command, check=False).returncode:
         raise TrainingError(f"{run.folder}: one of the {processes} processes failed, it has said why above")
 
 
