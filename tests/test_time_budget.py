@@ -35,7 +35,7 @@ class Clock:
 
 
 def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
-    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = copy_of(finished, tmp_path / "RUN")
     shutil.rmtree(run / "fold-0")
@@ -44,6 +44,7 @@ def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
     monkeypatch.setattr(trained, "time", clock)
     assert cli("train", run, "--time-budget", "130s")[0] == 0
     assert planned_iterations(run / "fold-0" / "checkpoint.safetensors") == 6  # 0.9 · (130 - 30) / 15
+    assert "only 6 iterations fit the time" in caplog.text
 
 
 def test_a_plan_gets_the_iterations_of_its_time_budget(
@@ -62,13 +63,42 @@ def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     text = (tmp_path / "RUN" / "plan.md").read_text()
     assert "voxels at most, in place of 790,000" in text
-    assert "too few iterations would have fitted 10 min" in text
+    assert "fewer than 400 iterations would have fitted 10 min" in text
     assert "downsampling of 1 × 1 × 1" not in text
 
 
 def test_a_time_budget_for_another_machine_is_refused(cli: Cli, cohort: Path, tmp_path: Path) -> None:
     outcome = cli("plan", cohort, tmp_path / "RUN", "--gpu-memory", "8", "--time-budget", "1h")
     assert_one_line(outcome, "--time-budget: only the machine that trains can be measured")
+
+
+def test_a_time_and_a_number_of_iterations_exclude_each_other(cli: Cli, cohort: Path, tmp_path: Path) -> None:
+    outcome = cli("plan", cohort, tmp_path / "RUN", "--time-budget", "2m", "--set", "iterations=50")
+    assert_one_line(outcome, "--time-budget and --set iterations exclude each other", "give one")
+
+
+def test_a_preset_too_slow_for_the_time_gets_what_fits_and_a_warning(
+    cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(settled, "measure", Clock(0.0, 42.9).measure)
+    options = ("--preset", "roth2018", "--device", "cpu", "-j", "1", "--time-budget", "2m")
+    assert cli("plan", cohort, tmp_path / "RUN", *options)[0] == 0
+    assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2
+    assert "only 2 iterations fit the time, at the measured 43 s each" in caplog.text
+
+
+def test_planning_anew_tells_which_training_cannot_go_on(
+    cli: Cli,
+    cohort: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    monkeypatch.setattr(settled, "measure", Clock(0.0, 0.25).measure)
+    assert cli("plan", cohort, run, "--device", "cpu", "-j", "1")[0] == 0
+    assert f"{run / 'fold-0'}: was trained under another plan, so its training cannot go on; remove it" in caplog.text
 
 
 def test_a_run_that_is_planned_stays_so_when_it_is_given_another_time(finished: Path, cohort: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,7 @@ from autoseg.run import Run
 from autoseg.words import counted
 from autoseg.workers import Track, each, free_memory_gib, untracked
 
+logger = logging.getLogger(__name__)
 FINER_SHOWN = 2  # working grids finer than the chosen one whose ceilings are measured
 
 
@@ -167,6 +170,8 @@ def _require_startable(run: Run, options: PlanOptions, force: bool) -> None:
         raise PlanError(f"{run.folder}: RUN must be a folder, and this is a file; give another name")
     if options.split is not None and not options.split.is_file():
         raise PlanError(f"--split {options.split}: there is no such file; correct the path")
+    if options.training_s is not None and "iterations" in options.settings:
+        raise PlanError("--time-budget and --set iterations exclude each other: the time says how many fit; give one")
     if not force and is_edited(run):
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
@@ -262,10 +267,21 @@ def _write(
     write_text(run.fingerprint_file, told.found.model_dump_json(indent=1))
     save_splits(splits, run.split_file)
     write_text(run.folder / "plan.md", explain(decision, told))
+    _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
     origin = origin_of(path, dataset, options.as_json(), run) | {"plan": digest_of(text)}
     write_text(run.dataset_file, json.dumps(origin, indent=1))
     write_text(run.plan_file, text)
+
+
+def _warn_of_trained(run: Run, made: Plan) -> None:
+    """Say that what was trained does not go on under a plan that differs in more than its length."""
+    with suppress(AutosegError):  # a plan that cannot be read is replaced without a word
+        for fold in run.folds() if run.plan().model_copy(update={"iterations": made.iterations}) != made else ():
+            logger.warning(
+                "%s: was trained under another plan, so its training cannot go on; remove it, or plan into another RUN",
+                run.fold(fold),
+            )
 
 
 def _made(run: Run) -> Path:

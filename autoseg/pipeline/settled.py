@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +15,13 @@ from autoseg.planning.budget import Budget, Measured, step_gib
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.naming import side_pairs
 from autoseg.planning.planner import Ceilings, Decision, derive_plan
-from autoseg.planning.recipe import CPU_TRAINING_S, grid_of, ratio, working_median
+from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, grid_of, ratio, working_median
 from autoseg.training.measure import measure
+from autoseg.words import counted
 from autoseg.workers import default_workers
 
-FEWEST_ITERATIONS = 100
-ENOUGH_ITERATIONS = 400  # where fewer fit the time, a step is made smaller
+logger = logging.getLogger(__name__)
+FEWEST_ITERATIONS = 100  # of a plan whose time the user has not told
 SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 MOST_VOXELS, FEWEST_VOXELS = 4 * 10**9, 64  # of the median volume on the working grid
 ATTEMPTS = 4  # at a plan whose measured step fits memory and time
@@ -125,8 +127,20 @@ def _timed(decision: Decision, measured: Measured, training_s: float | None) -> 
     """Return the decision with the iterations that fit the time."""
     if training_s is None:
         return decision
-    fitting = max(FEWEST_ITERATIONS, int(training_s / measured.seconds_per_iteration))
+    least = FEWEST_ITERATIONS if training_s == CPU_TRAINING_S else 1
+    fitting = max(least, int(training_s / measured.seconds_per_iteration))
+    warn_of_few(fitting, measured.seconds_per_iteration)
     return replace(decision, plan=decision.plan.model_copy(update={"iterations": fitting}))
+
+
+def warn_of_few(iterations: int, seconds_each: float) -> None:
+    """Say where a time holds too few iterations to learn anything."""
+    if iterations < FEWEST_ITERATIONS:
+        logger.warning(
+            "only %s fit the time, at the measured %.2g s each; most organs need hundreds: give more time, close what "
+            "else runs, or plan smaller steps (`autoseg plan --time-budget`, without --preset)",
+            counted(iterations, "iteration"), seconds_each,
+        )  # fmt: skip
 
 
 def _corrected(correction: float, plan: Plan, budget: Budget) -> float:

@@ -15,7 +15,7 @@ from autoseg.grid import Voxels
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.team import joined, of_first, team_rank, team_size
 from autoseg.pipeline.origin import dataset_of
-from autoseg.pipeline.settled import nearest_fit
+from autoseg.pipeline.settled import nearest_fit, warn_of_few
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import GPU_SHARE, detect_budget, step_gib
 from autoseg.planning.split import Split, load_splits, sides
@@ -178,7 +178,7 @@ def _device(settings: Plan, options: TrainOptions) -> DeviceName:
 
 def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int) -> Plan:
     """Return the plan with the device and the iterations of this training; once begun, they stay."""
-    settings = run.plan()
+    settings, began = run.plan(), time.monotonic()
     if settings.batch_size < team_size():
         raise PlanError(
             f"batch_size {settings.batch_size} on {team_size()} processes: each needs a crop; start at most "
@@ -193,7 +193,7 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
     elif begun is not None:
         iterations = begun
     elif options.time_budget_s is not None:
-        iterations = _fitting(settings, options.time_budget_s, shape, workers)
+        iterations = _fitting(settings, options.time_budget_s, began, shape, workers)
     else:
         iterations = settings.iterations
     return with_settings(settings, {"iterations": str(iterations)})
@@ -210,15 +210,16 @@ def _require_memory(settings: Plan, run: Run) -> None:
         )
 
 
-def _fitting(settings: Plan, time_budget_s: float, shape: Voxels, workers: int) -> int:
-    """Return how many iterations fit a time budget, after the time that measuring them takes."""
-    began = time.monotonic()
+def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
+    """Return how many iterations fit what is left of a time budget when they have been measured."""
     measured = (
         measure(_share_of(settings), shape, workers) if team_rank() == 0 else None
     )  # for all: the others would only disturb
     left_s = FOR_ITERATIONS * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(of_first(fitting))
+    if measured:
+        warn_of_few(iterations, measured.seconds_per_iteration)
     if not iterations:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
     return iterations

@@ -11,6 +11,7 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, Budget
 from autoseg.planning.explain_organs import organs
 from autoseg.planning.planner import Decision, Rejected
+from autoseg.planning.recipe import ENOUGH_ITERATIONS
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LEAST_COVER, WorkingGrid
 from autoseg.planning.split import sides
 from autoseg.planning.told import Told
@@ -41,11 +42,12 @@ def explain(decision: Decision, told: Told) -> str:
 
 def _data(told: Told) -> Iterable[str]:
     found = told.found
+    least, most = _by(found.smallest_spacing_mm), _by(found.largest_spacing_mm)
     yield "## What was found"
     yield (
         f"{told.cases} usable cases; the {found.cases} that may be learnt from decide. Median size "
-        f"{_by(found.median_shape)} voxels (z, y, x), median spacing {_by(found.median_spacing_mm)} mm (from "
-        f"{_by(found.smallest_spacing_mm)} to {_by(found.largest_spacing_mm)} mm)."
+        f"{_by(found.median_shape)} voxels (z, y, x), median spacing {_by(found.median_spacing_mm)} mm"
+        + (", in all cases." if least == most else f" (from {least} to {most} mm).")
     )
     for channel in found.channels:
         if channel.ct:
@@ -104,21 +106,22 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[st
     def by_user(key: str, reason: str) -> str:
         return "set by the user" if key in decision.changed else reason
 
+    most = told.budget.step_voxels
+    largest = "the largest that fits" + (f", three of them making a step of at most {most:,} voxels" if most else "")
     share = [min(1.0, c / n) for c, n in zip(plan.crop_size, chosen.shape, strict=True)]
     yield (
-        f"**Crop** {_by(plan.crop_size)} voxels: {by_user('crop_size', 'the largest that fits')}. It sees "
+        f"**Crop** {_by(plan.crop_size)} voxels: {by_user('crop_size', largest)}. It sees "
         f"{', '.join(f'{s:.0%}' for s in share)} of the median volume along z, y, x; every extent is divisible by "
         f"{_by(plan.network.divisor)}, as the network's poolings need."
     )
-    most = told.budget.step_voxels
-    grows = "only once the crop is the whole volume" if most is None else f"until a step has {most:,} voxels"
-    reason = f"It grows beyond 2 {grows}; to at most a tenth of the {told.found.cases} cases (but 2)."
+    grows = "more than 2 only once the crop is the whole volume" if most is None else f"as many as {most:,} voxels hold"
+    reason = f"There are {grows}, and no more than a tenth of the {told.found.cases} cases; 2 at least."
     yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}"
     if most is not None and most < CPU_STEP_VOXELS and told.training_s:
         yield (
             f"A step has {most:,} voxels at most, in place of {CPU_STEP_VOXELS:,}: this machine needs so long for them "
-            f"that too few iterations would have fitted {in_minutes(told.training_s)}. More time (`--time-budget`) or "
-            "a faster machine gives a finer plan."
+            f"that fewer than {ENOUGH_ITERATIONS} iterations would have fitted {in_minutes(told.training_s)}. More "
+            "time (`--time-budget`) or a faster machine gives a finer plan."
         )
 
 
@@ -156,7 +159,7 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
         f"{parameter_count(network) / 1e6:.2f} million parameters (weights, biases, and scale and shift of the norms). "
         f"{plan.network.norm} norm, {plan.network.activation}. "
         + ("Kernels and poolings leave the coarse axis alone until voxels are even. " if flat else "")
-        + ("The paper's 32 base features are halved on a CPU." if halved else "")
+        + ("The 32 features that Roth et al. 2018 begin with are halved on a CPU." if halved else "")
     ).strip()
 
 
@@ -184,8 +187,7 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
     yield "## Training"
     yield (
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "
-        f"({plan.optimiser.schedule}), loss {loss}. {plan.organ_share:.0%} of the crops are centred on an organ, every "
-        f"organ of a case equally likely. {_mirroring(plan)}{_undeformed(plan)}"
+        f"({plan.optimiser.schedule}), loss {loss}. {_places(plan)} {_mirroring(plan)}{_undeformed(plan)}"
     )
     if told.measured and told.training_s:
         yield (
@@ -193,6 +195,12 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
             f"{told.measured.seconds_per_iteration:.2f} s an iteration that were measured; a busy machine measures "
             "more and gets fewer. `--iterations` or `--time-budget` set them."
         )
+
+
+def _places(plan: Plan) -> str:
+    if not plan.organ_share:
+        return "Crops lie anywhere in the volume."
+    return f"{plan.organ_share:.0%} of the crops are centred on an organ, every organ of a case equally likely."
 
 
 def _mirroring(plan: Plan) -> str:
@@ -218,11 +226,11 @@ def _cost(decision: Decision, told: Told) -> Iterable[str]:
         )
     else:
         corrected = " The first plan took too much when it was run, so this one is smaller." if told.corrected else ""
-        hours = measured.seconds_per_iteration * plan.iterations / 3600
+        time = in_minutes(measured.seconds_per_iteration * plan.iterations)
         yield (
             f"**Memory**: predicted {decision.step_gib:.2f} GiB, measured {measured.gib:.2f} GiB; {limit}.{corrected} "
             f"**Time**: measured {measured.seconds_per_iteration:.2f} s an iteration, {measured.waiting_share:.1%} of "
-            f"it waiting for data; about {hours:.1f} hours for {plan.iterations} iterations, validation apart."
+            f"it waiting for data; about {time} for {plan.iterations} iterations, validation apart."
         )
     yield f"**Disk**: about {_gib(told.cache_bytes / GIB)} for the cache of {counted(told.cases, 'case')}."
 

@@ -27,6 +27,7 @@ from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 logger = logging.getLogger(__name__)
 CHECKPOINT_NAME = "checkpoint.safetensors"
 SAVE_EVERY_S = 120.0
+DRAW_EVERY_S = 60.0  # curves.png, after an examination; it takes about a second
 WAY_OUT = "plan again with a smaller --gpu-memory, or with --set batch_size=1"
 EXAMINED_CASES = 4  # of validation and of testing, predicted each time
 
@@ -102,7 +103,7 @@ class _Training:
         watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
         self.interval = max(1, self.plan.iterations // examinations(self.plan, watched))
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
-        self.saved_at = time.monotonic()
+        self.saved_at = self.drawn_at = time.monotonic()
         self.ended = 0.0  # when the last iteration that was looked at ended
         self.before: Outcome | None = None  # that iteration
 
@@ -142,10 +143,13 @@ class _Training:
                 return False
             if self._is_examined():
                 log.flush()
-                self._draw_curves()
+                if time.monotonic() - self.drawn_at > DRAW_EVERY_S:
+                    self._draw_curves()
             if is_saved and self.watch.is_calm:
                 self._save(log)
         self._look_at(log, all_but=0)
+        log.flush()
+        self._draw_curves()
         if self.watch.has_exploded or self.watch.was_never_good:
             return False
         if self.watch.is_calm:
@@ -200,6 +204,7 @@ class _Training:
         self.state.network.train()
 
     def _draw_curves(self) -> None:
+        self.drawn_at = time.monotonic()
         if team_rank() > 0:
             return
         counts = {split: len(cases) for split, cases in self._examined()}

@@ -29,8 +29,8 @@ from autoseg.workers import peak_memory_gib
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own
 COUNTED = 9
-LONG_S = 8.0  # after so long FEWEST will do on a CPU, of either
-FEWEST = 3
+LONG_S = 8.0  # after so long one to warm up and FEWEST counted will do on a CPU
+FEWEST = 2
 
 
 def measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
@@ -85,24 +85,26 @@ def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[floa
     with open_batches(cases, plan, 0, workers) as batches:
         step = Stepper(plan, new_state(plan))
         if plan.device != "cuda":
-            _timed(step, batches, WARM_UP, patience_s)
-            return _timed(step, batches, COUNTED, patience_s)
-        _timed(step, batches, WARM_UP + IN_ADVANCE * workers, patience_s)
+            _timed(step, batches, 1, WARM_UP, patience_s)
+            return _timed(step, batches, FEWEST, COUNTED, patience_s)
+        _timed(step, batches, 1, WARM_UP + IN_ADVANCE * workers, patience_s)
         torch.cuda.synchronize()
         release_memory(plan.device)  # what cuDNN tried its algorithms with
         torch.cuda.reset_peak_memory_stats()
-        return _timed(step, batches, COUNTED * max(1, workers), patience_s)
+        return _timed(step, batches, FEWEST, COUNTED * max(1, workers), patience_s)
 
 
-def _timed(step: Stepper, batches: Iterator[Batch], most: int, patience_s: float) -> tuple[list[float], list[float]]:
-    """Do iterations, at most so many; return the seconds that each waited, and took in all.
+def _timed(
+    step: Stepper, batches: Iterator[Batch], least: int, most: int, patience_s: float
+) -> tuple[list[float], list[float]]:
+    """Do iterations, after so long no more than the least; return the seconds that each waited, and took in all.
 
     As in training, an iteration is looked at while the next one is under way.
     """
     waited: list[float] = []
     took: list[float] = []
     under_way: Outcome | None = None
-    while len(took) < most and (len(took) < FEWEST or sum(took) < patience_s):
+    while len(took) < most and (len(took) < least or sum(took) < patience_s):
         began = time.perf_counter()
         batch = next(batches)
         waited.append(time.perf_counter() - began)
