@@ -82,9 +82,10 @@ def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        kept = "the last checkpoint is kept" if training.checkpoint.is_file() else "no checkpoint is written yet"
         raise TrainingError(
-            f"{fold.folder}: the disk is full (iteration {training.state.done}); the last checkpoint is kept: free "
-            "some space, then the same command goes on from it"
+            f"{fold.folder}: the disk is full (iteration {training.state.done}); {kept}: free some space, then the "
+            "same command goes on"
         ) from error
 
 
