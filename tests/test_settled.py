@@ -12,12 +12,16 @@ from autoseg.pipeline import settled
 from autoseg.pipeline.settled import Wishes, nearest_fit, settle, with_wishes
 from autoseg.plan import with_settings
 from autoseg.planning.budget import Budget, Measured, step_gib
-from autoseg.planning.planner import derive_plan
+from autoseg.planning.planner import Cost, Decision, derive_plan
 
 FOUND = made.fingerprint((96, 96, 96), (1.0, 1.0, 1.0), cases=100)
 GPU = Budget(device="cuda", memory_gib=6.0, bfloat16=True)
 CPU = Budget(device="cpu", memory_gib=20.0, bfloat16=True)
 MEASURE = Wishes(settings={}, measured=True)
+
+
+def derive(budget: Budget, cost: Cost) -> Decision:
+    return derive_plan(FOUND, budget, 0, cost=cost)
 
 
 def measuring(monkeypatch: pytest.MonkeyPatch, *results: float | None, voxels_a_second: float = 0) -> list[int]:
@@ -67,7 +71,7 @@ def test_a_downsampling_that_is_set_sets_the_spacing_too() -> None:
 
 def test_a_plan_whose_measured_step_is_too_large_is_derived_again(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = measuring(monkeypatch, 7.0, None, 5.0)
-    done = settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=True)
+    done = settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, here=True)
     assert voxels == sorted(voxels, reverse=True)
     assert voxels[2] < voxels[0]
     assert done.corrected
@@ -78,20 +82,20 @@ def test_a_plan_whose_measured_step_is_too_large_is_derived_again(monkeypatch: p
 def test_a_step_that_never_fits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, None, None, None, None)
     with pytest.raises(PlanError, match="no plan was found whose measured step fits; give"):
-        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=True)
+        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, here=True)
 
 
 def test_the_users_own_step_is_not_changed_but_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, None)
     wishes = Wishes(settings={"batch_size": "2"}, measured=True)
     with pytest.raises(PlanError, match=r"does not fit this cuda; nearest that fits: --set batch_size=1"):
-        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, wishes, here=True)
+        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True)
 
 
 def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, 1.0)
     unmeasured = Wishes(settings={}, measured=False)
-    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, unmeasured, here=True)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, unmeasured, here=True)
     assert done.decision.plan.iterations == 36 * 60 * 2
     assert not done.corrected
 
@@ -99,7 +103,7 @@ def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.
 def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = measuring(monkeypatch, 1.0, 1.0, voxels_a_second=300_000)
     decision = derive_plan(FOUND, CPU, seed=0)
-    done = settle(decision, FOUND, CPU, None, Wishes(settings={}, measured=False, training_s=200.0), here=True)
+    done = settle(decision, FOUND, CPU, derive, Wishes(settings={}, measured=False, training_s=200.0), here=True)
     assert 200 * 300_000 / voxels[0] < 100
     assert done.budget.cpu_step_voxels == 150_000  # 200 s of 300,000 voxels in 400 iterations
     assert voxels[1] <= 150_000
@@ -110,7 +114,7 @@ def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch
 def test_given_more_time_the_same_machine_gets_the_usual_step(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = measuring(monkeypatch, 1.0, voxels_a_second=300_000)
     decision = derive_plan(FOUND, CPU, seed=0)
-    done = settle(decision, FOUND, CPU, None, Wishes(settings={}, measured=False, training_s=7200.0), here=True)
+    done = settle(decision, FOUND, CPU, derive, Wishes(settings={}, measured=False, training_s=7200.0), here=True)
     assert done.budget is CPU
     assert done.decision.plan.crop_size == decision.plan.crop_size
     assert done.decision.plan.iterations == int(7200 * 300_000 / voxels[0])
@@ -119,7 +123,7 @@ def test_given_more_time_the_same_machine_gets_the_usual_step(monkeypatch: pytes
 def test_a_step_is_never_made_smaller_than_a_network_can_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, 1.0, 1.0, voxels_a_second=1000)
     wishes = Wishes(settings={}, measured=False, training_s=60.0)
-    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, wishes, here=True)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
     assert done.budget.cpu_step_voxels == settled.SMALLEST_STEP
     assert done.decision.plan.iterations == 1
 
@@ -127,7 +131,7 @@ def test_a_step_is_never_made_smaller_than_a_network_can_learn_from(monkeypatch:
 def test_the_users_own_step_keeps_its_size_and_gets_the_iterations_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = measuring(monkeypatch, 1.0, voxels_a_second=300_000)
     wishes = Wishes(settings={"batch_size": "2"}, measured=False, training_s=1000.0)
-    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, None, wishes, here=True)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
     assert done.budget is CPU
     assert done.decision.plan.batch_size == 2
     assert done.decision.plan.iterations == int(1000 * 300_000 / voxels[0])
@@ -136,12 +140,14 @@ def test_the_users_own_step_keeps_its_size_and_gets_the_iterations_that_fit(monk
 def test_a_plan_for_a_gpu_gets_the_iterations_that_fit_a_time_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, 1.0)
     wishes = Wishes(settings={}, measured=False, training_s=500.0)
-    assert settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, wishes, here=True).decision.plan.iterations == 1000
+    assert (
+        settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True).decision.plan.iterations == 1000
+    )
 
 
 def test_a_plan_for_another_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not measuring(monkeypatch)
-    assert settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, None, MEASURE, here=False).measured is None
+    assert settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, here=False).measured is None
 
 
 def test_crops_are_not_mirrored_along_x_where_organs_are_pairs() -> None:

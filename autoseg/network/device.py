@@ -103,7 +103,8 @@ def repeat_exactly() -> None:
     """Let CUDA choose only operations that give the same bits every time; CPUs do so anyway."""
     set_unless_told("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when CUDA starts
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # every tensor is written before it is read
+    # every tensor is written before it is read
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,21 +17,20 @@ from autoseg.errors import AutosegError, DatasetError, PlanError
 from autoseg.files import write_text
 from autoseg.grid import working_shape
 from autoseg.network.device import pick_device
+from autoseg.pipeline.derived import Derivation
 from autoseg.pipeline.origin import digest_of, origin_of, read_origin
 from autoseg.pipeline.settled import Wishes, settle
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, detect_budget, step_gib
-from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.check import all_findings
 from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.planning.examine import CaseFacts, Examination, examine_case
 from autoseg.planning.explain import explain
 from autoseg.planning.findings import Finding, write_check
-from autoseg.planning.fingerprint import Fingerprint, fingerprint
-from autoseg.planning.planner import Ceilings, Decision, derive_plan
+from autoseg.planning.fingerprint import fingerprint
+from autoseg.planning.planner import Decision
 from autoseg.planning.presets import load_preset, preset_plan
 from autoseg.planning.recipe import grid_of
-from autoseg.planning.rules import WorkingGrid
 from autoseg.planning.split import Split, load_splits, make_splits, save_splits, sides, without
 from autoseg.planning.told import Told
 from autoseg.run import Run
@@ -39,7 +38,6 @@ from autoseg.words import counted
 from autoseg.workers import Track, each, free_memory_gib, untracked
 
 logger = logging.getLogger(__name__)
-FINER_SHOWN = 2  # working grids finer than the chosen one whose ceilings are measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +117,20 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     seen = [f for f in facts if f.case not in tested]
     found = fingerprint(dataset, seen)
     choosing = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in {f.case for f in seen}))
-    measure_grids = partial(_grid_ceilings, choosing, jobs=jobs, track=track)
+    derive = Derivation(found=found, seed=options.seed, dataset=choosing, jobs=jobs, track=track)
     if preset is None:
-        decision, ceilings = _derived(found, budget, options.seed, measure_grids)
+        decision = derive(budget)
     else:
         made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
         decision = Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
-        ceilings = {}
     wishes = Wishes(settings=options.settings, measured=options.measure, training_s=options.training_s)
-    settled = settle(decision, found, budget, ceilings, wishes, here)
-    ceilings |= measure_grids(_untold(settled.decision, ceilings), settled.decision.plan)
+    settled = settle(decision, found, budget, derive, wishes, here)
+    derive.measure_grids(settled.decision)
     told = Told(
         found=found,
         budget=settled.budget,
         findings=findings,
-        ceilings=ceilings,
+        ceilings=derive.ceilings,
         cache_bytes=_cache_bytes(settled.decision.plan, facts),
         cases=len(facts),
         splits=splits,
@@ -216,36 +213,6 @@ def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) 
         raise PlanError("--split and --folds exclude each other: the file says the folds; give one")
     splits = load_splits(options.split, tuple(patients), patients)
     return tuple(without(fold, options.exclude) for fold in splits)
-
-
-MeasureGrids = Callable[[Sequence[WorkingGrid], Plan], dict[float, tuple[float | None, ...]]]
-
-
-def _derived(
-    found: Fingerprint, budget: Budget, seed: int, measure_grids: MeasureGrids
-) -> tuple[Decision, dict[float, tuple[float | None, ...]]]:
-    """Derive a plan, measure what its grid and the next finer ones leave of the organs, and derive again by that."""
-    decision = derive_plan(found, budget, seed)
-    ceilings = measure_grids(_untold(decision, {}), decision.plan)
-    return derive_plan(found, budget, seed, ceilings), ceilings
-
-
-def _untold(decision: Decision, ceilings: Ceilings) -> list[WorkingGrid]:
-    """Return the grid of a decision and the next finer ones, as far as their ceilings are not known."""
-    own = decision.chosen or decision.grids[0]
-    finer = [grid for grid in decision.grids if grid.factor < own.factor]
-    return [grid for grid in (*finer[-FINER_SHOWN:], own) if grid.factor not in ceilings]
-
-
-def _grid_ceilings(
-    dataset: Dataset, grids: Sequence[WorkingGrid], made: Plan, jobs: int, track: Track
-) -> dict[float, tuple[float | None, ...]]:
-    """Return factor to the organs' ceilings for each grid; a plan without spacing divides each image."""
-    if not grids:
-        return {}
-    spacings = [None if made.spacing_mm is None else grid.spacing_mm for grid in grids]
-    by_organ = dataset_ceilings(dataset.cases, dataset.labels, spacings, made.downsampling, jobs, track)
-    return {grid.factor: organs for grid, organs in zip(grids, zip(*by_organ, strict=True), strict=True)}
 
 
 def _cache_bytes(made: Plan, facts: Sequence[CaseFacts]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import Budget, Measured, step_gib
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.naming import side_pairs
-from autoseg.planning.planner import Ceilings, Decision, derive_plan
+from autoseg.planning.planner import Cost, Decision
 from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, grid_of, ratio, working_median
 from autoseg.training.measure import measure
 from autoseg.words import counted
@@ -25,6 +25,7 @@ FEWEST_ITERATIONS = 100  # of a plan whose time the user has not told
 SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 MOST_VOXELS, FEWEST_VOXELS = 4 * 10**9, 64  # of the median volume on the working grid
 ATTEMPTS = 4  # at a plan whose measured step fits memory and time
+Derive = Callable[[Budget, Cost], Decision]
 TIGHTER = 1.25  # how much more a step is taken to need after one that did not fit at all
 
 
@@ -52,7 +53,7 @@ def settle(
     decision: Decision,
     found: Fingerprint,
     budget: Budget,
-    ceilings: Ceilings | None,
+    derive: Derive,
     wishes: Wishes,
     here: bool,
 ) -> Settled:
@@ -62,7 +63,7 @@ def settle(
         decision: What was derived.
         found: The dataset in numbers.
         budget: Device and memory.
-        ceilings: As `derive_plan` had them, to derive again where a measured step does not fit.
+        derive: Derives a plan for another budget or cost, where a measured step does not fit memory or time.
         wishes: What the user asks.
         here: Whether the plan is for this machine, so that it can be measured.
 
@@ -76,7 +77,7 @@ def settle(
     if not here or not (wishes.measured or training_s):
         return Settled(decision=decision, budget=budget, measured=None)
     if derived and not wishes.settings:
-        return _derived_until_it_fits(decision, found, budget, ceilings, training_s)
+        return _derived_until_it_fits(decision, found, budget, derive, training_s)
     measured = _measured(decision.plan, found)
     if measured is None:
         raise PlanError(f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}")
@@ -85,10 +86,10 @@ def settle(
 
 
 def _derived_until_it_fits(
-    decision: Decision, found: Fingerprint, budget: Budget, ceilings: Ceilings | None, training_s: float | None
+    decision: Decision, found: Fingerprint, budget: Budget, derive: Derive, training_s: float | None
 ) -> Settled:
     """Measure; derive again while a step takes more memory than it may, and once where it takes too long."""
-    seed, allowed, correction = decision.plan.seed, budget, 1.0
+    allowed, correction = budget, 1.0
     for _ in range(ATTEMPTS):
         measured = _measured(decision.plan, found)
         if measured is not None and measured.gib <= budget.step_gib:
@@ -104,7 +105,7 @@ def _derived_until_it_fits(
             allowed = quicker
         else:
             correction *= TIGHTER if measured is None else max(1.02, measured.gib / decision.step_gib)
-        decision = derive_plan(found, allowed, seed, ceilings, partial(_corrected, correction))
+        decision = derive(allowed, partial(_corrected, correction))
     raise PlanError("no plan was found whose measured step fits; give --gpu-memory, or --set batch_size=1")
 
 

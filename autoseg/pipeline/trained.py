@@ -212,9 +212,8 @@ def _require_memory(settings: Plan, run: Run) -> None:
 
 def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit what is left of a time budget when they have been measured."""
-    measured = (
-        measure(_share_of(settings), shape, workers) if team_rank() == 0 else None
-    )  # for all: the others would only disturb
+    measures = team_rank() == 0  # one measures for all: the others would only disturb
+    measured = measure(_share_of(settings), shape, workers) if measures else None
     left_s = FOR_ITERATIONS * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(of_first(fitting))

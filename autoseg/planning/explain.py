@@ -102,6 +102,11 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[st
                 f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
             )
         yield from _rejected(decision.rejected, told.budget)
+    yield from _crop_and_batch(decision, chosen, told)
+
+
+def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[str]:
+    plan = decision.plan
 
     def by_user(key: str, reason: str) -> str:
         return "set by the user" if key in decision.changed else reason

@@ -1,0 +1,66 @@
+"""Tests of autoseg.pipeline.derived: grids are measured when they come into question, once, and count every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import made
+import pytest
+
+from autoseg.grid import Triple
+from autoseg.pipeline import derived
+from autoseg.pipeline.derived import FINER_SHOWN, Derivation
+from autoseg.planning.budget import Budget
+from autoseg.planning.dataset import Dataset
+from autoseg.workers import untracked
+
+FOUND = made.fingerprint((96, 96, 96), (1.0, 1.0, 1.0), cases=100)
+FAST = Budget(device="cpu", memory_gib=20.0, bfloat16=True)
+SLOW = Budget(device="cpu", memory_gib=20.0, bfloat16=True, cpu_step_voxels=100_000)
+
+
+def derivation() -> Derivation:
+    dataset = Dataset(name="data", root=Path(), channels=("CT",), labels=(), cases=())
+    return Derivation(found=FOUND, seed=0, dataset=dataset, jobs=1, track=untracked)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[float]]:
+    """Replace measuring: the organ keeps 1 - loss x spacing; return the spacings that were measured."""
+
+    def with_loss(loss: float) -> list[float]:
+        seen: list[float] = []
+
+        def dataset_ceilings(_: Any, __: Any, spacings: Sequence[Triple], *___: Any) -> list[tuple[float, ...]]:
+            seen.extend(spacing[0] for spacing in spacings)
+            return [tuple(1 - loss * spacing[0] for spacing in spacings)]
+
+        monkeypatch.setattr(derived, "dataset_ceilings", dataset_ceilings)
+        return seen
+
+    return with_loss
+
+
+def test_each_grid_is_measured_once_however_often_plans_are_derived(measured: Callable[[float], list[float]]) -> None:
+    seen, derive = measured(0.0), derivation()
+    fast, slow = derive(FAST), derive(SLOW)
+    assert slow.plan.downsampling[0] > fast.plan.downsampling[0]
+    assert derive(SLOW) == slow
+    assert len(seen) == len(set(seen)) == len(derive.ceilings)
+    assert {slow.plan.downsampling[0], fast.plan.downsampling[0]} <= set(derive.ceilings)
+    assert len([f for f in derive.ceilings if f < slow.plan.downsampling[0]]) >= FINER_SHOWN
+
+
+def test_a_plan_derived_again_for_smaller_steps_heeds_what_its_own_grid_costs(
+    measured: Callable[[float], list[float]],
+) -> None:
+    measured(0.0)
+    usual = derivation()(SLOW).plan.downsampling[0]
+    measured(0.2 / usual)  # the usual grid leaves 0.8 of the organ's Dice
+    derive = derivation()
+    derive(FAST)
+    again = derive(SLOW)
+    assert again.plan.downsampling[0] < usual
+    assert again.finer_for == ("liver",)
