@@ -78,5 +78,6 @@ def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told)
     if finer:
         more = math.prod(finer[0].shape) / math.prod(chosen.shape)
         text += f" At {_by(finer[0].spacing_mm)} mm a volume has {more:.1f} times the voxels, memory and time;"
-        text += " the table says what it gives. Take it with --gpu-memory on a larger GPU, or --set spacing_mm=[z,y,x]."
+        larger = "" if told.budget.device == "cpu" else "--gpu-memory on a larger GPU, or "
+        text += f" the table says what it gives. Take it with {larger}--set spacing_mm=[z,y,x]."
     yield text
