@@ -34,6 +34,7 @@ def run_all(
     from autoseg.pipeline.planned import is_planned
     from autoseg.pipeline.reported import is_evaluated
 
+    planning = replace(planning, iterations=training.iterations)
     if planning.gpu_memory_gib is None:  # with it the plan is for any machine, and the time a matter of training
         planning = replace(planning, training_s=training.time_budget_s)
     if force or not is_planned(dataset, run, planning):

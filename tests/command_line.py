@@ -6,7 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-SMALL = ("--device", "cpu", "--set", "crop_size=[16,32,32]", "--set", "tile_depth=32", "--iterations", "4", "-j", "1")
+_STEP = ("--device", "cpu", "--set", "spacing_mm=[6,6,6]", "--set", "crop_size=[16,32,32]")
+SMALL = (*_STEP, "--iterations", "4", "-j", "1")  # for `run`
+SMALL_PLAN = (
+    *_STEP,
+    "--set",
+    "iterations=4",
+    "-j",
+    "1",
+)  # for `plan`; of a length that is told, so nothing is measured
 Outcome = tuple[int, str, str]  # exit code, standard output, standard error
 Cli = Callable[..., Outcome]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autoseg.errors import TooLittleMemoryError
+from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.network.device import fastest_convolutions, memory_explained, release_memory
+from autoseg.network.team import require_devices
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,16 @@ def test_on_cuda_algorithms_are_tried_only_where_shapes_repeat(monkeypatch: pyte
     with fastest_convolutions("cuda"):
         assert torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.benchmark
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_devices("cuda", 2)
+    require_devices("cpu", 9)
+    with pytest.raises(PlanError, match="3 processes on this machine, which has 2 GPUs: each needs one; start as many"):
+        require_devices("cuda", 3)
+    with pytest.raises(PlanError, match="--device mps: several processes cannot"):
+        require_devices("mps", 2)
 
 
 def test_a_cpu_has_nothing_to_give_back(monkeypatch: pytest.MonkeyPatch) -> None:

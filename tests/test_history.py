@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from command_line import SMALL, Cli
+from command_line import SMALL_PLAN, Cli
 
 from autoseg.pipeline.history import commands_of, trainings_of
 from autoseg.run import Run
@@ -42,5 +42,5 @@ def test_a_training_is_told_by_its_iterations_and_the_time_of_its_steps(tmp_path
 
 def test_planning_is_in_the_log_of_the_run_that_it_makes(cohort: Path, tmp_path: Path, cli: Cli) -> None:
     run = tmp_path / "RUN"
-    assert cli("plan", cohort, run, *SMALL[:-4], "-j", "1")[0] == 0
-    assert commands_of(Run(run)) == (f"autoseg plan {cohort} {run} {shlex.join(SMALL[:-4])} -j 1",)
+    assert cli("plan", cohort, run, *SMALL_PLAN)[0] == 0
+    assert commands_of(Run(run)) == (f"autoseg plan {cohort} {run} {shlex.join(SMALL_PLAN)}",)

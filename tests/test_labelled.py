@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from command_line import SMALL, Cli, assert_one_line, copy_of
+from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
 from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, read_case, showing_all
@@ -224,7 +224,7 @@ def test_check_tells_a_label_map_that_has_more_than_the_dataset_says(
     name = "phantom_001.nii.gz"
     (data / "labelsTr" / name).write_bytes((cohort / "labelsTr" / name).read_bytes())
     assert_one_line(
-        cli("plan", data, tmp_path / "RUN", *SMALL[:6], "-j", "1"),
+        cli("plan", data, tmp_path / "RUN", *SMALL_PLAN),
         f"phantom_001: the label map has {organ}, which the dataset does not name as labelled in this case",
     )
 
@@ -274,7 +274,7 @@ def test_a_fold_whose_training_cases_do_not_show_an_organ_is_refused(
     data, organ = partial
     split, run = tmp_path / "split.json", tmp_path / "RUN"
     split.write_text(json.dumps([{"training": ["phantom_001", "phantom_003"], "testing": ["phantom_000"]}]))
-    assert cli("plan", data, run, *SMALL[:6], "-j", "1", "--split", split)[0] == 0
+    assert cli("plan", data, run, *SMALL_PLAN, "--split", split)[0] == 0
     assert cli("preprocess", run)[0] == 0
     assert_one_line(cli("train", run), f"no training case of fold 0 is labelled with {organ}", "change the split")
 

@@ -7,21 +7,24 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, Cli, assert_one_line, copy_of
+from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
+
+from autoseg.pipeline import together
 
 
-def test_more_processes_than_crops_are_refused(finished: Path, tmp_path: Path, cli: Cli) -> None:
-    run = copy_of(finished, tmp_path / "RUN")
-    code, _, err = cli("train", run, "--iterations", "6", "--workers", "0", "--gpus", "9", "--device", "cpu")
-    assert code == 1
-    assert "9 processes" in err
+def test_more_processes_than_crops_are_refused_before_any_is_started(
+    finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together.subprocess, "run", lambda *_, **__: pytest.fail("processes were started"))
+    outcome = cli("train", finished, "--iterations", "6", "--gpus", "9", "--device", "cpu")
+    assert_one_line(outcome, "batch_size 2 on 9 processes", "start at most 2, or plan with --set batch_size=9")
 
 
 def test_an_edited_plan_is_not_overwritten(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
     run = copy_of(finished, tmp_path / "RUN")
     file = run / "plan.json"
     file.write_text(file.read_text().replace('"batch_size": 2', '"batch_size": 1'))
-    assert_one_line(cli("plan", cohort, run, *SMALL[:6]), "edited", "--force")
+    assert_one_line(cli("plan", cohort, run, *SMALL_PLAN), "edited", "--force")
     assert '"batch_size": 1' in file.read_text()
 
 
@@ -56,9 +59,9 @@ def test_a_dataset_without_a_label_is_refused_until_the_case_is_left_out(
     data = copy_of(cohort, tmp_path / "data")
     (data / "labelsTr" / "phantom_002.nii.gz").unlink()
     run = tmp_path / "RUN"
-    outcome = cli("plan", data, run, *SMALL[:6], "-j", "1")
+    outcome = cli("plan", data, run, *SMALL_PLAN)
     assert_one_line(outcome, "1 case cannot be used (phantom_002: ", "--exclude")
-    done = cli("plan", data, run, *SMALL[:6], "--set", "iterations=4", "--exclude", "phantom_002", "-j", "1")
+    done = cli("plan", data, run, *SMALL_PLAN, "--exclude", "phantom_002")
     assert done[0] == 0
     assert "phantom_002" not in (run / "split.json").read_text()
 
@@ -112,7 +115,7 @@ def test_a_plan_that_is_no_json_is_not_shown_whole(tmp_path: Path, cli: Cli) -> 
 
 
 def test_a_run_without_a_model_cannot_be_exported(cohort: Path, cli: Cli, tmp_path: Path) -> None:
-    assert cli("plan", cohort, tmp_path / "RUN", *SMALL[:-4], "-j", "1")[0] == 0
+    assert cli("plan", cohort, tmp_path / "RUN", *SMALL_PLAN)[0] == 0
     assert_one_line(cli("export", tmp_path / "RUN", tmp_path / "m"), "no trained fold", "autoseg train")
 
 

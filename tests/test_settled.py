@@ -100,6 +100,24 @@ def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.
     assert not done.corrected
 
 
+def test_a_length_that_is_told_is_taken_and_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = measuring(monkeypatch)
+    decision = derive_plan(FOUND, CPU, seed=0)
+    done = settle(decision, FOUND, CPU, derive, Wishes(settings={}, measured=False, iterations=70), here=True)
+    assert not voxels
+    assert done.decision.plan == decision.plan.model_copy(update={"iterations": 70})
+    both = Wishes(settings={"iterations": "90"}, measured=False, iterations=70)
+    assert settle(decision, FOUND, CPU, derive, both, here=True).decision.plan.iterations == 90
+
+
+def test_a_length_that_is_told_stays_when_the_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, 7.0, 5.0)
+    wishes = Wishes(settings={}, measured=True, iterations=70)
+    done = settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True)
+    assert done.corrected
+    assert done.decision.plan.iterations == 70
+
+
 def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = measuring(monkeypatch, 1.0, 1.0, voxels_a_second=300_000)
     decision = derive_plan(FOUND, CPU, seed=0)

@@ -107,5 +107,5 @@ def save_figure(figure: Figure, path_without_suffix: Path, kinds: Kinds = PRINTE
 
 def saved_drawing(figure: Figure, path_without_suffix: Path) -> bytes:
     """Write `figure` as it is to be printed, as `save_figure` does; return the SVG's bytes."""
-    save_figure(figure, path_without_suffix)
-    return figure_bytes(figure, "svg")
+    written = save_figure(figure, path_without_suffix)
+    return next(file for file in written if file.suffix == ".svg").read_bytes()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from autoseg.errors import PlanError
 from autoseg.network.device import DeviceName
+from autoseg.words import counted
 from autoseg.workers import place_in_team
 
 
@@ -30,6 +31,19 @@ def team_rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def require_devices(device: DeviceName, processes: int) -> None:
+    """Refuse more processes on this machine than it has devices for.
+
+    Raises:
+        PlanError: If there are more.
+    """
+    if device == "mps":
+        raise PlanError("--device mps: several processes cannot train on it together; train with one")
+    if device == "cuda" and processes > torch.cuda.device_count():
+        there = counted(torch.cuda.device_count(), "GPU")
+        raise PlanError(f"{processes} processes on this machine, which has {there}: each needs one; start as many")
+
+
 @contextmanager
 def joined(device: DeviceName) -> Iterator[None]:
     """Join the team that torchrun (or Slurm with its variables) has started; alone, do nothing.
@@ -40,8 +54,7 @@ def joined(device: DeviceName) -> Iterator[None]:
     if place_in_team().size == 1 or dist.is_initialized():
         yield
         return
-    if device == "mps":
-        raise PlanError("--device mps: several processes cannot train on it together; train with one")
+    require_devices(device, place_in_team().local_rank + 1)
     if device == "cuda":
         torch.cuda.set_device(place_in_team().local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")

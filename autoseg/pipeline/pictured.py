@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from autoseg.errors import AutosegError, VolumeError
-from autoseg.figures.canvas import figure_bytes, save_figure
+from autoseg.figures.canvas import save_figure
 from autoseg.figures.errors import errors_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
 from autoseg.figures.surfaces import surfaces_figure
-from autoseg.files import appearing, write_text
 from autoseg.inference.legend import file_names
 from autoseg.pipeline.charted import (
     TESTING,
@@ -28,6 +26,7 @@ from autoseg.pipeline.charted import (
     curves_picture,
     in_words,
 )
+from autoseg.pipeline.drawn import Drawings, digest_of_sources
 from autoseg.pipeline.origin import dataset_of
 from autoseg.plan import Label, Plan
 from autoseg.planning.dataset import Case
@@ -38,6 +37,7 @@ from autoseg.run import Run
 from autoseg.volumes import Volume, read_grid, read_image, read_label
 from autoseg.workers import Track, each, free_memory_gib
 
+LARGE = ("organs", "surfaces")  # folders of pictures that belong to this report alone
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
@@ -45,13 +45,28 @@ VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
-    """One large picture of a case."""
+    """One picture of a case."""
 
-    kind: str  # "overlay", "errors" or "surfaces"
+    kind: str  # "case" (the small one in the list of cases), "overlay", "errors" or "surfaces"
     case: str
     file: Path  # without suffix
     caption: str
     organ: Label | None = None
+
+    @property
+    def focus(self) -> int | None:
+        """The value of the organ that it is about, if it is about one."""
+        return None if self.organ is None else self.organ.value
+
+    @property
+    def shown(self) -> Path:
+        """The file that the page embeds."""
+        return self.file.with_name(self.file.name + ".webp")
+
+    @property
+    def printed(self) -> Path | None:
+        """The file for a paper."""
+        return None if self.kind == "case" else self.file.with_name(self.file.name + ".png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +76,21 @@ class _Work:
     case: Case
     mask: Path
     plan: Plan
-    small: Path  # its picture in the list of cases
-    views: list[_View] = field(default_factory=list)
+    views: tuple[_View, ...]
+
+    def made_of(self, view: _View) -> str:
+        """Return a digest of what decides on a picture."""
+        organs = [(organ.value, organ.name) for organ in self.plan.labels]
+        settings = (view.kind, view.focus, organs, self.plan.intensity[0].kind)
+        return digest_of_sources((self.mask, self.case.label, *self.case.images), *settings)
+
+    def stale(self, drawings: Drawings) -> _Work:
+        """Return the work without what is drawn already."""
+        done = [
+            drawings.has(view.shown, self.made_of(view)) and (view.printed is None or view.printed.is_file())
+            for view in self.views
+        ]
+        return replace(self, views=tuple(v for v, there in zip(self.views, done, strict=True) if not there))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +105,13 @@ class Drawn:
 def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: Track) -> Drawn:
     """Draw everything that a run's scores, log and masks allow; write the figures into RUN/report, too."""
     splits = TESTING if scores["split"].isin(TESTING).any() else TRAINING
-    views = _views(run, plan, scores, splits)
-    work, notes = _work_of(run, plan, scores, views)
-    jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(work)))))
-    failed: dict[str, str] = {}
-    for name, result in track(each(_draw, work, jobs), "Drawing the cases", len(work)):
-        if isinstance(result, AutosegError):
-            failed[name] = str(result)
-    small = {str(name): _small(run, str(name)) for name in scores["case"].drop_duplicates()}
-    cases = {name: file for name, file in small.items() if file.is_file() and name not in failed}
-    made = [view for view in views if view.case in work and view.case not in failed]
+    small, large = _small_views(run, scores), _views(run, plan, scores, splits)
+    work, notes = _work_of(run, plan, scores, [*small, *large])
+    failed = _draw_all(work, Drawings(run.report), jobs, track)
+    cases = [view for view in small if view.shown.is_file() and view.case not in failed]
+    made = [view for view in large if view.case in work and view.case not in failed]
     window = _window_in_words(plan)
-    shown = [(v, _embedded(v.file.with_suffix(".webp"), v.caption + window * (v.kind != "surfaces"))) for v in made]
+    shown = [(view, _embedded(view.shown, view.caption + window * (view.kind != "surfaces"))) for view in made]
     pictures = Pictures(
         curves=curves_picture(run, plan),
         boxes=boxes_picture(run, scores),
@@ -96,18 +119,39 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
         agreement=agreement_picture(run, plan, scores, splits),
         surfaces=tuple(picture for view, picture in shown if view.kind == "surfaces"),
         organs=_by_organ(plan, scores, splits, shown),
-        cases={name: _embedded(file, f"{name}: truth solid, prediction dashed.") for name, file in cases.items()},
+        cases={view.case: _embedded(view.shown, view.caption) for view in cases},
     )
     return Drawn(pictures=pictures, failed=failed, notes=notes)
+
+
+def _draw_all(work: Mapping[str, _Work], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
+    """Draw what is not drawn yet; return which cases failed, and why."""
+    stale = {name: one for name, one in ((n, w.stale(drawings)) for n, w in work.items()) if one.views}
+    drawings.keep_only(LARGE, _files(work) - _files(stale))
+    jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale)))))
+    made_of = {name: [(view.shown, one.made_of(view)) for view in one.views] for name, one in stale.items()}
+    failed: dict[str, str] = {}
+    drawn: list[tuple[Path, str]] = []
+    try:
+        for name, result in track(each(_draw, stale, jobs), "Drawing the cases", len(stale)):
+            if isinstance(result, AutosegError):
+                failed[name] = str(result)
+            else:
+                drawn += made_of[name]
+    finally:
+        if stale:
+            drawings.remember(drawn)
+    return failed
+
+
+def _files(work: Mapping[str, _Work]) -> set[Path]:
+    """Return the pictures of some work, without suffix."""
+    return {view.file for one in work.values() for view in one.views}
 
 
 def _window_in_words(plan: Plan) -> str:
     low, high = CT_WINDOW_HU
     return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
-
-
-def _small(run: Run, case: str) -> Path:
-    return run.report / "cases" / f"{case}.webp"
 
 
 def _most_voxels(work: Mapping[str, _Work]) -> int:
@@ -134,15 +178,19 @@ def _work_of(
             case=cases[str(name)],
             mask=run.fold(int(fold)) / "predictions" / f"{name}.nii.gz",
             plan=plan,
-            small=_small(run, str(name)),
+            views=tuple(view for view in views if view.case == str(name)),
         )
         for name, _, fold in own_folds(scores).itertuples(index=False)
         if str(name) in cases
     }
-    for view in views:
-        if view.case in work:
-            work[view.case].views.append(view)
     return work, ()
+
+
+def _small_views(run: Run, scores: pd.DataFrame) -> list[_View]:
+    """Return the picture of every scored case in the list of cases."""
+    names = [str(name) for name in scores["case"].drop_duplicates()]
+    caption = "truth solid, prediction dashed."
+    return [_View(kind="case", case=n, file=run.report / "cases" / n, caption=f"{n}: {caption}") for n in names]
 
 
 def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[_View]:
@@ -176,36 +224,21 @@ def _unlabelled(plan: Plan, dice: Mapping[int, pd.Series[float]], case: str) -> 
 
 
 def _draw(work: _Work) -> None:
-    """Draw a case: its small picture where the files are not those it was drawn from, and its large ones.
+    """Draw the pictures of a case.
 
     Raises:
         AutosegError: If it cannot be drawn; the text says why.
     """
     try:
-        state = _state((work.mask, work.case.label, *work.case.images))
-        note = work.small.with_suffix(".json")
-        stale = not work.small.is_file() or not note.is_file() or note.read_text(encoding="utf-8") != state
-        if not stale and not work.views:
-            return
         image, truth, mask = read_image(work.case.images), read_label(work.case.label), read_label(work.mask)
         if not image.grid.shape == truth.grid.shape == mask.grid.shape:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
         organs = {organ.value: organ.name for organ in work.plan.labels}
-        if stale:
-            figure = case_figure(image.array[0], truth.array, mask.array, image.grid.spacing_mm, organs, window)
-            _save(figure_bytes(figure, "webp"), work.small)
-            write_text(note, state)
         for view in work.views:
             _draw_view(view, image, truth, mask, organs, window)
     except OSError as error:
         raise VolumeError(f"{error.filename or work.mask}: {error.strerror or error}") from error
-
-
-def _state(files: Sequence[Path]) -> str:
-    """Return size and time of files; as long as they are the same, so is what was drawn from them."""
-    states = [file.stat() for file in files]
-    return json.dumps([(file.name, s.st_size, s.st_mtime_ns) for file, s in zip(files, states, strict=True)])
 
 
 def _draw_view(
@@ -216,18 +249,15 @@ def _draw_view(
     organs: Mapping[int, str],
     window: tuple[float, float] | None,
 ) -> None:
-    spacing_mm, focus = image.grid.spacing_mm, None if view.organ is None else view.organ.value
+    spacing_mm = image.grid.spacing_mm
     if view.kind == "surfaces":
         figure = surfaces_figure(truth.array, mask.array, spacing_mm, organs)
+    elif view.kind == "case":
+        figure = case_figure(image.array[0], truth.array, mask.array, spacing_mm, organs, window)
     else:
         draw = overlay_figure if view.kind == "overlay" else errors_figure
-        figure = draw(image.array[0], truth.array, mask.array, spacing_mm, organs, window, focus=focus)
-    save_figure(figure, view.file, {".png": 300, ".webp": None})
-
-
-def _save(data: bytes, file: Path) -> None:
-    with appearing(file) as beside:
-        beside.write_bytes(data)
+        figure = draw(image.array[0], truth.array, mask.array, spacing_mm, organs, window, focus=view.focus)
+    save_figure(figure, view.file, {".webp": None} if view.printed is None else {".png": 300, ".webp": None})
 
 
 def _embedded(file: Path, caption: str) -> Picture:

@@ -54,17 +54,18 @@ class PlanOptions:
     split: Path | None = None  # a file that says which cases train and test
     measure: bool = False
     training_s: float | None = None  # that the iterations are to fit; None: on a CPU those that fit 36 minutes
+    iterations: int | None = None  # of the training that follows, where it is told already
 
     def as_json(self) -> dict[str, Any]:
         """Return the options as plain values, to be compared with those of another call.
 
-        Measuring and the time are not among them: a RUN that is planned stays so when it is given more time.
+        Measuring and the length are not among them: a RUN that is planned stays so when it is given more time.
         """
         values = {**self.__dict__, "settings": dict(self.settings), "exclude": list(self.exclude)}
         values["split"] = None if self.split is None else _text_of(self.split)
         if self.preset is not None and self.preset.endswith(".json"):
             values["preset"] = _text_of(Path(self.preset))
-        del values["measure"], values["training_s"]
+        del values["measure"], values["training_s"], values["iterations"]
         return values
 
 
@@ -123,7 +124,12 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     else:
         made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
         decision = Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
-    wishes = Wishes(settings=options.settings, measured=options.measure, training_s=options.training_s)
+    wishes = Wishes(
+        settings=options.settings,
+        measured=options.measure,
+        training_s=options.training_s,
+        iterations=options.iterations,
+    )
     settled = settle(decision, found, budget, derive, wishes, here)
     derive.measure_grids(settled.decision)
     told = Told(

@@ -33,10 +33,7 @@ from autoseg.run import Run
 from autoseg.words import counted
 from autoseg.workers import Track, untracked
 
-OURS = (
-    "table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*",
-    "organs/*.png", "organs/*.webp", "surfaces/*.png", "surfaces/*.webp",
-)  # fmt: skip
+OURS = ("table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*")
 MOST_NAMED = 3  # files, in a sentence
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
 
@@ -87,7 +84,7 @@ def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[lis
 def _forget(run: Run) -> None:
     """Remove what an earlier report wrote and this one may not: no old number may stand beside a new page.
 
-    The small pictures of the cases stay: each is looked at before it is used.
+    Pictures of cases stay: each is looked at before it is used.
     """
     for pattern in OURS:
         for file in run.report.glob(pattern):

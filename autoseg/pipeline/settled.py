@@ -47,6 +47,7 @@ class Wishes:
     settings: Mapping[str, str]  # keys that replace derived ones
     measured: bool  # whether to run real iterations
     training_s: float | None = None  # that the iterations are to fit; None: on a CPU CPU_TRAINING_S
+    iterations: int | None = None  # where their number is told; a setting of that name goes before
 
 
 def settle(
@@ -73,16 +74,25 @@ def settle(
     decision = with_wishes(decision, found, budget, wishes.settings)
     derived = decision.chosen is not None
     training_s = wishes.training_s or (CPU_TRAINING_S if derived and budget.device == "cpu" else None)
-    training_s = None if "iterations" in wishes.settings else training_s
+    if "iterations" in wishes.settings or wishes.iterations is not None:
+        training_s = None
     if not here or not (wishes.measured or training_s):
-        return Settled(decision=decision, budget=budget, measured=None)
+        return Settled(decision=_of_length(decision, wishes), budget=budget, measured=None)
     if derived and not wishes.settings:
-        return _derived_until_it_fits(decision, found, budget, derive, training_s)
+        settled = _derived_until_it_fits(decision, found, budget, derive, training_s)
+        return replace(settled, decision=_of_length(settled.decision, wishes))
     measured = _measured(decision.plan, found)
     if measured is None:
         raise PlanError(f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}")
-    decision = _timed(decision, measured, training_s)
+    decision = _of_length(_timed(decision, measured, training_s), wishes)
     return Settled(decision=decision, budget=budget, measured=measured, training_s=training_s)
+
+
+def _of_length(decision: Decision, wishes: Wishes) -> Decision:
+    """Return the decision with the number of iterations that is told, if it is."""
+    if wishes.iterations is None or "iterations" in wishes.settings:
+        return decision
+    return replace(decision, plan=with_settings(decision.plan, {"iterations": str(wishes.iterations)}))
 
 
 def _derived_until_it_fits(

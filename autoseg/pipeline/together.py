@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 from autoseg.errors import TrainingError
-from autoseg.pipeline.trained import TrainOptions
+from autoseg.network.team import require_devices
+from autoseg.pipeline.trained import TrainOptions, device_of, require_crops
 from autoseg.run import Run
 from autoseg.workers import place_in_team, set_unless_told, usable_cores
 
@@ -20,8 +21,12 @@ def train_together(run: Run, options: TrainOptions, processes: int) -> None:
     """Run `autoseg train` in several processes, and wait for them.
 
     Raises:
+        PlanError: If there are more than crops of a batch or GPUs.
         TrainingError: If one of them failed; it has said why.
     """
+    settings = run.plan()
+    require_crops(settings, processes)
+    require_devices(device_of(settings, options.device), processes)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*launcher, "-m", "autoseg", "train", str(run.folder), *_arguments(options)]
     set_unless_told("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun would set 1

@@ -81,7 +81,7 @@ def train(
     if unknown:
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
     ending = _Ending(run, stop)
-    device = _device(run.plan(), options)
+    device = device_of(run.plan(), options.device)
     if options.deterministic:
         repeat_exactly()
     finished = {}
@@ -169,8 +169,9 @@ def splits_of(run: Run) -> tuple[Split, ...]:
     return load_splits(run.split_file, None)
 
 
-def _device(settings: Plan, options: TrainOptions) -> DeviceName:
-    device = pick_device(options.device or (settings.device if _has(settings.device) else "auto"))
+def device_of(settings: Plan, wanted: str | None) -> DeviceName:
+    """Return where to train: as wanted, else the plan's device, where this machine has it."""
+    device = pick_device(wanted or (settings.device if _has(settings.device) else "auto"))
     if device != settings.device:
         logger.warning("the plan is for %s, training on %s", settings.device, device)
     return device
@@ -179,11 +180,7 @@ def _device(settings: Plan, options: TrainOptions) -> DeviceName:
 def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int) -> Plan:
     """Return the plan with the device and the iterations of this training; once begun, they stay."""
     settings, began = run.plan(), time.monotonic()
-    if settings.batch_size < team_size():
-        raise PlanError(
-            f"batch_size {settings.batch_size} on {team_size()} processes: each needs a crop; start at most "
-            f"{settings.batch_size}, or plan with --set batch_size={team_size()}"
-        )
+    require_crops(settings, team_size())
     settings = settings.model_copy(update={"device": device})
     begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
     if begun is None:
@@ -197,6 +194,19 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
     else:
         iterations = settings.iterations
     return with_settings(settings, {"iterations": str(iterations)})
+
+
+def require_crops(settings: Plan, processes: int) -> None:
+    """Refuse more processes than a batch has crops.
+
+    Raises:
+        PlanError: If there are more.
+    """
+    if settings.batch_size < processes:
+        raise PlanError(
+            f"batch_size {settings.batch_size} on {processes} processes: each needs a crop; start at most "
+            f"{settings.batch_size}, or plan with --set batch_size={processes}"
+        )
 
 
 def _require_memory(settings: Plan, run: Run) -> None:

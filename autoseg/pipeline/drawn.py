@@ -1,0 +1,53 @@
+"""What the pictures of a report were drawn from: only those that would change are drawn again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from autoseg import __version__
+from autoseg.files import write_text
+
+
+class Drawings:
+    """The pictures below a folder, with a digest of what each was drawn from; kept in a file in that folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what the folder's file says; without one that can be read, nothing is drawn yet."""
+        self._folder, self._file = folder, folder / "drawn.json"
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        self._made_of: dict[str, str] = known if isinstance(known, dict) else {}
+
+    def has(self, picture: Path, made_of: str) -> bool:
+        """Return whether a picture is there and was drawn from just this."""
+        return picture.is_file() and self._made_of.get(self._name(picture)) == made_of
+
+    def keep_only(self, folders: Sequence[str], pictures: Collection[Path]) -> None:
+        """Remove the pictures in some folders that are not among `pictures` (without suffix)."""
+        for file in [file for folder in folders for file in (self._folder / folder).glob("*.*")]:
+            if file.suffix in (".png", ".webp") and file.with_suffix("") not in pictures:
+                file.unlink()
+
+    def remember(self, made_of: Iterable[tuple[Path, str]]) -> None:
+        """Note what pictures were drawn from; those that are gone are forgotten."""
+        self._made_of |= {self._name(picture): digest for picture, digest in made_of}
+        there = {name: digest for name, digest in self._made_of.items() if (self._folder / name).is_file()}
+        write_text(self._file, json.dumps(there, indent=1, sort_keys=True))
+
+    def _name(self, picture: Path) -> str:
+        return picture.relative_to(self._folder).as_posix()
+
+
+def digest_of_sources(files: Sequence[Path], *settings: object) -> str:
+    """Return a digest of the state (size, time) of files, of settings, and of the version that draws.
+
+    As long as it is the same, so is what was drawn. A file that is missing has a state of its own.
+    """
+    states = [file.stat() if file.exists() else None for file in files]
+    found = [(file.name, s and (s.st_size, s.st_mtime_ns)) for file, s in zip(files, states, strict=True)]
+    return hashlib.sha256(repr((__version__, found, settings)).encode()).hexdigest()
