@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,7 @@ from autoseg.errors import AutosegError
 
 Item = TypeVar("Item")
 WORKER_GIB = 0.5  # what an augmentation process takes: Python, PyTorch, a few crops
+FULL = 0.9  # of the processors' time: then who wants more of it gets in others' way
 Result = TypeVar("Result")
 
 
@@ -97,6 +99,34 @@ def peak_memory_gib() -> float:
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**30 if sys.platform == "darwin" else most / 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessorTime:
+    """What the processors of this machine have done so far, in seconds."""
+
+    clock: float
+    all_programs: float
+    this_one: float  # with the processes it has started
+
+    @classmethod
+    def now(cls) -> ProcessorTime:
+        """Read it."""
+        import psutil
+
+        all_times, own = psutil.cpu_times(), psutil.Process()
+        busy = sum(getattr(all_times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+        times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+        return cls(clock=time.monotonic(), all_programs=busy, this_one=sum(t.user + t.system for t in times))
+
+    def taken_by_others(self) -> float:
+        """Return which share of the processors other programs had since; 0 where some were idle, as nobody waited."""
+        now, processors = ProcessorTime.now(), os.cpu_count() or 1
+        there = processors * (now.clock - self.clock)
+        busy = now.all_programs - self.all_programs
+        if busy < FULL * there:
+            return 0.0
+        return max(0.0, busy - (now.this_one - self.this_one)) / there
 
 
 def each(

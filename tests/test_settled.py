@@ -24,7 +24,9 @@ def derive(budget: Budget, cost: Cost) -> Decision:
     return derive_plan(FOUND, budget, 0, cost=cost)
 
 
-def measuring(monkeypatch: pytest.MonkeyPatch, *results: float | None, voxels_a_second: float = 0) -> list[int]:
+def measuring(
+    monkeypatch: pytest.MonkeyPatch, *results: float | None, voxels_a_second: float = 0, others_share: float = 0
+) -> list[int]:
     """Replace measuring by made-up GiB (None: out of memory); return the voxels of each plan that was measured.
 
     A step takes half a second, or what it takes at `voxels_a_second`.
@@ -35,7 +37,8 @@ def measuring(monkeypatch: pytest.MonkeyPatch, *results: float | None, voxels_a_
         gib = results[len(seen)]
         seen.append(plan.batch_size * math.prod(plan.crop_size))  # type: ignore[attr-defined]
         seconds = seen[-1] / voxels_a_second if voxels_a_second else 0.5
-        return None if gib is None else Measured(seconds_per_iteration=seconds, waiting_share=0.01, gib=gib)
+        found = {"seconds_per_iteration": seconds, "waiting_share": 0.01, "others_share": others_share}
+        return None if gib is None else Measured(**found, gib=gib)
 
     monkeypatch.setattr(settled, "measure", measure)
     return seen
@@ -116,6 +119,16 @@ def test_a_length_that_is_told_stays_when_the_memory_is_measured(monkeypatch: py
     done = settle(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True)
     assert done.corrected
     assert done.decision.plan.iterations == 70
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.35, True), (0.02, False)])
+def test_a_measurement_that_others_disturbed_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, told: bool
+) -> None:
+    measuring(monkeypatch, 1.0, others_share=share)
+    settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, Wishes(settings={}, measured=False), here=True)
+    words = "other programs took 35% of the processors while iterations were measured"
+    assert (words in caplog.text and "close them and plan again with --force" in caplog.text) == told
 
 
 def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from autoseg import workers
 from autoseg.errors import AutosegError, VolumeError
-from autoseg.workers import default_workers, each, usable_cores
+from autoseg.workers import ProcessorTime, default_workers, each, usable_cores
 
 
 def halved(number: int) -> int:
@@ -97,3 +97,29 @@ def test_workers_take_half_of_the_free_memory_at_most(monkeypatch: pytest.Monkey
     monkeypatch.setattr(workers, "usable_cores", lambda: 16)
     monkeypatch.setattr(workers, "free_memory_gib", lambda: 3.0)  # half of it is three processes of half a GiB
     assert default_workers() == 3
+
+
+@pytest.mark.parametrize(
+    ("clock", "all_programs", "this_one", "share"),
+    [
+        (10.0, 19.6, 12.6, 0.35),  # of 2 processors in 10 s: full, 7 s were others'
+        (10.0, 19.8, 19.8, 0.0),  # full of this one
+        (10.0, 12.0, 5.0, 0.0),  # others had 7 s, but 8 s were free
+    ],
+)
+def test_what_others_take_counts_where_no_processor_was_idle(
+    monkeypatch: pytest.MonkeyPatch, clock: float, all_programs: float, this_one: float, share: float
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    before = ProcessorTime(clock=100.0, all_programs=1000.0, this_one=50.0)
+    after = ProcessorTime(clock=100.0 + clock, all_programs=1000.0 + all_programs, this_one=50.0 + this_one)
+    monkeypatch.setattr(ProcessorTime, "now", lambda: after)
+    assert before.taken_by_others() == pytest.approx(share)
+
+
+def test_the_time_of_this_program_is_a_part_of_that_of_all() -> None:
+    before = ProcessorTime.now()
+    while (after := ProcessorTime.now()).this_one - before.this_one < 0.05:
+        sum(range(10_000))
+    assert after.all_programs - before.all_programs > 0.02
+    assert after.clock > before.clock

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-from autoseg import __version__
 from autoseg.files import write_text
 
 
@@ -50,4 +50,4 @@ def digest_of_sources(files: Sequence[Path], *settings: object) -> str:
     """
     states = [file.stat() if file.exists() else None for file in files]
     found = [(file.name, s and (s.st_size, s.st_mtime_ns)) for file, s in zip(files, states, strict=True)]
-    return hashlib.sha256(repr((__version__, found, settings)).encode()).hexdigest()
+    return hashlib.sha256(repr((version("autoseg"), found, settings)).encode()).hexdigest()

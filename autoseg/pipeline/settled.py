@@ -140,8 +140,19 @@ def _timed(decision: Decision, measured: Measured, training_s: float | None) -> 
         return decision
     least = FEWEST_ITERATIONS if training_s == CPU_TRAINING_S else 1
     fitting = max(least, int(training_s / measured.seconds_per_iteration))
+    warn_of_others(measured, "plan again with --force")
     warn_of_few(fitting, measured.seconds_per_iteration)
     return replace(decision, plan=decision.plan.model_copy(update={"iterations": fitting}))
+
+
+def warn_of_others(measured: Measured, way_out: str) -> None:
+    """Say where other programs made iterations slower than they need be."""
+    if measured.disturbed:
+        logger.warning(
+            "other programs took %.0f%% of the processors while iterations were measured, which makes them far slower: "
+            "fewer are thought to fit than will; close them and %s",
+            100 * measured.others_share, way_out,
+        )  # fmt: skip
 
 
 def warn_of_few(iterations: int, seconds_each: float) -> None:

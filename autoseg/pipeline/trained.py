@@ -15,7 +15,7 @@ from autoseg.grid import Voxels
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.team import joined, of_first, team_rank, team_size
 from autoseg.pipeline.origin import dataset_of
-from autoseg.pipeline.settled import nearest_fit, warn_of_few
+from autoseg.pipeline.settled import nearest_fit, warn_of_few, warn_of_others
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import GPU_SHARE, detect_budget, step_gib
 from autoseg.planning.split import Split, load_splits, sides
@@ -228,6 +228,7 @@ def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, 
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(of_first(fitting))
     if measured:
+        warn_of_others(measured, "begin anew (Ctrl-C, remove the fold's folder)")
         warn_of_few(iterations, measured.seconds_per_iteration)
     if not iterations:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")

@@ -14,6 +14,7 @@ GIB = 2**30
 GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
 CPU_SHARE = 0.5  # of the free memory; the rest is for the augmentation processes and the user's other programs
 HEAP = 1.6  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
+DISTURBING = 0.1  # of the processors' time that other programs take; on two cores it doubles an iteration's
 PROCESS_GIB = {"cpu": 0.42, "cuda": 0.5, "mps": 0.5}  # Python and its libraries, measured; on a GPU CUDA's context
 
 
@@ -43,7 +44,13 @@ class Measured:
 
     seconds_per_iteration: float  # median, waiting for data included
     waiting_share: float  # of the time, for data
+    others_share: float = 0.0  # of the processors' time, which other programs took meanwhile, where none were idle
     gib: float  # most memory: on a CPU of the training process, on a GPU what torch reserved, and CUDA's context
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs were in the way."""
+        return self.others_share >= DISTURBING
 
 
 def step_gib(plan: Plan, budget: Budget) -> float:

@@ -200,6 +200,11 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
             f"{told.measured.seconds_per_iteration:.2f} s an iteration that were measured; a busy machine measures "
             "more and gets fewer. `--iterations` or `--time-budget` set them."
         )
+        if told.measured.disturbed:
+            yield (
+                f"**Warning**: other programs took {told.measured.others_share:.0%} of the processors while it was "
+                "measured, so iterations, and perhaps the steps, are fewer and smaller than they could be."
+            )
 
 
 def _places(plan: Plan) -> str:

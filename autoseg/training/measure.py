@@ -24,7 +24,7 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, PROCESS_GIB, Measured
 from autoseg.training.state import new_state
 from autoseg.training.step import Outcome, Stepper
-from autoseg.workers import peak_memory_gib
+from autoseg.workers import ProcessorTime, peak_memory_gib
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own
@@ -60,12 +60,13 @@ def _measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         try:
             with memory_explained("plan a smaller step"):
-                waited, took = _times(plan, cases, workers)
+                waited, took, others_share = _times(plan, cases, workers)
         except TooLittleMemoryError:
             return None
     return Measured(
         seconds_per_iteration=statistics.mean(took) if plan.device == "cuda" else statistics.median(took),
         waiting_share=sum(waited) / sum(took),
+        others_share=others_share,
         gib=_most_memory_gib(plan.device),
     )
 
@@ -76,8 +77,8 @@ def _most_memory_gib(device: DeviceName) -> float:
     return peak_memory_gib()
 
 
-def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[float], list[float]]:
-    """Return the seconds that each counted iteration waited for its batch, and took in all.
+def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[float], list[float], float]:
+    """Return the seconds that each counted iteration waited for its batch, and took in all; and what others took.
 
     A GPU may be faster than the workers: what they made in advance is used up first, and they count for whole rounds.
     """
@@ -86,12 +87,14 @@ def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[floa
         step = Stepper(plan, new_state(plan))
         if plan.device != "cuda":
             _timed(step, batches, 1, WARM_UP, patience_s)
-            return _timed(step, batches, FEWEST, COUNTED, patience_s)
+            began = ProcessorTime.now()
+            return *_timed(step, batches, FEWEST, COUNTED, patience_s), began.taken_by_others()
         _timed(step, batches, 1, WARM_UP + IN_ADVANCE * workers, patience_s)
         torch.cuda.synchronize()
         release_memory(plan.device)  # what cuDNN tried its algorithms with
         torch.cuda.reset_peak_memory_stats()
-        return _timed(step, batches, FEWEST, COUNTED * max(1, workers), patience_s)
+        began = ProcessorTime.now()
+        return *_timed(step, batches, FEWEST, COUNTED * max(1, workers), patience_s), began.taken_by_others()
 
 
 def _timed(
