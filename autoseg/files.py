@@ -1,11 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and whether they have changed since."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 
@@ -36,3 +38,13 @@ def write_text(file: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with appearing(file) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def digest_of_sources(files: Sequence[Path], *settings: object) -> str:
+    """Return a digest of the state (size, time) of files, of settings, and of this version of autoseg.
+
+    As long as it is the same, so is what is made of them. A file that is missing has a state of its own.
+    """
+    states = [file.stat() if file.exists() else None for file in files]
+    found = [(file.name, s and (s.st_size, s.st_mtime_ns)) for file, s in zip(files, states, strict=True)]
+    return hashlib.sha256(repr((version("autoseg"), found, settings)).encode()).hexdigest()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.pipeline.drawn import Drawings, digest_of_sources
+from autoseg.files import digest_of_sources
+from autoseg.pipeline.drawn import Drawings
 
 
 @pytest.fixture

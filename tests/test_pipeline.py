@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import SimpleITK as sitk
 from command_line import SMALL, SMALL_PLAN, Cli, copy_of
 
 import autoseg
+from autoseg.data.cache import CachedCase
 from autoseg.data.phantom import ORGANS
 from autoseg.pipeline.origin import dataset_of
 from autoseg.pipeline.planned import PlanOptions, is_planned
 from autoseg.planning.split import load_splits
+from autoseg.results import evaluate
 from autoseg.run import Run
 from autoseg.volumes import read_grid, read_label
 
@@ -58,6 +61,28 @@ def test_a_second_run_does_nothing_again(finished: Path, cohort: Path, cli: Cli)
     assert code == 0
     assert "0 cases preprocessed" in out
     assert before == [(finished / name).stat().st_mtime_ns for name in kept]
+
+
+def test_an_evaluation_that_was_ended_goes_on_where_it_was(
+    finished: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    scores = (run / "scores.csv").read_bytes()
+    (run / "scores.csv").unlink()
+    (run / "fold-0" / "predictions" / "phantom_002.nii.gz").unlink()
+    done: list[str] = []
+
+    def finish(evaluation: object, case: CachedCase, *rest: object) -> object:
+        done.append(case.id)
+        return _finish(evaluation, case, *rest)  # type: ignore[arg-type]
+
+    _finish = evaluate._finish
+    monkeypatch.setattr(evaluate, "_finish", finish)
+    assert cli("evaluate", run)[0] == 0
+    assert done == ["phantom_002"]
+    assert (run / "scores.csv").read_bytes() == scores
+    assert cli("evaluate", run, "--tolerance", "5")[0] == 0
+    assert len(done) == 6  # the tolerance is a part of every score
 
 
 def test_a_changed_label_is_preprocessed_again(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from autoseg.files import write_text
@@ -41,13 +39,3 @@ class Drawings:
 
     def _name(self, picture: Path) -> str:
         return picture.relative_to(self._folder).as_posix()
-
-
-def digest_of_sources(files: Sequence[Path], *settings: object) -> str:
-    """Return a digest of the state (size, time) of files, of settings, and of the version that draws.
-
-    As long as it is the same, so is what was drawn. A file that is missing has a state of its own.
-    """
-    states = [file.stat() if file.exists() else None for file in files]
-    found = [(file.name, s and (s.st_size, s.st_mtime_ns)) for file, s in zip(files, states, strict=True)]
-    return hashlib.sha256(repr((version("autoseg"), found, settings)).encode()).hexdigest()

@@ -16,6 +16,7 @@ from autoseg.figures.canvas import save_figure
 from autoseg.figures.errors import errors_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
 from autoseg.figures.surfaces import surfaces_figure
+from autoseg.files import digest_of_sources
 from autoseg.inference.legend import file_names
 from autoseg.pipeline.charted import (
     TESTING,
@@ -26,7 +27,7 @@ from autoseg.pipeline.charted import (
     curves_picture,
     in_words,
 )
-from autoseg.pipeline.drawn import Drawings, digest_of_sources
+from autoseg.pipeline.drawn import Drawings
 from autoseg.pipeline.origin import dataset_of
 from autoseg.plan import Label, Plan
 from autoseg.planning.dataset import Case

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.data.cache import CachedCase, read_cases
+from autoseg.data.cache import CachedCase, cases_key, read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.files import digest_of_sources
 from autoseg.grid import Grid
 from autoseg.inference.back import Painter
 from autoseg.inference.cleanup import clean
 from autoseg.inference.model import Model, open_model
-from autoseg.inference.models import MODEL_NAME
+from autoseg.inference.models import MODEL, MODEL_NAME, read_facts
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.network.device import DeviceName
 from autoseg.plan import Label
@@ -28,6 +29,7 @@ from autoseg.planning.ceiling import ceilings
 from autoseg.planning.fingerprint import load_fingerprint
 from autoseg.planning.split import Split
 from autoseg.results.aftercare import learn_aftercare, store_aftercare
+from autoseg.results.kept import KeptScores
 from autoseg.results.scores import Row, score_rows, write_scores
 from autoseg.run import Run
 from autoseg.volumes import read_label, write_label
@@ -82,7 +84,13 @@ def evaluate(
         cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
         _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
         evaluation = _Evaluation(
-            model=model, labels=labels, fold=fold, out=run.fold(fold) / "predictions", tolerance_mm=tolerance_mm
+            model=model,
+            digest=read_facts(file, MODEL)["sha256"],
+            labels=labels,
+            fold=fold,
+            out=run.fold(fold) / "predictions",
+            tolerance_mm=tolerance_mm,
+            kept=KeptScores(run.fold(fold) / "evaluated.jsonl"),
         )
         for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
             if isinstance(result, AutosegError):
@@ -122,10 +130,22 @@ class _Evaluation:
     """What is the same for all cases of a fold."""
 
     model: Model
+    digest: str  # of its file, with what was learnt on validation cases
     labels: Mapping[str, Path]
     fold: int
     out: Path  # for the masks
     tolerance_mm: float
+    kept: KeptScores  # of an evaluation that was ended, or of the same
+
+    def mask(self, case: CachedCase) -> Path:
+        """Return the file of a case's predicted label map."""
+        return self.out / f"{case.id}.nii.gz"
+
+    def made_of(self, case: CachedCase, split: str) -> str:
+        """Return a digest of what decides on a case's rows."""
+        truth = [self.labels[case.id]] if case.id in self.labels else []
+        device = self.model.plan.device
+        return digest_of_sources(truth, self.digest, device, self.tolerance_mm, split, cases_key([case]), case.stored)
 
 
 def _scored(
@@ -136,6 +156,13 @@ def _scored(
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[str, Future[list[Row]]] | None = None
         for split, case in cases:
+            kept = evaluation.kept.rows(case.id, evaluation.made_of(case, split), evaluation.mask(case))
+            if kept is not None:
+                if waiting is not None:
+                    yield _outcome(*waiting)
+                waiting = None
+                yield case.id, kept
+                continue
             try:
                 painter = model.paint(case.image(), case.grid.shape)
             except AutosegError as error:
@@ -161,7 +188,7 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Pain
     for cleaned, grid in ((painter.mask, case.grid), (painter.coarse, case.working)):
         clean(cleaned, model.aftercare.cleanup, grid.spacing_mm)
     mask = model.values(painter.mask)
-    write_label(evaluation.out / f"{case.id}.nii.gz", mask, case.stored)
+    write_label(evaluation.mask(case), mask, case.stored)
     if case.id not in evaluation.labels:
         raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
     truth = read_label(evaluation.labels[case.id])
@@ -173,7 +200,9 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Pain
     for name, (found, wanted, where) in on.items():
         of_grid = {**about, "grid": name}
         rows += score_rows(found, wanted, organs, where.spacing_mm, of_grid, evaluation.tolerance_mm)
-    return rows + _beside(model, painter, truth.array, case, {**about, "grid": "original"})
+    rows += _beside(model, painter, truth.array, case, {**about, "grid": "original"})
+    evaluation.kept.keep(case.id, evaluation.made_of(case, split), evaluation.mask(case), rows)
+    return rows
 
 
 def _labelled(model: Model, case: CachedCase) -> list[Label]:

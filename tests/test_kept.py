@@ -1,0 +1,60 @@
+"""Tests of autoseg.results.kept: which cases need not be evaluated again."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from autoseg.results.kept import KeptScores
+
+ROWS = [{"fold": 0, "case": "a", "organ": "liver", "metric": "dice", "value": 0.1 + 0.2}]
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    file = tmp_path / "a.nii.gz"
+    file.write_bytes(b"mask")
+    return file
+
+
+def test_rows_are_kept_as_they_are_for_what_they_were_made_of(tmp_path: Path, mask: Path) -> None:
+    KeptScores(tmp_path / "kept").keep("a", "model 1", mask, [*ROWS, {"value": math.nan}, {"value": None}])
+    kept = KeptScores(tmp_path / "kept")
+    rows = kept.rows("a", "model 1", mask)
+    assert rows is not None
+    assert rows[0] == ROWS[0]
+    assert math.isnan(rows[1]["value"])
+    assert rows[2] == {"value": None}
+    assert kept.rows("a", "model 2", mask) is None
+    assert kept.rows("b", "model 1", mask) is None
+
+
+def test_a_mask_that_is_gone_or_another_is_made_again(tmp_path: Path, mask: Path) -> None:
+    kept = KeptScores(tmp_path / "kept")
+    kept.keep("a", "model", mask, ROWS)
+    mask.write_bytes(b"edited")
+    assert kept.rows("a", "model", mask) is None
+    kept.keep("a", "model", mask, ROWS)
+    assert kept.rows("a", "model", mask) == ROWS
+    mask.unlink()
+    assert kept.rows("a", "model", mask) is None
+
+
+def test_a_line_that_was_cut_costs_its_own_case_alone(tmp_path: Path, mask: Path) -> None:
+    file = tmp_path / "kept"
+    for case in ("a", "b"):
+        KeptScores(file).keep(case, "model", mask, ROWS)
+    file.write_bytes(file.read_bytes()[:-9])  # as by a kill while it was written
+    KeptScores(file).keep("c", "model", mask, ROWS)
+    kept = KeptScores(file)
+    assert [case for case in "abc" if kept.rows(case, "model", mask)] == ["a", "c"]
+
+
+def test_older_lines_of_a_case_are_dropped_from_the_file(tmp_path: Path, mask: Path) -> None:
+    file = tmp_path / "kept"
+    for model in ("one", "two", "three"):
+        KeptScores(file).keep("a", model, mask, ROWS)
+    assert KeptScores(file).rows("a", "three", mask) == ROWS
+    assert len(file.read_text().splitlines()) == 1
