@@ -73,6 +73,7 @@ def plan_command(
     split: opt.SplitFile = None,
     measure: opt.Measure = False,
     time_budget: opt.TimeBudget = None,
+    gpus: opt.PlannedGpus = 1,
     force: opt.Force = False,
     jobs: opt.Jobs = None,
 ) -> None:
@@ -80,7 +81,7 @@ def plan_command(
 
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
-    wanted = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure, time_budget)
+    wanted = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure, time_budget, gpus)
     verbs.plan_run(dataset, Run(run), wanted, force, verbs.jobs_or_cores(jobs))
 
 
@@ -277,7 +278,7 @@ def run_command(
 
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
-    planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
+    planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure, gpus=gpus)
     where = None if device == "auto" else device
     training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
     verbs.run_all(dataset, Run(run), planning, training, gpus, tolerance, force, verbs.jobs_or_cores(jobs))
@@ -317,7 +318,7 @@ def demo_command(
     dataset = write_cohort(run / "phantoms", cases, seed, verbs.jobs_or_cores(jobs), track)
     if iterations is None and time_budget is None:
         time_budget = DEMO_TRAINING
-    planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure)
+    planning = opt.plan_options(preset, gpu_memory, device, seed, set_, exclude, folds, split, measure, gpus=gpus)
     where = None if device == "auto" else device
     training = opt.train_options(fold, iterations, time_budget, where, workers, patience, tensorboard, deterministic)
     verbs.run_all(dataset, Run(run), planning, training, gpus, tolerance, force, verbs.jobs_or_cores(jobs))

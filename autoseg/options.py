@@ -48,7 +48,7 @@ SplitFile = Annotated[
 ]
 Measure = Annotated[bool, typer.Option("--measure", help="Run real iterations and write their time into plan.md.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a plan that was edited.")]
-Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Processes. Default: the cores.")]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Processes. Default: one a core.")]
 Fold = Annotated[str | None, typer.Option("--fold", metavar="K|all", help="Which folds to train. Default: all.")]
 Iterations = Annotated[int | None, typer.Option("--iterations", min=1, help="Instead of the plan's.")]
 TimeBudget = Annotated[str | None, typer.Option("--time-budget", metavar="45m", help="Train as long as this.")]
@@ -60,6 +60,7 @@ Patience = Annotated[
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Log to RUN/fold-K/tensorboard, too.")]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="On a GPU: the same bits every time; slower.")]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Train with so many processes, one a GPU.")]
+PlannedGpus = Annotated[int, typer.Option("--gpus", min=1, help="Plan for so many GPUs that train together.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows as JSON too.")]
 Mirror = Annotated[
     bool, typer.Option("--mirror", help="Average over the mirrorings that training knew; several times slower.")
@@ -130,6 +131,7 @@ def plan_options(
     split: Path | None,
     measure: bool,
     time_budget: str | None = None,
+    gpus: int = 1,
 ) -> PlanOptions:
     """Return what the user asks of `plan`.
 
@@ -152,6 +154,7 @@ def plan_options(
         folds=folds,
         split=split,
         measure=measure,
+        gpus=gpus,
         training_s=None if time_budget is None else seconds_of(time_budget),
     )
 

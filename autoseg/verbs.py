@@ -122,6 +122,11 @@ def predict_images(
     if statistics is not None:
         require_table(statistics)
     require_outputs(outputs, jobs)
+    if seen := sorted(opened.trained_on & {job.name for job in jobs}):
+        say(
+            f"the model has learnt from {len(seen)} of {counted(len(jobs), 'image')} ({', '.join(seen[:3])}"
+            f"{', …' if len(seen) > 3 else ''}): these masks are better than those of new images"
+        )
     if folder := folder_of(out):
         write_legends(folder, opened.plan.labels)
     found, watch = Statistics(folder / NAME if folder else None, fresh=overwrite), Stopwatch()

@@ -48,6 +48,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     require_devices("cuda", 2)
     require_devices("cpu", 9)
+    require_devices("mps", 1)
     with pytest.raises(PlanError, match="3 processes on this machine, which has 2 GPUs: each needs one; start as many"):
         require_devices("cuda", 3)
     with pytest.raises(PlanError, match="--device mps: several processes cannot"):

@@ -17,7 +17,7 @@ def test_more_processes_than_crops_are_refused_before_any_is_started(
 ) -> None:
     monkeypatch.setattr(together.subprocess, "run", lambda *_, **__: pytest.fail("processes were started"))
     outcome = cli("train", finished, "--iterations", "6", "--gpus", "9", "--device", "cpu")
-    assert_one_line(outcome, "batch_size 2 on 9 processes", "start at most 2, or plan with --set batch_size=9")
+    assert_one_line(outcome, "batch_size 2 on 9 processes", "start at most 2, or plan for them", "--gpus 9")
 
 
 def test_an_edited_plan_is_not_overwritten(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:

@@ -127,7 +127,10 @@ def test_two_processes_train_together(finished: Path, tmp_path: Path, cli: Cli) 
 
 def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
     image = cohort / "imagesTr" / "phantom_001_0000.nii.gz"
-    assert cli("predict", finished, image, tmp_path / "mask.nrrd")[0] == 0
+    code, out, _ = cli("predict", finished, image, tmp_path / "mask.nrrd")
+    trained = "phantom_001" in load_splits(finished / "split.json", None)[0].training
+    assert code == 0
+    assert ("has learnt from 1 of 1 image (phantom_001)" in out) == trained
     assert cli("predict", finished / "fold-0" / "model.autoseg", cohort / "imagesTr", tmp_path / "out")[0] == 0
     one, same = read_label(tmp_path / "mask.nrrd"), read_label(tmp_path / "out" / "phantom_001.nii.gz")
     np.testing.assert_array_equal(one.array, same.array)

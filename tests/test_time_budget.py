@@ -52,8 +52,8 @@ def test_a_plan_gets_the_iterations_of_its_time_budget(
 ) -> None:
     monkeypatch.setattr(settled, "measure", Clock(0.0, 0.25).measure)
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
-    assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2400
-    assert "those that fit 10 min at the 0.25 s an iteration" in (tmp_path / "RUN" / "plan.md").read_text()
+    assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2160  # 0.9 · 600 / 0.25
+    assert "those whose steps fit 9 min at the measured 0.25 s each" in (tmp_path / "RUN" / "plan.md").read_text()
 
 
 def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
@@ -63,7 +63,7 @@ def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     text = (tmp_path / "RUN" / "plan.md").read_text()
     assert "voxels at most, in place of 790,000" in text
-    assert "fewer than 400 iterations would have fitted 10 min" in text
+    assert "fewer than 400 iterations would have fitted 9 min" in text
     assert "downsampling of 1 × 1 × 1" not in text
 
 

@@ -37,7 +37,7 @@ def require_devices(device: DeviceName, processes: int) -> None:
     Raises:
         PlanError: If there are more.
     """
-    if device == "mps":
+    if device == "mps" and processes > 1:
         raise PlanError("--device mps: several processes cannot train on it together; train with one")
     if device == "cuda" and processes > torch.cuda.device_count():
         there = counted(torch.cuda.device_count(), "GPU")
@@ -51,12 +51,13 @@ def joined(device: DeviceName) -> Iterator[None]:
     Raises:
         PlanError: If the device cannot be used by several processes.
     """
-    if place_in_team().size == 1 or dist.is_initialized():
+    place = place_in_team()
+    if place.size == 1 or dist.is_initialized():
         yield
         return
-    require_devices(device, place_in_team().local_rank + 1)
+    require_devices(device, place.size if device == "mps" else max(place.local_size, place.local_rank + 1))
     if device == "cuda":
-        torch.cuda.set_device(place_in_team().local_rank)
+        torch.cuda.set_device(place.local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
         yield

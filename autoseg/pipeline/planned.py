@@ -17,6 +17,7 @@ from autoseg.errors import AutosegError, DatasetError, PlanError
 from autoseg.files import write_text
 from autoseg.grid import working_shape
 from autoseg.network.device import pick_device
+from autoseg.network.team import require_devices
 from autoseg.pipeline.derived import Derivation
 from autoseg.pipeline.origin import digest_of, origin_of, read_origin
 from autoseg.pipeline.settled import Wishes, settle
@@ -53,6 +54,7 @@ class PlanOptions:
     folds: int = 1
     split: Path | None = None  # a file that says which cases train and test
     measure: bool = False
+    gpus: int = 1  # that will train together
     training_s: float | None = None  # that the iterations are to fit; None: on a CPU those that fit 36 minutes
     iterations: int | None = None  # of the training that follows, where it is told already
 
@@ -207,8 +209,11 @@ def _budget(options: PlanOptions) -> tuple[Budget, bool]:
     if options.gpu_memory_gib is not None and options.device not in ("auto", "cuda"):
         raise PlanError(f"--gpu-memory plans for CUDA and --device {options.device} does not; give one of them")
     device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
-    budget = detect_budget(device, options.gpu_memory_gib, free_memory_gib())
-    return budget, options.gpu_memory_gib is None or device == "cuda"
+    here = options.gpu_memory_gib is None or device == "cuda"
+    if options.gpu_memory_gib is None:
+        require_devices(device, options.gpus)
+    budget = detect_budget(device, options.gpu_memory_gib, free_memory_gib(), options.gpus)
+    return budget, here
 
 
 def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) -> tuple[Split, ...]:

@@ -11,7 +11,7 @@ from functools import partial
 from autoseg.errors import PlanError
 from autoseg.grid import Voxels
 from autoseg.plan import Plan, with_settings
-from autoseg.planning.budget import Budget, Measured, step_gib
+from autoseg.planning.budget import Budget, Measured, share_of, step_gib
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.naming import side_pairs
 from autoseg.planning.planner import Cost, Decision
@@ -21,6 +21,9 @@ from autoseg.words import counted
 from autoseg.workers import default_workers
 
 logger = logging.getLogger(__name__)
+FOR_ITERATIONS = 0.9  # of a time budget; the rest goes into examinations and checkpoints
+# what makes a step the user's own: it is then measured, but not derived again
+STEP_KEYS = {"spacing_mm", "downsampling", "crop_size", "batch_size", "network", "precision"}
 FEWEST_ITERATIONS = 100  # of a plan whose time the user has not told
 SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 MOST_VOXELS, FEWEST_VOXELS = 4 * 10**9, 64  # of the median volume on the working grid
@@ -36,7 +39,7 @@ class Settled:
     decision: Decision
     budget: Budget  # with the voxels that a step may have in the end
     measured: Measured | None  # None where nothing was measured
-    training_s: float | None = None  # that the iterations fit; None: they do not follow from the time
+    training_s: float | None = None  # that the steps fit; None: their number does not follow from the time
     corrected: bool = False  # whether the measured memory made the plan smaller
 
 
@@ -46,7 +49,7 @@ class Wishes:
 
     settings: Mapping[str, str]  # keys that replace derived ones
     measured: bool  # whether to run real iterations
-    training_s: float | None = None  # that the iterations are to fit; None: on a CPU CPU_TRAINING_S
+    training_s: float | None = None  # that the training is to fit; None: on a CPU the steps fit CPU_TRAINING_S
     iterations: int | None = None  # where their number is told; a setting of that name goes before
 
 
@@ -73,19 +76,31 @@ def settle(
     """
     decision = with_wishes(decision, found, budget, wishes.settings)
     derived = decision.chosen is not None
-    training_s = wishes.training_s or (CPU_TRAINING_S if derived and budget.device == "cpu" else None)
+    training_s = CPU_TRAINING_S if derived and budget.device == "cpu" else None
+    if wishes.training_s is not None:
+        training_s = FOR_ITERATIONS * wishes.training_s
     if "iterations" in wishes.settings or wishes.iterations is not None:
         training_s = None
     if not here or not (wishes.measured or training_s):
         return Settled(decision=_of_length(decision, wishes), budget=budget, measured=None)
-    if derived and not wishes.settings:
-        settled = _derived_until_it_fits(decision, found, budget, derive, training_s)
+    if derived and not STEP_KEYS & {key.partition(".")[0] for key in wishes.settings}:
+        settled = _derived_until_it_fits(decision, found, budget, _with(wishes.settings, found, derive), training_s)
         return replace(settled, decision=_of_length(settled.decision, wishes))
-    measured = _measured(decision.plan, found)
+    measured = _measured(decision.plan, found, budget.processes)
     if measured is None:
         raise PlanError(f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}")
     decision = _of_length(_timed(decision, measured, training_s), wishes)
     return Settled(decision=decision, budget=budget, measured=measured, training_s=training_s)
+
+
+def _with(settings: Mapping[str, str], found: Fingerprint, derive: Derive) -> Derive:
+    """Return what derives a plan and gives it the user's settings again; the memory stays as it was derived."""
+
+    def again(budget: Budget, cost: Cost) -> Decision:
+        derived = derive(budget, cost)
+        return replace(with_wishes(derived, found, budget, settings), step_gib=derived.step_gib)
+
+    return again
 
 
 def _of_length(decision: Decision, wishes: Wishes) -> Decision:
@@ -101,7 +116,7 @@ def _derived_until_it_fits(
     """Measure; derive again while a step takes more memory than it may, and once where it takes too long."""
     allowed, correction = budget, 1.0
     for _ in range(ATTEMPTS):
-        measured = _measured(decision.plan, found)
+        measured = _measured(decision.plan, found, budget.processes)
         if measured is not None and measured.gib <= budget.step_gib:
             quicker = _quicker(budget, decision.plan, measured, training_s)
             if quicker is None or allowed is not budget:
@@ -119,8 +134,8 @@ def _derived_until_it_fits(
     raise PlanError("no plan was found whose measured step fits; give --gpu-memory, or --set batch_size=1")
 
 
-def _measured(plan: Plan, found: Fingerprint) -> Measured | None:
-    return measure(plan, working_median(plan, found), default_workers())
+def _measured(plan: Plan, found: Fingerprint, processes: int) -> Measured | None:
+    return measure(share_of(plan, processes), working_median(plan, found), default_workers())
 
 
 def _quicker(budget: Budget, plan: Plan, measured: Measured, training_s: float | None) -> Budget | None:
@@ -180,6 +195,7 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
     plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings) if settings else decision.plan
     _require_sensible_grid(plan, found)
     _require_sides(plan)
+    require_crops(plan, budget.processes)
     gib = step_gib(plan, budget)
     if gib > budget.step_gib:
         asked = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
@@ -192,6 +208,19 @@ def with_wishes(decision: Decision, found: Fingerprint, budget: Budget, settings
     elif decision.chosen is None:
         decision = replace(decision, grids=(grid_of(plan, found),))
     return replace(decision, plan=plan, step_gib=gib, changed=tuple(settings))
+
+
+def require_crops(plan: Plan, processes: int) -> None:
+    """Refuse more processes than a batch has crops.
+
+    Raises:
+        PlanError: If there are more.
+    """
+    if plan.batch_size < processes:
+        raise PlanError(
+            f"batch_size {plan.batch_size} on {processes} processes: each needs a crop; start at most "
+            f"{plan.batch_size}, or plan for them: `autoseg plan … --gpus {processes}`, or --set batch_size={processes}"
+        )
 
 
 def _require_sides(plan: Plan) -> None:
@@ -215,15 +244,16 @@ def _require_sensible_grid(plan: Plan, found: Fingerprint) -> None:
 
 def nearest_fit(plan: Plan, budget: Budget) -> str:
     """Return which batch, or else which crop, is the nearest that fits, as a way out for the user."""
-    for batch in range(plan.batch_size - 1, 0, -1):
+    least = budget.processes  # each has a crop
+    for batch in range(plan.batch_size - 1, least - 1, -1):
         if step_gib(plan.model_copy(update={"batch_size": batch}), budget) <= budget.step_gib:
             return f"nearest that fits: --set batch_size={batch}"
     size = plan.crop_size
     while any(n > d for n, d in zip(size, plan.network.divisor, strict=True)):
         size = _smaller(size, plan.network.divisor)
-        smaller = plan.model_copy(update={"batch_size": 1, "crop_size": size})
+        smaller = plan.model_copy(update={"batch_size": least, "crop_size": size})
         if step_gib(smaller, budget) <= budget.step_gib:
-            return f"nearest that fits: --set batch_size=1 --set crop_size={list(size)}".replace(", ", ",")
+            return f"nearest that fits: --set batch_size={least} --set crop_size={list(size)}".replace(", ", ",")
     return "no crop fits; take a smaller network"
 
 

@@ -7,7 +7,8 @@ import sys
 
 from autoseg.errors import TrainingError
 from autoseg.network.team import require_devices
-from autoseg.pipeline.trained import TrainOptions, device_of, require_crops
+from autoseg.pipeline.settled import require_crops
+from autoseg.pipeline.trained import TrainOptions, device_of
 from autoseg.run import Run
 from autoseg.workers import place_in_team, set_unless_told, usable_cores
 

@@ -15,9 +15,9 @@ from autoseg.grid import Voxels
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.team import joined, of_first, team_rank, team_size
 from autoseg.pipeline.origin import dataset_of
-from autoseg.pipeline.settled import nearest_fit, warn_of_few, warn_of_others
+from autoseg.pipeline.settled import FOR_ITERATIONS, nearest_fit, require_crops, warn_of_few, warn_of_others
 from autoseg.plan import Plan, with_settings
-from autoseg.planning.budget import GPU_SHARE, detect_budget, step_gib
+from autoseg.planning.budget import GPU_SHARE, detect_budget, share_of, step_gib
 from autoseg.planning.split import Split, load_splits, sides
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
@@ -28,7 +28,6 @@ from autoseg.workers import Track, default_workers, free_memory_gib, untracked
 
 logger = logging.getLogger(__name__)
 LESS = 0.8  # of the memory that a step was thought to take, after it did not fit
-FOR_ITERATIONS = 0.9  # of a time budget; the rest goes into validation and checkpoints
 
 
 def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
@@ -196,23 +195,10 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
     return with_settings(settings, {"iterations": str(iterations)})
 
 
-def require_crops(settings: Plan, processes: int) -> None:
-    """Refuse more processes than a batch has crops.
-
-    Raises:
-        PlanError: If there are more.
-    """
-    if settings.batch_size < processes:
-        raise PlanError(
-            f"batch_size {settings.batch_size} on {processes} processes: each needs a crop; start at most "
-            f"{settings.batch_size}, or plan with --set batch_size={processes}"
-        )
-
-
 def _require_memory(settings: Plan, run: Run) -> None:
     """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
     budget = detect_budget(settings.device, None, free_memory_gib())
-    gib = step_gib(_share_of(settings), budget)
+    gib = step_gib(share_of(settings, team_size()), budget)
     if gib > budget.memory_gib:
         raise PlanError(
             f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
@@ -223,7 +209,7 @@ def _require_memory(settings: Plan, run: Run) -> None:
 def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit what is left of a time budget when they have been measured."""
     measures = team_rank() == 0  # one measures for all: the others would only disturb
-    measured = measure(_share_of(settings), shape, workers) if measures else None
+    measured = measure(share_of(settings, team_size()), shape, workers) if measures else None
     left_s = FOR_ITERATIONS * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(of_first(fitting))
@@ -233,11 +219,6 @@ def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, 
     if not iterations:
         raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
     return iterations
-
-
-def _share_of(settings: Plan) -> Plan:
-    """Return the plan with the crops that one process of the team computes."""
-    return settings.model_copy(update={"batch_size": -(-settings.batch_size // team_size())})
 
 
 def _has(device: str) -> bool:

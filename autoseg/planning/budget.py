@@ -26,6 +26,7 @@ class Budget:
     memory_gib: float  # of the GPU, or the memory that machine and cgroup leave free
     bfloat16: bool
     cpu_step_voxels: int = CPU_STEP_VOXELS  # crop voxels x batch that a step may have on a CPU
+    processes: int = 1  # that train together: each has a GPU, or all of them this CPU
 
     @property
     def step_voxels(self) -> int | None:
@@ -53,20 +54,31 @@ class Measured:
         return self.others_share >= DISTURBING
 
 
+def share_of(plan: Plan, processes: int) -> Plan:
+    """Return the plan with the crops that one of several processes computes."""
+    return plan.model_copy(update={"batch_size": -(-plan.batch_size // processes)})
+
+
 def step_gib(plan: Plan, budget: Budget) -> float:
-    """Return the predicted memory of a training step in GiB: its tensors, and the process (CUDA's context) itself."""
+    """Return the predicted memory of a training step in GiB: its tensors, and the process (CUDA's context) itself.
+
+    Of several processes each has its share of the batch: on GPUs it is the memory of one of them, on a CPU of all.
+    """
     bfloat16 = budget.bfloat16 if plan.precision == "auto" else plan.precision == "bfloat16"
-    tensors = training_bytes(plan, bfloat16) / GIB
-    return PROCESS_GIB[budget.device] + (HEAP * tensors if budget.device == "cpu" else tensors)
+    tensors = training_bytes(share_of(plan, budget.processes), bfloat16) / GIB
+    if budget.device == "cpu":
+        return budget.processes * (PROCESS_GIB["cpu"] + HEAP * tensors)
+    return PROCESS_GIB[budget.device] + tensors
 
 
-def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: float) -> Budget:
+def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: float, processes: int = 1) -> Budget:
     """Return the budget of a device.
 
     Args:
         device: Where training will run, if `gpu_memory_gib` does not say a GPU.
         gpu_memory_gib: Memory of the GPU to plan for; None: of the one that is there.
         free_gib: Free memory of this machine.
+        processes: That train together.
 
     Raises:
         PlanError: If the memory is not positive.
@@ -74,10 +86,10 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
     if gpu_memory_gib is not None:
         if not gpu_memory_gib > 0:
             raise PlanError(f"--gpu-memory {gpu_memory_gib:g}: must be positive, in GiB")
-        return Budget(device="cuda", memory_gib=gpu_memory_gib, bfloat16=True)
+        return Budget(device="cuda", memory_gib=gpu_memory_gib, bfloat16=True, processes=processes)
     if device == "cuda":
         import torch
 
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
-        return Budget(device="cuda", memory_gib=memory, bfloat16=has_fast_bfloat16("cuda"))
-    return Budget(device=device, memory_gib=free_gib, bfloat16=has_fast_bfloat16(device))
+        return Budget(device="cuda", memory_gib=memory, bfloat16=has_fast_bfloat16("cuda"), processes=processes)
+    return Budget(device=device, memory_gib=free_gib, bfloat16=has_fast_bfloat16(device), processes=processes)

@@ -121,13 +121,22 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Told) -> Iter
     )
     grows = "more than 2 only once the crop is the whole volume" if most is None else f"as many as {most:,} voxels hold"
     reason = f"There are {grows}, and no more than a tenth of the {told.found.cases} cases; 2 at least."
-    yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}"
+    yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}" + _shared(
+        told.budget
+    )
     if most is not None and most < CPU_STEP_VOXELS and told.training_s:
         yield (
             f"A step has {most:,} voxels at most, in place of {CPU_STEP_VOXELS:,}: this machine needs so long for them "
             f"that fewer than {ENOUGH_ITERATIONS} iterations would have fitted {in_minutes(told.training_s)}. More "
             "time (`--time-budget`) or a faster machine gives a finer plan."
         )
+
+
+def _shared(budget: Budget) -> str:
+    if budget.processes == 1:
+        return ""
+    each = "the memory below is that of one of them" if budget.device == "cuda" else "the memory below is that of all"
+    return f" {budget.processes} processes (`--gpus`) share them, at least one each; {each}."
 
 
 def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
@@ -196,9 +205,9 @@ def _training(decision: Decision, told: Told) -> Iterable[str]:
     )
     if told.measured and told.training_s:
         yield (
-            f"The iterations are those that fit {in_minutes(told.training_s)} at the "
-            f"{told.measured.seconds_per_iteration:.2f} s an iteration that were measured; a busy machine measures "
-            "more and gets fewer. `--iterations` or `--time-budget` set them."
+            f"The iterations are those whose steps fit {in_minutes(told.training_s)} at the measured "
+            f"{told.measured.seconds_per_iteration:.2f} s each; a busy machine measures more and gets fewer. A time "
+            "budget keeps a tenth for examinations and checkpoints. `--iterations` or `--time-budget` set them."
         )
         if told.measured.disturbed:
             yield (

@@ -175,10 +175,13 @@ def largest_batch(cases: int) -> int:
     return min(max(2, cases // 10), LARGEST_BATCH, max(1, cases))
 
 
-def smallest_batch(crop: Voxels, cases: int, step_voxels: int | None) -> int:
-    """Return the crops of a step: 2 on a GPU (None), whose memory decides; on a CPU as many as the voxels allow."""
+def smallest_batch(crop: Voxels, cases: int, step_voxels: int | None, processes: int = 1) -> int:
+    """Return the crops of a step: 2 on a GPU (None), whose memory decides; on a CPU as many as the voxels allow.
+
+    Of several processes that train together each has at least one.
+    """
     wanted = 2 if step_voxels is None else step_voxels // math.prod(crop)
-    return min(max(2, wanted), largest_batch(cases))
+    return max(processes, min(max(2, wanted), largest_batch(cases)))
 
 
 def intensity(channel: ChannelFingerprint) -> Intensity:

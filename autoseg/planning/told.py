@@ -26,7 +26,7 @@ class Told:
     unlisted: Sequence[str] = ()  # usable cases that are in no side of the split
     measured: Measured | None = None
     corrected: bool = False  # whether the measured memory made the plan smaller
-    training_s: float | None = None  # that the iterations fit; None: they do not follow from the time
+    training_s: float | None = None  # that the steps fit; None: their number does not follow from the time
 
 
 def by(values: Sequence[float], digits: int = 2) -> str:
