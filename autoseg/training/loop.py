@@ -102,7 +102,7 @@ class _Training:
         self.watch = StepWatch(fold.workers)
         self.dice = self._dice_so_far()
         watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
-        self.interval = max(1, self.plan.iterations // examinations(self.plan, watched))
+        self.interval = -(-self.plan.iterations // examinations(self.plan, watched))  # none just before the last one
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
         self.saved_at = self.drawn_at = time.monotonic()
         self.ended = 0.0  # when the last iteration that was looked at ended
