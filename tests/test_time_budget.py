@@ -108,7 +108,7 @@ def test_a_run_that_is_planned_stays_so_when_it_is_given_another_time(finished: 
 
 def test_a_run_that_is_planned_stays_so_when_it_is_given_another_length(finished: Path, cohort: Path) -> None:
     options = PlanOptions(**json.loads((finished / "dataset.json").read_text())["options"])
-    assert is_planned(cohort, Run(finished), replace(options, iterations=9))
+    assert is_planned(cohort, Run(finished), replace(options, iterations=9, gpus=2))
     assert json.loads((finished / "plan.json").read_text())["iterations"] == 4  # as `run --iterations 4` told
 
 

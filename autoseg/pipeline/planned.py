@@ -61,13 +61,14 @@ class PlanOptions:
     def as_json(self) -> dict[str, Any]:
         """Return the options as plain values, to be compared with those of another call.
 
-        Measuring and the length are not among them: a RUN that is planned stays so when it is given more time.
+        Measuring, length and GPUs are not among them: a RUN that is planned stays so when it is given more of them.
         """
         values = {**self.__dict__, "settings": dict(self.settings), "exclude": list(self.exclude)}
         values["split"] = None if self.split is None else _text_of(self.split)
         if self.preset is not None and self.preset.endswith(".json"):
             values["preset"] = _text_of(Path(self.preset))
-        del values["measure"], values["training_s"], values["iterations"]
+        for name in ("measure", "training_s", "iterations", "gpus"):
+            del values[name]
         return values
 
 

@@ -145,7 +145,7 @@ class _Evaluation:
         """Return a digest of what decides on a case's rows."""
         truth = [self.labels[case.id]] if case.id in self.labels else []
         device = self.model.plan.device
-        return digest_of_sources(truth, self.digest, device, self.tolerance_mm, split, cases_key([case]), case.stored)
+        return digest_of_sources(truth, self.digest, device, self.tolerance_mm, split, cases_key([case]))
 
 
 def _scored(
