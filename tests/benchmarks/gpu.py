@@ -24,7 +24,7 @@ import made
 from autoseg.data.batches import Batch, open_batches
 from autoseg.errors import TooLittleMemoryError
 from autoseg.grid import Triple, Voxels
-from autoseg.network.device import DeviceName, autocast, memory_explained, release_memory
+from autoseg.network.device import DeviceName, autocast, memory_explained
 from autoseg.network.memory import training_bytes
 from autoseg.plan import NetworkPlan, OptimiserPlan, Plan, Stage
 from autoseg.planning import rules
@@ -32,6 +32,7 @@ from autoseg.planning.budget import GIB
 from autoseg.training.measure import _made_up
 from autoseg.training.state import new_state
 from autoseg.training.step import Stepper
+from autoseg.workers import peak_memory_gib
 
 ADAMW = OptimiserPlan(name="adamw", schedule="cosine", averaging=0.99, gradient_clip=12.0)
 PAPER = NetworkPlan(stages=tuple(Stage(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
@@ -70,6 +71,7 @@ MEMORY = {
     "2×64×192×160, 32": lean((64, 192, 160), 2),
     "2×256³, 16": lean((256, 256, 256), 2, 16),
 }
+SMALL = {"2×16³, 8": lean((16, 16, 16), 2, 8), "2×8×32×32 of 3.6×0.6×0.6 mm, 8": lean((8, 32, 32), 2, 8, spacing=FLAT)}
 SPEED = {"the paper's, 3×64³": paper(3), "8×40×56×40, 32": lean((40, 56, 40), 8), "2×128³, 32": lean((128,) * 3, 2)}
 
 
@@ -94,13 +96,20 @@ def _freed() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def _used(device: DeviceName) -> tuple[float, float]:
+    """Return the most memory allocated and reserved, in GiB; on a CPU of the whole process, which has the libraries."""
+    if device == "cpu":
+        return peak_memory_gib(), peak_memory_gib()
+    return torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+
+
 def memory(device: DeviceName) -> None:
     """Print predicted and measured memory of training steps."""
     show("| step | counted GiB | allocated GiB | difference | reserved GiB | of it |\n|---|---|---|---|---|---|")
-    for name, plan in MEMORY.items():
+    for name, plan in (SMALL if device == "cpu" else MEMORY).items():
         settings = plan.model_copy(update={"device": device})
         _freed()
-        base = torch.cuda.memory_allocated()
+        base = 0.0 if device == "cpu" else torch.cuda.memory_allocated() / GIB
         counted = training_bytes(settings, True) / GIB
         try:
             with memory_explained("take a smaller one"):
@@ -108,14 +117,13 @@ def memory(device: DeviceName) -> None:
                 for number in range(12):
                     step(batch).read()
                     if number == 1:  # without the scratch space in which cuDNN tried its algorithms
-                        release_memory(device)
-                        torch.cuda.reset_peak_memory_stats()
+                        _freed()
         except TooLittleMemoryError:
             show(f"| {name} | {counted:.2f} | out of memory | | | |")
             step = None  # type: ignore[assignment]
             continue
-        allocated = (torch.cuda.max_memory_allocated() - base) / GIB
-        reserved = torch.cuda.max_memory_reserved() / GIB
+        most, reserved = _used(device)
+        allocated = most - base
         row = f"{counted:.2f} | {allocated:.2f} | {counted / allocated - 1:+.0%} | {reserved:.2f}"
         show(f"| {name} | {row} | {counted / reserved:.0%} |")
         del step
@@ -159,7 +167,7 @@ def steps(device: DeviceName) -> None:
     limit = 2 * n**3 / statistics.median(times)
     show(f"limit (bfloat16 matrix product): {limit / 1e12:.0f} TFLOP/s\n")
     show("| step | GFLOP | ms | TFLOP/s | share of limit |\n|---|---|---|---|---|")
-    for name, plan in SPEED.items():
+    for name, plan in (SMALL if device == "cpu" else SPEED).items():
         settings = plan.model_copy(update={"device": device})
         work = flops(settings)
         took = seconds(settings, count)
@@ -171,11 +179,11 @@ def steps(device: DeviceName) -> None:
 def feed(device: DeviceName) -> None:
     """Print how many batches a second the augmentation processes make, taken by a process that does nothing else."""
     show("| plan | workers | batches/s | crops/s |\n|---|---|---|---|")
-    for name, plan in SPEED.items():
+    for name, plan in (SMALL if device == "cpu" else SPEED).items():
         settings = plan.model_copy(update={"device": device})
         with tempfile.TemporaryDirectory() as folder:
             cases = [_made_up(Path(folder), f"case{n}", settings, (96, 128, 128)) for n in range(plan.batch_size)]
-            for workers in (4, 8, 15):
+            for workers in (1, 2) if device == "cpu" else (4, 8, 15):
                 with open_batches(cases, settings, 0, workers) as batches:
                     for _ in range(4 * workers):
                         next(batches)
@@ -189,7 +197,7 @@ def feed(device: DeviceName) -> None:
 
 def profile(device: DeviceName) -> None:
     """Print the kernels that take longest."""
-    for name, plan in SPEED.items():
+    for name, plan in (SMALL if device == "cpu" else SPEED).items():
         settings = plan.model_copy(update={"device": device})
         step, batch = Stepper(settings, new_state(settings)), batch_of(settings)
         for _ in range(8):
