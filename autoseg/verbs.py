@@ -124,8 +124,9 @@ def predict_images(
     require_outputs(outputs, jobs)
     if seen := sorted(opened.trained_on & {job.name for job in jobs}):
         say(
-            f"the model has learnt from {len(seen)} of {counted(len(jobs), 'image')} ({', '.join(seen[:3])}"
-            f"{', …' if len(seen) > 3 else ''}): these masks are better than those of new images"
+            f"{len(seen)} of {counted(len(jobs), 'image')} named like cases that the model has learnt from "
+            f"({', '.join(seen[:3])}{', …' if len(seen) > 3 else ''}): if they are these, their masks say nothing "
+            "of new ones"
         )
     if folder := folder_of(out):
         write_legends(folder, opened.plan.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from autoseg.grid import Triple
 from autoseg.pipeline import derived
 from autoseg.pipeline.derived import FINER_SHOWN, Derivation
+from autoseg.pipeline.settled import with_wishes
 from autoseg.planning.budget import Budget
 from autoseg.planning.dataset import Dataset
 from autoseg.workers import untracked
@@ -64,3 +66,24 @@ def test_a_plan_derived_again_for_smaller_steps_heeds_what_its_own_grid_costs(
     again = derive(SLOW)
     assert again.plan.downsampling[0] < usual
     assert again.finer_for == ("liver",)
+
+
+def test_a_grid_that_the_user_sets_is_measured_though_another_has_its_factor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Triple] = []
+
+    def dataset_ceilings(_: Any, __: Any, spacings: Sequence[Triple], *___: Any) -> list[tuple[float, ...]]:
+        seen.extend(spacings)
+        return [tuple(1 - 0.1 * spacing[0] for spacing in spacings)]
+
+    monkeypatch.setattr(derived, "dataset_ceilings", dataset_ceilings)
+    flat = made.fingerprint((32, 96, 96), (3.0, 1.0, 1.0), cases=100)
+    derive = replace(derivation(), found=flat)
+    made_so = derive(FAST)
+    assert (3.0, 1.0, 1.0) in seen
+    decision = with_wishes(made_so, flat, FAST, {"spacing_mm": "[1,1,1]"})
+    derive.measure_grids(decision)
+    assert decision.chosen is not None
+    assert seen[-1] == (1.0, 1.0, 1.0)
+    assert derive.ceilings[decision.chosen.factor] == (0.9,)  # not the 0.7 of 3 x 1 x 1 mm

@@ -42,14 +42,15 @@ def test_a_mask_that_is_gone_or_another_is_made_again(tmp_path: Path, mask: Path
     assert kept.rows("a", "model", mask) is None
 
 
-def test_a_line_that_was_cut_costs_its_own_case_alone(tmp_path: Path, mask: Path) -> None:
+@pytest.mark.parametrize(("cut", "left"), [(9, ["a", "c"]), (1, ["a", "b", "c"])])
+def test_a_line_that_was_cut_costs_its_own_case_alone(tmp_path: Path, mask: Path, cut: int, left: list[str]) -> None:
     file = tmp_path / "kept"
     for case in ("a", "b"):
         KeptScores(file).keep(case, "model", mask, ROWS)
-    file.write_bytes(file.read_bytes()[:-9])  # as by a kill while it was written
+    file.write_bytes(file.read_bytes()[:-cut])  # as by a kill while it was written
     KeptScores(file).keep("c", "model", mask, ROWS)
     kept = KeptScores(file)
-    assert [case for case in "abc" if kept.rows(case, "model", mask)] == ["a", "c"]
+    assert [case for case in "abc" if kept.rows(case, "model", mask)] == left
 
 
 def test_older_lines_of_a_case_are_dropped_from_the_file(tmp_path: Path, mask: Path) -> None:

@@ -143,6 +143,15 @@ def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch
     assert done.decision.plan.downsampling[0] > decision.plan.downsampling[0]
 
 
+def test_a_time_that_is_told_is_kept_even_where_its_steps_are_the_default_36_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measuring(monkeypatch, 1.0, 1.0, voxels_a_second=1000)
+    wishes = Wishes(settings={"batch_size": "2"}, measured=False, training_s=40 * 60.0)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+    assert done.decision.plan.iterations < settled.FEWEST_ITERATIONS
+
+
 def test_settings_that_do_not_make_the_step_leave_it_to_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, 1.0, 1.0, voxels_a_second=300_000)
     wishes = Wishes(settings={"seed": "7", "loss.kind": "dice"}, measured=False, training_s=200.0)

@@ -38,7 +38,9 @@ class Derivation:
         """Measure the ceilings of a decision's grid and of the next finer ones, as far as they are not known."""
         own, plan = decision.chosen or decision.grids[0], decision.plan
         finer = [grid for grid in decision.grids if grid.factor < own.factor]
-        grids = [grid for grid in (*finer[-FINER_SHOWN:], own) if grid.factor not in self.ceilings]
+        set_by_user = own not in decision.grids  # it may share its factor with a grid of other spacing
+        known = self.ceilings.keys() - ({own.factor} if set_by_user else set())
+        grids = [grid for grid in (*finer[-FINER_SHOWN:], own) if grid.factor not in known]
         if not grids:
             return
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]

@@ -81,15 +81,18 @@ def settle(
         training_s = FOR_ITERATIONS * wishes.training_s
     if "iterations" in wishes.settings or wishes.iterations is not None:
         training_s = None
+    least = FEWEST_ITERATIONS if wishes.training_s is None else 1
     if not here or not (wishes.measured or training_s):
         return Settled(decision=_of_length(decision, wishes), budget=budget, measured=None)
     if derived and not STEP_KEYS & {key.partition(".")[0] for key in wishes.settings}:
-        settled = _derived_until_it_fits(decision, found, budget, _with(wishes.settings, found, derive), training_s)
+        settled = _derived_until_it_fits(
+            decision, found, budget, _with(wishes.settings, found, derive), training_s, least
+        )
         return replace(settled, decision=_of_length(settled.decision, wishes))
     measured = _measured(decision.plan, found, budget.processes)
     if measured is None:
         raise PlanError(f"a step of this plan does not fit this {budget.device}; {nearest_fit(decision.plan, budget)}")
-    decision = _of_length(_timed(decision, measured, training_s), wishes)
+    decision = _of_length(_timed(decision, measured, training_s, least), wishes)
     return Settled(decision=decision, budget=budget, measured=measured, training_s=training_s)
 
 
@@ -111,7 +114,7 @@ def _of_length(decision: Decision, wishes: Wishes) -> Decision:
 
 
 def _derived_until_it_fits(
-    decision: Decision, found: Fingerprint, budget: Budget, derive: Derive, training_s: float | None
+    decision: Decision, found: Fingerprint, budget: Budget, derive: Derive, training_s: float | None, least: int
 ) -> Settled:
     """Measure; derive again while a step takes more memory than it may, and once where it takes too long."""
     allowed, correction = budget, 1.0
@@ -121,7 +124,7 @@ def _derived_until_it_fits(
             quicker = _quicker(budget, decision.plan, measured, training_s)
             if quicker is None or allowed is not budget:
                 return Settled(
-                    decision=_timed(decision, measured, training_s),
+                    decision=_timed(decision, measured, training_s, least),
                     budget=allowed,
                     measured=measured,
                     training_s=training_s,
@@ -149,11 +152,10 @@ def _quicker(budget: Budget, plan: Plan, measured: Measured, training_s: float |
     return replace(budget, cpu_step_voxels=max(SMALLEST_STEP, int(voxels)))
 
 
-def _timed(decision: Decision, measured: Measured, training_s: float | None) -> Decision:
+def _timed(decision: Decision, measured: Measured, training_s: float | None, least: int) -> Decision:
     """Return the decision with the iterations that fit the time."""
     if training_s is None:
         return decision
-    least = FEWEST_ITERATIONS if training_s == CPU_TRAINING_S else 1
     fitting = max(least, int(training_s / measured.seconds_per_iteration))
     warn_of_others(measured, "plan again with --force")
     warn_of_few(fitting, measured.seconds_per_iteration)

@@ -23,7 +23,7 @@ from autoseg.inference.cleanup import clean
 from autoseg.inference.model import Model, open_model
 from autoseg.inference.models import MODEL, MODEL_NAME, read_facts
 from autoseg.metrics import TOLERANCE_MM
-from autoseg.network.device import DeviceName
+from autoseg.network.device import DeviceName, runs_bfloat16
 from autoseg.plan import Label
 from autoseg.planning.ceiling import ceilings
 from autoseg.planning.fingerprint import load_fingerprint
@@ -38,6 +38,7 @@ from autoseg.workers import Track, untracked
 
 logger = logging.getLogger(__name__)
 SPLITS = ("training", "validation", "testing")
+SCORES_FORMAT = 1  # raised when prediction or a metric changes, so that kept scores are made anew
 
 
 def evaluate(
@@ -144,8 +145,9 @@ class _Evaluation:
     def made_of(self, case: CachedCase, split: str) -> str:
         """Return a digest of what decides on a case's rows."""
         truth = [self.labels[case.id]] if case.id in self.labels else []
-        device = self.model.plan.device
-        return digest_of_sources(truth, self.digest, device, self.tolerance_mm, split, cases_key([case]))
+        plan = self.model.plan
+        runs = (plan.device, runs_bfloat16(plan.device, plan.precision), SCORES_FORMAT)
+        return digest_of_sources(truth, self.digest, runs, self.tolerance_mm, split, cases_key([case]))
 
 
 def _scored(
@@ -156,7 +158,8 @@ def _scored(
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[str, Future[list[Row]]] | None = None
         for split, case in cases:
-            kept = evaluation.kept.rows(case.id, evaluation.made_of(case, split), evaluation.mask(case))
+            made_of = evaluation.made_of(case, split)  # before the label map is read: it may be edited meanwhile
+            kept = evaluation.kept.rows(case.id, made_of, evaluation.mask(case))
             if kept is not None:
                 if waiting is not None:
                     yield _outcome(*waiting)
@@ -168,7 +171,7 @@ def _scored(
             except AutosegError as error:
                 yield case.id, error
                 continue
-            future = pool.submit(_finish, evaluation, case, split, painter)
+            future = pool.submit(_finish, evaluation, case, split, made_of, painter)
             if waiting is not None:
                 yield _outcome(*waiting)
             waiting = case.id, future
@@ -183,7 +186,7 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
         return case_id, error
 
 
-def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Painter) -> list[Row]:
+def _finish(evaluation: _Evaluation, case: CachedCase, split: str, made_of: str, painter: Painter) -> list[Row]:
     model = evaluation.model
     for cleaned, grid in ((painter.mask, case.grid), (painter.coarse, case.working)):
         clean(cleaned, model.aftercare.cleanup, grid.spacing_mm)
@@ -201,7 +204,7 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, painter: Pain
         of_grid = {**about, "grid": name}
         rows += score_rows(found, wanted, organs, where.spacing_mm, of_grid, evaluation.tolerance_mm)
     rows += _beside(model, painter, truth.array, case, {**about, "grid": "original"})
-    evaluation.kept.keep(case.id, evaluation.made_of(case, split), evaluation.mask(case), rows)
+    evaluation.kept.keep(case.id, made_of, evaluation.mask(case), rows)
     return rows
 
 

@@ -20,9 +20,10 @@ class KeptScores:
     def __init__(self, file: Path) -> None:
         """Read what is there; lines that are damaged, or older than another of the same case, are dropped."""
         self._file = file
-        found = list(_lines(file))
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        found = list(_lines(text))
         self._kept: dict[str, dict[str, Any]] = {line["case"]: line for line in found if line}
-        if len(self._kept) < len(found):
+        if len(self._kept) < len(found) or (text and not text.endswith("\n")):
             write_text(file, "".join(map(_as_line, self._kept.values())))
 
     def rows(self, case: str, made_of: str, mask: Path) -> list[Row] | None:
@@ -50,9 +51,8 @@ def _as_line(line: dict[str, Any]) -> str:
     return json.dumps(line, default=float) + "\n"
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any] | None]:
-    """Yield the lines of a file; None for one that is damaged."""
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+def _lines(text: str) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines of a text; None for one that is damaged."""
     for line in text.splitlines():
         try:
             found = json.loads(line)
