@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -78,15 +78,20 @@ def train_run(run: Run, wanted: TrainOptions, gpus: int) -> None:
     from autoseg.pipeline.trained import train
 
     if gpus > 1 and not is_in_team():
-        train_together(run, wanted, gpus)
+        if train_together(run, wanted, gpus):
+            _tell_interrupted()
         return
     with logging_to(run), progress_bar() as bar, interrupts() as stopped:
         finished = train(run, wanted, training_bar(bar), stopped)
     for fold, iterations in finished.items():
         say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold) / 'model.autoseg'}")
     if stopped():
-        say("interrupted; what was learnt is kept, the same command goes on")
-        raise typer.Exit(130)
+        _tell_interrupted()
+
+
+def _tell_interrupted() -> NoReturn:
+    say("interrupted; what was learnt is kept, the same command goes on")
+    raise typer.Exit(130)
 
 
 def predict_images(

@@ -15,7 +15,7 @@ from autoseg.pipeline import together
 def test_more_processes_than_crops_are_refused_before_any_is_started(
     finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(together.subprocess, "run", lambda *_, **__: pytest.fail("processes were started"))
+    monkeypatch.setattr(together.subprocess, "Popen", lambda *_, **__: pytest.fail("processes were started"))
     outcome = cli("train", finished, "--iterations", "6", "--gpus", "9", "--device", "cpu")
     assert_one_line(outcome, "batch_size 2 on 9 processes", "start at most 2, or plan for them", "--gpus 9")
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import SimpleITK as sitk
 from command_line import SMALL, SMALL_PLAN, Cli, copy_of
@@ -16,11 +20,13 @@ from command_line import SMALL, SMALL_PLAN, Cli, copy_of
 import autoseg
 from autoseg.data.cache import CachedCase
 from autoseg.data.phantom import ORGANS
+from autoseg.inference.models import read_facts
 from autoseg.pipeline.origin import dataset_of
 from autoseg.pipeline.planned import PlanOptions, is_planned
 from autoseg.planning.split import load_splits
 from autoseg.results import evaluate
 from autoseg.run import Run
+from autoseg.training.checkpoint import CHECKPOINT
 from autoseg.volumes import read_grid, read_label
 
 
@@ -123,6 +129,28 @@ def test_two_processes_train_together(finished: Path, tmp_path: Path, cli: Cli) 
     log = pd.read_csv(run / "fold-0" / "log.csv")
     assert list(log["iteration"]) == [1, 2, 3, 4, 5, 6]
     assert log["loss"].notna().all()
+
+
+def test_a_team_that_is_told_to_end_saves_and_leaves_no_process_behind(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    command = [sys.executable, "-m", "autoseg", "train", run, "--iterations", "100000", "--workers", "0"]
+    parent = subprocess.Popen([*map(str, command), "--gpus", "2", "--device", "cpu"])
+    log = run / "fold-0" / "log.csv"
+    opened = log.stat().st_mtime_ns
+    try:
+        while parent.poll() is None and log.stat().st_mtime_ns == opened:
+            time.sleep(0.2)
+        time.sleep(3)  # for some iterations
+        team = psutil.Process(parent.pid).children(recursive=True)
+        parent.terminate()
+        assert parent.wait(60) == 130
+    finally:
+        parent.kill()
+    assert len(team) >= 3  # torchrun and two processes
+    assert not [process for process in team if process.is_running()]
+    assert not (run / "stop").exists()
+    done = int(read_facts(run / "fold-0" / "checkpoint.safetensors", CHECKPOINT)["iteration"])
+    assert done == len(pd.read_csv(log)) > 4  # more than it had
 
 
 def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:

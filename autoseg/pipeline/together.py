@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -18,8 +19,10 @@ def is_in_team() -> bool:
     return place_in_team().size > 1
 
 
-def train_together(run: Run, options: TrainOptions, processes: int) -> None:
-    """Run `autoseg train` in several processes, and wait for them.
+def train_together(run: Run, options: TrainOptions, processes: int) -> bool:
+    """Run `autoseg train` in several processes, and wait for them; return whether it was ended early.
+
+    Ctrl-C or SIGTERM ends it as a stop file does, after an iteration that all have done; a second one at once.
 
     Raises:
         PlanError: If there are more than crops of a batch or GPUs.
@@ -31,8 +34,27 @@ def train_together(run: Run, options: TrainOptions, processes: int) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*launcher, "-m", "autoseg", "train", str(run.folder), *_arguments(options)]
     set_unless_told("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun would set 1
-    if subprocess.run(command, check=False).returncode:
+    asked: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        asked.append(number)
+        if len(asked) == 1:
+            run.stop_file.touch()
+        else:
+            team.terminate()  # torchrun ends its processes, the unwilling after 30 s
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        team = subprocess.Popen(command, start_new_session=True)  # Ctrl-C comes by the stop file alone
+        failed = team.wait() != 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if asked:
+            run.stop_file.unlink(missing_ok=True)
+    if failed and not asked:
         raise TrainingError(f"{run.folder}: one of the {processes} processes failed, it has said why above")
+    return bool(asked)
 
 
 def _arguments(options: TrainOptions) -> list[str]:

@@ -93,7 +93,7 @@ def train(
             if not _trained(job, _telling(tell, fold), ending.is_near):
                 break
             finished[fold] = job.plan.iterations
-    ending.clear()
+        ending.clear()
     return finished
 
 
