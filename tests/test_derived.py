@@ -51,8 +51,8 @@ def test_each_grid_is_measured_once_however_often_plans_are_derived(measured: Ca
     assert slow.plan.downsampling[0] > fast.plan.downsampling[0]
     assert derive(SLOW) == slow
     assert len(seen) == len(set(seen)) == len(derive.ceilings)
-    assert {slow.plan.downsampling[0], fast.plan.downsampling[0]} <= set(derive.ceilings)
-    assert len([f for f in derive.ceilings if f < slow.plan.downsampling[0]]) >= FINER_SHOWN
+    assert {slow.plan.spacing_mm, fast.plan.spacing_mm} <= set(derive.ceilings)
+    assert len([s for s in derive.ceilings if s[0] < slow.plan.downsampling[0]]) >= FINER_SHOWN
 
 
 def test_a_plan_derived_again_for_smaller_steps_heeds_what_its_own_grid_costs(
@@ -86,4 +86,5 @@ def test_a_grid_that_the_user_sets_is_measured_though_another_has_its_factor(
     derive.measure_grids(decision)
     assert decision.chosen is not None
     assert seen[-1] == (1.0, 1.0, 1.0)
-    assert derive.ceilings[decision.chosen.factor] == (0.9,)  # not the 0.7 of 3 x 1 x 1 mm
+    assert decision.chosen.factor == 1.0  # as that of 3 x 1 x 1 mm
+    assert derive.ceilings[(1.0, 1.0, 1.0)] == (0.9,)

@@ -66,9 +66,9 @@ def test_a_small_organ_in_a_large_body_needs_no_half_of_the_body() -> None:
 def test_organs_that_a_grid_would_cost_too_much_get_a_finer_one() -> None:
     found = fingerprint((400, 400, 400), (0.8, 0.8, 0.8), organ_mm=(300.0, 300.0, 300.0))
     usual = derive_plan(found, gpu(11.0), seed=0, cost=cheap)
-    factor = chosen(usual).factor
-    good = derive_plan(found, gpu(11.0), seed=0, ceilings={factor: (0.95,)}, cost=cheap)
-    low = derive_plan(found, gpu(11.0), seed=0, ceilings={factor: (0.85,)}, cost=cheap)
+    factor, usual_mm = chosen(usual).factor, chosen(usual).spacing_mm
+    good = derive_plan(found, gpu(11.0), seed=0, ceilings={usual_mm: (0.95,)}, cost=cheap)
+    low = derive_plan(found, gpu(11.0), seed=0, ceilings={usual_mm: (0.85,)}, cost=cheap)
     assert good.plan == usual.plan
     assert chosen(low).factor < factor
     assert low.finer_for == ("liver",)

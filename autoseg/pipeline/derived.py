@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from autoseg.grid import Triple
 from autoseg.planning.budget import Budget, step_gib
 from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.dataset import Dataset
@@ -23,7 +24,7 @@ class Derivation:
     dataset: Dataset  # the cases that may choose
     jobs: int
     track: Track
-    ceilings: dict[float, tuple[float | None, ...]] = field(default_factory=dict)  # by a grid's factor, one an organ
+    ceilings: dict[Triple, tuple[float | None, ...]] = field(default_factory=dict)  # by a grid's spacing, one an organ
 
     def __call__(self, budget: Budget, cost: Cost = step_gib) -> Decision:
         """Derive a plan, measure what its grid and the next finer ones leave of the organs, and derive again by that.
@@ -37,13 +38,11 @@ class Derivation:
     def measure_grids(self, decision: Decision) -> None:
         """Measure the ceilings of a decision's grid and of the next finer ones, as far as they are not known."""
         own, plan = decision.chosen or decision.grids[0], decision.plan
-        finer = [grid for grid in decision.grids if grid.factor < own.factor]
-        set_by_user = own not in decision.grids  # it may share its factor with a grid of other spacing
-        known = self.ceilings.keys() - ({own.factor} if set_by_user else set())
-        grids = [grid for grid in (*finer[-FINER_SHOWN:], own) if grid.factor not in known]
+        finer = [grid for grid in decision.grids if grid.is_finer_than(own)]
+        grids = [grid for grid in (*finer[-FINER_SHOWN:], own) if grid.spacing_mm not in self.ceilings]
         if not grids:
             return
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]
         cases, labels = self.dataset.cases, self.dataset.labels
         by_organ = dataset_ceilings(cases, labels, spacings, plan.downsampling, self.jobs, self.track)
-        self.ceilings.update(zip((grid.factor for grid in grids), zip(*by_organ, strict=True), strict=True))
+        self.ceilings.update(zip((grid.spacing_mm for grid in grids), zip(*by_organ, strict=True), strict=True))

@@ -48,7 +48,7 @@ def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Seque
     extent = _by(organ.median_extent_mm, 0)
     cells = [_text(organ.name), str(organ.value), str(organ.cases), f"{organ.median_ml:.1f}", extent, f"{voxels:.0f}"]
     for grid in grids:
-        dice = (told.ceilings or {})[grid.factor][number]
+        dice = (told.ceilings or {})[grid.spacing_mm][number]
         cells.append("–" if dice is None else f"{100 * dice:.1f}")
     return f"| {' | '.join(cells)} |"
 
@@ -56,25 +56,25 @@ def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Seque
 def _grids_with_ceilings(decision: Decision, told: Told) -> list[WorkingGrid]:
     """Return the grids whose ceilings are known, coarsest first."""
     own = decision.chosen or decision.grids[0]
-    grids = {grid.factor: grid for grid in (*decision.grids, own)}
-    return [grids[factor] for factor in sorted(told.ceilings or {}, reverse=True) if factor in grids]
+    grids = {grid.spacing_mm: grid for grid in (*decision.grids, own) if grid.spacing_mm in (told.ceilings or {})}
+    return sorted(grids.values(), key=lambda grid: math.prod(grid.shape))
 
 
 def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told) -> Iterable[str]:
     chosen = decision.chosen or decision.grids[0]
-    if chosen.factor not in (told.ceilings or {}):
+    if chosen.spacing_mm not in (told.ceilings or {}):
         return
     yield (
         "**Resolution ceiling**: the Dice (%) that the truth itself keeps after going to a grid and back; on average "
         "a network on that grid can hardly score higher."
     )
-    here = (told.ceilings or {})[chosen.factor]
+    here = (told.ceilings or {})[chosen.spacing_mm]
     low = [(o.name, d) for o, d in zip(told.found.organs, here, strict=True) if d is not None and d < CEILING]
     if not low:
         return
     named = ", ".join(f"{_text(name)} {100 * dice:.1f}" for name, dice in low)
     text = f"**Warning**: the grid alone costs more than a tenth of {named}."
-    finer = [grid for grid in grids if grid.factor < chosen.factor]
+    finer = [grid for grid in grids if grid.is_finer_than(chosen)]
     if finer:
         more = math.prod(finer[0].shape) / math.prod(chosen.shape)
         text += f" At {_by(finer[0].spacing_mm)} mm a volume has {more:.1f} times the voxels, memory and time;"

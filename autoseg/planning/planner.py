@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from autoseg.errors import PlanError
-from autoseg.grid import Voxels
+from autoseg.grid import Triple, Voxels
 from autoseg.plan import Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget, step_gib
@@ -17,7 +17,7 @@ from autoseg.planning.recipe import default_plan
 from autoseg.planning.rules import WorkingGrid
 
 Cost = Callable[[Plan, Budget], float]  # GiB of a training step
-Ceilings = Mapping[float, tuple[float | None, ...]]  # factor of a grid: Dice that the grid leaves, one an organ
+Ceilings = Mapping[Triple, tuple[float | None, ...]]  # spacing of a grid: Dice that the grid leaves, one an organ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def derive_plan(
             + ("free some memory" if budget.device == "cpu" else "plan for more with --gpu-memory, or for --device cpu")
         )
     number, cut = usual, set[int]()
-    while number and (low := rules.low_ceilings(ceilings, grids[number].factor)):
+    while number and (low := rules.low_ceilings(ceilings, grids[number].spacing_mm)):
         finer = search.largest(grids[number - 1], rules.LEAST_COVER)
         if finer is None:
             break

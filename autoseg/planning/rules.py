@@ -34,6 +34,10 @@ class WorkingGrid:
     spacing_mm: Triple  # (Z, Y, X)
     shape: Voxels  # of the median volume (Z, Y, X)
 
+    def is_finer_than(self, other: WorkingGrid) -> bool:
+        """Return whether it gives a volume more voxels."""
+        return math.prod(self.shape) > math.prod(other.shape)
+
 
 def working_grids(spacing_mm: Triple, shape: Voxels) -> tuple[WorkingGrid, ...]:
     """Return the working grids to choose from, finest first.
@@ -164,9 +168,9 @@ def affordable_on_cpu(crop: Voxels, step_voxels: int) -> bool:
     return CPU_CROPS * math.prod(crop) <= step_voxels
 
 
-def low_ceilings(ceilings: Mapping[float, Sequence[float | None]] | None, factor: float) -> list[int]:
+def low_ceilings(ceilings: Mapping[Triple, Sequence[float | None]] | None, spacing_mm: Triple) -> list[int]:
     """Return the numbers of the organs that a grid alone brings below CEILING."""
-    known = (ceilings or {}).get(factor, ())
+    known = (ceilings or {}).get(spacing_mm, ())
     return [number for number, dice in enumerate(known) if dice is not None and dice < CEILING]
 
 
