@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -40,11 +40,19 @@ def write_text(file: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def states_of(paths: Iterable[Path]) -> list[tuple[str, tuple[int, int] | None]]:
+    """Return name, and size (bytes) and time (ns), of files; None for one that is missing.
+
+    Of a folder, as of a DICOM series, those of all files in it: its own time does not tell that one was overwritten.
+    """
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    states = [(file, file.stat() if file.exists() else None) for file in files if not file.is_dir()]
+    return [(file.name, state and (state.st_size, state.st_mtime_ns)) for file, state in states]
+
+
 def digest_of_sources(files: Sequence[Path], *settings: object) -> str:
     """Return a digest of the state (size, time) of files, of settings, and of this version of autoseg.
 
     As long as it is the same, so is what is made of them. A file that is missing has a state of its own.
     """
-    states = [file.stat() if file.exists() else None for file in files]
-    found = [(file.name, s and (s.st_size, s.st_mtime_ns)) for file, s in zip(files, states, strict=True)]
-    return hashlib.sha256(repr((version("autoseg"), found, settings)).encode()).hexdigest()
+    return hashlib.sha256(repr((version("autoseg"), states_of(files), settings)).encode()).hexdigest()

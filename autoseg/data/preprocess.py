@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase, read_case, write_case
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.files import states_of
 from autoseg.grid import corner_distance_mm, resized, working_shape
 from autoseg.plan import Intensity, Plan
 from autoseg.planning.dataset import Case
@@ -157,17 +158,11 @@ def _normalised_channel(channel: FloatArray, how: Intensity) -> FloatArray:
 
 
 def source_key(source: Case) -> str:
-    """Return what changes when a case's files do, as far as name, size and date tell.
-
-    Raises:
-        OSError: If a file is missing.
-    """
+    """Return what changes when a case's files do, as far as name, size and date tell."""
     digest = hashlib.sha256(source.patient.encode())
     if source.labelled is not None:
         digest.update(f"labelled {source.labelled}\n".encode())
-    for file in (*source.images, source.label):
-        state = file.stat()
-        digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    digest.update(repr(states_of((*source.images, source.label))).encode())
     return digest.hexdigest()[:32]
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
+from autoseg.files import states_of
 from autoseg.inference.cost import reading_bytes
 from autoseg.inference.jobs import Job
 from autoseg.inference.model import USUAL, Model, Prediction, Prepared, Wanted
@@ -122,10 +123,7 @@ class _Work:
 
     def _key(self, job: Job) -> str:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
-        inside = [sorted(image.rglob("*")) if image.is_dir() else [image] for image in job.images]
-        files = [file for files in inside for file in files if file.is_file()]
-        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        about = f"{self.model.digest} {self.wanted} {self.outputs} {job.series} {states}"
+        about = f"{self.model.digest} {self.wanted} {self.outputs} {job.series} {states_of(job.images)}"
         return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 

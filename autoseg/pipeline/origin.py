@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.errors import RunError
+from autoseg.files import states_of
 from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.run import Run
 
@@ -19,9 +20,7 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
         digest.update(f"{case.id} {case.patient}\n".encode())
         if case.labelled is not None:
             digest.update(f"labelled {case.labelled}\n".encode())
-        for file in (*case.images, case.label):
-            state = file.stat() if file.exists() else None
-            digest.update(f"{file.name} {state and (state.st_size, state.st_mtime_ns)}\n".encode())
+        digest.update(repr(states_of((*case.images, case.label))).encode())
     return {
         "dataset": _place(path, run),
         "files": digest.hexdigest(),
