@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import made
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from autoseg.data.cache import CachedCase
 from autoseg.inference.back import Painter
 from autoseg.inference.cleanup import Cleanup
 from autoseg.inference.model import Aftercare, Model, open_model
 from autoseg.inference.models import load_networks, save_model
 from autoseg.inference.trust import Calibration
 from autoseg.network.unet import UNet3D
+from autoseg.results import aftercare
 from autoseg.results.aftercare import learn_aftercare, store_aftercare
 from autoseg.volumes import write_array
 
@@ -66,3 +69,24 @@ def test_what_was_learnt_is_stored_beside_the_weights_and_used(tmp_path: Path) -
     assert facts["iteration"] == 3
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor)
+
+
+def test_it_is_learnt_once_and_again_when_a_label_map_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases, file, label = made.easy_cases(tmp_path / "cache", 2), tmp_path / "m", tmp_path / "label.nii.gz"
+    label.write_bytes(b"label")
+    save_model(file, PLAN, UNet3D(1, 3, PLAN.network).state_dict(), {"iteration": 3, "trained_on": ["a"]})
+    learnt: list[int] = []
+
+    def learn(_: Model, cases: Sequence[CachedCase], *__: object) -> Aftercare:
+        learnt.append(len(cases))
+        return Aftercare(cleanup=(Cleanup(label=2, holes=True, gain=0.01),))
+
+    monkeypatch.setattr(aftercare, "learn_aftercare", learn)
+    for count in (1, 1):
+        model = aftercare.with_aftercare(file, open_model(file, "cpu"), cases, {"case0": label}, None)
+        assert model.aftercare.cleanup[0].label == 2
+        assert len(learnt) == count
+    label.write_bytes(b"another label")
+    again = aftercare.with_aftercare(file, open_model(file, "cpu"), cases, {"case0": label}, None)
+    assert len(learnt) == 2
+    assert open_model(file, "cpu").aftercare == again.aftercare

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import made
 import pytest
 
+from autoseg.inference.model import Model
+from autoseg.results import evaluate
 from autoseg.results.kept import KeptScores
 
 ROWS = [{"fold": 0, "case": "a", "organ": "liver", "metric": "dice", "value": 0.1 + 0.2}]
@@ -59,3 +63,31 @@ def test_older_lines_of_a_case_are_dropped_from_the_file(tmp_path: Path, mask: P
         KeptScores(file).keep("a", model, mask, ROWS)
     assert KeptScores(file).rows("a", "three", mask) == ROWS
     assert len(file.read_text().splitlines()) == 1
+
+
+def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_path: Path) -> None:
+    (case,), label = made.easy_cases(tmp_path / "cache", 1), tmp_path / "label.nii.gz"
+    label.write_bytes(b"label")
+    usual = evaluate._Evaluation(
+        model=Model(networks=(), plan=made.plan(precision="float32"), trained_on=frozenset()),
+        digest="weights",
+        labels={case.id: label},
+        fold=0,
+        out=tmp_path,
+        tolerance_mm=2.0,
+        kept=KeptScores(tmp_path / "kept"),
+    )
+    other_precision = replace(usual.model, plan=made.plan(precision="bfloat16"))
+    found = [
+        usual.made_of(case, "testing"),
+        usual.made_of(case, "training"),
+        usual.made_of(replace(case, source_key="another image"), "testing"),
+        usual.made_of(replace(case, plan_key="another grid"), "testing"),
+        replace(usual, digest="other weights").made_of(case, "testing"),
+        replace(usual, tolerance_mm=3.0).made_of(case, "testing"),
+        replace(usual, model=other_precision).made_of(case, "testing"),
+    ]
+    assert usual.made_of(case, "testing") == found[0]
+    label.write_bytes(b"corrected label")
+    found.append(usual.made_of(case, "testing"))
+    assert len(set(found)) == len(found)

@@ -47,6 +47,7 @@ class Aftercare(Part):
     cleanup: tuple[Cleanup, ...] = ()  # at most one an organ
     calibration: Calibration = Calibration()
     fingerprint: Fingerprint | None = None  # of the training's dataset
+    learnt_from: str = ""  # a digest of what it was learnt from beside the weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,11 @@ class Model:
     trained_on: frozenset[str]  # case ids that at least one of them has learnt from
     aftercare: Aftercare = Aftercare()  # noqa: RUF009 - frozen
     digest: str = ""  # of its files: another one is another model
+
+    @property
+    def runs(self) -> tuple[DeviceName, bool]:
+        """Where it runs, and whether in bfloat16: another way, other bits."""
+        return self.plan.device, runs_bfloat16(self.plan.device, self.plan.precision)
 
     def predict(self, image: Volume, wanted: Wanted = USUAL, watch: Stopwatch | None = None) -> Prediction:
         """Segment an image.

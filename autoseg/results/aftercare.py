@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from autoseg.data.cache import CachedCase, showing_all
+from autoseg.data.cache import CachedCase, cases_key, showing_all
 from autoseg.data.preprocess import class_indices
 from autoseg.errors import AutosegError
+from autoseg.files import digest_of_sources
 from autoseg.grid import Triple
 from autoseg.inference.back import Classes
 from autoseg.inference.cleanup import choose_cleanup, clean
@@ -22,6 +24,36 @@ from autoseg.planning.fingerprint import Fingerprint
 from autoseg.volumes import read_label
 
 MOST_CASES = 12  # validation cases that are looked at
+FORMAT = 1  # raised when other rules are learnt, so that models learn anew
+
+
+def with_aftercare(
+    file: Path, model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
+) -> Model:
+    """Return a fold's model with what its validation cases teach; learn and store that where it is not known yet.
+
+    Training writes the file without, so what is there belongs to these weights.
+
+    Args:
+        file: The fold's model file.
+        model: What was read from it.
+        cases: Of validation.
+        labels: Case id to the file of its true label map.
+        fingerprint: Of the dataset, to be stored beside.
+
+    Raises:
+        ModelError: If the file is missing or damaged.
+        OSError: If the disk is full; the file is then as it was.
+    """
+    truths = [labels[case.id] for case in cases if case.id in labels]
+    known = None if fingerprint is None else fingerprint.model_dump_json()
+    learnt_from = digest_of_sources(truths, FORMAT, model.runs, cases_key(cases), known)
+    if model.aftercare.learnt_from == learnt_from:
+        return model
+    learnt = learn_aftercare(model, cases, labels, fingerprint)
+    aftercare = learnt.model_copy(update={"learnt_from": learnt_from})
+    store_aftercare(file, aftercare)
+    return replace(model, aftercare=aftercare)
 
 
 def learn_aftercare(

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from autoseg.inference.cleanup import clean
 from autoseg.inference.model import Model, open_model
 from autoseg.inference.models import MODEL, MODEL_NAME, read_facts
 from autoseg.metrics import TOLERANCE_MM
-from autoseg.network.device import DeviceName, runs_bfloat16
+from autoseg.network.device import DeviceName
 from autoseg.plan import Label
 from autoseg.planning.ceiling import ceilings
 from autoseg.planning.fingerprint import load_fingerprint
 from autoseg.planning.split import Split
-from autoseg.results.aftercare import learn_aftercare, store_aftercare
+from autoseg.results.aftercare import with_aftercare
 from autoseg.results.kept import KeptScores
 from autoseg.results.scores import Row, score_rows, write_scores
 from autoseg.run import Run
@@ -78,10 +78,7 @@ def evaluate(
         model = open_model(file, device)
         _require_fitting(file, model, splits[fold], key)
         validation = read_cases(run.cache, splits[fold].validation, key)
-        aftercare = learn_aftercare(model, validation, labels, load_fingerprint(run.fingerprint_file))
-        if aftercare != model.aftercare:
-            store_aftercare(file, aftercare)
-            model = replace(model, aftercare=aftercare)
+        model = with_aftercare(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
         cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
         _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
         evaluation = _Evaluation(
@@ -145,9 +142,8 @@ class _Evaluation:
     def made_of(self, case: CachedCase, split: str) -> str:
         """Return a digest of what decides on a case's rows."""
         truth = [self.labels[case.id]] if case.id in self.labels else []
-        plan = self.model.plan
-        runs = (plan.device, runs_bfloat16(plan.device, plan.precision), SCORES_FORMAT)
-        return digest_of_sources(truth, self.digest, runs, self.tolerance_mm, split, cases_key([case]))
+        how = (SCORES_FORMAT, self.model.runs, self.tolerance_mm)
+        return digest_of_sources(truth, self.digest, how, split, cases_key([case]))
 
 
 def _scored(
