@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -66,12 +67,13 @@ def set_unless_told(variable: str, value: str) -> None:
     os.environ.setdefault(variable, value)
 
 
-def default_workers() -> int:
+def default_workers(processes: int | None = None) -> int:
     """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; 1 to 8.
 
-    Processes that train together on this machine share its cores and its memory.
+    Args:
+        processes: That train together on this machine and share its cores and its memory; None: as torchrun says.
     """
-    beside = place_in_team().local_size
+    beside = processes or place_in_team().local_size
     return max(1, min(8, usable_cores() // beside - 1, int(0.5 * free_memory_gib() / beside / WORKER_GIB)))
 
 
@@ -116,8 +118,12 @@ class ProcessorTime:
 
         all_times, own = psutil.cpu_times(), psutil.Process()
         busy = sum(getattr(all_times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
-        times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
-        return cls(clock=time.monotonic(), all_programs=busy, this_one=sum(t.user + t.system for t in times))
+        used = 0.0
+        for process in (own, *own.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                times = process.cpu_times()
+                used += times.user + times.system
+        return cls(clock=time.monotonic(), all_programs=busy, this_one=used)
 
     def taken_by_others(self) -> float:
         """Return which share of the processors other programs had since; 0 where some were idle, as nobody waited."""

@@ -83,6 +83,15 @@ def test_a_plan_whose_measured_step_is_too_large_is_derived_again(monkeypatch: p
     assert done.measured.gib == 5.0
 
 
+def test_a_last_attempt_that_fits_is_taken_though_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, None, None, None, 1.0, voxels_a_second=1000)
+    wishes = Wishes(settings={}, measured=False, training_s=1000.0)
+    done = settle(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+    assert done.corrected
+    assert done.measured is not None
+    assert done.measured.gib == 1.0
+
+
 def test_a_step_that_never_fits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, None, None, None, None)
     with pytest.raises(PlanError, match="no plan was found whose measured step fits; give"):

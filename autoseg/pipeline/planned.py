@@ -28,7 +28,7 @@ from autoseg.planning.dataset import Dataset, load_dataset
 from autoseg.planning.examine import CaseFacts, Examination, examine_case
 from autoseg.planning.explain import explain
 from autoseg.planning.findings import Finding, write_check
-from autoseg.planning.fingerprint import fingerprint
+from autoseg.planning.fingerprint import Fingerprint, fingerprint
 from autoseg.planning.planner import Decision
 from autoseg.planning.presets import load_preset, preset_plan
 from autoseg.planning.recipe import grid_of
@@ -70,6 +70,12 @@ class PlanOptions:
         for name in ("measure", "training_s", "iterations", "gpus"):
             del values[name]
         return values
+
+    def wishes(self) -> Wishes:
+        """Return what is asked of the plan itself, once one is derived or taken from a preset."""
+        return Wishes(
+            settings=self.settings, measured=self.measure, training_s=self.training_s, iterations=self.iterations
+        )
 
 
 def _text_of(file: Path) -> str:
@@ -122,18 +128,8 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     found = fingerprint(dataset, seen)
     choosing = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in {f.case for f in seen}))
     derive = Derivation(found=found, seed=options.seed, dataset=choosing, jobs=jobs, track=track)
-    if preset is None:
-        decision = derive(budget)
-    else:
-        made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
-        decision = Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
-    wishes = Wishes(
-        settings=options.settings,
-        measured=options.measure,
-        training_s=options.training_s,
-        iterations=options.iterations,
-    )
-    settled = settle(decision, found, budget, derive, wishes, here)
+    decision = derive(budget) if preset is None else _preset(preset, found, budget, options)
+    settled = settle(decision, found, budget, derive, options.wishes(), here)
     derive.measure_grids(settled.decision)
     told = Told(
         found=found,
@@ -150,6 +146,12 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     )
     _write(run, path, dataset, options, splits, settled.decision, told)
     return settled.decision
+
+
+def _preset(preset: dict[str, Any], found: Fingerprint, budget: Budget, options: PlanOptions) -> Decision:
+    """Return the decision for a preset: nothing is derived, but its step is counted."""
+    made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
+    return Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
 
 
 def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
@@ -249,6 +251,7 @@ def _write(
     _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
     origin = origin_of(path, dataset, options.as_json(), run) | {"plan": digest_of(text)}
+    run.plan_file.unlink(missing_ok=True)  # or, after a kill between the two, it would look edited by hand
     write_text(run.dataset_file, json.dumps(origin, indent=1))
     write_text(run.plan_file, text)
 

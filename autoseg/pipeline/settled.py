@@ -118,11 +118,11 @@ def _derived_until_it_fits(
 ) -> Settled:
     """Measure; derive again while a step takes more memory than it may, and once where it takes too long."""
     allowed, correction = budget, 1.0
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         measured = _measured(decision.plan, found, budget.processes)
         if measured is not None and measured.gib <= budget.step_gib:
             quicker = _quicker(budget, decision.plan, measured, training_s)
-            if quicker is None or allowed is not budget:
+            if quicker is None or allowed is not budget or attempt == ATTEMPTS:
                 return Settled(
                     decision=_timed(decision, measured, training_s, least),
                     budget=allowed,
@@ -138,7 +138,7 @@ def _derived_until_it_fits(
 
 
 def _measured(plan: Plan, found: Fingerprint, processes: int) -> Measured | None:
-    return measure(share_of(plan, processes), working_median(plan, found), default_workers())
+    return measure(share_of(plan, processes), working_median(plan, found), default_workers(processes))
 
 
 def _quicker(budget: Budget, plan: Plan, measured: Measured, training_s: float | None) -> Budget | None:
@@ -221,7 +221,8 @@ def require_crops(plan: Plan, processes: int) -> None:
     if plan.batch_size < processes:
         raise PlanError(
             f"batch_size {plan.batch_size} on {processes} processes: each needs a crop; start at most "
-            f"{plan.batch_size}, or plan for them: `autoseg plan … --gpus {processes}`, or --set batch_size={processes}"
+            f"{plan.batch_size}, or plan for them: `autoseg plan … --gpus {processes}`, a preset with --set "
+            f"batch_size={processes}"
         )
 
 

@@ -149,7 +149,7 @@ def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], boo
     try:
         return train_fold(job, tell, stop)
     except TooLittleMemoryError as error:
-        budget = detect_budget(job.plan.device, None, free_memory_gib())
+        budget = detect_budget(job.plan.device, None, free_memory_gib(), team_size())
         less = replace(budget, memory_gib=LESS * min(budget.memory_gib, step_gib(job.plan, budget) / GPU_SHARE))
         raise TooLittleMemoryError(
             f"a step of batch {job.plan.batch_size} and crop {job.plan.crop_size} does not fit into what "
@@ -197,8 +197,8 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
 
 def _require_memory(settings: Plan, run: Run) -> None:
     """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
-    budget = detect_budget(settings.device, None, free_memory_gib())
-    gib = step_gib(share_of(settings, team_size()), budget)
+    budget = detect_budget(settings.device, None, free_memory_gib(), team_size())
+    gib = step_gib(settings, budget)
     if gib > budget.memory_gib:
         raise PlanError(
             f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "

@@ -43,7 +43,7 @@ class Budget:
 class Measured:
     """What iterations of a plan really cost."""
 
-    seconds_per_iteration: float  # median, waiting for data included
+    seconds_per_iteration: float  # median, on CUDA mean, waiting for data included
     waiting_share: float  # of the time, for data
     others_share: float = 0.0  # of the processors' time, which other programs took meanwhile, where none were idle
     gib: float  # most memory: on a CPU of the training process, on a GPU what torch reserved, and CUDA's context

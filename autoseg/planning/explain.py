@@ -119,8 +119,13 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Told) -> Iter
         f"{', '.join(f'{s:.0%}' for s in share)} of the median volume along z, y, x; every extent is divisible by "
         f"{_by(plan.network.divisor)}, as the network's poolings need."
     )
-    grows = "more than 2 only once the crop is the whole volume" if most is None else f"as many as {most:,} voxels hold"
-    reason = f"There are {grows}, and no more than a tenth of the {told.found.cases} cases; 2 at least."
+    least = max(2, told.budget.processes)
+    grows = (
+        f"more than {least} only once the crop is the whole volume"
+        if most is None
+        else f"as many as {most:,} voxels hold"
+    )
+    reason = f"There are {grows}, and no more than a tenth of the {told.found.cases} cases; {least} at least."
     yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}" + _shared(
         told.budget
     )
