@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import made
 import pytest
 
 from autoseg.files import digest_of_sources
+from autoseg.pipeline.case_pictures import CaseWork, View
 from autoseg.pipeline.drawn import Drawings
+from autoseg.plan import Label
+from autoseg.planning.dataset import Case
+
+A, B = ("mask a", "image a"), ("mask b", "image b")
 
 
 @pytest.fixture
@@ -22,28 +29,58 @@ def report(tmp_path: Path) -> Path:
 
 def test_a_picture_is_known_by_what_it_was_drawn_from_as_long_as_it_is_there(report: Path) -> None:
     picture = report / "organs" / "liver_only.webp"
-    assert not Drawings(report).has(picture, "a")
-    Drawings(report).remember([(picture, "a")])
-    assert Drawings(report).has(picture, "a")
-    assert not Drawings(report).has(picture, "b")
+    assert not Drawings(report).has(picture, A)
+    Drawings(report).remember([(picture, A)])
+    assert Drawings(report).has(picture, A)
+    assert not Drawings(report).has(picture, B)
     picture.unlink()
-    assert not Drawings(report).has(picture, "a")
+    assert not Drawings(report).has(picture, A)
+
+
+def test_where_image_and_label_are_not_known_the_mask_decides(report: Path) -> None:
+    picture = report / "organs" / "liver_only.webp"
+    Drawings(report).remember([(picture, A)])
+    assert Drawings(report).has(picture, ("mask a", None))
+    assert not Drawings(report).has(picture, ("mask b", None))
+
+
+def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -> None:
+    mask, label, image = (tmp_path / name for name in ("mask", "label", "image"))
+    for file in (mask, label, image):
+        file.write_text("1")
+    case = Case(id="a", images=(image,), label=label, patient="a")
+    plan = made.plan()
+    view = View(kind="overlay", case="a", file=tmp_path / "liver_worst", caption="", organ=plan.labels[0])
+    work = CaseWork(case=case, mask=mask, plan=plan, views=(view,))
+    renamed = plan.model_copy(update={"labels": (Label(value=1, name="another"), *plan.labels[1:])})
+    found = [
+        work.made_of(view),
+        work.made_of(replace(view, kind="errors")),
+        work.made_of(replace(view, organ=plan.labels[1])),
+        replace(work, plan=renamed).made_of(view),
+    ]
+    for file in (mask, label, image):
+        file.write_text("another")
+        found.append(work.made_of(view))
+    assert len(set(found)) == len(found)
 
 
 def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:
     picture, other = report / "organs" / "liver_only.webp", report / "organs" / "v. cava_worst.webp"
-    Drawings(report).remember([(picture, "a"), (other, "b")])
+    Drawings(report).remember([(picture, A), (other, B)])
     picture.unlink()
     Drawings(report).remember([])
     picture.touch()
-    assert not Drawings(report).has(picture, "a")
-    assert Drawings(report).has(other, "b")
+    assert not Drawings(report).has(picture, A)
+    assert Drawings(report).has(other, B)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "\xff", '{"organs/liver_only.webp": "a"}', '{"organs/liver_only.webp": null}']
+)
 def test_notes_that_cannot_be_read_mean_that_nothing_is_drawn(report: Path, text: str) -> None:
     (report / "drawn.json").write_text(text, encoding="latin-1")
-    assert not Drawings(report).has(report / "organs" / "liver_only.webp", "a")
+    assert not Drawings(report).has(report / "organs" / "liver_only.webp", A)
 
 
 def test_pictures_of_an_earlier_report_are_removed(report: Path) -> None:

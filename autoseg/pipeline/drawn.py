@@ -8,6 +8,8 @@ from pathlib import Path
 
 from autoseg.files import write_text
 
+Sources = tuple[str, str | None]  # digests of the mask with all settings, and of image and label (None: not known)
+
 
 class Drawings:
     """The pictures below a folder, with a digest of what each was drawn from; kept in a file in that folder."""
@@ -19,11 +21,13 @@ class Drawings:
             known = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = {}
-        self._made_of: dict[str, str] = known if isinstance(known, dict) else {}
+        notes = known.items() if isinstance(known, dict) else ()
+        self._made_of = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == 2}
 
-    def has(self, picture: Path, made_of: str) -> bool:
-        """Return whether a picture is there and was drawn from just this."""
-        return picture.is_file() and self._made_of.get(self._name(picture)) == made_of
+    def has(self, picture: Path, made_of: Sources) -> bool:
+        """Return whether a picture is there and was drawn from just this, as far as it is known."""
+        mask, others = self._made_of.get(self._name(picture), (None, None))
+        return picture.is_file() and mask == made_of[0] and made_of[1] in (None, others)
 
     def keep_only(self, folders: Sequence[str], pictures: Collection[Path]) -> None:
         """Remove the pictures in some folders that are not among `pictures` (without suffix)."""
@@ -31,7 +35,7 @@ class Drawings:
             if file.suffix in (".png", ".webp") and file.with_suffix("") not in pictures:
                 file.unlink()
 
-    def remember(self, made_of: Iterable[tuple[Path, str]]) -> None:
+    def remember(self, made_of: Iterable[tuple[Path, Sources]]) -> None:
         """Note what pictures were drawn from; those that are gone are forgotten."""
         self._made_of |= {self._name(picture): digest for picture, digest in made_of}
         there = {name: digest for name, digest in self._made_of.items() if (self._folder / name).is_file()}

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from autoseg.errors import AutosegError, VolumeError
-from autoseg.figures.canvas import save_figure
-from autoseg.figures.errors import errors_figure
-from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
-from autoseg.figures.surfaces import surfaces_figure
-from autoseg.files import digest_of_sources
+from autoseg.errors import AutosegError
+from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.inference.legend import file_names
+from autoseg.pipeline.case_pictures import CaseWork, View, draw_case
 from autoseg.pipeline.charted import (
     TESTING,
     TRAINING,
@@ -27,71 +24,21 @@ from autoseg.pipeline.charted import (
     curves_picture,
     in_words,
 )
-from autoseg.pipeline.drawn import Drawings
+from autoseg.pipeline.drawn import Drawings, Sources
 from autoseg.pipeline.origin import dataset_of
-from autoseg.plan import Label, Plan
+from autoseg.plan import Plan
 from autoseg.planning.dataset import Case
 from autoseg.results.cases import chosen_cases, own_folds
 from autoseg.results.report import Picture, Pictures
 from autoseg.results.tables import by_case, dice_by_organ
 from autoseg.run import Run
-from autoseg.volumes import Volume, read_grid, read_image, read_label
+from autoseg.volumes import read_grid
 from autoseg.workers import Track, each, free_memory_gib
 
 LARGE = ("organs", "surfaces")  # folders of pictures that belong to this report alone
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
-
-
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """One picture of a case."""
-
-    kind: str  # "case" (the small one in the list of cases), "overlay", "errors" or "surfaces"
-    case: str
-    file: Path  # without suffix
-    caption: str
-    organ: Label | None = None
-
-    @property
-    def focus(self) -> int | None:
-        """The value of the organ that it is about, if it is about one."""
-        return None if self.organ is None else self.organ.value
-
-    @property
-    def shown(self) -> Path:
-        """The file that the page embeds."""
-        return self.file.with_name(self.file.name + ".webp")
-
-    @property
-    def printed(self) -> Path | None:
-        """The file for a paper."""
-        return None if self.kind == "case" else self.file.with_name(self.file.name + ".png")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Work:
-    """What one process needs to draw a case."""
-
-    case: Case
-    mask: Path
-    plan: Plan
-    views: tuple[_View, ...]
-
-    def made_of(self, view: _View) -> str:
-        """Return a digest of what decides on a picture."""
-        organs = [(organ.value, organ.name) for organ in self.plan.labels]
-        settings = (view.kind, view.focus, organs, self.plan.intensity[0].kind)
-        return digest_of_sources((self.mask, self.case.label, *self.case.images), *settings)
-
-    def stale(self, drawings: Drawings) -> _Work:
-        """Return the work without what is drawn already."""
-        done = [
-            drawings.has(view.shown, self.made_of(view)) and (view.printed is None or view.printed.is_file())
-            for view in self.views
-        ]
-        return replace(self, views=tuple(v for v, there in zip(self.views, done, strict=True) if not there))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +55,9 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
     splits = TESTING if scores["split"].isin(TESTING).any() else TRAINING
     small, large = _small_views(run, scores), _views(run, plan, scores, splits)
     work, notes = _work_of(run, plan, scores, [*small, *large])
-    failed = _draw_all(work, Drawings(run.report), jobs, track)
-    cases = [view for view in small if view.shown.is_file() and view.case not in failed]
-    made = [view for view in large if view.case in work and view.case not in failed]
+    drawings = Drawings(run.report)
+    failed = _draw_all(work, drawings, jobs, track)
+    cases, made = ([view for view in views if work[view.case].has_drawn(view, drawings)] for views in (small, large))
     window = _window_in_words(plan)
     shown = [(view, _embedded(view.shown, view.caption + window * (view.kind != "surfaces"))) for view in made]
     pictures = Pictures(
@@ -125,16 +72,17 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
     return Drawn(pictures=pictures, failed=failed, notes=notes)
 
 
-def _draw_all(work: Mapping[str, _Work], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
-    """Draw what is not drawn yet; return which cases failed, and why."""
-    stale = {name: one for name, one in ((n, w.stale(drawings)) for n, w in work.items()) if one.views}
-    drawings.keep_only(LARGE, _files(work) - _files(stale))
+def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
+    """Draw what is not drawn yet and can be; return which cases failed, and why."""
+    left = {name: one.stale(drawings) for name, one in work.items()}
+    drawings.keep_only(LARGE, _files(work) - _files(left))
+    stale = {name: one for name, one in left.items() if one.views and one.case is not None}
     jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale)))))
     made_of = {name: [(view.shown, one.made_of(view)) for view in one.views] for name, one in stale.items()}
     failed: dict[str, str] = {}
-    drawn: list[tuple[Path, str]] = []
+    drawn: list[tuple[Path, Sources]] = []
     try:
-        for name, result in track(each(_draw, stale, jobs), "Drawing the cases", len(stale)):
+        for name, result in track(each(draw_case, stale, jobs), "Drawing the cases", len(stale)):
             if isinstance(result, AutosegError):
                 failed[name] = str(result)
             else:
@@ -145,7 +93,7 @@ def _draw_all(work: Mapping[str, _Work], drawings: Drawings, jobs: int, track: T
     return failed
 
 
-def _files(work: Mapping[str, _Work]) -> set[Path]:
+def _files(work: Mapping[str, CaseWork]) -> set[Path]:
     """Return the pictures of some work, without suffix."""
     return {view.file for one in work.values() for view in one.views}
 
@@ -155,7 +103,7 @@ def _window_in_words(plan: Plan) -> str:
     return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
 
 
-def _most_voxels(work: Mapping[str, _Work]) -> int:
+def _most_voxels(work: Mapping[str, CaseWork]) -> int:
     """Return the voxels of the largest mask, from the headers; at least 1."""
     most = 1
     for one in work.values():
@@ -165,36 +113,36 @@ def _most_voxels(work: Mapping[str, _Work]) -> int:
 
 
 def _work_of(
-    run: Run, plan: Plan, scores: pd.DataFrame, views: Sequence[_View]
-) -> tuple[dict[str, _Work], tuple[str, ...]]:
+    run: Run, plan: Plan, scores: pd.DataFrame, views: Sequence[View]
+) -> tuple[dict[str, CaseWork], tuple[str, ...]]:
     """Return what to draw of every scored case, and a sentence where nothing can be."""
     if scores.empty:
         return {}, ()
+    cases, notes = dict[str, Case](), tuple[str, ...]()
     try:
         cases = {case.id: case for case in dataset_of(run).cases}
     except AutosegError as error:
-        return {}, (f"No case is drawn anew, as the images cannot be found: {error}",)
+        notes = (f"No case is drawn anew, as the images cannot be found: {error}",)
     work = {
-        str(name): _Work(
-            case=cases[str(name)],
+        str(name): CaseWork(
+            case=cases.get(str(name)),
             mask=run.fold(int(fold)) / "predictions" / f"{name}.nii.gz",
             plan=plan,
             views=tuple(view for view in views if view.case == str(name)),
         )
         for name, _, fold in own_folds(scores).itertuples(index=False)
-        if str(name) in cases
     }
-    return work, ()
+    return work, notes
 
 
-def _small_views(run: Run, scores: pd.DataFrame) -> list[_View]:
+def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
     """Return the picture of every scored case in the list of cases."""
     names = [str(name) for name in scores["case"].drop_duplicates()]
     caption = "truth solid, prediction dashed."
-    return [_View(kind="case", case=n, file=run.report / "cases" / n, caption=f"{n}: {caption}") for n in names]
+    return [View(kind="case", case=n, file=run.report / "cases" / n, caption=f"{n}: {caption}") for n in names]
 
 
-def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[_View]:
+def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[View]:
     """Return the large pictures: surfaces of the worst, median and best case, and of each organ its own three."""
     of = in_words(splits)
     dice = by_case(scores, "dice", splits)
@@ -206,16 +154,16 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
             + _unlabelled(plan, dice, case)
         )
         file = run.report / "surfaces" / which.lower()
-        found.append(_View(kind="surfaces", case=case, file=file, caption=caption))
+        found.append(View(kind="surfaces", case=case, file=file, caption=caption))
     for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
         values = dice.get(label.value, pd.Series(dtype=float)).dropna()
         for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
             about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
             file = run.report / "organs" / f"{file_name}_{which.lower()}"
-            found.append(_View(kind="overlay", case=case, file=file, caption=about, organ=label))
+            found.append(View(kind="overlay", case=case, file=file, caption=about, organ=label))
             if which in ("Worst", "Only"):
                 errors = file.with_name(f"{file.name}_errors")
-                found.append(_View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
+                found.append(View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
     return found
 
 
@@ -224,49 +172,12 @@ def _unlabelled(plan: Plan, dice: Mapping[int, pd.Series[float]], case: str) -> 
     return f" Not labelled in this case: {', '.join(names)}." if names else ""
 
 
-def _draw(work: _Work) -> None:
-    """Draw the pictures of a case.
-
-    Raises:
-        AutosegError: If it cannot be drawn; the text says why.
-    """
-    try:
-        image, truth, mask = read_image(work.case.images), read_label(work.case.label), read_label(work.mask)
-        if not image.grid.shape == truth.grid.shape == mask.grid.shape:
-            raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
-        window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
-        organs = {organ.value: organ.name for organ in work.plan.labels}
-        for view in work.views:
-            _draw_view(view, image, truth, mask, organs, window)
-    except OSError as error:
-        raise VolumeError(f"{error.filename or work.mask}: {error.strerror or error}") from error
-
-
-def _draw_view(
-    view: _View,
-    image: Volume,
-    truth: Volume,
-    mask: Volume,
-    organs: Mapping[int, str],
-    window: tuple[float, float] | None,
-) -> None:
-    spacing_mm = image.grid.spacing_mm
-    if view.kind == "surfaces":
-        figure = surfaces_figure(truth.array, mask.array, spacing_mm, organs)
-    elif view.kind == "case":
-        figure = case_figure(image.array[0], truth.array, mask.array, spacing_mm, organs, window)
-    else:
-        draw = overlay_figure if view.kind == "overlay" else errors_figure
-        figure = draw(image.array[0], truth.array, mask.array, spacing_mm, organs, window, focus=view.focus)
-    save_figure(figure, view.file, {".webp": None} if view.printed is None else {".png": 300, ".webp": None})
-
-
 def _embedded(file: Path, caption: str) -> Picture:
     return Picture(data=file.read_bytes(), media_type="image/webp", caption=caption, alt=caption)
 
 
 def _by_organ(
-    plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...], shown: Sequence[tuple[_View, Picture]]
+    plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...], shown: Sequence[tuple[View, Picture]]
 ) -> dict[str, tuple[Picture, ...]]:
     """Return the pictures of at most `MOST_ORGANS` organs, those of the lowest mean Dice where there are more."""
     means = {name: float(np.mean(values)) for name, values in dice_by_organ(scores, splits).items() if values}
