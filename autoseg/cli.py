@@ -23,6 +23,7 @@ from autoseg.errors import AutosegError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
 from autoseg.words import counted
+from autoseg.workers import place_in_team
 
 DEMO_TRAINING = "245s"
 DEMO_TOLERANCE_MM = 3.0  # the phantoms' voxels are larger than the usual 2 mm
@@ -332,13 +333,23 @@ def main() -> None:
     try:
         app()
     except AutosegError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+        _tell(error)
         sys.exit(1)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         text = f"{name}{error.strerror or error}; check the path, the permissions and the free disk space"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
+        _tell(AutosegError(text))
         sys.exit(1)
+
+
+def _tell(error: AutosegError) -> None:
+    """Print an error in a line; one process of several leaves that to what has started them."""
+    if place_in_team().size > 1:
+        from autoseg.network.team import hand_over
+
+        if hand_over(error):
+            return
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
 
 
 if __name__ == "__main__":

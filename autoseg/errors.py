@@ -31,6 +31,10 @@ class TrainingError(AutosegError):
     """Training cannot go on."""
 
 
+class TeamLostError(TrainingError):
+    """Another of the processes that train together has ended before its time."""
+
+
 class TooLittleMemoryError(AutosegError):
     """The device or the machine has too little memory for the network."""
 

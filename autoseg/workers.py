@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -39,7 +39,7 @@ def untracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
 
 def usable_cores() -> int:
     """Return the cores this process may use: its affinity, limited by the cgroup's quota; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(_processors())
     quota = _read_words(Path("/sys/fs/cgroup/cpu.max"))
     if len(quota) == 2 and quota[0] != "max":
         cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
@@ -60,6 +60,12 @@ def place_in_team() -> Place:
     """Return what torchrun has put into the environment (Slurm's users set the same); alone where it has not."""
     names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
     return Place(*(int(os.environ.get(name) or alone) for name, alone in names.items()))
+
+
+def failure_file() -> Path | None:
+    """Return where torchrun, if it has started this process, looks for why it failed."""
+    told = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    return Path(told) if told else None
 
 
 def set_unless_told(variable: str, value: str) -> None:
@@ -108,7 +114,7 @@ class ProcessorTime:
     """What the processors of this machine have done so far, in seconds."""
 
     clock: float
-    all_programs: float
+    all_programs: float  # on the processors that this one may use
     this_one: float  # with the processes it has started
 
     @classmethod
@@ -116,8 +122,9 @@ class ProcessorTime:
         """Read it."""
         import psutil
 
-        all_times, own = psutil.cpu_times(), psutil.Process()
-        busy = sum(getattr(all_times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+        names, own = ("user", "nice", "system", "irq", "softirq", "steal"), psutil.Process()
+        every = psutil.cpu_times(percpu=True)
+        busy = sum(getattr(every[n], name, 0.0) for n in _processors() if n < len(every) for name in names)
         used = 0.0
         for process in (own, *own.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):  # it has just ended
@@ -127,8 +134,8 @@ class ProcessorTime:
 
     def taken_by_others(self) -> float:
         """Return which share of the processors other programs had since; 0 where some were idle, as nobody waited."""
-        now, processors = ProcessorTime.now(), os.cpu_count() or 1
-        there = processors * (now.clock - self.clock)
+        now = ProcessorTime.now()
+        there = len(_processors()) * (now.clock - self.clock)
         busy = now.all_programs - self.all_programs
         if busy < FULL * there:
             return 0.0
@@ -195,6 +202,11 @@ def _start_worker() -> None:
 
     threadpool_limits(limits=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+
+
+def _processors() -> Collection[int]:
+    """Return the numbers of the processors that this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _read_words(file: Path) -> list[str]:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 import SimpleITK as sitk
-from command_line import SMALL, SMALL_PLAN, Cli, copy_of
+from command_line import SMALL, SMALL_PLAN, Cli, assert_one_line, copy_of
 
 import autoseg
 from autoseg.data.cache import CachedCase
@@ -131,21 +133,38 @@ def test_two_processes_train_together(finished: Path, tmp_path: Path, cli: Cli) 
     assert log["loss"].notna().all()
 
 
-def test_a_team_that_is_told_to_end_saves_and_leaves_no_process_behind(finished: Path, tmp_path: Path) -> None:
-    run = copy_of(finished, tmp_path / "RUN")
+@contextmanager
+def training_team(run: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """Give a command that trains long in two processes, once it does, and all processes that it has started."""
     command = [sys.executable, "-m", "autoseg", "train", run, "--iterations", "100000", "--workers", "0"]
-    parent = subprocess.Popen([*map(str, command), "--gpus", "2", "--device", "cpu"])
     log = run / "fold-0" / "log.csv"
     opened = log.stat().st_mtime_ns
-    try:
-        while parent.poll() is None and log.stat().st_mtime_ns == opened:
-            time.sleep(0.2)
-        time.sleep(3)  # for some iterations
-        team = psutil.Process(parent.pid).children(recursive=True)
+    arguments = [*map(str, command), "--gpus", "2", "--device", "cpu"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            while parent.poll() is None and log.stat().st_mtime_ns == opened:
+                time.sleep(0.2)
+            time.sleep(3)  # for some iterations
+            yield parent, psutil.Process(parent.pid).children(recursive=True)
+        finally:
+            parent.kill()
+
+
+def test_a_team_that_loses_a_process_says_so_in_a_line(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    with training_team(run) as (parent, team):
+        next(process for process in team if process.environ().get("RANK") == "1").kill()
+        _, err = parent.communicate(timeout=60)
+    assert_one_line((parent.returncode, "", err), "process 1", "killed (SIGKILL)", "memory")
+    assert not [process for process in team if process.is_running()]
+
+
+def test_a_team_that_is_told_to_end_saves_and_leaves_no_process_behind(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    log = run / "fold-0" / "log.csv"
+    with training_team(run) as (parent, team):
         parent.terminate()
         assert parent.wait(60) == 130
-    finally:
-        parent.kill()
     assert len(team) >= 3  # torchrun and two processes
     assert not [process for process in team if process.is_running()]
     assert not (run / "stop").exists()

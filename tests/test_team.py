@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from autoseg.data.cache import CachedCase
+from autoseg.errors import PlanError, TeamLostError
 from autoseg.network import device
-from autoseg.network.team import joined, of_first, team_rank, team_size
+from autoseg.network.launch import why_failed
+from autoseg.network.team import hand_over, joined, of_first, team_rank, team_size
 from autoseg.plan import LossPlan, OptimiserPlan, Plan
 from autoseg.training import loop
 from autoseg.training.log import read_rows
@@ -91,3 +94,24 @@ def test_a_team_that_the_first_process_stops_goes_on_from_its_checkpoint(
     together(2, cases, plan, tmp_path / "stopped")
     assert losses(tmp_path / "stopped") == losses(tmp_path / "straight")
     assert (tmp_path / "stopped" / CHECKPOINT_NAME).stat().st_size > 0
+
+
+def failure(file: Path, code: int) -> ProcessFailure:
+    return ProcessFailure(local_rank=0, pid=1, exitcode=code, error_file=str(file))
+
+
+def test_of_a_team_the_reason_is_told_not_its_consequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "1.json"))
+    assert hand_over(PlanError("--fold 7: there: none"))
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "0.json"))
+    assert hand_over(TeamLostError("another has ended"))
+    lost, told = failure(tmp_path / "0.json", 1), failure(tmp_path / "1.json", 1)
+    ended, killed = failure(tmp_path / "none", -15), failure(tmp_path / "none", -9)
+    assert why_failed({0: lost, 1: told}) == "--fold 7: there: none"
+    assert why_failed({0: ended, 1: lost, 2: killed}).startswith("process 2 of the team was killed (SIGKILL)")
+    assert why_failed({0: lost}) == "process 0 of the team failed, it has said why above"
+
+
+def test_without_a_launcher_a_process_tells_its_error_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
+    assert not hand_over(PlanError("no"))

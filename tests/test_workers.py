@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_workers_take_half_of_the_free_memory_at_most(monkeypatch: pytest.Monkey
 def test_what_others_take_counts_where_no_processor_was_idle(
     monkeypatch: pytest.MonkeyPatch, clock: float, all_programs: float, this_one: float, share: float
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
     before = ProcessorTime(clock=100.0, all_programs=1000.0, this_one=50.0)
     after = ProcessorTime(clock=100.0 + clock, all_programs=1000.0 + all_programs, this_one=50.0 + this_one)
     monkeypatch.setattr(ProcessorTime, "now", lambda: after)
@@ -123,3 +124,10 @@ def test_the_time_of_this_program_is_a_part_of_that_of_all() -> None:
         sum(range(10_000))
     assert after.all_programs - before.all_programs > 0.02
     assert after.clock > before.clock
+
+
+def test_processors_that_this_program_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2}, raising=False)
+    times = [SimpleNamespace(user=seconds, system=1.0, idle=50.0) for seconds in (10.0, 100.0, 20.0, 1000.0)]
+    monkeypatch.setattr("psutil.cpu_times", lambda percpu: times)
+    assert ProcessorTime.now().all_programs == 32.0

@@ -7,6 +7,8 @@ of the whole batch, so the number of processes changes nothing but rounding.
 from __future__ import annotations
 
 import gc
+import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +17,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from autoseg.errors import PlanError
+from autoseg.errors import AutosegError, PlanError, TeamLostError
 from autoseg.network.device import DeviceName
 from autoseg.words import counted
-from autoseg.workers import place_in_team
+from autoseg.workers import failure_file, place_in_team
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting")  # gloo's words
 
 
 def team_size() -> int:
@@ -50,6 +54,7 @@ def joined(device: DeviceName) -> Iterator[None]:
 
     Raises:
         PlanError: If the device cannot be used by several processes.
+        TeamLostError: If another of them ends before its time.
     """
     place = place_in_team()
     if place.size == 1 or dist.is_initialized():
@@ -62,9 +67,24 @@ def joined(device: DeviceName) -> Iterator[None]:
     try:
         yield
         dist.barrier()  # nobody leaves while another still hears from it
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or any(words in str(error) for words in LOST):
+            raise TeamLostError("another process of the team has ended before its time") from error
+        raise
     finally:
         dist.destroy_process_group()
         gc.collect()  # what still holds the group's threads would abort the process when it ends
+
+
+def hand_over(error: AutosegError) -> bool:
+    """Let torchrun tell why this process failed, in the form of its error files; return whether it has started it."""
+    file = failure_file()
+    if file is None:
+        return False
+    if not isinstance(error, TeamLostError):  # which is another's fault: that one tells
+        more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+        file.write_text(json.dumps({"message": {"message": str(error), "extraInfo": more}}), encoding="utf-8")
+    return True
 
 
 def of_first(value: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from autoseg.errors import TrainingError
 from autoseg.network.team import require_devices
@@ -26,14 +28,24 @@ def train_together(run: Run, options: TrainOptions, processes: int) -> bool:
 
     Raises:
         PlanError: If there are more than crops of a batch or GPUs.
-        TrainingError: If one of them failed; it has said why.
+        TrainingError: If one of them failed.
     """
     settings = run.plan()
     require_crops(settings, processes)
     require_devices(device_of(settings, options.device), processes)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*launcher, "-m", "autoseg", "train", str(run.folder), *_arguments(options)]
     set_unless_told("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun would set 1
+    with tempfile.TemporaryDirectory() as folder:
+        why = Path(folder) / "why.txt"
+        launcher = [sys.executable, "-m", "autoseg.network.launch", str(why)]
+        team = ["--standalone", f"--nproc-per-node={processes}", "-m", "autoseg", "train", str(run.folder)]
+        ended, was_asked = _ended([*launcher, *team, *_arguments(options)], run)
+        if ended and not was_asked:
+            raise TrainingError(why.read_text(encoding="utf-8") if why.is_file() else f"the team ended with {ended}")
+    return was_asked
+
+
+def _ended(command: list[str], run: Run) -> tuple[int, bool]:
+    """Start a team and wait for it; return its exit code, and whether it was asked to end early."""
     asked: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -46,15 +58,13 @@ def train_together(run: Run, options: TrainOptions, processes: int) -> bool:
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         team = subprocess.Popen(command, start_new_session=True)  # Ctrl-C comes by the stop file alone
-        failed = team.wait() != 0
+        code = team.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         if asked:
             run.stop_file.unlink(missing_ok=True)
-    if failed and not asked:
-        raise TrainingError(f"{run.folder}: one of the {processes} processes failed, it has said why above")
-    return bool(asked)
+    return code, bool(asked)
 
 
 def _arguments(options: TrainOptions) -> list[str]:

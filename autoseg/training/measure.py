@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import statistics
 import tempfile
@@ -29,7 +28,7 @@ from autoseg.workers import ProcessorTime, peak_memory_gib
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own
 COUNTED = 9
-LONG_S = 8.0  # after so long one to warm up and FEWEST counted will do on a CPU
+LONG_S = {"cpu": 8.0, "mps": 8.0, "cuda": 40.0}  # after so long one to warm up and FEWEST counted will do
 FEWEST = 2
 
 
@@ -82,7 +81,7 @@ def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[floa
 
     A GPU may be faster than the workers: what they made in advance is used up first, and they count for whole rounds.
     """
-    patience_s = math.inf if plan.device == "cuda" else LONG_S
+    patience_s = LONG_S[plan.device]
     with open_batches(cases, plan, 0, workers) as batches:
         step = Stepper(plan, new_state(plan))
         if plan.device != "cuda":

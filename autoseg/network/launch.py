@@ -1,0 +1,48 @@
+"""torchrun, with one line for what went wrong: `python -m autoseg.network.launch FILE …`, its arguments after FILE."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+
+def why_failed(failures: Mapping[int, ProcessFailure]) -> str:
+    """Return, in one line, why a team has failed; of several reasons the first that is not another's consequence.
+
+    Args:
+        failures: Of its processes, by rank.
+    """
+    in_time = sorted(failures.items(), key=lambda of_rank: of_rank[1].timestamp)
+    messages = [failure.error_file_data["message"] for _, failure in in_time]
+    told = [message for message in messages if isinstance(message, dict)]  # by `hand_over`
+    if told:
+        return str(told[0]["message"])
+    killed = [rank for rank, failure in in_time if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM]
+    if killed:
+        how = failures[killed[0]].signal_name()
+        return f"process {killed[0]} of the team was killed ({how}), most likely for lack of memory"
+    return f"process {in_time[0][0]} of the team failed, it has said why above"
+
+
+def main(file: Path, arguments: list[str]) -> int:
+    """Be torchrun; where the team fails write why to `file`. Return the exit code."""
+    logging.disable(logging.ERROR)  # of torchrun's own log
+    try:
+        run.main(arguments)
+    except ChildFailedError as error:
+        file.write_text(why_failed(error.failures), encoding="utf-8")
+        return 1
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
