@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+
+LEFT_S = 3600  # no file takes so long from one block of it to the next
 
 
 @contextmanager
@@ -19,6 +23,7 @@ def appearing(file: Path) -> Iterator[Path]:
         OSError: If the folder cannot be made or the disk is full; it names `file`, which is then as it was.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(file)
     beside = file.with_name(f".{os.getpid()}.{file.name}")
     try:
         yield beside
@@ -32,6 +37,15 @@ def appearing(file: Path) -> Iterator[Path]:
         raise OSError(code, os.strerror(code), str(file)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _remove_leftovers(file: Path) -> None:
+    """Remove what processes that were killed have left beside a file."""
+    name = re.compile(rf"\.\d+\.{re.escape(file.name)}")
+    for old in [Path(entry) for entry in os.scandir(file.parent) if name.fullmatch(entry.name)]:
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > LEFT_S:
+                old.unlink()
 
 
 def write_text(file: Path, text: str) -> None:

@@ -55,3 +55,13 @@ def test_a_file_of_a_folder_that_is_overwritten_in_place_is_told(tmp_path: Path)
     assert series.stat().st_mtime_ns == folder_time
     assert states_of([series]) == [("1.dcm", (5, 1))] != before
     assert states_of([tmp_path / "none", slice_file]) == [("none", None), ("1.dcm", (5, 1))]
+
+
+def test_what_a_killed_process_has_left_goes_when_the_file_is_written_again(tmp_path: Path) -> None:
+    names = {"left": ".12.a.txt", "of now": ".13.a.txt", "another's": ".12.b.txt", "a user's": ".old.a.txt"}
+    for name in names.values():
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / names["of now"])
+    write_text(tmp_path / "a.txt", "new")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.txt", *names.values()} - {names["left"]}
