@@ -39,6 +39,8 @@ def run_all(
         planning = replace(planning, training_s=training.time_budget_s)
     if force or not is_planned(dataset, run, planning):
         plan_run(dataset, run, planning, force, jobs)
+        if planning.training_s is not None:  # measured just now: the plan's iterations fit the time
+            training = replace(training, time_budget_s=None)
     preprocess_run(run, jobs)
     train_run(run, training, gpus)
     if not is_evaluated(run, tolerance_mm):

@@ -13,7 +13,7 @@ from command_line import Cli, assert_one_line, copy_of
 from autoseg import verbs
 from autoseg.errors import PlanError
 from autoseg.options import plan_options, seconds_of, train_options
-from autoseg.pipeline import planned, settled, trained
+from autoseg.pipeline import planned, reported, settled, trained
 from autoseg.pipeline.planned import PlanOptions, is_planned
 from autoseg.planning.budget import Measured
 from autoseg.run import Run
@@ -112,22 +112,28 @@ def test_a_run_that_is_planned_stays_so_when_it_is_given_another_length(finished
     assert json.loads((finished / "plan.json").read_text())["iterations"] == 4  # as `run --iterations 4` told
 
 
-@pytest.mark.parametrize(("gpu_memory", "told"), [(None, 2700.0), (8.0, None)])
-def test_run_tells_the_planner_its_time_where_the_plan_is_for_this_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu_memory: float | None, told: float | None
+@pytest.mark.parametrize(
+    ("gpu_memory", "is_planned", "planner", "trainer"),
+    [(None, False, 2700.0, None), (8.0, False, None, 2700.0), (None, True, "not called", 2700.0)],
+)
+def test_run_measures_once_in_planning_where_the_plan_is_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    gpu_memory: float | None,
+    is_planned: bool,
+    planner: object,
+    trainer: float | None,
 ) -> None:
-    class StopHereError(Exception):
-        pass
-
-    def plan_run(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
-        assert wanted.training_s == told
-        raise StopHereError
-
-    monkeypatch.setattr(verbs, "plan_run", plan_run)
-    monkeypatch.setattr(planned, "is_planned", lambda *_: False)
+    told: dict[str, object] = {"planner": "not called"}
+    monkeypatch.setattr(planned, "is_planned", lambda *_: is_planned)
+    monkeypatch.setattr(reported, "is_evaluated", lambda *_: True)
+    monkeypatch.setattr(verbs, "plan_run", lambda _, __, wanted, *___: told.update(planner=wanted.training_s))
+    monkeypatch.setattr(verbs, "train_run", lambda _, wanted, *__: told.update(trainer=wanted.time_budget_s))
+    for verb in ("preprocess_run", "report_run"):
+        monkeypatch.setattr(verbs, verb, lambda *_: None)
     planning = plan_options(None, gpu_memory, "auto", 0, None, None, 1, None, False)
-    with pytest.raises(StopHereError):
-        verbs.run_all(tmp_path, Run(tmp_path), planning, train_options(None, None, "45m", None, None), 1, 2.0, False, 1)
+    verbs.run_all(tmp_path, Run(tmp_path), planning, train_options(None, None, "45m", None, None), 1, 2.0, False, 1)
+    assert told == {"planner": planner, "trainer": trainer}
 
 
 @pytest.mark.parametrize("text", ["", "45", "m", "-3m", "0s", "infh", "nans", "1y"])
