@@ -9,11 +9,14 @@ from pathlib import Path
 import made
 import pytest
 
+from autoseg.errors import VolumeError
 from autoseg.files import digest_of_sources
+from autoseg.pipeline import pictured
 from autoseg.pipeline.case_pictures import CaseWork, View
 from autoseg.pipeline.drawn import Drawings
 from autoseg.plan import Label
 from autoseg.planning.dataset import Case
+from autoseg.workers import untracked
 
 A, B = ("mask a", "image a"), ("mask b", "image b")
 
@@ -101,3 +104,22 @@ def test_a_digest_changes_with_every_file_and_setting(tmp_path: Path) -> None:
     os.utime(mask, (1.0, 1.0))
     found.append(digest_of_sources((mask, label), "overlay", 3))
     assert len(set(found)) == len(found)
+
+
+def test_the_pictures_of_one_case_are_shared_among_processes_and_its_failure_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = tuple(View(kind="overlay", case="a", file=tmp_path / str(n), caption="") for n in range(9))
+    case = Case(id="a", images=(tmp_path / "i.nii",), label=tmp_path / "l.nii", patient="a")
+    work = CaseWork(case=case, mask=tmp_path / "m.nii", plan=made.plan(), views=views)
+    seen: list[tuple[View, ...]] = []
+
+    def draw(one: CaseWork) -> None:
+        seen.append(one.views)
+        raise VolumeError("no")
+
+    monkeypatch.setattr(pictured, "draw_case", draw)
+    failed = pictured._draw_all({"a": work}, Drawings(tmp_path), 1, untracked)
+    assert failed == {"a": "no"}
+    assert len(seen) > 1
+    assert [view for part in seen for view in part] == list(views)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ from autoseg.workers import Track, each, free_memory_gib
 LARGE = ("organs", "surfaces")  # folders of pictures that belong to this report alone
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
+PART = 4  # pictures of a case that are drawn in one go
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
 
 
@@ -76,21 +77,27 @@ def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track
     """Draw what is not drawn yet and can be; return which cases failed, and why."""
     left = {name: one.stale(drawings) for name, one in work.items()}
     drawings.keep_only(LARGE, _files(work) - _files(left))
-    stale = {name: one for name, one in left.items() if one.views and one.case is not None}
-    jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale)))))
+    stale = _parts(one for one in left.values() if one.case is not None)
+    jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
     made_of = {name: [(view.shown, one.made_of(view)) for view in one.views] for name, one in stale.items()}
     failed: dict[str, str] = {}
     drawn: list[tuple[Path, Sources]] = []
     try:
         for name, result in track(each(draw_case, stale, jobs), "Drawing the cases", len(stale)):
             if isinstance(result, AutosegError):
-                failed[name] = str(result)
+                failed[stale[name].views[0].case] = str(result)
             else:
                 drawn += made_of[name]
     finally:
         if stale:
             drawings.remember(drawn)
     return failed
+
+
+def _parts(work: Iterable[CaseWork]) -> dict[str, CaseWork]:
+    """Return the work in parts of a few pictures each: one testing case may have dozens, for one process."""
+    parts = [replace(one, views=one.views[n : n + PART]) for one in work for n in range(0, len(one.views), PART)]
+    return {str(number): part for number, part in enumerate(parts)}
 
 
 def _files(work: Mapping[str, CaseWork]) -> set[Path]:
@@ -103,10 +110,10 @@ def _window_in_words(plan: Plan) -> str:
     return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
 
 
-def _most_voxels(work: Mapping[str, CaseWork]) -> int:
+def _most_voxels(work: Iterable[CaseWork]) -> int:
     """Return the voxels of the largest mask, from the headers; at least 1."""
     most = 1
-    for one in work.values():
+    for one in work:
         with suppress(AutosegError):
             most = max(most, math.prod(read_grid(one.mask).shape))
     return most
