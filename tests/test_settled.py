@@ -152,6 +152,21 @@ def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch
     assert done.decision.plan.downsampling[0] > decision.plan.downsampling[0]
 
 
+@pytest.mark.parametrize(("training_s", "batch"), [(900.0, 2), (5000.0, 7), (20_000.0, 10)])
+def test_where_many_iterations_do_not_fit_a_step_gets_fewer_crops(
+    monkeypatch: pytest.MonkeyPatch, training_s: float, batch: int
+) -> None:
+    found = made.fingerprint((40, 40, 40), (1.0, 1.0, 1.0), cases=100)
+    voxels = measuring(monkeypatch, 1.0, 1.0, voxels_a_second=200_000)
+    decision = derive_plan(found, CPU, seed=0)
+    assert (decision.plan.crop_size, decision.plan.batch_size) == ((40, 40, 40), 10)
+    wishes = Wishes(settings={}, measured=False, training_s=training_s)
+    done = settle(decision, found, CPU, lambda b, c: derive_plan(found, b, 0, cost=c), wishes, here=True).decision.plan
+    assert (done.crop_size, done.batch_size, done.spacing_mm) == ((40, 40, 40), batch, decision.plan.spacing_mm)
+    assert done.iterations == int(0.9 * training_s * 200_000 / voxels[-1])
+    assert done.iterations >= (2000 if batch > 2 else 1000)
+
+
 def test_a_time_that_is_told_is_kept_even_where_its_steps_are_the_default_36_minutes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,7 +15,7 @@ from autoseg.planning.budget import Budget, Measured, share_of, step_gib
 from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.naming import side_pairs
 from autoseg.planning.planner import Cost, Decision
-from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, grid_of, ratio, working_median
+from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, MANY_ITERATIONS, grid_of, ratio, working_median
 from autoseg.training.measure import measure
 from autoseg.words import counted
 from autoseg.workers import default_workers
@@ -116,7 +116,7 @@ def _of_length(decision: Decision, wishes: Wishes) -> Decision:
 def _derived_until_it_fits(
     decision: Decision, found: Fingerprint, budget: Budget, derive: Derive, training_s: float | None, least: int
 ) -> Settled:
-    """Measure; derive again while a step takes more memory than it may, and once where it takes too long."""
+    """Measure; derive again while a step takes more memory than it may, and once where too few fit the time."""
     allowed, correction = budget, 1.0
     for attempt in range(1, ATTEMPTS + 1):
         measured = _measured(decision.plan, found, budget.processes)
@@ -142,14 +142,16 @@ def _measured(plan: Plan, found: Fingerprint, processes: int) -> Measured | None
 
 
 def _quicker(budget: Budget, plan: Plan, measured: Measured, training_s: float | None) -> Budget | None:
-    """Return the budget with so few voxels a step that enough iterations fit the time; None: they do already."""
+    """Return the budget with so few crops a step, or voxels, that enough iterations fit the time; None: they do."""
     if training_s is None or budget.step_voxels is None:
         return None
-    fitting = training_s / (ENOUGH_ITERATIONS * measured.seconds_per_iteration)
-    if fitting >= 1:
-        return None
-    voxels = fitting * plan.batch_size * math.prod(plan.crop_size)
-    return replace(budget, cpu_step_voxels=max(SMALLEST_STEP, int(voxels)))
+    crops = plan.batch_size * training_s / measured.seconds_per_iteration  # that fit the time
+    batch = min(plan.batch_size, max(2, budget.processes, int(crops / MANY_ITERATIONS)))
+    fewer = replace(budget, cpu_batch=batch) if batch < plan.batch_size else budget
+    if crops < ENOUGH_ITERATIONS * batch:
+        voxels = round(crops * math.prod(plan.crop_size) / ENOUGH_ITERATIONS)
+        fewer = replace(fewer, cpu_step_voxels=max(SMALLEST_STEP, voxels))
+    return None if fewer == budget else fewer
 
 
 def _timed(decision: Decision, measured: Measured, training_s: float | None, least: int) -> Decision:

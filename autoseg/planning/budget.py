@@ -8,7 +8,7 @@ from autoseg.errors import PlanError
 from autoseg.network.device import DeviceName, has_fast_bfloat16
 from autoseg.network.memory import training_bytes
 from autoseg.plan import Plan
-from autoseg.planning.rules import CPU_STEP_VOXELS
+from autoseg.planning.rules import CPU_STEP_VOXELS, LARGEST_BATCH
 
 GIB = 2**30
 GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
@@ -26,6 +26,7 @@ class Budget:
     memory_gib: float  # of the GPU, or the memory that machine and cgroup leave free
     bfloat16: bool
     cpu_step_voxels: int = CPU_STEP_VOXELS  # crop voxels x batch that a step may have on a CPU
+    cpu_batch: int = LARGEST_BATCH  # crops that it may have
     processes: int = 1  # that train together: each has a GPU, or all of them this CPU
 
     @property

@@ -11,8 +11,8 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import GIB, Budget
 from autoseg.planning.explain_organs import organs
 from autoseg.planning.planner import Decision, Rejected
-from autoseg.planning.recipe import ENOUGH_ITERATIONS
-from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LEAST_COVER, WorkingGrid
+from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS
+from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
 from autoseg.planning.split import sides
 from autoseg.planning.told import Told
 from autoseg.planning.told import by as _by
@@ -125,6 +125,11 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Told) -> Iter
         if most is None
         else f"as many as {most:,} voxels hold"
     )
+    if told.budget.cpu_batch < LARGEST_BATCH and told.training_s:
+        grows = (
+            f"no more than {told.budget.cpu_batch}, since with more crops fewer than {MANY_ITERATIONS} iterations "
+            f"would fit {in_minutes(told.training_s)} (many small steps learn more than few large ones)"
+        )
     reason = f"There are {grows}, and no more than a tenth of the {told.found.cases} cases; {least} at least."
     yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}" + _shared(
         told.budget

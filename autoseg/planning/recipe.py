@@ -13,7 +13,8 @@ from autoseg.planning.rules import WorkingGrid
 
 GPU_ITERATIONS = 50_000  # Roth et al. 2018
 CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
-ENOUGH_ITERATIONS = 400  # where fewer fit the time, a CPU's step is made smaller
+MANY_ITERATIONS = 2_000  # where fewer fit the time, a CPU's step gets fewer crops
+ENOUGH_ITERATIONS = 400  # where fewer fit even then, it gets fewer voxels
 CPU_ITERATIONS = 2_000  # until the device was measured
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
 WIDEST = 320  # features; nnU-Net (Isensee et al. 2021)

@@ -179,12 +179,15 @@ def largest_batch(cases: int) -> int:
     return min(max(2, cases // 10), LARGEST_BATCH, max(1, cases))
 
 
-def smallest_batch(crop: Voxels, cases: int, step_voxels: int | None, processes: int = 1) -> int:
+def smallest_batch(
+    crop: Voxels, cases: int, step_voxels: int | None, most: int = LARGEST_BATCH, processes: int = 1
+) -> int:
     """Return the crops of a step: 2 on a GPU (None), whose memory decides; on a CPU as many as the voxels allow.
 
-    Of several processes that train together each has at least one.
+    On a CPU there are no more than `most`, but at least 2. Of several processes that train together each has at
+    least one.
     """
-    wanted = 2 if step_voxels is None else step_voxels // math.prod(crop)
+    wanted = 2 if step_voxels is None else min(most, step_voxels // math.prod(crop))
     return max(processes, min(max(2, wanted), largest_batch(cases)))
 
 
