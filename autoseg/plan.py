@@ -102,6 +102,13 @@ class AugmentationPlan(Part):
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
 
+    @property
+    def is_spatial(self) -> bool:
+        """Whether a crop is deformed or moved at all; else its voxels are the volume's own."""
+        return bool(
+            self.rotation_deg or self.translation_voxels or self.scaling or self.bspline_voxels or self.mirrored
+        )
+
     @model_validator(mode="after")
     def _each_axis_once(self) -> Self:
         if len(set(self.mirrored)) != len(self.mirrored):

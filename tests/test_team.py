@@ -34,7 +34,10 @@ def plan_with(loss: LossPlan, batch_size: int) -> Plan:
     return made.plan(iterations=6, batch_size=batch_size, loss=loss, optimiser=OPTIMISER, learning_rate=1e-3)
 
 
-def member(rank: int, size: int, port: int, cases: tuple[CachedCase, ...], plan: Plan, folder: Path, stop: int) -> None:
+def member(
+    rank: int, size: int, port: int, cases: tuple[CachedCase, ...], plan: Plan, folders: tuple[Path, ...], stop: int
+) -> None:
+    folder = folders[rank]
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
@@ -48,11 +51,12 @@ def member(rank: int, size: int, port: int, cases: tuple[CachedCase, ...], plan:
         train(fold, lambda p: done.append(p.iteration), lambda: rank == 0 and len(done) >= stop)
 
 
-def together(size: int, cases: tuple[CachedCase, ...], plan: Plan, folder: Path, stop: int = 100) -> None:
+def together(size: int, cases: tuple[CachedCase, ...], plan: Plan, *folders: Path, stop: int = 100) -> None:
+    """Train in some processes, all in one folder, or each in its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(member, (size, port, cases, plan, folder, stop), nprocs=size)  # type: ignore[no-untyped-call]
+    mp.spawn(member, (size, port, cases, plan, folders * (size // len(folders)), stop), nprocs=size)  # type: ignore[no-untyped-call]
 
 
 def alone_in_this_process(
@@ -94,6 +98,13 @@ def test_a_team_that_the_first_process_stops_goes_on_from_its_checkpoint(
     together(2, cases, plan, tmp_path / "stopped")
     assert losses(tmp_path / "stopped") == losses(tmp_path / "straight")
     assert (tmp_path / "stopped" / CHECKPOINT_NAME).stat().st_size > 0
+
+
+def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    plan = plan_with(LOSSES["the default"], 4)
+    together(1, cases, plan, tmp_path / "0", stop=2)
+    with pytest.raises(mp.ProcessRaisedException, match="finds iteration 0, the first one 3; all must see the same"):
+        together(2, cases, plan, tmp_path / "0", tmp_path / "1")
 
 
 def failure(file: Path, code: int) -> ProcessFailure:

@@ -115,6 +115,40 @@ def test_a_finished_run_that_lost_its_model_gets_it_again(tmp_path: Path, cases:
     assert tensors(tmp_path / "model.autoseg") == before
 
 
+def test_a_run_killed_between_its_last_two_files_has_the_last_model(
+    tmp_path: Path, cases: tuple[CachedCase, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    go(fold(tmp_path / "whole", cases))
+    go(fold(tmp_path / "killed", cases), iterations=2)
+    for second in ("save_model", "save_checkpoint"):
+        true, calls = getattr(loop, second), list[int]()
+
+        def save(*args: object, true: Callable[..., None] = true, calls: list[int] = calls) -> None:
+            calls.append(1)
+            if len(calls) == 2:  # the first is that of the start
+                raise KilledError
+            true(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, second, save)
+            with pytest.raises(KilledError):
+                go(fold(tmp_path / "killed", cases))
+    assert go(fold(tmp_path / "killed", cases))
+    assert tensors(tmp_path / "killed" / "model.autoseg") == tensors(tmp_path / "whole" / "model.autoseg")
+
+
+def test_the_model_is_the_average_of_the_weights(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    held = tensors(tmp_path / CHECKPOINT_NAME)
+    (network,), _, _ = load_networks(tmp_path / "model.autoseg", "cpu")
+    for name, values in network.named_parameters():
+        assert values.flatten().tolist() == held[f"average.{name}"]
+        assert values.flatten().tolist() != held[f"network.{name}"]
+
+
 def test_a_run_goes_on_when_more_iterations_are_wanted(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
     go(fold(tmp_path, cases))
     assert go(fold(tmp_path, cases, PLAN.model_copy(update={"iterations": 8})))
@@ -149,9 +183,13 @@ def test_the_log_has_the_rate_of_each_iteration_and_the_dice_of_validations(
     assert all(math.isfinite(float(row["loss"])) for row in rows)
 
 
-def test_validation_does_not_change_the_training(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
-    with_validation = fold(tmp_path / "a", cases)
-    without = Fold(plan=PLAN, training=cases[:3], validation=(), folder=tmp_path / "b", workers=0)
+@pytest.mark.parametrize("averaging", [0.9, 0.0])
+def test_validation_does_not_change_the_training(
+    tmp_path: Path, cases: tuple[CachedCase, ...], often_examined: None, averaging: float
+) -> None:
+    plan = PLAN.model_copy(update={"optimiser": PLAN.optimiser.model_copy(update={"averaging": averaging})})
+    with_validation = fold(tmp_path / "a", cases, plan)
+    without = Fold(plan=plan, training=cases[:3], validation=(), folder=tmp_path / "b", workers=0)
     go(with_validation)
     go(without)
     assert tensors(tmp_path / "a" / CHECKPOINT_NAME) == tensors(tmp_path / "b" / CHECKPOINT_NAME)

@@ -45,6 +45,24 @@ def test_only_many_bad_losses_in_a_row_are_an_explosion(losses: list[float], exp
     assert watched(losses).has_exploded == exploded
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [2.0] * 20 + [-0.85] * 30 + [0.7] * BAD_IN_A_ROW,  # far above the last ones, not above the first
+        [1.0] * 20 + [NAN] * BAD_IN_A_ROW,
+        [1.0] * 20 + [30.0] * BAD_IN_A_ROW,
+    ],
+)
+@pytest.mark.parametrize("done", [5, 25, 53])
+def test_a_training_that_is_continued_is_watched_as_one_that_was_not(losses: list[float], done: int) -> None:
+    resumed = StepWatch(workers=1)
+    for loss in losses[:done]:
+        resumed.recall(loss, 1.0)
+    for number, loss in enumerate(losses[done:], start=done):
+        resumed.add(number, loss, 1.0, 0.0, ["case1"])
+    assert resumed.has_exploded == watched(losses).has_exploded
+
+
 def test_a_gradient_that_is_no_number_is_bad_too() -> None:
     assert watched([1.0] * BAD_IN_A_ROW, norm=math.inf).has_exploded
 

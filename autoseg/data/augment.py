@@ -50,7 +50,7 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
         """Sample every requested crop; draws from numpy's global generator, which `Seeded` has set."""
         images, labels = [], []
         for request in requests:
-            if request.deformed:
+            if request.deformed and self.augmentation.is_spatial:
                 grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation)
                 image, label = sample(request, grid, self.pad)
             else:

@@ -18,7 +18,7 @@ from autoseg.network.team import of_first, team_barrier, team_rank, team_size
 from autoseg.plan import Plan
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from autoseg.training.curves import draw_curves
-from autoseg.training.log import Log, read_rows
+from autoseg.training.log import LOG_NAME, Log, read_rows
 from autoseg.training.state import new_state
 from autoseg.training.step import Outcome, Stepper
 from autoseg.training.validate import examinations, examine
@@ -99,8 +99,8 @@ class _Training:
             self.state = new_state(fold.plan)
             if self.checkpoint.is_file():
                 load_checkpoint(self.checkpoint, self.plan, cases_key(fold.training), self.state)
-        self.watch = StepWatch(fold.workers)
-        self.dice = self._dice_so_far()
+        self._require_one_start()
+        self.watch, self.dice = self._watches()
         watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
         self.interval = -(-self.plan.iterations // examinations(self.plan, watched))  # none just before the last one
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
@@ -211,13 +211,24 @@ class _Training:
         counts = {split: len(cases) for split, cases in self._examined()}
         draw_curves(self.fold.folder, [o.name for o in self.plan.labels], self.fold.folder / "curves", counts)
 
-    def _dice_so_far(self) -> DiceWatch:
-        watch = DiceWatch(self.fold.patience)
-        for row in read_rows(self.fold.folder / "log.csv"):
-            dice = {o.name: row.get(f"dice_validation_{o.name}") or "nan" for o in self.plan.labels}
+    def _require_one_start(self) -> None:
+        """Refuse processes that would go on from different iterations, as where their folders are not one."""
+        first = int(of_first(self.state.done))
+        if first != self.state.done:
+            raise TrainingError(
+                f"{self.checkpoint}: process {team_rank()} finds iteration {self.state.done}, the first one {first}; "
+                "all must see the same RUN: put it on a folder that they share, then start again"
+            )
+
+    def _watches(self) -> tuple[StepWatch, DiceWatch]:
+        """Return what watches steps and Dice, having seen what the log holds of the iterations that are done."""
+        steps, examined = StepWatch(self.fold.workers), DiceWatch(self.fold.patience)
+        for row in read_rows(self.fold.folder / LOG_NAME):
             if int(row["iteration"]) <= self.state.done:
-                watch.add(int(row["iteration"]), {organ: float(value) for organ, value in dice.items()})
-        return watch
+                steps.recall(float(row["loss"] or "nan"), float(row["gradient_norm"] or "nan"))
+                dice = {o.name: row.get(f"dice_validation_{o.name}") or "nan" for o in self.plan.labels}
+                examined.add(int(row["iteration"]), {organ: float(value) for organ, value in dice.items()})
+        return steps, examined
 
     def _is_finished(self) -> bool:
         return self.state.done >= self.plan.iterations or self.dice.is_enough
@@ -231,10 +242,11 @@ class _Training:
         if team_rank() > 0:
             return
         log.flush()
-        save_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
         if self.state.done:  # an untrained network is no model
             facts = {"iteration": self.state.done, "trained_on": [case.id for case in self.fold.training]}
             save_model(self.fold.folder / MODEL_NAME, self.plan, self.state.best.state_dict(), facts)
+        # last: what is killed in between does these iterations, and the model, again
+        save_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint and halve the rate.
@@ -250,8 +262,9 @@ class _Training:
             )
         team_barrier()  # nobody reads while the first one may still write
         load_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
+        self._require_one_start()
         self.state.rate_factor = factor
-        self.watch, self.dice = StepWatch(self.fold.workers), self._dice_so_far()
+        self.watch, self.dice = self._watches()
         self.pending.clear()
         logger.warning(
             "iteration %d: the loss exploded; back to iteration %d, with %g of the learning rate",

@@ -114,6 +114,10 @@ def _timed(
         if before is not None:
             before.read()
         took.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    if under_way is not None:  # the last one has only been started
+        under_way.read()
+        took[-1] += time.perf_counter() - began
     return waited, took
 
 

@@ -47,19 +47,27 @@ class StepWatch:
     def add(self, iteration: int, loss: float, norm: float, wait_share: float, cases: Sequence[str]) -> None:
         """Take one iteration, on crops of `cases`."""
         self._look_at_waiting(wait_share)
+        if self._take(loss, norm) and self._bad_in_a_row == 1:
+            what = "far above what it was" if math.isfinite(loss + norm) else "the weights stay as they were"
+            said = f"iteration {iteration}: the loss is {loss:.4g}, the gradient {norm:.4g}: {what}"
+            logger.warning("%s (crops of %s)", said, ", ".join(cases))
+
+    def recall(self, loss: float, norm: float) -> None:
+        """Take one iteration of a training that is being continued: without a word, as it was said already."""
+        self._take(loss, norm)
+
+    def _take(self, loss: float, norm: float) -> bool:
+        """Count an iteration; return whether it went wrong."""
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite and len(self._first) < FIRST:
             self._first.append(loss)
         normal = sum(self._first) / len(self._first) if self._first else 0.0
         if finite and loss + 1 <= EXPLODED * max(normal + 1, 0.1):
             self._bad_in_a_row, self._moved = 0, False
-            return
+            return False
         self._bad_in_a_row += 1
         self._moved |= finite
-        if self._bad_in_a_row == 1:
-            what = "far above what it was" if finite else "the weights stay as they were"
-            said = f"iteration {iteration}: the loss is {loss:.4g}, the gradient {norm:.4g}: {what}"
-            logger.warning("%s (crops of %s)", said, ", ".join(cases))
+        return True
 
     def _look_at_waiting(self, share: float) -> None:
         self._waits.append(share)
