@@ -12,17 +12,10 @@ from rich.markup import escape
 
 from autoseg import options as opt
 from autoseg import verbs
-from autoseg.console import (
-    logging_to,
-    say,
-    show_findings,
-    show_table,
-    track,
-)
+from autoseg.console import logging_to, say, track
 from autoseg.errors import AutosegError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.run import Run
-from autoseg.words import counted
 from autoseg.workers import place_in_team
 
 DEMO_TRAINING = "245s"
@@ -46,18 +39,7 @@ def check_command(dataset: opt.DatasetPath, json: opt.Json = None, jobs: opt.Job
 
     Example: autoseg check DATA/hippocampus --json problems.json
     """
-    from autoseg.pipeline.planned import check
-    from autoseg.planning.findings import write_check
-
-    found, _, findings = check(dataset, verbs.jobs_or_cores(jobs), track)
-    if json is not None:
-        write_check(findings, json)
-    show_findings(findings)
-    fatal = len({f.case for f in findings if f.severity == "fatal"})
-    rows, bad = counted(len(findings), "row"), counted(fatal, "case")
-    say(f"{counted(len(found.cases), 'case')} checked, {rows}, {bad} with a fatal problem")
-    if fatal:
-        raise typer.Exit(1)
+    verbs.check_dataset(dataset, json, verbs.jobs_or_cores(jobs))
 
 
 @app.command("plan")
@@ -168,21 +150,7 @@ def score_command(
 
     Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
-    from autoseg.results.folders import PartlyScoredError, require_free, score_folders
-    from autoseg.results.label_names import labelled_organs, organ_names
-    from autoseg.results.scores import write_scores
-
-    require_free(out)
-    names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
-    try:
-        rows = score_folders(predictions, references, names, labelled, tolerance, verbs.jobs_or_cores(jobs), track)
-    except PartlyScoredError as partly:
-        if partly.rows:
-            write_scores(partly.rows, out)
-            say(f"{counted(len({row['case'] for row in partly.rows}), 'case')} scored -> {out}")
-        raise
-    write_scores(rows, out)
-    say(f"{counted(len({row['case'] for row in rows}), 'case')} scored -> {out}")
+    verbs.score_masks(predictions, references, out, labels, tolerance, verbs.jobs_or_cores(jobs))
 
 
 @app.command("compare")
@@ -191,15 +159,7 @@ def compare_command(sources: opt.Sources, metric: opt.Metric = "dice", out: opt.
 
     Example: autoseg compare RUN_A RUN_B --out comparison
     """
-    from autoseg.pipeline.compared import compare_sources
-
-    found = compare_sources(sources, out, metric)
-    for table in found.tables:
-        show_table(table.caption, table.columns, table.rows)
-    for line in (*found.verdict, *found.notes):
-        say(line)
-    if found.written and out is not None:
-        say(f"{counted(len(found.written), 'file')} -> {out}")
+    verbs.compare_scores(sources, out, metric)
 
 
 @app.command("report")

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from autoseg.console import interrupts, logging_to, progress_bar, say, show_seconds, show_table, track, training_bar
+from autoseg.console import (
+    interrupts,
+    logging_to,
+    progress_bar,
+    say,
+    show_findings,
+    show_seconds,
+    show_table,
+    track,
+    training_bar,
+)
 from autoseg.errors import AutosegError
 from autoseg.run import Run
 from autoseg.words import counted
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from autoseg.inference.outputs import Outputs
     from autoseg.pipeline.planned import PlanOptions
     from autoseg.pipeline.trained import TrainOptions
+    from autoseg.results.scores import Row
 
 
 def run_all(
@@ -46,6 +57,26 @@ def run_all(
     if not is_evaluated(run, tolerance_mm):
         evaluate_run(run, training.device or "auto", tolerance_mm)
     report_run(run, jobs)
+
+
+def check_dataset(dataset: Path, json: Path | None, jobs: int) -> None:
+    """Look for problems in every case, and tell them.
+
+    Raises:
+        typer.Exit: With 1, if any is fatal.
+    """
+    from autoseg.pipeline.planned import check
+    from autoseg.planning.findings import write_check
+
+    found, _, findings = check(dataset, jobs, track)
+    if json is not None:
+        write_check(findings, json)
+    show_findings(findings)
+    fatal = len({f.case for f in findings if f.severity == "fatal"})
+    rows, bad = counted(len(findings), "row"), counted(fatal, "case")
+    say(f"{counted(len(found.cases), 'case')} checked, {rows}, {bad} with a fatal problem")
+    if fatal:
+        raise typer.Exit(1)
 
 
 def plan_run(dataset: Path, run: Run, wanted: PlanOptions, force: bool, jobs: int) -> None:
@@ -163,6 +194,48 @@ def evaluate_run(run: Run, device: str, tolerance_mm: float) -> None:
         labels = {case.id: case.label for case in dataset_of(run).cases}
         rows = evaluate(run, splits_of(run), labels, pick_device(device), tolerance_mm, track)
     say(f"{counted(len({row['case'] for row in rows}), 'case')} scored -> {run.scores_file}")
+
+
+def score_masks(
+    predictions: Path, references: Path, out: Path, labels: Path | None, tolerance_mm: float, jobs: int
+) -> None:
+    """Score the masks of one folder against those of another, and tell how many.
+
+    Raises:
+        PartlyScoredError: When the others are written, if some could not be scored.
+    """
+    from autoseg.results.folders import PartlyScoredError, require_free, score_folders
+    from autoseg.results.label_names import labelled_organs, organ_names
+
+    require_free(out)
+    names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
+    try:
+        rows = score_folders(predictions, references, names, labelled, tolerance_mm, jobs, track)
+    except PartlyScoredError as partly:
+        if partly.rows:
+            _write_scored(partly.rows, out)
+        raise
+    _write_scored(rows, out)
+
+
+def _write_scored(rows: list[Row], out: Path) -> None:
+    from autoseg.results.scores import write_scores
+
+    write_scores(rows, out)
+    say(f"{counted(len({row['case'] for row in rows}), 'case')} scored -> {out}")
+
+
+def compare_scores(sources: list[str], out: Path | None, metric: str) -> None:
+    """Compare runs or score files with the first of them, and tell what follows."""
+    from autoseg.pipeline.compared import compare_sources
+
+    found = compare_sources(sources, out, metric)
+    for table in found.tables:
+        show_table(table.caption, table.columns, table.rows)
+    for line in (*found.verdict, *found.notes):
+        say(line)
+    if found.written and out is not None:
+        say(f"{counted(len(found.written), 'file')} -> {out}")
 
 
 def report_run(run: Run, jobs: int) -> None:
