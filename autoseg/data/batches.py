@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,10 +40,11 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         self.next_index = start
 
     def set_thread_id(self, thread_id: int) -> None:
-        """Take this worker's share of the batches; run torch on one thread."""
+        """Take this worker's share of the batches; run torch on one thread; leave Ctrl-C to the parent."""
         super().set_thread_id(thread_id)
         self.next_index += thread_id
         torch.set_num_threads(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def generate_train_batch(self) -> Batch:
         """Return the next batch's crop requests and seed."""
