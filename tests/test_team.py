@@ -123,6 +123,13 @@ def test_of_a_team_the_reason_is_told_not_its_consequences(tmp_path: Path, monke
     assert why_failed({0: lost}) == "process 0 of the team failed, it has said why above"
 
 
+def test_where_the_reason_cannot_be_handed_over_a_process_tells_it_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "no such folder" / "0.json"))
+    assert not hand_over(PlanError("no"))
+
+
 def test_without_a_launcher_a_process_tells_its_error_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
     assert not hand_over(PlanError("no"))

@@ -77,13 +77,18 @@ def joined(device: DeviceName) -> Iterator[None]:
 
 
 def hand_over(error: AutosegError) -> bool:
-    """Let torchrun tell why this process failed, in the form of its error files; return whether it has started it."""
+    """Let torchrun tell why this process failed, in the form of its error files; return whether it will."""
     file = failure_file()
     if file is None:
         return False
-    if not isinstance(error, TeamLostError):  # which is another's fault: that one tells
-        more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+    if isinstance(error, TeamLostError):  # which is another's fault: that one tells
+        return True
+    more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+    try:
         file.write_text(json.dumps({"message": {"message": str(error), "extraInfo": more}}), encoding="utf-8")
+    except OSError:  # the disk is full
+        file.unlink(missing_ok=True)  # torchrun could not read a half
+        return False
     return True
 
 
