@@ -129,9 +129,9 @@ class _Search:
         return sorted(seeing, key=lambda crop: (math.prod(crop), rules.share_seen(crop, grid)), reverse=True)
 
     def _plan(self, grid: WorkingGrid, crop: Voxels) -> Plan:
-        budget = self.budget
-        batch = rules.smallest_batch(crop, self.found.cases, budget.step_voxels, budget.cpu_batch, budget.processes)
-        return default_plan(self.found, grid, crop, self._crops(grid)[crop], batch, self.budget, self.seed)
+        found, budget = self.found, self.budget
+        batch = rules.smallest_batch(crop, found.cases, budget.step_voxels, budget.cpu_batch, budget.processes)
+        return default_plan(found, grid, crop, self._crops(grid)[crop], batch, budget, self.seed)
 
     def _affordable(self, crop: Voxels) -> bool:
         most = self.budget.step_voxels
