@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from autoseg.imaging.volumes import Volume
     from autoseg.inference.model import Model
-    from autoseg.volumes import Volume
 
 __version__ = version("autoseg")
 
@@ -43,7 +43,7 @@ def read_image(*files: Path) -> Volume:
     Raises:
         VolumeError: If it cannot be read or used.
     """
-    from autoseg import volumes
+    from autoseg.imaging import volumes
 
     return volumes.read_image(files)
 
@@ -54,6 +54,6 @@ def write_label(file: Path, label: Volume) -> None:
     Raises:
         VolumeError: If it cannot be written.
     """
-    from autoseg import volumes
+    from autoseg.imaging import volumes
 
     volumes.write_label(file, label.array, label.stored)

@@ -1,5 +1,5 @@
 """python -m autoseg: the command line, as torchrun starts it."""
 
-from autoseg.cli import main
+from autoseg.cli.app import main
 
 main()

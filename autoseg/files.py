@@ -16,7 +16,7 @@ LEFT_S = 3600  # no file takes so long from one block of it to the next
 
 
 @contextmanager
-def appearing(file: Path) -> Iterator[Path]:
+def atomic_path(file: Path) -> Iterator[Path]:
     """Give a path beside `file` to write to; rename it to `file` when the block ends well, else remove it.
 
     Raises:
@@ -50,7 +50,7 @@ def _remove_leftovers(file: Path) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
-    with appearing(file) as beside:
+    with atomic_path(file) as beside:
         beside.write_text(text, encoding="utf-8")
 
 

@@ -18,20 +18,20 @@ Positives = tuple[Positive, Positive, Positive]
 Counts = tuple[Count, Count, Count]
 
 
-class Part(BaseModel):
+class PlanPart(BaseModel):
     """A part of the plan: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
-class Label(Part):
+class Label(PlanPart):
     """One organ: its value in the label maps and its name."""
 
     value: Annotated[int, Field(ge=1)]
     name: Annotated[str, Field(min_length=1)]
 
 
-class Intensity(Part):
+class Intensity(PlanPart):
     """How one channel's intensities are brought to about zero mean and unit deviation.
 
     `ct`: clip to [low, high] HU, subtract `mean`, divide by `std` (statistics of the whole dataset's organs).
@@ -57,7 +57,7 @@ class Intensity(Part):
         return (self.low - self.mean) / self.std if self.kind == "ct" else 0.0
 
 
-class Stage(Part):
+class Level(PlanPart):
     """One level of the 3D U-Net: the widths of its two convolutions, and the pooling that leads to it."""
 
     features: tuple[Count, Count]
@@ -71,10 +71,10 @@ class Stage(Part):
         return self
 
 
-class NetworkPlan(Part):
+class NetworkPlan(PlanPart):
     """The 3D U-Net (Çiçek et al. 2016): levels from full resolution down."""
 
-    stages: Annotated[tuple[Stage, ...], Field(min_length=2, max_length=8)]
+    stages: Annotated[tuple[Level, ...], Field(min_length=2, max_length=8)]
     norm: Literal["batch", "instance", "group"] = "batch"
     activation: Literal["relu", "leaky-relu"] = "relu"
     up: Literal["keep", "skip"] = "keep"  # width after a transposed convolution: kept, or the skip's
@@ -88,7 +88,7 @@ class NetworkPlan(Part):
         return z, y, x
 
 
-class AugmentationPlan(Part):
+class AugmentationPlan(PlanPart):
     """Random changes of every training crop; 0 switches a change off."""
 
     rotation_deg: Annotated[float, Field(ge=0, le=180)]  # uniform on each axis, in [-r, r]
@@ -116,7 +116,7 @@ class AugmentationPlan(Part):
         return self
 
 
-class LossPlan(Part):
+class LossPlan(PlanPart):
     """The loss: the paper's Dice, alone or with cross-entropy."""
 
     kind: Literal["dice", "dice-ce"]
@@ -127,7 +127,7 @@ class LossPlan(Part):
     fade_weights: bool = False  # whether the weights go to 1 along a cosine over the training
 
 
-class OptimiserPlan(Part):
+class OptimiserPlan(PlanPart):
     """How the weights are moved."""
 
     name: Literal["adam", "adamw"]
@@ -138,7 +138,7 @@ class OptimiserPlan(Part):
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the running average of the weights; 0: none
 
 
-class Plan(Part):
+class Plan(PlanPart):
     """Everything that is decided before training."""
 
     format: Literal[1] = 1

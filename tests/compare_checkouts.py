@@ -66,7 +66,11 @@ class Checkout:
         """Run a command of autoseg in the work folder, and keep its exit code and what it says."""
         words = [str(a) for a in arguments]
         done = subprocess.run(
-            [sys.executable, "-m", "autoseg", *words], cwd=self.work, env=self.environment, capture_output=True, text=True
+            [sys.executable, "-m", "autoseg", *words],
+            cwd=self.work,
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         text = f"exit {done.returncode}\n{done.stdout}{done.stderr}".replace(str(self.work), "WORK")
         self.said[" ".join(words)] = text
@@ -164,7 +168,9 @@ def do_hippocampus(checkout: Checkout, data: Path) -> None:
 
 def _image_of(label: Path) -> Path:
     folder = label.parents[1] / "imagesTr"
-    return next(file for file in (folder / label.name, folder / label.name.replace(".nii", "_0000.nii")) if file.exists())
+    return next(
+        file for file in (folder / label.name, folder / label.name.replace(".nii", "_0000.nii")) if file.exists()
+    )
 
 
 def do_head_and_neck(checkout: Checkout, data: Path, model: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Cli, Outcome
 
-from autoseg.cli import main
-from autoseg.data.cohort import write_cohort
+from autoseg.cli.app import main
+from autoseg.phantom.cohort import write_cohort
 from autoseg.training import validate
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.results import viewer
-from autoseg.results.viewer import NOTICE_NAME, SCRIPT_NAME
+from autoseg.report import viewer
+from autoseg.report.viewer import NOTICE_NAME, SCRIPT_NAME
 
 
 def fake_niivue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = "const niivue = 1;") -> None:

@@ -10,19 +10,10 @@ import numpy.typing as npt
 import torch
 
 from autoseg.data.cache import CachedCase, write_case
-from autoseg.grid import Grid, Triple, Voxels
-from autoseg.inference.back import Painter
-from autoseg.plan import (
-    AugmentationPlan,
-    Intensity,
-    Label,
-    LossPlan,
-    NetworkPlan,
-    OptimiserPlan,
-    Plan,
-    Stage,
-)
-from autoseg.planning.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
+from autoseg.dataset.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
+from autoseg.imaging.grid import Grid, Triple, Voxels
+from autoseg.inference.upsample import Upsampler
+from autoseg.plan import AugmentationPlan, Intensity, Label, Level, LossPlan, NetworkPlan, OptimiserPlan, Plan
 
 LIVER = OrganFingerprint(
     value=1, name="liver", cases=1, median_ml=1, median_voxels=9, mean_share=0.01, median_extent_mm=(9, 9, 9)
@@ -46,7 +37,7 @@ def plan(**changes: Any) -> Plan:
         "organ_share": 0.5,
         "device": "cpu",
         "intensity": (CT,) * len(changes.get("channels", ("CT",))),
-        "network": NetworkPlan(stages=(Stage(features=(4, 4)), Stage(features=(4, 8)))),
+        "network": NetworkPlan(stages=(Level(features=(4, 4)), Level(features=(4, 8)))),
         "augmentation": STILL,
         "loss": LossPlan(kind="dice", background=True, over="image"),
         "optimiser": OptimiserPlan(name="adam", schedule="constant"),
@@ -120,9 +111,9 @@ def easy_cases(folder: Path, count: int, shape: Voxels = (12, 12, 12)) -> tuple[
 def winning_class(probabilities: npt.NDArray[np.floating[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
     """Return the mask of `shape` that a prediction of `probabilities` (classes, Z, Y, X) gives."""
     z, y, x = probabilities.shape[1:]
-    painter = Painter((z, y, x), shape)
-    painter.add(torch.from_numpy(np.asarray(probabilities, dtype=np.float32)))
-    return painter.mask
+    upsampler = Upsampler((z, y, x), shape)
+    upsampler.add(torch.from_numpy(np.asarray(probabilities, dtype=np.float32)))
+    return upsampler.mask
 
 
 def random_case(folder: Path, shape: Voxels, case_id: str = "random", spacing_mm: Triple = (1, 1, 1)) -> CachedCase:

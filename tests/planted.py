@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from autoseg.grid import Grid
-from autoseg.planning.dataset import Case, Dataset, load_dataset
-from autoseg.volumes import write_array
+from autoseg.dataset.load import Case, Dataset, load_dataset
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import write_array
 
 Array = npt.NDArray[Any]
 Change = Callable[[Array], Array]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.inference.contours import Points
+from autoseg.inference.outputs.contours import Points
 
 Mask = npt.NDArray[np.bool_]
 

@@ -11,9 +11,9 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
-from autoseg.cli import app
+from autoseg.cli.app import app
+from autoseg.evaluation import scores, tables
 from autoseg.plan import Plan
-from autoseg.results import scores, tables
 from autoseg.training import log
 
 ROOT = Path(__file__).parents[1]

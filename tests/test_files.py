@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.files import appearing, states_of, write_text
+from autoseg.files import atomic_path, states_of, write_text
 
 
 def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_write_that_fails_names_the_file_and_leaves_the_old_one(tmp_path: Path
     refused = OSError(code, "No space left on device") if code else OSError("7 of 9 written")
 
     def write() -> None:
-        with appearing(tmp_path / "a.txt") as beside:
+        with atomic_path(tmp_path / "a.txt") as beside:
             beside.write_text("half", encoding="utf-8")
             raise refused
 
@@ -41,7 +41,7 @@ def test_a_folder_in_the_way_is_named_as_the_user_knows_it(tmp_path: Path) -> No
 
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"missing\.txt"), appearing(tmp_path / "a.txt"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.txt"), atomic_path(tmp_path / "a.txt"):
         (tmp_path / "missing.txt").read_text(encoding="utf-8")
 
 

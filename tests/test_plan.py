@@ -14,18 +14,18 @@ from autoseg.network.unet import UNet3D, parameter_count
 from autoseg.plan import (
     Intensity,
     Label,
+    Level,
     LossPlan,
     NetworkPlan,
     OptimiserPlan,
     Plan,
-    Stage,
     load_plan,
     parse_plan,
     with_settings,
 )
 from autoseg.planning.presets import load_preset
 
-FOUR_LEVELS = NetworkPlan(stages=tuple(Stage(features=(2, 2)) for _ in range(4)))  # divisor 8
+FOUR_LEVELS = NetworkPlan(stages=tuple(Level(features=(2, 2)) for _ in range(4)))  # divisor 8
 
 
 def preset(classes: int) -> Plan:
@@ -136,7 +136,7 @@ def test_outside_a_ct_lies_air_and_outside_anything_else_its_mean() -> None:
 
 def test_the_divisor_is_the_product_of_the_poolings_below_the_first_level() -> None:
     first, flat, deep = ((2, 2, 2), (1, 2, 2), (2, 4, 2))
-    stages = tuple(Stage(features=(2, 2), pooling=p) for p in (first, flat, deep))
+    stages = tuple(Level(features=(2, 2), pooling=p) for p in (first, flat, deep))
     assert NetworkPlan(stages=stages).divisor == (2, 8, 4)
 
 

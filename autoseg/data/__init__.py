@@ -1,1 +1,1 @@
-"""From volumes to batches: phantom, preprocessing, cache, augmentation."""
+"""From cases to batches: preprocessing, cache, augmentation."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from autoseg.data.cache import CachedCase
-from autoseg.grid import Triple, Voxels
+from autoseg.imaging.grid import Triple, Voxels
 from autoseg.plan import AugmentationPlan, Plan
 
 

@@ -19,7 +19,7 @@ from autoseg.data.augment import CropRequest, transforms
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
 from autoseg.errors import AutosegError, TrainingError
-from autoseg.grid import Triple
+from autoseg.imaging.grid import Triple
 from autoseg.plan import Plan
 
 Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import RunError
-from autoseg.files import appearing, write_text
-from autoseg.grid import Grid
+from autoseg.files import atomic_path, write_text
+from autoseg.imaging.grid import Grid
 from autoseg.words import counted
 
 ORGAN_VOXELS = 1000  # voxels kept per organ as possible crop centres
@@ -70,7 +70,7 @@ def write_case(case: CachedCase, image: npt.NDArray[np.floating[Any]], label: np
     }
     _record_file(case.folder, case.id).unlink(missing_ok=True)
     for what, array in arrays.items():
-        with appearing(case.folder / f"{case.id}.{what}.npy") as beside, beside.open("wb") as stream:
+        with atomic_path(case.folder / f"{case.id}.{what}.npy") as beside, beside.open("wb") as stream:
             np.save(stream, np.asarray(array), allow_pickle=False)
     record = asdict(case)
     del record["folder"]

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase, read_case, write_case
+from autoseg.dataset.load import Case
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.files import states_of
-from autoseg.grid import corner_distance_mm, resized, working_shape
+from autoseg.imaging.grid import corner_distance_mm, resized, working_shape
+from autoseg.imaging.resample import FloatArray, resample_image, resample_label
+from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.plan import Intensity, Plan
-from autoseg.planning.dataset import Case
-from autoseg.resample import FloatArray, resample_image, resample_label
-from autoseg.volumes import Volume, read_image, read_label
+from autoseg.pool import Track, each, untracked
 from autoseg.words import counted
-from autoseg.workers import Track, each, untracked
 
 CACHE_FORMAT = 1  # counts up when the same plan gives another cache
 

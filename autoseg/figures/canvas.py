@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from autoseg.figures.colours import INK
-from autoseg.files import appearing
+from autoseg.files import atomic_path
 
 Kinds = Mapping[str, float | None]  # suffix to its pixels an inch; None: the figure's own
 PNG: Kinds = {".png": None}
@@ -99,7 +99,7 @@ def save_figure(figure: Figure, path_without_suffix: Path, kinds: Kinds = PRINTE
     written = []
     for suffix, dpi in kinds.items():
         file = path_without_suffix.with_name(path_without_suffix.name + suffix)
-        with appearing(file) as beside:
+        with atomic_path(file) as beside:
             beside.write_bytes(figure_bytes(figure, suffix.removeprefix("."), dpi))
         written.append(file)
     return written

@@ -28,7 +28,7 @@ from autoseg.figures.planes import (
     grey_panels,
     organ_boxes,
 )
-from autoseg.grid import Triple
+from autoseg.imaging.grid import Triple
 
 # The kinds of error: they differ in lightness too, so that they are told apart in print without colour.
 KINDS = {"missed": "#0A4FD0", "added": "#F0E442", "wrong organ": "#D55E00"}

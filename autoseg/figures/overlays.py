@@ -13,19 +13,8 @@ from matplotlib.patheffects import withStroke
 
 from autoseg.figures.canvas import legend_below, new_figure
 from autoseg.figures.colours import INK, luminance, organ_colour
-from autoseg.figures.planes import (
-    PLANES,
-    Cut,
-    Image,
-    Labels,
-    Plane,
-    best_cut,
-    grey_panels,
-    name_sides,
-    scale_bar,
-    show,
-)
-from autoseg.grid import Triple
+from autoseg.figures.planes import PLANES, Cut, Image, Labels, Plane, best_cut, grey_panels, name_sides, scale_bar, show
+from autoseg.imaging.grid import Triple
 
 CT_WINDOW_HU = (-160.0, 240.0)  # soft tissue of the abdomen
 _STRIP_IN = (6.0, 2.5)  # a strip's width, and its height at most

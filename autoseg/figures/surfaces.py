@@ -18,7 +18,7 @@ from autoseg.figures.canvas import legend_below, new_figure, say
 from autoseg.figures.colours import INK, organ_colour
 from autoseg.figures.meshes import Numbers, crowding, organ_mesh
 from autoseg.figures.planes import Labels, name_sides, organ_boxes, scale_bar
-from autoseg.grid import Triple
+from autoseg.imaging.grid import Triple
 
 _TURN, _RISE = np.radians((12.0, 10.0))  # how far the viewer stands to the patient's left, and above
 _ACROSS = np.array([0.0, np.sin(_TURN), np.cos(_TURN)])  # to the right on the page, in (Z, Y, X) of LPS

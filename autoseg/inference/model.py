@@ -17,41 +17,41 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from autoseg.data.preprocess import plan_key, working_image
+from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import ModelError, PlanError
-from autoseg.grid import Grid, Voxels
-from autoseg.inference.back import Painter
-from autoseg.inference.body import body_box
-from autoseg.inference.cleanup import Cleanup, clean
-from autoseg.inference.cost import HEAP, KEPT_BYTES, prediction_gib
+from autoseg.imaging.grid import Grid, Voxels
+from autoseg.imaging.resample import FloatArray
+from autoseg.imaging.volumes import Volume
+from autoseg.inference.calibration import Calibration, unlike_training, unusual_organs
 from autoseg.inference.ensemble import Ensemble, mirrors_of
-from autoseg.inference.models import MODEL, load_networks, model_files, read_facts
-from autoseg.inference.stages import Stopwatch
-from autoseg.inference.tiles import choose_tiling, paint
-from autoseg.inference.trust import Calibration, unlike_training, unusual_organs
+from autoseg.inference.foreground import foreground_box
+from autoseg.inference.memory import KEPT_BYTES, PREDICTION_HEAP, prediction_gib
+from autoseg.inference.postprocess import PostprocessRule, apply_rules
+from autoseg.inference.stopwatch import Stopwatch
+from autoseg.inference.tiles import choose_tiling, sliding_window
+from autoseg.inference.upsample import Upsampler
+from autoseg.machine import GIB, free_memory_gib
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
 from autoseg.network.memory import tile_bytes
 from autoseg.network.unet import UNet3D, fold_norms
-from autoseg.plan import Part, Plan
-from autoseg.planning.budget import CPU_SHARE, GIB, GPU_SHARE
-from autoseg.planning.fingerprint import Fingerprint
-from autoseg.resample import FloatArray
-from autoseg.volumes import Volume
-from autoseg.workers import free_memory_gib
+from autoseg.network.weights import MODEL, load_networks, model_files, read_facts
+from autoseg.plan import Plan, PlanPart
+from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
 
 logger = logging.getLogger(__name__)
 
 
-class Aftercare(Part):
+class Postprocessing(PlanPart):
     """What was learnt on validation cases after the training; stored in the model file."""
 
-    cleanup: tuple[Cleanup, ...] = ()  # at most one an organ
+    cleanup: tuple[PostprocessRule, ...] = ()  # at most one an organ
     calibration: Calibration = Calibration()
     fingerprint: Fingerprint | None = None  # of the training's dataset
     learnt_from: str = ""  # a digest of what it was learnt from beside the weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundOrgan:
+class OrganPrediction:
     """One organ of a prediction."""
 
     name: str
@@ -67,13 +67,13 @@ class Prediction:
     """What a model makes of an image."""
 
     mask: Volume  # label values (Z, Y, X), on the image's own grid
-    organs: tuple[FoundOrgan, ...]
+    organs: tuple[OrganPrediction, ...]
     unlike: tuple[str, ...]  # what of the image is unlike the training, in words
     probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where wanted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedImage:
     """An image as the network sees it."""
 
     working: FloatArray  # normalised, on the working grid, (C, Z, Y, X)
@@ -84,7 +84,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PredictOptions:
     """How to predict."""
 
     mirrored: bool = False  # average over the mirrorings that training knew: several times slower
@@ -92,7 +92,7 @@ class Wanted:
     probabilities: bool = False  # keep them, of all classes on the working grid; clean-up does not change them
 
 
-USUAL = Wanted()
+USUAL_OPTIONS = PredictOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Model:
     networks: tuple[UNet3D, ...]
     plan: Plan
     trained_on: frozenset[str]  # case ids that at least one of them has learnt from
-    aftercare: Aftercare = Aftercare()  # noqa: RUF009 - frozen
+    postprocessing: Postprocessing = Postprocessing()  # noqa: RUF009 - frozen
     digest: str = ""  # of its files: another one is another model
 
     @property
@@ -113,7 +113,9 @@ class Model:
         """Where it runs, and whether in bfloat16: another way, other bits."""
         return self.plan.device, runs_bfloat16(self.plan.device, self.plan.precision)
 
-    def predict(self, image: Volume, wanted: Wanted = USUAL, watch: Stopwatch | None = None) -> Prediction:
+    def predict(
+        self, image: Volume, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
+    ) -> Prediction:
         """Segment an image.
 
         Args:
@@ -128,7 +130,7 @@ class Model:
         """
         return self.segment(self.prepare(image, watch), wanted, watch)
 
-    def require_possible(self, wanted: Wanted) -> None:
+    def require_possible(self, wanted: PredictOptions) -> None:
         """Refuse what the model cannot do.
 
         Raises:
@@ -140,15 +142,15 @@ class Model:
                 "plan with --set augmentation.mirrored"
             )
 
-    def prepare(self, image: Volume, watch: Stopwatch | None = None) -> Prepared:
+    def prepare(self, image: Volume, watch: Stopwatch | None = None) -> PreparedImage:
         """Bring an image (C, Z, Y, X) to the working grid; the image itself is then no longer needed.
 
         Raises:
             VolumeError: If the number of channels is not the model's.
         """
         with (watch or Stopwatch()).stage("resample"):
-            known = self.aftercare.fingerprint
-            return Prepared(
+            known = self.postprocessing.fingerprint
+            return PreparedImage(
                 working=working_image(image, self.plan),
                 grid=image.grid,
                 stored=image.stored,
@@ -156,36 +158,40 @@ class Model:
                 image_bytes=image.array.nbytes,
             )
 
-    def segment(self, prepared: Prepared, wanted: Wanted = USUAL, watch: Stopwatch | None = None) -> Prediction:
+    def segment(
+        self, prepared: PreparedImage, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
+    ) -> Prediction:
         """Segment an image that was prepared; raises as `predict`."""
         self.require_possible(wanted)
         watch, grid = watch or Stopwatch(), prepared.grid
-        painter = self.paint(prepared.working, grid.shape, wanted, watch)
+        upsampler = self.infer(prepared.working, grid.shape, wanted, watch)
         with watch.stage("clean-up"):
             if wanted.cleaned:
-                clean(painter.mask, self.aftercare.cleanup, grid.spacing_mm)
-            organs = self._organs(painter, grid)
-        mask = Volume(array=self.values(painter.mask), grid=grid, stored=prepared.stored)
-        return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=painter.probabilities())
+                apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm)
+            organs = self._organs(upsampler, grid)
+        mask = Volume(array=self.values(upsampler.mask), grid=grid, stored=prepared.stored)
+        return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=upsampler.probabilities())
 
-    def paint(
+    def infer(
         self,
         image: npt.NDArray[np.floating],
         full: Voxels,
-        wanted: Wanted = USUAL,
+        wanted: PredictOptions = USUAL_OPTIONS,
         watch: Stopwatch | None = None,
-    ) -> Painter:
+    ) -> Upsampler:
         """Predict an image on the working grid, float (C, Z, Y, X); return its masks of class indices, not cleaned."""
-        box = body_box(image, self.plan)
+        box = foreground_box(image, self.plan)
         z, y, x = (part.stop - part.start for part in box)
         tiling = choose_tiling((z, y, x), self.plan, self._fits())
         logger.debug("tiles of %s voxels for %s of %s", tiling.tile, (z, y, x), image.shape[1:])
         ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if wanted.mirrored else ((),))
         depth, height, width = image.shape[1:]
-        begin = partial(Painter, (depth, height, width), full, wanted.probabilities)
-        return paint(ensemble, image, box, tiling, begin, watch)
+        begin = partial(Upsampler, (depth, height, width), full, wanted.probabilities)
+        return sliding_window(ensemble, image, box, tiling, begin, watch)
 
-    def memory_gib(self, prepared: Prepared, wanted: Wanted = USUAL, beside_bytes: float = 0.0) -> float:
+    def memory_gib(
+        self, prepared: PreparedImage, wanted: PredictOptions = USUAL_OPTIONS, beside_bytes: float = 0.0
+    ) -> float:
         """Return the most memory that predicting an image takes on a CPU, in GiB, before the network begins.
 
         Args:
@@ -193,7 +199,7 @@ class Model:
             wanted: How.
             beside_bytes: What is done meanwhile takes so much.
         """
-        box = body_box(prepared.working, self.plan)
+        box = foreground_box(prepared.working, self.plan)
         z, y, x = (part.stop - part.start for part in box)
         tile = choose_tiling((z, y, x), self.plan, self._fits()).tile
         beside_bytes += KEPT_BYTES * self.plan.classes * prepared.working[0].size if wanted.probabilities else 0
@@ -209,14 +215,14 @@ class Model:
     def _fits(self) -> Callable[[Voxels], bool]:
         """Return what says whether a tile fits into the memory that is free now."""
         device = self.plan.device
-        free = CPU_SHARE * free_memory_gib() / HEAP if device == "cpu" else GPU_SHARE * free_gpu_gib(device)
+        free = CPU_SHARE * free_memory_gib() / PREDICTION_HEAP if device == "cpu" else GPU_SHARE * free_gpu_gib(device)
         bfloat16 = runs_bfloat16(device, self.plan.precision)
         return lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB
 
-    def _organs(self, painter: Painter, grid: Grid) -> tuple[FoundOrgan, ...]:
-        boxes = ndimage.find_objects(painter.mask, max_label=len(self.plan.labels))
+    def _organs(self, upsampler: Upsampler, grid: Grid) -> tuple[OrganPrediction, ...]:
+        boxes = ndimage.find_objects(upsampler.mask, max_label=len(self.plan.labels))
         volumes_ml = [
-            0.0 if box is None else np.count_nonzero(painter.mask[box] == index) * grid.voxel_ml
+            0.0 if box is None else np.count_nonzero(upsampler.mask[box] == index) * grid.voxel_ml
             for index, box in enumerate(boxes, start=1)
         ]
         there = {
@@ -224,15 +230,15 @@ class Model:
             for organ, box, volume_ml in zip(self.plan.labels, boxes, volumes_ml, strict=True)
             if box is not None
         }
-        known = self.aftercare.fingerprint
+        known = self.postprocessing.fingerprint
         unusual = unusual_organs(there, grid.spacing_mm, known) if known else {}
-        estimates = painter.certainty.estimates()
+        estimates = upsampler.certainty.estimates()
         return tuple(
-            FoundOrgan(
+            OrganPrediction(
                 name=organ.name,
                 label=organ.value,
                 volume_ml=volume_ml,
-                expected_dice=self.aftercare.calibration.expected(estimate if box is not None else None),
+                expected_dice=self.postprocessing.calibration.expected(estimate if box is not None else None),
                 at_border=box is not None and _reaches_border(box, grid.shape),
                 unusual=unusual.get(organ.value, ()),
             )
@@ -263,21 +269,23 @@ def open_model(model: Path, device: DeviceName) -> Model:
         networks=networks,
         plan=plan.model_copy(update={"device": device}),
         trained_on=frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ())),
-        aftercare=_joined([_aftercare(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]),
+        postprocessing=_joined(
+            [_postprocessing(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]
+        ),
         digest=hashlib.sha256(digests.encode()).hexdigest()[:16],
     )
 
 
-def _aftercare(file: Path, facts: Mapping[str, Any]) -> Aftercare:
+def _postprocessing(file: Path, facts: Mapping[str, Any]) -> Postprocessing:
     try:
-        return TypeAdapter(Aftercare).validate_python(facts.get("aftercare", {}))
+        return TypeAdapter(Postprocessing).validate_python(facts.get("aftercare", {}))
     except ValidationError as error:
         raise ModelError(
             f"{file}: what it says of clean-up or calibration is not valid; evaluate the run again"
         ) from error
 
 
-def _joined(all_of_them: Sequence[Aftercare]) -> Aftercare:
+def _joined(all_of_them: Sequence[Postprocessing]) -> Postprocessing:
     first, *others = all_of_them
     cleaned = [{rule.label for rule in other.cleanup} for other in others]
     rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in cleaned))

@@ -11,24 +11,24 @@ from contextlib import contextmanager, suppress
 
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
 from autoseg.files import states_of
-from autoseg.inference.cost import reading_bytes
-from autoseg.inference.jobs import Job
-from autoseg.inference.model import USUAL, Model, Prediction, Prepared, Wanted
-from autoseg.inference.outputs import PLAIN, Outputs, write_outputs
-from autoseg.inference.stages import Stopwatch
+from autoseg.imaging.volumes import Volume, read_header, read_image
+from autoseg.inference.inputs import Input
+from autoseg.inference.memory import reading_bytes
+from autoseg.inference.model import USUAL_OPTIONS, Model, Prediction, PredictOptions, PreparedImage
+from autoseg.inference.outputs.write import PLAIN, Outputs, write_outputs
 from autoseg.inference.statistics import Statistics
+from autoseg.inference.stopwatch import Stopwatch
 from autoseg.plan import Plan
-from autoseg.volumes import Volume, read_header, read_image
-from autoseg.workers import Track, untracked
+from autoseg.pool import Track, untracked
 
-Reading = Future[tuple[Prepared, Volume | None]]
+Reading = Future[tuple[PreparedImage, Volume | None]]
 
 
 def predict(
     model: Model,
-    jobs: Sequence[Job],
+    jobs: Sequence[Input],
     statistics: Statistics,
-    wanted: Wanted = USUAL,
+    wanted: PredictOptions = USUAL_OPTIONS,
     outputs: Outputs = PLAIN,
     track: Track = untracked,
     watch: Stopwatch | None = None,
@@ -71,17 +71,17 @@ class _Work:
     """Predicts one job after another; each is written while the next is predicted."""
 
     def __init__(
-        self, model: Model, statistics: Statistics, wanted: Wanted, outputs: Outputs, watch: Stopwatch
+        self, model: Model, statistics: Statistics, wanted: PredictOptions, outputs: Outputs, watch: Stopwatch
     ) -> None:
         self.model, self.statistics, self.wanted, self.outputs, self.watch = model, statistics, wanted, outputs, watch
         self.failed: dict[str, str] = {}
-        self._writing: deque[tuple[Job, Prediction, Future[None]]] = deque()
+        self._writing: deque[tuple[Input, Prediction, Future[None]]] = deque()
 
-    def is_done(self, job: Job) -> bool:
+    def is_done(self, job: Input) -> bool:
         """Return whether the mask is there, made by this model from these files in this way."""
         return job.out.is_file() and self.statistics.has(job.name, self._key(job))
 
-    def ahead(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, Reading]]:
+    def ahead(self, jobs: Sequence[Input], pool: ThreadPoolExecutor) -> Iterator[tuple[Input, Reading]]:
         """Yield each job with its image, while the next one is being read and prepared."""
         reading: Reading | None = None
         for job, after in zip(jobs, [*jobs[1:], None], strict=False):
@@ -90,14 +90,14 @@ class _Work:
             reading = pool.submit(self._read, after) if after else None
             yield job, now
 
-    def _read(self, job: Job) -> tuple[Prepared, Volume | None]:
+    def _read(self, job: Input) -> tuple[PreparedImage, Volume | None]:
         """Return the prepared image, and where it is to be drawn the image itself."""
         with _told_as_error():
             with self.watch.stage("read"):
                 image = read_image(job.images, job.series)
             return self.model.prepare(image, self.watch), image if self.outputs.preview else None
 
-    def do(self, job: Job, reading: Reading, writer: ThreadPoolExecutor) -> None:
+    def do(self, job: Input, reading: Reading, writer: ThreadPoolExecutor) -> None:
         """Predict a job and have it written."""
         try:
             prepared, image = reading.result()
@@ -121,7 +121,7 @@ class _Work:
             except AutosegError as error:
                 self.failed[job.name] = str(error)
 
-    def _key(self, job: Job) -> str:
+    def _key(self, job: Input) -> str:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
         about = f"{self.model.digest} {self.wanted} {self.outputs} {job.series} {states_of(job.images)}"
         return hashlib.sha256(about.encode()).hexdigest()[:16]
@@ -145,7 +145,7 @@ def _told_as_error() -> Iterator[None]:
         ) from error
 
 
-def _reading_bytes(jobs: Sequence[Job]) -> float:
+def _reading_bytes(jobs: Sequence[Input]) -> float:
     """Return what reading the images of jobs takes; what has no header takes nothing."""
     total = 0.0
     for job in jobs:
@@ -155,6 +155,6 @@ def _reading_bytes(jobs: Sequence[Job]) -> float:
     return total
 
 
-def _write(job: Job, plan: Plan, image: Volume | None, made: Prediction, outputs: Outputs, watch: Stopwatch) -> None:
+def _write(job: Input, plan: Plan, image: Volume | None, made: Prediction, outputs: Outputs, watch: Stopwatch) -> None:
     with watch.stage("write"), _told_as_error():
         write_outputs(job, plan, image, made, outputs)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from autoseg.errors import VolumeError
-from autoseg.files import appearing
+from autoseg.files import atomic_path
 from autoseg.inference.model import Prediction
 
 NAME = "predictions.csv"  # in OUT
@@ -79,7 +79,7 @@ class Statistics:
             OSError: If the disk is full.
         """
         rows = [row for case in sorted(self._rows) for row in self._rows[case]]
-        with appearing(file) as beside:
+        with atomic_path(file) as beside:
             if file.suffix == ".json":
                 beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
             else:

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from autoseg.errors import TooLittleMemoryError
-from autoseg.grid import Voxels
-from autoseg.inference.back import Painter
+from autoseg.imaging.grid import Voxels
+from autoseg.imaging.resample import Box
 from autoseg.inference.ensemble import Ensemble
-from autoseg.inference.stages import Stopwatch
+from autoseg.inference.stopwatch import Stopwatch
+from autoseg.inference.upsample import Upsampler
 from autoseg.network.device import memory_explained
 from autoseg.plan import Plan
-from autoseg.resample import Box
 
 logger = logging.getLogger(__name__)
 DEVIATION = 0.125  # of the Gaussian weights, as a share of the tile (as in nnU-Net)
@@ -93,14 +93,14 @@ def choose_tiling(shape: Voxels, plan: Plan, fits: Callable[[Voxels], bool] = la
     return tiling
 
 
-def paint(
+def sliding_window(
     ensemble: Ensemble,
     image: npt.NDArray[np.floating],
     box: Box,
     tiling: Tiling,
-    begin: Callable[[], Painter],
+    begin: Callable[[], Upsampler],
     watch: Stopwatch | None = None,
-) -> Painter:
+) -> Upsampler:
     """Predict a box of a volume; outside of the box all is background.
 
     A tile that does not fit after all is halved, and the volume begun anew.
@@ -110,7 +110,7 @@ def paint(
         image: Normalised, on the working grid, (C, Z, Y, X).
         box: What goes through the network, on the working grid.
         tiling: From `choose_tiling`.
-        begin: Makes the empty painter of the image.
+        begin: Makes the empty upsampler of the image.
         watch: Gets the time of the stages "network" and "upsample".
 
     Raises:
@@ -118,7 +118,7 @@ def paint(
     """
     watch, plan = watch or Stopwatch(), ensemble.plan
 
-    def attempt(smaller: Tiling) -> Painter:
+    def attempt(smaller: Tiling) -> Upsampler:
         slabs = _surrounded(probability_slabs(ensemble, image[:, *box], smaller), plan, box, image.shape[1:])
         return _painted(begin(), slabs, watch)
 
@@ -141,15 +141,15 @@ def while_too_large(attempt: Callable[[Tiling], Result], tiling: Tiling, plan: P
     raise TooLittleMemoryError(f"there is too little memory for a tile of {plan.network.divisor} voxels; {WAY_OUT}")
 
 
-def _painted(painter: Painter, slabs: Iterator[Tensor], watch: Stopwatch) -> Painter:
-    """Return the painter after all slabs."""
+def _painted(upsampler: Upsampler, slabs: Iterator[Tensor], watch: Stopwatch) -> Upsampler:
+    """Return the upsampler after all slabs."""
     while True:
         with watch.stage("network"):
             slab = next(slabs, None)
         if slab is None:
-            return painter
+            return upsampler
         with watch.stage("upsample"):
-            painter.add(slab)
+            upsampler.add(slab)
 
 
 def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int, ...]) -> Iterator[Tensor]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from autoseg.grid import Triple
+from autoseg.imaging.grid import Triple
 from autoseg.metrics.overlap import LabelMap, require_comparable
 
 Mask = npt.NDArray[np.bool_]  # (Z, Y, X)

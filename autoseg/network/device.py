@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from autoseg.errors import PlanError, TooLittleMemoryError
-from autoseg.workers import set_unless_told
+from autoseg.machine import set_default_variable
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 # what torch says in a plain RuntimeError when memory is lacking: on a CPU, on CUDA, and where cuDNN finds no algorithm
@@ -101,7 +101,7 @@ def keep_freed_memory() -> None:
 
 def repeat_exactly() -> None:
     """Let CUDA choose only operations that give the same bits every time; CPUs do so anyway."""
-    set_unless_told("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when CUDA starts
+    set_default_variable("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when CUDA starts
     torch.use_deterministic_algorithms(True, warn_only=True)
     # every tensor is written before it is read
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

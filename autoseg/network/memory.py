@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from autoseg.grid import Voxels
-from autoseg.network.loss import segmentation_loss
+from autoseg.imaging.grid import Voxels
+from autoseg.network.losses import segmentation_loss
 from autoseg.network.unet import UNet3D
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from autoseg.plan import NetworkPlan, Stage
+from autoseg.plan import Level, NetworkPlan
 
 LEAK = 0.01  # slope of the leaky ReLU
 GROUP_CHANNELS = 8  # channels a group of group norm
@@ -42,7 +42,7 @@ class UNet3D(nn.Module):
             skip, below = upper.features[1], lower.features[1]
             width = below if plan.up == "keep" else skip
             self.up.append(nn.ConvTranspose3d(below, width, lower.pooling, lower.pooling))
-            narrow = Stage(features=(skip, skip), kernel=upper.kernel)
+            narrow = Level(features=(skip, skip), kernel=upper.kernel)
             self.across.append(_two_convolutions(width + skip, narrow, plan))
         self.classify = nn.Conv3d(stages[0].features[1], classes, kernel_size=1)
         self.apply(_initialise)
@@ -118,12 +118,12 @@ def parameter_count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _two_convolutions(channels: int, stage: Stage, plan: NetworkPlan) -> nn.Sequential:
+def _two_convolutions(channels: int, stage: Level, plan: NetworkPlan) -> nn.Sequential:
     first, second = stage.features
     return nn.Sequential(*_convolution(channels, first, stage, plan), *_convolution(first, second, stage, plan))
 
 
-def _convolution(channels: int, features: int, stage: Stage, plan: NetworkPlan) -> tuple[nn.Module, ...]:
+def _convolution(channels: int, features: int, stage: Level, plan: NetworkPlan) -> tuple[nn.Module, ...]:
     z, y, x = (k // 2 for k in stage.kernel)
     activation = nn.ReLU(inplace=True) if plan.activation == "relu" else nn.LeakyReLU(LEAK, inplace=True)
     return Convolution(channels, features, stage.kernel, padding=(z, y, x)), _norm(features, plan), activation

@@ -1,1 +1,1 @@
-"""From a dataset to a plan: check, fingerprint, rules, words."""
+"""From a dataset in numbers and a budget to a plan, and the plan explained in words."""

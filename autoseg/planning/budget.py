@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoseg.errors import PlanError
+from autoseg.machine import GIB
 from autoseg.network.device import DeviceName, has_fast_bfloat16
 from autoseg.network.memory import training_bytes
 from autoseg.plan import Plan
 from autoseg.planning.rules import CPU_STEP_VOXELS, LARGEST_BATCH
 
-GIB = 2**30
 GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
 CPU_SHARE = 0.5  # of the free memory; the rest is for the augmentation processes and the user's other programs
-HEAP = 1.6  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
+TRAINING_HEAP = 1.6  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
 DISTURBING = 0.1  # of the processors' time that other programs take; on two cores it doubles an iteration's
-PROCESS_GIB = {"cpu": 0.42, "cuda": 0.5, "mps": 0.5}  # Python and its libraries, measured; on a GPU CUDA's context
+TRAINING_PROCESS_GIB = {
+    "cpu": 0.42,
+    "cuda": 0.5,
+    "mps": 0.5,
+}  # Python and its libraries, measured; on a GPU CUDA's context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class StepCost:
     """What iterations of a plan really cost."""
 
     seconds_per_iteration: float  # median, on CUDA mean, waiting for data included
@@ -68,8 +72,8 @@ def step_gib(plan: Plan, budget: Budget) -> float:
     bfloat16 = budget.bfloat16 if plan.precision == "auto" else plan.precision == "bfloat16"
     tensors = training_bytes(share_of(plan, budget.processes), bfloat16) / GIB
     if budget.device == "cpu":
-        return budget.processes * (PROCESS_GIB["cpu"] + HEAP * tensors)
-    return PROCESS_GIB[budget.device] + tensors
+        return budget.processes * (TRAINING_PROCESS_GIB["cpu"] + TRAINING_HEAP * tensors)
+    return TRAINING_PROCESS_GIB[budget.device] + tensors
 
 
 def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: float, processes: int = 1) -> Budget:

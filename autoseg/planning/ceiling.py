@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from autoseg.dataset.load import Case
 from autoseg.errors import AutosegError
-from autoseg.grid import Triple, Voxels, working_shape
+from autoseg.imaging.grid import Triple, Voxels, working_shape
+from autoseg.imaging.resample import Axes, Box, FloatArray, all_weights, touched, voted
+from autoseg.imaging.volumes import read_label
 from autoseg.plan import Label
-from autoseg.planning.dataset import Case
-from autoseg.resample import Axes, Box, FloatArray, all_weights, touched, voted
-from autoseg.volumes import read_label
-from autoseg.workers import Track, each, untracked
+from autoseg.pool import Track, each, untracked
 
 LEAST_OF_EACH = 6  # set of organs that cases are labelled with
 MOST_CASES = 24  # label maps that are read; of 103 head-and-neck cases they gave the mean to within 0.02

@@ -6,23 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from autoseg.dataset.split import sides
+from autoseg.machine import GIB
 from autoseg.network.unet import UNet3D, parameter_count
 from autoseg.plan import Plan
-from autoseg.planning.budget import GIB, Budget
+from autoseg.planning.budget import Budget
+from autoseg.planning.context import Context
+from autoseg.planning.context import by as _by
+from autoseg.planning.context import text as _text
 from autoseg.planning.explain_organs import organs
 from autoseg.planning.planner import Decision, Rejected
 from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
-from autoseg.planning.split import sides
-from autoseg.planning.told import Told
-from autoseg.planning.told import by as _by
-from autoseg.planning.told import text as _text
 from autoseg.words import counted, in_minutes
 
 REJECTED_SHOWN = 3
 
 
-def explain(decision: Decision, told: Told) -> str:
+def explain(decision: Decision, told: Context) -> str:
     """Return plan.md: what was found, what was chosen and why, what was rejected, what it costs."""
     plan = decision.plan
     parts = [
@@ -40,7 +41,7 @@ def explain(decision: Decision, told: Told) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _data(told: Told) -> Iterable[str]:
+def _data(told: Context) -> Iterable[str]:
     found = told.found
     least, most = _by(found.smallest_spacing_mm), _by(found.largest_spacing_mm)
     yield "## What was found"
@@ -81,7 +82,7 @@ def _preset(plan: Plan) -> Iterable[str]:
     )
 
 
-def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[str]:
+def _choices(decision: Decision, chosen: WorkingGrid, told: Context) -> Iterable[str]:
     plan = decision.plan
     yield "## What was chosen, and why"
     grid = (
@@ -105,7 +106,7 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[st
     yield from _crop_and_batch(decision, chosen, told)
 
 
-def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Told) -> Iterable[str]:
+def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Context) -> Iterable[str]:
     plan = decision.plan
 
     def by_user(key: str, reason: str) -> str:
@@ -187,7 +188,7 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
     ).strip()
 
 
-def _split(told: Told) -> Iterable[str]:
+def _split(told: Context) -> Iterable[str]:
     """Tell how many cases train, choose and test; warn where there is nothing to choose or test by."""
     yield "## Split"
     for number, fold in enumerate(told.splits):
@@ -204,7 +205,7 @@ def _split(told: Told) -> Iterable[str]:
         yield f"**Warning**: not used, as in no side of the split: {counted(len(told.unlisted), 'case')}, {shown}."
 
 
-def _training(decision: Decision, told: Told) -> Iterable[str]:
+def _training(decision: Decision, told: Context) -> Iterable[str]:
     plan = decision.plan
     loss = "Dice" if plan.loss.kind == "dice" else "Dice + cross-entropy"
     loss += " weighted by class" if plan.loss.weights else ""
@@ -243,7 +244,7 @@ def _undeformed(plan: Plan) -> str:
     return f" The crops of the last {share:.0%} of the iterations are not deformed." if share else ""
 
 
-def _cost(decision: Decision, told: Told) -> Iterable[str]:
+def _cost(decision: Decision, told: Context) -> Iterable[str]:
     plan, budget, measured = decision.plan, told.budget, told.measured
     yield "## Cost"
     owner = "the GPU" if budget.device == "cuda" else "this machine's free memory"

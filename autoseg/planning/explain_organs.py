@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from autoseg.planning.fingerprint import OrganFingerprint
-from autoseg.planning.naming import side_pairs
+from autoseg.dataset.fingerprint import OrganFingerprint
+from autoseg.dataset.names import side_pairs
+from autoseg.planning.context import Context
+from autoseg.planning.context import by as _by
+from autoseg.planning.context import text as _text
 from autoseg.planning.planner import Decision
 from autoseg.planning.rules import CEILING, WorkingGrid
-from autoseg.planning.told import Told
-from autoseg.planning.told import by as _by
-from autoseg.planning.told import text as _text
 from autoseg.words import counted
 
 SMALL_ORGAN_VOXELS = 30  # of the working grid; below this an organ is named in the plan
 
 
-def organs(decision: Decision, told: Told) -> Iterable[str]:
+def organs(decision: Decision, told: Context) -> Iterable[str]:
     """Tell of each organ how large it is, how little of it the working grid has, and what that costs."""
     plan, found = decision.plan, told.found
     shrink = math.prod(plan.downsampling)
@@ -44,7 +44,7 @@ def organs(decision: Decision, told: Told) -> Iterable[str]:
         yield f"**Left and right**: {'; '.join(pairs)} differ only in their side, so no crop is ever mirrored."
 
 
-def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Sequence[WorkingGrid], told: Told) -> str:
+def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Sequence[WorkingGrid], told: Context) -> str:
     extent = _by(organ.median_extent_mm, 0)
     cells = [_text(organ.name), str(organ.value), str(organ.cases), f"{organ.median_ml:.1f}", extent, f"{voxels:.0f}"]
     for grid in grids:
@@ -53,14 +53,14 @@ def _organ_row(number: int, organ: OrganFingerprint, voxels: float, grids: Seque
     return f"| {' | '.join(cells)} |"
 
 
-def _grids_with_ceilings(decision: Decision, told: Told) -> list[WorkingGrid]:
+def _grids_with_ceilings(decision: Decision, told: Context) -> list[WorkingGrid]:
     """Return the grids whose ceilings are known, coarsest first."""
     own = decision.chosen or decision.grids[0]
     grids = {grid.spacing_mm: grid for grid in (*decision.grids, own) if grid.spacing_mm in (told.ceilings or {})}
     return sorted(grids.values(), key=lambda grid: math.prod(grid.shape))
 
 
-def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Told) -> Iterable[str]:
+def _ceiling_words(decision: Decision, grids: Sequence[WorkingGrid], told: Context) -> Iterable[str]:
     chosen = decision.chosen or decision.grids[0]
     if chosen.spacing_mm not in (told.ceilings or {}):
         return

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import PlanError
-from autoseg.grid import Triple, Voxels
+from autoseg.imaging.grid import Triple, Voxels
 from autoseg.plan import Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget, step_gib
-from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.recipe import default_plan
 from autoseg.planning.rules import WorkingGrid
 

@@ -8,11 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import PlanError
 from autoseg.network.device import DeviceName
 from autoseg.plan import Plan, parse_plan
 from autoseg.planning import rules
-from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.recipe import GPU_ITERATIONS, ratio
 
 OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that no preset decides
@@ -38,7 +38,7 @@ def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any
     if isinstance(loss, dict):
         settings["loss"] = {**loss, "partial": bool(found.partly)}
         if loss.get("weights") is not None:
-            settings["loss"]["weights"] = rules.class_weights(found.organs)
+            settings["loss"]["weights"] = rules.balanced_class_weights(found.organs)
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
     plan = parse_plan(json.dumps(tree), source)
     if plan.spacing_mm is None:

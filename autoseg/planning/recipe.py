@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.grid import Grid, Triple, Voxels, working_shape
+from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.imaging.grid import Grid, Triple, Voxels, working_shape
 from autoseg.plan import AugmentationPlan, Label, LossPlan, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
-from autoseg.planning.fingerprint import Fingerprint
 from autoseg.planning.rules import WorkingGrid
 
 GPU_ITERATIONS = 50_000  # Roth et al. 2018
@@ -101,7 +101,7 @@ def _augmentation(crop: Voxels) -> AugmentationPlan:
 
 
 def _loss(found: Fingerprint) -> LossPlan:
-    weights = rules.class_weights(found.organs)
+    weights = rules.balanced_class_weights(found.organs)
     partial = bool(found.partly)
     return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, partial=partial, fade_weights=True)
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoseg.grid import Triple, Voxels
-from autoseg.plan import Intensity, Stage
-from autoseg.planning.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
+from autoseg.dataset.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
+from autoseg.imaging.grid import Triple, Voxels
+from autoseg.plan import Intensity, Level
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 24.0, 32.0, 64.0)
 COVER = 0.5  # a crop sees at least this share of the median volume's length on each axis …
@@ -86,7 +86,7 @@ def poolings(shape: Voxels, spacing_mm: Triple) -> tuple[Voxels, ...]:
     return tuple(found) or ((1, 1, 1),)
 
 
-def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) -> tuple[Stage, ...]:
+def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) -> tuple[Level, ...]:
     """Return the levels of a lean U-Net: `base` features doubling downwards to at most `widest`.
 
     A kernel is flat on an axis that is still EVEN_ENOUGH times coarser than the finest.
@@ -97,7 +97,7 @@ def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) 
         spacing = [s * p for s, p in zip(spacing, step, strict=True)]
         z, y, x = (1 if s > EVEN_ENOUGH * min(spacing) * 1.001 else 3 for s in spacing)
         width = min(base * 2**level, widest)
-        found.append(Stage(features=(width, width), kernel=(z, y, x), pooling=step))
+        found.append(Level(features=(width, width), kernel=(z, y, x), pooling=step))
     return tuple(found)
 
 
@@ -198,7 +198,7 @@ def intensity(channel: ChannelFingerprint) -> Intensity:
     return Intensity(kind="per-image", low=0.5, high=99.5)
 
 
-def class_weights(organs: Sequence[OrganFingerprint]) -> tuple[float, ...]:
+def balanced_class_weights(organs: Sequence[OrganFingerprint]) -> tuple[float, ...]:
     """Return the cross-entropy's weight of each class, background first: share of the voxels to the power -1/2.
 
     Scaled so that the mean over voxels is 1. Without weights small organs stay unlearnt for hundreds of iterations

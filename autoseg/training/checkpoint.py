@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from autoseg.errors import ModelError
-from autoseg.inference.models import load_tensors, read_facts, save_tensors
+from autoseg.network.weights import load_tensors, read_facts, save_tensors
 from autoseg.plan import Plan, parse_plan
 from autoseg.training.state import State
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, cases_key, showing_all
 from autoseg.errors import TrainingError
-from autoseg.inference.models import MODEL_NAME, save_model
 from autoseg.network.device import memory_explained
-from autoseg.network.team import of_first, team_barrier, team_rank, team_size
+from autoseg.network.distributed import barrier, from_first, process_rank, world_size
+from autoseg.network.weights import MODEL_NAME, save_model
 from autoseg.plan import Plan
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from autoseg.training.curves import draw_curves
@@ -117,7 +117,7 @@ class _Training:
             with self._open_log() as log:
                 self._save(log)  # finds a full disk before the first iteration, not after the last
                 with open_batches(
-                    self.fold.training, self.plan, self.state.done, self.fold.workers, (team_rank(), team_size())
+                    self.fold.training, self.plan, self.state.done, self.fold.workers, (process_rank(), world_size())
                 ) as batches:
                     rolled_back = not self._iterate(batches, log)
             if rolled_back:
@@ -161,7 +161,7 @@ class _Training:
     def _asked(self) -> tuple[bool, bool]:
         """Return whether to stop, and whether to save after this iteration: what the first process says."""
         due = time.monotonic() - self.saved_at > SAVE_EVERY_S
-        flags = int(of_first(2 * self.stop() + due))
+        flags = int(from_first(2 * self.stop() + due))
         return bool(flags & 2), bool(flags & 1)
 
     def _look_at(self, log: Log, all_but: int) -> None:
@@ -200,24 +200,24 @@ class _Training:
             row[f"loss_{split}"] = found.loss
             row |= {f"dice_{split}_{organ}": value for organ, value in found.dice.items()}
             if split == "validation":
-                dice = {organ: of_first(value) for organ, value in found.dice.items()}  # all decide the same
+                dice = {organ: from_first(value) for organ, value in found.dice.items()}  # all decide the same
                 self.dice.add(self.state.done, dice)
         self.state.network.train()
 
     def _draw_curves(self) -> None:
         self.drawn_at = time.monotonic()
-        if team_rank() > 0:
+        if process_rank() > 0:
             return
         counts = {split: len(cases) for split, cases in self._examined()}
         draw_curves(self.fold.folder, [o.name for o in self.plan.labels], self.fold.folder / "curves", counts)
 
     def _require_one_start(self) -> None:
         """Refuse processes that would go on from different iterations, as where their folders are not one."""
-        first = int(of_first(self.state.done))
+        first = int(from_first(self.state.done))
         if first != self.state.done:
             raise TrainingError(
-                f"{self.checkpoint}: process {team_rank()} finds iteration {self.state.done}, the first one {first}; "
-                "all must see the same RUN: put it on a folder that they share, then start again"
+                f"{self.checkpoint}: process {process_rank()} finds iteration {self.state.done}, the first one {first}"
+                "; all must see the same RUN: put it on a folder that they share, then start again"
             )
 
     def _watches(self) -> tuple[StepWatch, DiceWatch]:
@@ -235,11 +235,11 @@ class _Training:
 
     def _open_log(self) -> Log:
         organs = [organ.name for organ in self.plan.labels]
-        return Log(self.fold.folder, organs, self.state.done, self.fold.tensorboard, silent=team_rank() > 0)
+        return Log(self.fold.folder, organs, self.state.done, self.fold.tensorboard, silent=process_rank() > 0)
 
     def _save(self, log: Log) -> None:
         self.saved_at = time.monotonic()
-        if team_rank() > 0:
+        if process_rank() > 0:
             return
         log.flush()
         if self.state.done:  # an untrained network is no model
@@ -260,7 +260,7 @@ class _Training:
                 f"iteration {exploded_at}: the loss exploded again after {MOST_ROLLBACKS} roll-backs; plan a lower "
                 f"learning rate (--set learning_rate={self.plan.learning_rate / 10:g}) and look at the data check"
             )
-        team_barrier()  # nobody reads while the first one may still write
+        barrier()  # nobody reads while the first one may still write
         load_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
         self._require_one_start()
         self.state.rate_factor = factor

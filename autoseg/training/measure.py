@@ -17,13 +17,13 @@ import torch
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.errors import PlanError, TooLittleMemoryError
-from autoseg.grid import Grid, Voxels
+from autoseg.imaging.grid import Grid, Voxels
+from autoseg.machine import GIB, ProcessorTime, peak_memory_gib
 from autoseg.network.device import DeviceName, memory_explained, release_memory
 from autoseg.plan import Plan
-from autoseg.planning.budget import GIB, PROCESS_GIB, Measured
+from autoseg.planning.budget import TRAINING_PROCESS_GIB, StepCost
 from autoseg.training.state import new_state
 from autoseg.training.step import Outcome, Stepper
-from autoseg.workers import ProcessorTime, peak_memory_gib
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own
@@ -32,7 +32,7 @@ LONG_S = {"cpu": 8.0, "mps": 8.0, "cuda": 40.0}  # after so long one to warm up 
 FEWEST = 2
 
 
-def measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
+def measure_step(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
     """Run iterations of `plan` and return what they cost; None where there is too little memory for one.
 
     Measured on made-up volumes in a fresh process, so that nothing of it stays in this one.
@@ -54,7 +54,7 @@ def measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
             ) from error
 
 
-def _measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
+def _measure(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
     with tempfile.TemporaryDirectory() as folder:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         try:
@@ -62,7 +62,7 @@ def _measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
                 waited, took, others_share = _times(plan, cases, workers)
         except TooLittleMemoryError:
             return None
-    return Measured(
+    return StepCost(
         seconds_per_iteration=statistics.mean(took) if plan.device == "cuda" else statistics.median(took),
         waiting_share=sum(waited) / sum(took),
         others_share=others_share,
@@ -72,7 +72,7 @@ def _measure(plan: Plan, shape: Voxels, workers: int) -> Measured | None:
 
 def _most_memory_gib(device: DeviceName) -> float:
     if device == "cuda":
-        return torch.cuda.max_memory_reserved() / GIB + PROCESS_GIB["cuda"]
+        return torch.cuda.max_memory_reserved() / GIB + TRAINING_PROCESS_GIB["cuda"]
     return peak_memory_gib()
 
 

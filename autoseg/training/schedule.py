@@ -22,7 +22,7 @@ def learning_rate(iteration: int, plan: Plan) -> float:
     return plan.learning_rate * rise * _cosine(iteration, plan)
 
 
-def class_weights(iteration: int, plan: Plan) -> tuple[float, ...] | None:
+def class_weights_at(iteration: int, plan: Plan) -> tuple[float, ...] | None:
     """Return the loss's weight of each class in an iteration, background first; None: all 1.
 
     Fading weights are w_l to the power of a cosine from 1 to 0: at first small organs are heard, in the end every

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from autoseg.data.batches import Batch
 from autoseg.network.device import autocast, fastest_convolutions
-from autoseg.network.loss import hidden_mask, segmentation_loss
-from autoseg.network.team import average_gradients
+from autoseg.network.distributed import average_gradients
+from autoseg.network.losses import hidden_mask, segmentation_loss
 from autoseg.plan import Plan
-from autoseg.training.schedule import class_weights, learning_rate
+from autoseg.training.schedule import class_weights_at, learning_rate
 from autoseg.training.state import State
 
 
@@ -85,7 +85,7 @@ class Stepper:
         iteration, plan = self.state.done, self.plan
         # the decay grows with the iteration, so that the start is forgotten
         share = 1 - min(plan.optimiser.averaging, (1 + iteration) / (10 + iteration))
-        weights = class_weights(iteration, plan) or ()
+        weights = class_weights_at(iteration, plan) or ()
         self._knobs.copy_(torch.tensor([self.rate, share, *weights]), non_blocking=plan.device == "cuda")
         if plan.device != "cuda":
             for group in self.state.optimiser.param_groups:

@@ -13,19 +13,12 @@ import torch
 from torch import nn
 
 from autoseg.data.cache import CachedCase
-from autoseg.grid import Voxels
+from autoseg.imaging.grid import Voxels
 from autoseg.inference.ensemble import Ensemble
-from autoseg.inference.tiles import (
-    Tiling,
-    choose_tiling,
-    padded_shape,
-    probability_slabs,
-    tile_starts,
-    while_too_large,
-)
+from autoseg.inference.tiles import Tiling, choose_tiling, padded_shape, probability_slabs, tile_starts, while_too_large
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import runs_bfloat16
-from autoseg.network.loss import hidden_mask, loss_of, loss_sums
+from autoseg.network.losses import hidden_mask, loss_of, loss_sums
 from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
 

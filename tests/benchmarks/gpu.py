@@ -23,19 +23,18 @@ import made
 
 from autoseg.data.batches import Batch, open_batches
 from autoseg.errors import TooLittleMemoryError
-from autoseg.grid import Triple, Voxels
+from autoseg.imaging.grid import Triple, Voxels
+from autoseg.machine import GIB, peak_memory_gib
 from autoseg.network.device import DeviceName, autocast, memory_explained
 from autoseg.network.memory import training_bytes
-from autoseg.plan import NetworkPlan, OptimiserPlan, Plan, Stage
+from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
-from autoseg.planning.budget import GIB
 from autoseg.training.measure import _made_up
 from autoseg.training.state import new_state
 from autoseg.training.step import Stepper
-from autoseg.workers import peak_memory_gib
 
 ADAMW = OptimiserPlan(name="adamw", schedule="cosine", averaging=0.99, gradient_clip=12.0)
-PAPER = NetworkPlan(stages=tuple(Stage(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
+PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
 EVEN, FLAT = (1.0, 1.0, 1.0), (3.6, 0.6, 0.6)
 
 

@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import made
 
-from autoseg.data.phantom import ORGANS, phantom_case
 from autoseg.data.preprocess import normalised
-from autoseg.grid import Grid, Voxels
-from autoseg.plan import Label, LossPlan, NetworkPlan, Plan, Stage
-from autoseg.volumes import write_array
-from autoseg.workers import peak_memory_gib
+from autoseg.imaging.grid import Grid, Voxels
+from autoseg.imaging.volumes import write_array
+from autoseg.machine import peak_memory_gib
+from autoseg.phantom.scan import ORGANS, phantom_case
+from autoseg.plan import Label, Level, LossPlan, NetworkPlan, Plan
 
-PAPER = NetworkPlan(stages=tuple(Stage(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
+PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
 WORKING = (100, 128, 128)
 
 
@@ -84,18 +84,18 @@ def scan(file: Path, shape: Voxels) -> None:
 def run(model: Path, file: Path) -> None:
     """Predict a scan; print the seconds of each stage."""
     began = time.perf_counter()
-    from autoseg.inference.jobs import Job
+    from autoseg.inference.inputs import Input
     from autoseg.inference.model import open_model
     from autoseg.inference.predict import predict
-    from autoseg.inference.stages import Stopwatch
     from autoseg.inference.statistics import Statistics
+    from autoseg.inference.stopwatch import Stopwatch
 
     watch = Stopwatch()
     opened = open_model(model, "cpu")
     loaded = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         mask = Path(folder) / "mask.nii.gz"
-        predict(opened, (Job(name="scan", images=(file,), out=mask),), Statistics(None), watch=watch)
+        predict(opened, (Input(name="scan", images=(file,), out=mask),), Statistics(None), watch=watch)
     for stage, seconds in (("load", loaded - began), *watch.seconds.items(), ("all", time.perf_counter() - began)):
         print(f"| {stage} | {seconds:.2f} |")  # noqa: T201
     print(f"peak {peak_memory_gib():.2f} GiB")  # noqa: T201

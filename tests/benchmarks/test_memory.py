@@ -11,15 +11,15 @@ import made
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from autoseg.grid import Triple, Voxels
+from autoseg.imaging.grid import Triple, Voxels
 from autoseg.network.device import has_fast_bfloat16
-from autoseg.plan import NetworkPlan, OptimiserPlan, Plan, Stage
+from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget, step_gib
-from autoseg.training.measure import measure
+from autoseg.training.measure import measure_step
 
 ADAMW = OptimiserPlan(name="adamw", schedule="cosine", averaging=0.99)
-PAPER = NetworkPlan(stages=tuple(Stage(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
+PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
 EVEN, FLAT = (1.0, 1.0, 1.0), (3.6, 0.6, 0.6)
 
 
@@ -58,7 +58,7 @@ PLANS = {
 def test_memory_is_within_15_percent_of_the_predicted(benchmark: BenchmarkFixture, name: str) -> None:
     plan = PLANS[name]
     budget = Budget(device="cpu", memory_gib=22.0, bfloat16=has_fast_bfloat16("cpu"))
-    measured = benchmark.pedantic(measure, args=(plan, plan.crop_size, 1), rounds=1)
+    measured = benchmark.pedantic(measure_step, args=(plan, plan.crop_size, 1), rounds=1)
     predicted = step_gib(plan, budget)
     assert measured is not None
     benchmark.extra_info |= {"predicted_gib": round(predicted, 3), "measured_gib": round(measured.gib, 3)}

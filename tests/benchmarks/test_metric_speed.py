@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from autoseg.grid import Triple
+from autoseg.imaging.grid import Triple
 from autoseg.metrics.overlap import dice
 from autoseg.metrics.surface import surface_distances
 

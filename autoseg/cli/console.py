@@ -1,0 +1,195 @@
+"""What the command line shows: lines, tables, bars; and the log file of a run."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from autoseg.machine import process_place
+from autoseg.run import Run
+from autoseg.words import counted
+
+if TYPE_CHECKING:
+    from autoseg.dataset.findings import Finding
+    from autoseg.training.loop import Progress as TrainingProgress
+
+Item = TypeVar("Item")
+GAP = 2  # characters between a table's columns
+IS_FIRST = process_place().rank == 0  # of the processes that train together; the others are quiet
+console = Console(highlight=False, quiet=not IS_FIRST)
+logger = logging.getLogger("autoseg")
+logger.propagate = False  # to RUN/log.txt, and warnings to the console
+_warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
+_warnings.addFilter(lambda record: IS_FIRST and record.levelno == logging.WARNING)
+_warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+logger.addHandler(_warnings)
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    console.print(escape(text), soft_wrap=True)
+
+
+def show_findings(findings: list[Finding]) -> None:
+    """Print the data check as a table; notes of one kind are one row."""
+    if not findings:
+        return
+    table = Table("severity", "case", "found", "what to do", title="Data check")
+    colours = {"fatal": "red", "warning": "yellow"}
+    notes: dict[str, list[Finding]] = {}
+    for f in findings:
+        if f.severity == "note":
+            notes.setdefault(f.code, []).append(f)
+        else:
+            table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
+    for same in notes.values():
+        also = f" (and {counted(len(same) - 1, 'more row')}, see --json)" if len(same) > 1 else ""
+        table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
+    console.print(table)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of results; the first column names the rows, the others are numbers. Only whole words wrap."""
+    lines = [columns, *rows]
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    widths = _widths(lines, console.width - GAP * (len(columns) - 1))
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        shown.add_column(escape(column), justify="right" if place else "left", overflow="fold", width=width)
+    for row in lines[1:]:
+        shown.add_row(*(escape(value) for value in row))
+    say(title)
+    console.print(shown)
+
+
+def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Return a width for each column so that only whole words wrap; None: rich chooses, as all fits or nothing does.
+
+    Cells come before headings, and first the columns where most of them would wrap.
+    """
+    columns = list(zip(*lines, strict=True))
+    widths = [max(len(word) for cell in column for word in (cell.split() or [""])) for column in columns]
+    if sum(max(map(len, column)) for column in columns) <= room or sum(widths) > room:
+        return [None] * len(columns)
+    broken = [sum(len(cell) > least for cell in column[1:]) for column, least in zip(columns, widths, strict=True)]
+    spare = room - sum(widths)
+    for first in (1, 0):  # the cells; then with the heading
+        for place in sorted(range(len(columns)), key=lambda place: -broken[place]):
+            wanted = max(map(len, columns[place][first:]), default=0)
+            more = max(0, min(spare, wanted - widths[place]))
+            widths[place] += more
+            spare -= more
+    return list(widths)
+
+
+def show_seconds(seconds: Mapping[str, float], peak_gib: float) -> None:
+    """Print how long the stages took, and the most memory there was."""
+    console.print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()), soft_wrap=True)
+    console.print(f"memory: {peak_gib:.1f} GiB at most")
+
+
+def progress_bar() -> Progress:
+    """Return a bar with count, elapsed time and ETA; it vanishes when done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
+def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """Yield items while a bar shows how many are done; a `workers.Track`."""
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def training_bar(bar: Progress) -> Callable[[int, TrainingProgress], None]:
+    """Return what the training tells its progress to."""
+    tasks: dict[int, TaskID] = {}
+
+    def tell(fold: int, now: TrainingProgress) -> None:
+        if fold not in tasks:
+            tasks[fold] = bar.add_task("", total=now.iterations, completed=now.iteration)
+        known = [value for value in now.dice.values() if value == value]
+        dice = f", validation Dice {sum(known) / len(known):.3f}" if known else ""
+        text = f"Training fold {fold}: loss {now.loss:.3f}{dice}"
+        bar.update(tasks[fold], completed=now.iteration, description=text)
+
+    return tell
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Give a question whether Ctrl-C was pressed or the system asked to end; a second Ctrl-C interrupts at once."""
+    pressed = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        console.print("stopping after this iteration; press Ctrl-C again to stop at once")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def logging_to(run: Run) -> Iterator[None]:
+    """Write the command, what happens, and the traceback of what fails, to RUN/log.txt.
+
+    A folder that is no RUN stays as it is; where it becomes one meanwhile, the command is written afterwards.
+    """
+    if not IS_FIRST:
+        yield
+    elif run.plan_file.is_file():
+        with _log_file(run):
+            yield
+    else:
+        yield
+        if run.plan_file.is_file():
+            with _log_file(run):
+                pass
+
+
+@contextmanager
+def _log_file(run: Run) -> Iterator[None]:
+    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        logger.info("%s", shlex.join(["autoseg", *sys.argv[1:]]))
+        yield
+    except Exception:
+        logger.exception("failed")
+        raise
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

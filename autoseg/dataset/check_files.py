@@ -1,0 +1,41 @@
+"""Files in the dataset's folders that no case names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoseg.dataset.findings import Finding, Severity
+from autoseg.dataset.load import Dataset
+from autoseg.imaging.volumes import strip_suffix
+
+MOST_ROWS = 5  # files of a folder that get a row each; more get one row together
+DATA_SUFFIXES = (".raw", ".zraw", ".img")  # voxels that a header beside them names
+
+
+def unused_files(dataset: Dataset) -> Iterator[Finding]:
+    """Yield the files beside the images and label maps that belong to no case; hidden ones are left out."""
+    named = {file for case in dataset.cases for file in (*case.images, case.label)}
+    for folder in sorted({file.parent for file in named}):
+        if folder.is_dir() and folder != dataset.root:
+            spare = [file for file in sorted(folder.iterdir()) if file not in named and not _belongs(file, named)]
+            images = [file for file in spare if strip_suffix(file) is not None]
+            yield from _rows(images, "warning", "list it with its pair, or move it away")
+            others = [file for file in spare if file not in images]
+            yield from _rows(others, "note", "convert it if it is an image; else move it away")
+
+
+def _belongs(file: Path, named: set[Path]) -> bool:
+    """Return whether a file is hidden, a folder, or the voxels of a header that a case names."""
+    header = file.with_suffix(".mhd")
+    return file.name.startswith(".") or file.is_dir() or (file.suffix.lower() in DATA_SUFFIXES and header in named)
+
+
+def _rows(files: list[Path], severity: Severity, fix: str) -> Iterator[Finding]:
+    if len(files) > MOST_ROWS:
+        found = f"{len(files)} files that no case names: {', '.join(file.name for file in files[:3])}, …"
+        yield Finding(case="", file=str(files[0].parent), code="file-unused", severity=severity, found=found, fix=fix)
+        return
+    for file in files:
+        found = f"no case names {file.name}"
+        yield Finding(case="", file=str(file), code="file-unused", severity=severity, found=found, fix=fix)

@@ -1,0 +1,213 @@
+"""Organs that are odd against the same organ in the other cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from autoseg.dataset.check_outliers import FAR, FEWEST, far
+from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts
+from autoseg.dataset.findings import Finding, row
+from autoseg.dataset.load import Dataset
+from autoseg.dataset.names import named_ct, side_pairs
+from autoseg.plan import Label
+from autoseg.words import counted
+
+NEARLY_ALL = 0.9  # an organ that this share of the other cases have is missed in the rest
+OFTEN = 0.25  # share of the cases above which an organ cut by the border, or in pieces, is said once for all
+LEAST_LOG_ML = 0.15  # volumes: the least robust deviation, for organs of nearly the same size everywhere
+LEAST_EXTENT = 0.03  # positions: as a share of the image's extent
+LEAST_MM = 2.0  # positions among other organs
+LEAST_HU, LEAST_SPREAD_HU = 10.0, 5.0  # mean intensities of CT, and their standard deviation within an organ
+LEAST_RANGE, LEAST_SPREAD = 0.05, 0.01  # the same of anything else: as a share of the image's own range
+
+Found = tuple[CaseFacts, OrganFacts]
+
+
+def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+    """Yield what is odd about each organ, over all usable cases."""
+    for label in dataset.labels:
+        having = [(case, organ) for case in facts for organ in case.organs if organ.value == label.value]
+        yield from _absent(label, having, facts, dataset)
+        if having:
+            yield from _odd_volumes(label, having, dataset)
+            yield from _odd_places(label, having, dataset)
+            yield from _odd_intensities(label, having, dataset)
+            yield from _odd_spreads(label, having, dataset)
+            yield from _odd_arrangements(label, having, dataset)
+            yield from _at_border(label, having, dataset)
+            yield from _stray_islands(label, having, dataset)
+    yield from _swapped_sides(facts, dataset)
+
+
+def _absent(label: Label, having: Sequence[Found], facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+    """Yield an organ that no case has, or the few cases that lack one; empty label maps are reported by themselves."""
+    if not having:
+        fix = "leave it out of the labels, or correct its value"
+        yield row(
+            dataset, "", "label", "organ-never", "warning", f"no case has {label.name} (value {label.value})", fix
+        )
+    names = {case.case for case, _ in having}
+    partly = {case.id for case in dataset.cases if not case.shows(label.value)}
+    labelled = [case.case for case in facts if case.organs and case.case not in partly]
+    if len(having) < max(2, NEARLY_ALL * (len(labelled) - 1)):
+        return
+    for name in (name for name in labelled if name not in names):
+        found = f"{label.name} is absent; {len(having)} of {len(labelled)} cases have it"
+        fix = "right if it was removed or lies outside the image; otherwise segment it, or list what is labelled"
+        yield row(dataset, name, "label", "organ-absent", "warning", found, fix)
+
+
+def _odd_volumes(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    if len(having) < FEWEST:
+        return
+    usual = float(np.median([organ.ml for _, organ in having]))
+    distances = far([float(np.log(organ.ml)) for _, organ in having], LEAST_LOG_ML)
+    for (case, organ), distance in zip(having, distances, strict=True):
+        if abs(distance) > FAR:
+            found = (
+                f"{label.name} has {organ.ml:.3g} ml ({counted(organ.voxels, 'voxel')}), the median is {usual:.3g} ml"
+            )
+            yield row(dataset, case.case, "label", "organ-volume", "warning", found, "look at the label map")
+
+
+def _odd_places(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield organs far from where the others have them in the image; organs that the image cuts are left out."""
+    whole = [(case, organ) for case, organ in having if not organ.at_border]
+    if len(whole) < FEWEST:
+        return
+    extents = np.median([case.grid.extent_mm for case, _ in whole], axis=0)
+    places = np.array([organ.centroid_mm for _, organ in whole])
+    distances = np.stack([far(places[:, a], LEAST_EXTENT * extents[a]) for a in range(3)], axis=1)
+    for (case, _), distance, place in zip(whole, distances, places - np.median(places, axis=0), strict=True):
+        if np.abs(distance).max() > FAR:
+            offset = ", ".join(f"{mm:+.0f}" for mm in place)
+            found = f"{label.name} lies {offset} mm (Z, Y, X) from where it usually is in the image"
+            yield row(
+                dataset, case.case, "label", "organ-place", "warning", found, "look whether image and label map fit"
+            )
+
+
+def _odd_arrangements(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield organs that lie otherwise to the other organs than usual; organs that the image cuts are left out."""
+    whole = [(case, organ) for case, organ in having if not organ.at_border]
+    others = [other.value for other in dataset.labels if other.value != label.value]
+    if len(whole) < FEWEST or not others:
+        return
+    places = np.full((len(whole), len(others), 3), np.nan)
+    for at, (case, organ) in enumerate(whole):
+        for other in (other for other in case.organs if other.value in others and not other.at_border):
+            places[at, others.index(other.value)] = np.subtract(organ.centroid_mm, other.centroid_mm)
+    known = np.isfinite(places[..., 0]).sum(axis=0) >= FEWEST
+    places = places[:, known]
+    if not known.any():
+        return
+    offsets = places - np.nanmedian(places, axis=0)
+    spread = np.maximum(1.4826 * np.nanmedian(np.abs(offsets), axis=0), LEAST_MM)
+    distances = np.abs(offsets / spread).max(axis=2)  # NaN where the other organ is not there or cut
+    for (case, _), distance, offset in zip(whole, distances, offsets, strict=True):
+        seen = np.isfinite(distance)
+        if seen.any() and np.median(distance[seen]) > FAR:  # one organ out of place does not accuse the others
+            by = ", ".join(f"{mm:+.0f}" for mm in np.median(offset[seen], axis=0))
+            found = f"{label.name} lies {by} mm (Z, Y, X) from where it usually is to the other organs"
+            fix = "look whether two organs have each other's values, or the label map is mirrored"
+            yield row(dataset, case.case, "label", "organ-arrangement", "warning", found, fix)
+
+
+def _odd_intensities(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    if len(having) < FEWEST:
+        return
+    for number, name in enumerate(dataset.channels):
+        ct = named_ct(name)
+        brightness = [_brightness(organ, number, case.channels[number], ct) for case, organ in having]
+        usual = float(np.median(brightness))
+        distances = far(brightness, LEAST_HU if ct else LEAST_RANGE)
+        for (case, _), distance, here in zip(having, distances, brightness, strict=True):
+            if abs(distance) > FAR:
+                unit = "HU" if ct else "of the image's range"
+                found = f"{label.name} has a mean {name} of {here:.3g} {unit}, the median is {usual:.3g}"
+                yield row(
+                    dataset, case.case, "label", "organ-intensity", "warning", found, "look whether the label map fits"
+                )
+
+
+def _odd_spreads(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield organs whose intensities vary far more than usual: most often the label map lies beside the organ."""
+    if len(having) < FEWEST:
+        return
+    for number, name in enumerate(dataset.channels):
+        ct = named_ct(name)
+        spreads = [organ.std[number] / (1.0 if ct else _range(case.channels[number])) for case, organ in having]
+        usual = float(np.median(spreads))
+        for (case, _), distance, here in zip(
+            having, far(spreads, LEAST_SPREAD_HU if ct else LEAST_SPREAD), spreads, strict=True
+        ):
+            if distance > FAR:
+                unit = "HU" if ct else "of the image's range"
+                found = f"{name} varies within {label.name} by {here:.3g} {unit}, the median is {usual:.3g}"
+                fix = "look whether the label map lies on the organ"
+                yield row(dataset, case.case, "label", "organ-spread", "warning", found, fix)
+
+
+def _brightness(organ: OrganFacts, number: int, channel: ChannelFacts, ct: bool) -> float:
+    """Return an organ's mean intensity: in HU, or from 0 to 1 within the image's own range."""
+    return organ.mean[number] if ct else channel.relative(organ.mean[number])
+
+
+def _range(channel: ChannelFacts) -> float:
+    return (channel.percentile_99_5 - channel.percentile_00_5) or 1.0
+
+
+def _at_border(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield cases whose image cuts an organ; where many do, as with the spinal cord, that is said once."""
+    cut = {case.case: f"{label.name} reaches the image's border" for case, organ in having if organ.at_border}
+    fix = "nothing; its scores and volumes are those of the visible part"
+    yield from _each_or_once(cut, f"{label.name} reaches the image's border", len(having), "organ-cut", fix, dataset)
+
+
+def _stray_islands(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+    """Yield organs with islands where the organ usually is one piece."""
+    if np.median([organ.islands for _, organ in having]) > 1:
+        return
+    found = {}
+    for case, organ in having:
+        if organ.islands > 1:
+            stray = round(organ.voxels * (1 - organ.largest))
+            pieces = f"{label.name} is in {organ.islands} pieces"
+            found[case.case] = f"{pieces}, {stray} of {organ.voxels} voxels outside the largest"
+    fix = "look at the label map for stray voxels"
+    yield from _each_or_once(found, f"{label.name} is in pieces", len(having), "organ-islands", fix, dataset)
+
+
+def _each_or_once(
+    found: Mapping[str, str], often: str, cases: int, code: str, fix: str, dataset: Dataset
+) -> Iterator[Finding]:
+    """Yield a note for each case, or one for all where that is a property of the dataset rather than of a case."""
+    names = list(found)
+    if len(names) > max(2, OFTEN * cases):
+        text = f"{often} in {len(names)} of {cases} cases: {names[0]}, {names[1]}, …"
+        yield row(dataset, "", "label", code, "note", text, fix)
+        return
+    for name, text in found.items():
+        yield row(dataset, name, "label", code, "note", text, fix)
+
+
+def _swapped_sides(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+    """Yield cases whose left organ lies to the right of the right one, or the pair where that is usual."""
+    names = {label.value: label.name for label in dataset.labels}
+    for left, right in side_pairs(dataset.labels):
+        places = {case.case: {organ.value: organ.centroid_mm[2] for organ in case.organs} for case in facts}
+        apart = {case: x[left] - x[right] for case, x in places.items() if left in x and right in x}
+        pair = f"{names[left]} and {names[right]}"
+        wrong = [case for case, mm in apart.items() if mm < 0]
+        if len(wrong) > max(1, len(apart) / 2):
+            found = f"{pair} are the wrong way round in {len(wrong)} of {len(apart)} cases"
+            fix = "the names are swapped in the dataset, or the files' directions are wrong: look at one"
+            yield row(dataset, "", "label", "sides-swapped", "warning", found, fix)
+            wrong = [case for case in apart if case not in wrong]
+        for case in wrong:
+            found = f"{pair} are the other way round than in the other cases, by {abs(apart[case]):.0f} mm"
+            yield row(
+                dataset, case, "label", "sides-swapped", "warning", found, "swap the values, or correct the direction"
+            )

@@ -1,0 +1,187 @@
+"""The facts of one case: everything that the check and the fingerprint want to know of its voxels, as numbers."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from autoseg.imaging.grid import Grid, Triple
+from autoseg.imaging.volumes import Volume
+
+Array = npt.NDArray[Any]
+
+SAMPLE = 2000  # foreground voxels whose intensities are kept of each case
+MOST_VOXELS = 500_000  # intensity statistics of larger images are taken from every n-th voxel on each axis
+AIR_BELOW = -900.0  # HU; air is near -1000
+THUMBNAIL = 8  # blocks on each axis; enough to tell patients apart, too few to show them
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelFacts:
+    """Intensities of one channel of one image."""
+
+    low: float  # smallest
+    high: float  # largest
+    mean: float
+    std: float
+    percentile_00_5: float
+    median: float
+    percentile_99_5: float
+    air: float  # share of voxels below AIR_BELOW
+    digest: str = ""  # of the voxels, whatever the file is called, however it is compressed and of whatever type
+    thumbnail: tuple[float, ...] = ()  # means of THUMBNAIL³ blocks (Z, Y, X), their mean 0 and norm 1
+
+    @property
+    def constant(self) -> bool:
+        """Whether all voxels are the same."""
+        return self.low == self.high
+
+    def relative(self, value: float) -> float:
+        """Return an intensity as a share of the image's own range, from 0 at its percentile 0.5 to 1 at 99.5."""
+        spread = self.percentile_99_5 - self.percentile_00_5
+        return (value - self.percentile_00_5) / spread if spread > 0 else 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganFacts:
+    """One organ in one label map."""
+
+    value: int
+    voxels: int
+    ml: float
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first voxel and one past the last, (Z, Y, X)
+    centroid_mm: Triple  # from the centre of the image, (Z, Y, X); along LPS, so +X is the patient's left
+    at_border: bool  # reaches the first or last voxel of an axis
+    islands: int  # parts that do not touch, corners counting as touching
+    largest: float  # share of the voxels that the largest island has
+    mean: tuple[float, ...]  # intensity, one a channel
+    std: tuple[float, ...] = ()  # of the intensity within the organ, one a channel
+
+    @property
+    def extent_voxels(self) -> tuple[int, int, int]:
+        """Length of the bounding box (Z, Y, X)."""
+        z, y, x = (stop - start for start, stop in self.box)
+        return z, y, x
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFacts:
+    """What one case is like; numbers only, so it can be written as JSON and sent between processes."""
+
+    case: str
+    grid: Grid  # LPS
+    stored: Grid  # as in the file
+    channels: tuple[ChannelFacts, ...]
+    organs: tuple[OrganFacts, ...]  # those present, by value
+    sample: tuple[tuple[float, ...], ...]  # intensities of the same at most SAMPLE foreground voxels, one row a channel
+    label_digest: str
+
+    @property
+    def values(self) -> frozenset[int]:
+        """Values of the organs present."""
+        return frozenset(organ.value for organ in self.organs)
+
+
+def case_facts(case: str, image: Volume, label: Array, highest: int) -> CaseFacts:
+    """Measure a usable case.
+
+    Args:
+        case: Its id.
+        image: With an array (C, Z, Y, X), axes along LPS.
+        label: (Z, Y, X) on the same grid, values 0 to `highest`.
+        highest: Value of the last organ.
+    """
+    boxes = enumerate(ndimage.find_objects(label, max_label=highest), start=1)
+    return CaseFacts(
+        case=case,
+        grid=image.grid,
+        stored=image.stored,
+        channels=tuple(_channel_facts(channel) for channel in image.array),
+        organs=tuple(_organ_facts(value, box, label, image) for value, box in boxes if box is not None),
+        sample=_sample(case, image.array, label),
+        label_digest=_digest(label.astype(np.min_scalar_type(highest))),
+    )
+
+
+def _channel_facts(channel: Array) -> ChannelFacts:
+    """Measure one channel (Z, Y, X)."""
+    step = max(1, math.ceil((channel.size / MOST_VOXELS) ** (1 / 3)))
+    thin = np.ascontiguousarray(channel[::step, ::step, ::step])
+    low, median, high = (float(p) for p in np.percentile(thin, (0.5, 50.0, 99.5)))
+    return ChannelFacts(
+        low=float(channel.min()),
+        high=float(channel.max()),
+        mean=float(thin.mean(dtype=np.float64)),
+        std=float(thin.std(dtype=np.float64)),
+        percentile_00_5=low,
+        median=median,
+        percentile_99_5=high,
+        air=float((thin < AIR_BELOW).mean()),
+        digest=_digest(channel),
+        thumbnail=tuple(_thumbnail(channel).tolist()),
+    )
+
+
+def _thumbnail(channel: Array) -> npt.NDArray[np.float64]:
+    """Return the means of THUMBNAIL³ blocks of a channel (Z, Y, X), flattened, less their mean, with norm 1."""
+    z, y, x = (_block_weights(n) for n in channel.shape)
+    rows = np.matmul(y, np.matmul(channel, x.T))  # (Z, THUMBNAIL, THUMBNAIL)
+    blocks = np.tensordot(z, rows, axes=1).astype(np.float64).ravel()
+    blocks -= blocks.mean()
+    return np.asarray(blocks / (float(np.linalg.norm(blocks)) or 1.0))
+
+
+def _block_weights(length: int) -> npt.NDArray[np.float32]:
+    """Return how much each of `length` voxels counts in each of THUMBNAIL equal blocks, (THUMBNAIL, length)."""
+    edges = np.linspace(0, length, THUMBNAIL + 1)
+    voxels = np.arange(length)
+    overlap = np.minimum(edges[1:, None], voxels + 1) - np.maximum(edges[:-1, None], voxels)
+    return np.asarray(overlap.clip(0) * THUMBNAIL / length, dtype=np.float32)
+
+
+def _organ_facts(value: int, box: tuple[slice, ...], label: Array, image: Volume) -> OrganFacts:
+    mask = label[box] == value
+    profiles = [np.count_nonzero(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
+    voxels = int(profiles[0].sum())
+    inside = [float(profile @ np.arange(len(profile))) / voxels for profile in profiles]
+    grid = image.grid
+    z, y, x = (
+        (part.start + at - (n - 1) / 2) * mm
+        for part, at, n, mm in zip(box, inside, grid.shape, grid.spacing_mm, strict=True)
+    )
+    parts, islands = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    largest = voxels if islands == 1 else int(np.bincount(parts.ravel())[1:].max())
+    inside_image = [channel[box][mask] for channel in image.array]
+    spans = [(int(part.start), int(part.stop)) for part in box]
+    return OrganFacts(
+        value=value,
+        voxels=voxels,
+        ml=voxels * grid.voxel_ml,
+        box=(spans[0], spans[1], spans[2]),
+        centroid_mm=(z, y, x),
+        at_border=any(start == 0 or stop == n for (start, stop), n in zip(spans, grid.shape, strict=True)),
+        islands=int(islands),
+        largest=largest / voxels,
+        mean=tuple(float(intensities.mean(dtype=np.float64)) for intensities in inside_image),
+        std=tuple(float(intensities.std(dtype=np.float64)) for intensities in inside_image),
+    )
+
+
+def _sample(case: str, image: Array, label: Array) -> tuple[tuple[float, ...], ...]:
+    """Return intensities of foreground voxels, the same for a case of this name on every run."""
+    where = np.flatnonzero(label != 0)
+    if len(where) > SAMPLE:
+        draw = np.random.default_rng(zlib.crc32(case.encode())).integers(len(where), size=SAMPLE)
+        where = where[draw]
+    return tuple(tuple(channel.reshape(-1)[where].tolist()) for channel in image)
+
+
+def _digest(array: Array) -> str:
+    """Return a checksum; what it cannot tell apart, shape and statistics can."""
+    return f"{'x'.join(map(str, array.shape))}-{zlib.crc32(np.ascontiguousarray(array).data):08x}"

@@ -1,0 +1,59 @@
+"""Findings: what is wrong with a dataset, one row each, with the way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from autoseg.dataset.load import Dataset
+from autoseg.files import write_text
+
+Severity = Literal["fatal", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("fatal", "warning", "note")  # worst first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, or worth knowing."""
+
+    case: str  # case id; empty: the dataset as a whole
+    file: str
+    code: str  # short and stable, as in "label-missing"
+    severity: Severity  # fatal: the case cannot be used; warning: look at it; note: good to know
+    found: str
+    fix: str
+
+
+def row(
+    dataset: Dataset,
+    case: str,
+    part: Literal["image", "label"],
+    code: str,
+    severity: Severity,
+    found: str,
+    fix: str,
+    channel: int = 0,
+) -> Finding:
+    """Return a finding about the image or label map of a case, or about the whole dataset where `case` is empty."""
+    file = dataset.root
+    for known in dataset.cases:
+        if known.id == case:
+            file = known.label if part == "label" else known.images[channel % len(known.images)]
+    return Finding(case=case, file=str(file), code=code, severity=severity, found=found, fix=fix)
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings with the worst first, then by case and code."""
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.case, f.code, f.found))
+
+
+def write_check(findings: Sequence[Finding], file: Path) -> None:
+    """Write findings as a JSON list of rows; the file is whole or not there.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_text(file, json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,270 @@
+"""Datasets on disk: which cases there are, where their files lie, what their channels and labels are called."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.dataset.metadata import (
+    EXAMPLE,
+    HIGHEST_VALUE,
+    MOST_LABELS,
+    channels_of,
+    labelled_of,
+    labelled_values,
+    labels_of,
+    read_json,
+)
+from autoseg.errors import DatasetError, VolumeError
+from autoseg.imaging.volumes import IMAGE_SUFFIXES, read_image, read_label, strip_suffix
+from autoseg.plan import Label
+
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
+_UNFIT = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image with its label map. The files are where they should be; whether they exist is for `check` to say."""
+
+    id: str  # usable as a file name, unique in the dataset
+    images: tuple[Path, ...]  # one file a channel, or one file with all channels
+    label: Path
+    patient: str  # cases of one patient stay on one side of a split; the id where the dataset names none
+    labelled: tuple[int, ...] | None = None  # values of the organs that the label map shows where they are; None: all
+
+    def shows(self, value: int) -> bool:
+        """Return whether an organ is labelled in this case, if it is there."""
+        return self.labelled is None or value in self.labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Cases with the same channels and labels."""
+
+    name: str
+    root: Path
+    channels: tuple[str, ...]
+    labels: tuple[Label, ...]  # by value, without background
+    cases: tuple[Case, ...]  # by id
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Find out what a dataset consists of; images are not read.
+
+    Args:
+        path: A folder in nnU-Net's raw layout (imagesTr/CASE_0000.nii.gz, labelsTr, dataset.json) or the Medical
+            Segmentation Decathlon's (dataset.json lists the pairs), its dataset.json, or a CSV file with the columns
+            case, image (several channels: paths joined by ;), label and perhaps patient and labelled (organs joined
+            by ;), its paths relative to it.
+            A dataset.json beside the CSV names channels and labels; without one the label maps are read for values.
+
+    Returns:
+        The dataset. Files of a case may be missing: one bad case must not hide the others.
+
+    Raises:
+        DatasetError: If the dataset as a whole cannot be understood; one line that says what to correct.
+    """
+    path = path.absolute()
+    if not path.exists():
+        raise DatasetError(f"{path}: there is no such dataset; give its folder or its CSV file")
+    if path.suffix.lower() == ".csv":
+        return _from_csv(path)
+    root = path.parent if path.name == "dataset.json" else path
+    if not root.is_dir():
+        raise DatasetError(f"{path}: not a dataset; give a folder, its dataset.json, or a CSV file")
+    if not any(root.iterdir()):
+        raise DatasetError(f"{root}: the folder is empty; it should hold dataset.json, imagesTr and labelsTr")
+    file = root / "dataset.json"
+    if not file.is_file():
+        raise DatasetError(f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}")
+    meta = read_json(file)
+    listed = meta.get("training") and "file_ending" not in meta  # only nnU-Net names the ending
+    cases = _in_order(file, _listed_cases(file, meta) if listed else _found_cases(file, meta))
+    name, labels = str(meta.get("name") or root.name), labels_of(file, meta)
+    cases = _with_labelled(file, labelled_of(meta), labels, cases)
+    return Dataset(name=name, root=root, channels=channels_of(file, meta), labels=labels, cases=cases)
+
+
+def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Return the cases by id.
+
+    Raises:
+        DatasetError: If there is no case, or an id is unfit for a file name or occurs twice.
+    """
+    ordered = tuple(sorted(cases, key=lambda case: case.id))
+    if not ordered:
+        raise DatasetError(f"{file}: the dataset has no cases; add images and label maps")
+    seen: dict[str, str] = {}
+    for case in ordered:
+        if _UNFIT.search(case.id):
+            raise DatasetError(f"{file}: case id {case.id!r} cannot be a file name; use letters, digits, - and _")
+        if case.id.casefold() in seen:  # not every file system tells upper from lower case
+            raise DatasetError(
+                f"{file}: case ids {seen[case.id.casefold()]!r} and {case.id!r} are the same; give each case its own"
+            )
+        seen[case.id.casefold()] = case.id
+    return ordered
+
+
+def _with_labelled(file: Path, named: object, labels: tuple[Label, ...], cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    found = labelled_values(file, named, labels, {case.id for case in cases})
+    return tuple(replace(case, labelled=found.get(case.id)) for case in cases)
+
+
+def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
+    """Return the pairs that the Decathlon's "training" lists."""
+    if not isinstance(meta["training"], list):
+        raise DatasetError(f'{file}: "training" must be a list of {{"image": …, "label": …}}')
+    cases = []
+    for number, entry in enumerate(meta["training"], start=1):
+        where = f'{file}, "training" entry {number}'
+        fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+        image: Any = fields.get("image")
+        names: list[Any] = image if isinstance(image, list) else [image]
+        if not names or not all(isinstance(name, str) and name for name in (*names, fields.get("label"))):
+            raise DatasetError(f'{where}: needs "image" and "label", found {json.dumps(entry)}')
+        images = _split_channels(tuple(file.parent / name for name in names), len(channels_of(file, meta)))
+        label = file.parent / fields["label"]
+        for path in (*images, label):
+            _require_known_type(where, path)
+        case = _case_of(images[0])
+        cases.append(Case(id=case, images=images, label=label, patient=str(fields.get("patient", case))))
+    return cases
+
+
+def _split_channels(images: tuple[Path, ...], channels: int) -> tuple[Path, ...]:
+    """Return nnU-Net's CASE_0000 … where they lie in the place of CASE: its first version listed them so."""
+    file = images[0]
+    stem = strip_suffix(file)
+    if len(images) > 1 or stem is None or file.exists():
+        return images
+    apart = tuple(file.with_name(f"{stem}_{c:04d}{file.name[len(stem) :]}") for c in range(channels))
+    return apart if apart[0].exists() else images
+
+
+def _found_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
+    """Return the cases that imagesTr or labelsTr hold; a file they lack gets the path where it is expected."""
+    root, channels = file.parent, len(channels_of(file, meta))
+    ending = str(meta.get("file_ending", ".nii.gz"))
+    _require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
+    images, labels = _files_by_stem(root / "imagesTr"), _files_by_stem(root / "labelsTr")
+    parts: dict[str, dict[int, Path]] = {case: {} for case in labels}
+    for stem, image in images.items():
+        match = None if stem in labels else _CHANNEL.fullmatch(stem)
+        case, channel = (match["case"], int(match["channel"])) if match else (stem, 0)
+        parts.setdefault(case, {})[channel] = image
+    cases = []
+    for case, found in parts.items():
+        whole = case in images  # a file without a channel number holds all channels
+        numbers = range(1 if whole else max(channels, *(n + 1 for n in found), 1))
+        files = tuple(found.get(n, root / "imagesTr" / f"{case}_{n:04d}{ending}") for n in numbers)
+        label = labels.get(case, root / "labelsTr" / f"{case}{ending}")
+        cases.append(Case(id=case, images=files, label=label, patient=case))
+    return cases
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    """Return the images in a folder by their name without suffix.
+
+    Raises:
+        DatasetError: If the folder is missing, holds files but no image, or one name with two suffixes.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: missing; put the files there or list the pairs under "training"')
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    found: dict[str, Path] = {}
+    for file in files:
+        stem = strip_suffix(file)
+        if stem in found:
+            raise DatasetError(f"{folder}: {found[stem].name} and {file.name} are the same case; remove one")
+        if stem is not None:
+            found[stem] = file
+    if files and not found:
+        _require_known_type(str(folder), files[0])
+    return found
+
+
+def _require_known_type(where: str, file: Path) -> None:
+    if strip_suffix(file) is None and not file.is_dir():  # a folder may hold a DICOM series
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise DatasetError(f"{where}: {file.name} is of an unknown file type; convert it to one of {known}")
+
+
+def _case_of(file: Path) -> str:
+    """Return the case id of an image file: its name without suffix and nnU-Net's channel number 0000."""
+    return (strip_suffix(file) or file.name).removesuffix("_0000")
+
+
+def _from_csv(file: Path) -> Dataset:
+    beside = file.parent / "dataset.json"
+    meta = read_json(beside) if beside.is_file() else None
+    rows = _csv_rows(file)
+    cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
+    channels = _counted_channels(cases) if meta is None else channels_of(beside, meta)
+    labels = _values_found(file, cases) if meta is None else labels_of(beside, meta)
+    texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
+    organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
+    named = {} if meta is None else labelled_of(meta)
+    if isinstance(named, dict):  # it may tell of the folder's other cases, too
+        named = {case: names for case, names in named.items() if case in texts and case not in organs}
+    cases = _with_labelled(file if organs else beside, {**named, **organs}, labels, cases)
+    return Dataset(name=file.stem, root=file.parent, channels=channels, labels=labels, cases=cases)
+
+
+def _csv_rows(file: Path) -> dict[int, dict[str, str]]:
+    """Return line to its texts by column; case, image and label are there."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
+    found = {}
+    for number, row in enumerate(rows, start=2):
+        texts = {key.strip(): (text or "").strip() for key, text in row.items() if isinstance(key, str)}
+        if None in row or not all(texts.get(key) for key in ("case", "image", "label")):
+            raise DatasetError(f"{file}, line {number}: needs the columns case,image,label, found {','.join(texts)}")
+        found[number] = texts
+    return found
+
+
+def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
+    images = tuple(file.parent / part.strip() for part in texts["image"].split(";") if part.strip())
+    label = file.parent / texts["label"]
+    for path in (*images, label):
+        _require_known_type(f"{file}, line {number}", path)
+    return Case(id=texts["case"], images=images, label=label, patient=texts.get("patient") or texts["case"])
+
+
+def _counted_channels(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return names for the channels that the first readable case has."""
+    for case in cases:
+        try:
+            count = len(case.images) if len(case.images) > 1 else len(read_image(case.images).array)
+        except VolumeError:
+            continue
+        return tuple(f"channel {n}" for n in range(count))
+    return ("channel 0",)
+
+
+def _values_found(file: Path, cases: Iterable[Case]) -> tuple[Label, ...]:
+    """Return a label for each positive value in the label maps that can be read."""
+    values: set[int] = set()
+    for case in cases:
+        try:
+            values.update(int(v) for v in np.unique(read_label(case.label).array) if v > 0)
+        except VolumeError:
+            continue  # one bad case: for `check` to say
+    if not 1 <= len(values) <= MOST_LABELS or max(values) > HIGHEST_VALUE:
+        raise DatasetError(
+            f"{file}: the label maps hold {len(values)} positive values, up to {max(values, default=0)}; "
+            f"name the labels in a dataset.json beside it, as in {EXAMPLE}"
+        )
+    return tuple(Label(value=value, name=f"label {value}") for value in sorted(values))

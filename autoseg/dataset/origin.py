@@ -1,0 +1,64 @@
+"""Where a run comes from: its dataset, the options of `plan`, and the plan as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.errors import RunError
+from autoseg.files import states_of
+from autoseg.run import Run
+
+
+def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Return what RUN/dataset.json is to say of dataset, state of its files, and options."""
+    digest = hashlib.sha256(repr((dataset.channels, dataset.labels)).encode())
+    for case in dataset.cases:
+        digest.update(f"{case.id} {case.patient}\n".encode())
+        if case.labelled is not None:
+            digest.update(f"labelled {case.labelled}\n".encode())
+        digest.update(repr(states_of((*case.images, case.label))).encode())
+    return {
+        "dataset": _place(path, run),
+        "files": digest.hexdigest(),
+        "options": options,
+    }
+
+
+def _place(path: Path, run: Run) -> str:
+    """Return where the dataset lies: relative to RUN if inside it, so that both can be moved, else absolute."""
+    inside = path.resolve().is_relative_to(run.folder.resolve())
+    return str(path.resolve().relative_to(run.folder.resolve())) if inside else str(path.absolute())
+
+
+def read_origin(run: Run) -> dict[str, Any]:
+    """Return what RUN/dataset.json says; empty where there is none that can be read."""
+    try:
+        origin = json.loads(run.dataset_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return origin if isinstance(origin, dict) else {}
+
+
+def digest_of(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dataset_of(run: Run) -> Dataset:
+    """Return the dataset that a run was planned for.
+
+    Raises:
+        RunError: If the folder is not a RUN.
+        DatasetError: If the dataset is gone.
+    """
+    run.plan()
+    where = read_origin(run).get("dataset")
+    if not isinstance(where, str):
+        raise RunError(
+            f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
+        )
+    return load_dataset(run.folder / where)

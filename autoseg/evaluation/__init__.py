@@ -1,0 +1,1 @@
+"""Scores of cases, the tables made of them, and comparisons between methods."""

@@ -1,0 +1,289 @@
+"""Compare methods case by case: the mean difference, its interval, a signed-rank test, corrected for their number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from autoseg.errors import RunError
+from autoseg.evaluation.intervals import mean_interval
+from autoseg.evaluation.published import organ_key, published_beside
+from autoseg.evaluation.sources import ScoreSource
+from autoseg.metrics.registry import Metric, comparable_metric
+from autoseg.words import counted
+
+OVER_ORGANS = "Mean over organs"
+FEWEST_PAIRS = 6  # of 5 no signed-rank test can be below 0.05: 2 / 2^5 = 0.0625
+ALPHA = 0.05
+_DIGITS = 9  # to which differences are rounded, so that ties are ties and zeros are zeros
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One organ, one method minus the baseline, over the cases that both have a value for; as in scores.csv's units."""
+
+    other: str
+    organ: str
+    cases: tuple[str, ...]
+    differences: tuple[float, ...]  # other minus baseline, one a case
+    baseline_mean: float
+    other_mean: float
+    interval: tuple[float, float] | None  # 95 %, of the mean difference
+    p: float | None  # two-sided signed-rank test; None: not tested
+    p_holm: float | None  # corrected over all tests of the comparison
+    one_sided: int  # common cases with a value in only one of the two, left out
+
+    @property
+    def mean(self) -> float:
+        """The mean difference; NaN without a case."""
+        return float(np.mean(self.differences)) if self.differences else float("nan")
+
+    @property
+    def median(self) -> float:
+        """The median difference; NaN without a case."""
+        return float(np.median(self.differences)) if self.differences else float("nan")
+
+    @property
+    def standing(self) -> str:
+        """What the numbers allow to say.
+
+        "none": no case. "equal": no case differs. "few": too few cases for a test. "open": the test shows nothing.
+        "higher", "lower": the test and the interval of the mean show it. "mixed": the test shows that cases lie to
+        one side of 0, and the mean does not go with it.
+        """
+        if not self.differences:
+            return "none"
+        if not any(self.differences):
+            return "equal"
+        if self.p_holm is None:
+            return "few"
+        if self.p_holm >= ALPHA:
+            return "open"
+        low, high = self.interval or (self.mean, self.mean)  # no interval: every case differs by the same
+        side = np.sign(_rank_sum(np.asarray(self.differences)))
+        if low > 0 and side > 0:
+            return "higher"
+        return "lower" if high < 0 and side < 0 else "mixed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was compared with the first source, and what was found."""
+
+    baseline: str
+    measure: Metric
+    differences: tuple[Difference, ...]  # a row an organ, from two organs on one over them, for each other source
+    beside: Mapping[str, pd.DataFrame]  # per-case source to its table beside the published one, from `published_beside`
+    sources: tuple[ScoreSource, ...]
+    notes: tuple[str, ...]  # what was left out or assumed
+
+    @property
+    def tests(self) -> int:
+        """Number of tests."""
+        return sum(row.p is not None for row in self.differences)
+
+
+def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -> Comparison:
+    """Compare every other source with the baseline.
+
+    Args:
+        baseline: What the differences are taken from.
+        others: By case, or published; a published table is set beside and never tested.
+        metric: That the sources hold, as in scores.csv.
+
+    Raises:
+        RunError: If two sources have no organ or no case in common, the metric has no better side, or there is
+            nothing by case.
+    """
+    rows: list[Difference] = []
+    beside: dict[str, pd.DataFrame] = {}
+    notes = [note for source in (baseline, *others) for note in source.notes]
+    for other in others:
+        if baseline.values is None and other.values is None:
+            raise RunError(f"{baseline.name} and {other.name}: both are published tables; give a source by case")
+        if baseline.values is None or other.values is None:
+            own = other if baseline.values is None else baseline
+            beside[own.name] = _beside(own)
+            alone = [organ for organ in _organs(own) if organ not in set(beside[own.name]["Organ"])]
+            notes += (
+                [f"Not in the published table or without a case: {', '.join(alone)} of {own.name}."] if alone else []
+            )
+        else:
+            found, more = _paired(baseline, other, baseline.values, other.values)
+            rows += found
+            notes += more
+    corrected = holm([row.p for row in rows])
+    return Comparison(
+        baseline=baseline.name,
+        measure=comparable_metric(metric),
+        differences=tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)),
+        beside=beside,
+        sources=(baseline, *others),
+        notes=tuple(notes),
+    )
+
+
+def signed_rank_p(differences: Sequence[float]) -> float | None:
+    """Return the two-sided p of Wilcoxon's signed-rank test; None for fewer than `FEWEST_PAIRS` or only zeros.
+
+    Zeros are ranked and then left out (Pratt). Exact for up to 50 differences without zeros and ties and for up to
+    13 with them, else by the normal distribution.
+
+    >>> signed_rank_p([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])  # all to one side: 2 of the 2^6 ways to give out signs
+    0.03125
+    """
+    numbers = np.round(np.asarray(differences, dtype=float), _DIGITS)
+    if len(numbers) < FEWEST_PAIRS or not numbers.any():
+        return None
+    return float(min(1.0, stats.wilcoxon(numbers, zero_method="pratt").pvalue))
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Return p values corrected for their number; None stays and does not count.
+
+    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    [0.03, None, 0.06, 0.06]
+    """
+    corrected: list[float | None] = list(values)
+    ranked = sorted((p, place) for place, p in enumerate(values) if p is not None)
+    highest = 0.0
+    for rank, (p, place) in enumerate(ranked):
+        highest = max(highest, min(1.0, p * (len(ranked) - rank)))
+        corrected[place] = highest
+    return corrected
+
+
+def match_organs(one: ScoreSource, other: ScoreSource) -> dict[str, str]:
+    """Return the organs of `one` that `other` has, to their names there, in the order of `one`.
+
+    By name, whatever its case; "label 3" is also the organ that has the value 3 in the other source.
+    """
+    names = {organ_key(organ): organ for organ in _organs(other)}
+    by_label = {other.labels[organ]: organ for organ in _organs(other) if organ in other.labels}
+    matched: dict[str, str] = {}
+    for organ in _organs(one):
+        there = names.get(organ_key(organ)) or by_label.get(one.labels.get(organ, -1))
+        same_name = there is not None and organ_key(there) == organ_key(organ)
+        if there is not None and (same_name or _is_number(organ) != _is_number(there)):
+            matched[organ] = there
+    return matched
+
+
+def _organs(source: ScoreSource) -> list[str]:
+    if source.values is None:
+        return [] if source.published is None else [str(organ) for organ in source.published["Organ"]]
+    return [str(organ) for organ in source.values.columns]
+
+
+def _is_number(organ: str) -> bool:
+    """Return whether an organ is named by its label value, as in "label 3"."""
+    return re.fullmatch(r"label \d+", organ_key(organ)) is not None
+
+
+def _paired(
+    baseline: ScoreSource, other: ScoreSource, one: pd.DataFrame, two: pd.DataFrame
+) -> tuple[list[Difference], list[str]]:
+    """Return the differences of two sources by case, not yet corrected, and what was left out."""
+    matched = match_organs(baseline, other)
+    if not matched:
+        found = f"{', '.join(_organs(baseline)[:5])} and {', '.join(_organs(other)[:5])}"
+        way_out = "name the organs alike (`autoseg score` takes names with --labels)"
+        raise RunError(f"{baseline.name} and {other.name}: have no organ in common ({found}); {way_out}")
+    seen = (baseline.trained_on or frozenset()) | (other.trained_on or frozenset())
+    cases = sorted((set(one.index) & set(two.index)) - seen)
+    notes = [*_cases_left_out(baseline, other, cases), *_organs_left_out(baseline, other, matched)]
+    if not cases:
+        raise RunError(
+            f"{baseline.name} and {other.name}: have no case in common that neither was trained on "
+            f"({min(one.index)} and {min(two.index)} are cases); name the cases alike, or test on the same ones"
+        )
+    values, others = one.loc[cases, list(matched)], two.loc[cases, list(matched.values())]
+    there = others.set_axis(values.columns, axis=1)
+    both = values.notna() & there.notna()
+    named = {organ: there_name if _is_number(organ) else organ for organ, there_name in matched.items()}
+    rows = [
+        _difference(other.name, named[organ], values[organ][both[organ]], there[organ][both[organ]])
+        for organ in matched
+    ]
+    single = (values.notna() ^ there.notna()).sum()
+    rows = [replace(row, one_sided=int(single[organ])) for row, organ in zip(rows, matched, strict=True)]
+    if len(matched) > 1:
+        means = (values[both].mean(axis=1).dropna(), there[both].mean(axis=1).dropna())
+        rows.append(_difference(other.name, OVER_ORGANS, *means))
+    return rows, notes
+
+
+def _difference(other: str, organ: str, one: pd.Series[float], two: pd.Series[float]) -> Difference:
+    """Return one row from values by case, the same cases in the same order."""
+    differences = [float(d) for d in np.round(two.to_numpy() - one.to_numpy(), _DIGITS)]
+    return Difference(
+        other=other,
+        organ=organ,
+        cases=tuple(str(case) for case in one.index),
+        differences=tuple(differences),
+        baseline_mean=float(one.mean()),
+        other_mean=float(two.mean()),
+        interval=mean_interval(differences),
+        p=signed_rank_p(differences),
+        p_holm=None,
+        one_sided=0,
+    )
+
+
+def _cases_left_out(baseline: ScoreSource, other: ScoreSource, cases: Sequence[str]) -> list[str]:
+    notes = []
+    for own, their in ((baseline, other), (other, baseline)):
+        if own.values is None:
+            continue
+        alone = set(map(str, own.values.index)) - set(cases)
+        seen = alone & (their.trained_on or frozenset())
+        if seen:
+            notes.append(
+                f"Left out: {counted(len(seen), 'case')} of {own.name} that {their.name} was trained or validated on."
+            )
+        if alone - seen:
+            count = counted(len(alone - seen), "case")
+            notes.append(f"Left out: {count} of {own.name} for which {their.name} has no held-out value.")
+    return notes
+
+
+def _organs_left_out(baseline: ScoreSource, other: ScoreSource, matched: Mapping[str, str]) -> list[str]:
+    by_label = [f"{organ} is {there}" for organ, there in matched.items() if organ_key(organ) != organ_key(there)]
+    notes = [f"{baseline.name} and {other.name}: by label value, {', '.join(by_label)}."] if by_label else []
+    for own, taken in ((baseline, set(matched)), (other, set(matched.values()))):
+        alone = [organ for organ in _organs(own) if organ not in taken]
+        if alone:
+            notes.append(f"Only in {own.name}, not compared: {', '.join(alone)}.")
+    return notes
+
+
+def _beside(own: ScoreSource) -> pd.DataFrame:
+    """Return the table of a source by case beside the published one."""
+    percent = (own.values if own.values is not None else pd.DataFrame()) * 100
+    table = pd.DataFrame(
+        {
+            "Organ": [str(organ) for organ in percent.columns],
+            "Avg.": percent.mean().to_numpy(),
+            "Std.": percent.std(ddof=1).to_numpy(),
+            "Min.": percent.min().to_numpy(),
+            "Max.": percent.max().to_numpy(),
+            "N": percent.count().to_numpy(dtype=float),
+        }
+    )
+    beside = published_beside(table, "testing")
+    if beside is None:
+        raise RunError(f"{own.name}: has no organ of the published table ({', '.join(table['Organ'][:5])}); name alike")
+    return beside
+
+
+def _rank_sum(differences: npt.NDArray[np.float64]) -> float:
+    """Return the sum of the ranks of the positive differences less that of the negative ones."""
+    return float(np.sum(np.sign(differences) * stats.rankdata(np.abs(differences))))

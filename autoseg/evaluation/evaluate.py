@@ -1,0 +1,227 @@
+"""Evaluate a run: predict its cases on full volumes, score them on both grids."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.data.cache import CachedCase, cases_key, read_cases
+from autoseg.data.preprocess import plan_key
+from autoseg.dataset.fingerprint import load_fingerprint
+from autoseg.dataset.split import Split
+from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.evaluation.postprocessing import with_postprocessing
+from autoseg.evaluation.resume import ScoreJournal
+from autoseg.evaluation.scores import Row, score_rows, write_scores
+from autoseg.files import digest_of_sources
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import read_label, write_label
+from autoseg.inference.model import Model, open_model
+from autoseg.inference.postprocess import apply_rules
+from autoseg.inference.upsample import Upsampler
+from autoseg.metrics import TOLERANCE_MM
+from autoseg.network.device import DeviceName
+from autoseg.network.weights import MODEL, MODEL_NAME, read_facts
+from autoseg.plan import Label
+from autoseg.planning.ceiling import ceilings
+from autoseg.pool import Track, untracked
+from autoseg.run import Run
+from autoseg.words import counted
+
+logger = logging.getLogger(__name__)
+SPLITS = ("training", "validation", "testing")
+SCORES_FORMAT = 1  # raised when prediction or a metric changes, so that kept scores are made anew
+
+
+def evaluate(
+    run: Run,
+    splits: Sequence[Split],
+    labels: Mapping[str, Path],
+    device: DeviceName,
+    tolerance_mm: float = TOLERANCE_MM,
+    track: Track = untracked,
+) -> list[Row]:
+    """Predict and score the cases of every trained fold; write masks and scores.csv.
+
+    A case is scored under the fold's split; under several folds a case has one row set a fold.
+
+    Args:
+        run: With cache and at least one trained fold.
+        splits: One a fold.
+        labels: Case id to the file of its true label map.
+        device: To predict on.
+        tolerance_mm: Of the normalised surface Dice.
+        track: Shows progress.
+
+    Raises:
+        ModelError: If no fold is trained, or one was trained under another plan or on testing cases.
+        CasesFailedError: When all others are done and written, if some cases failed.
+    """
+    folds = run.folds()
+    if not folds:
+        raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    if folds[-1] >= len(splits):
+        raise ModelError(f"{run.fold(folds[-1])}: the split has only {counted(len(splits), 'fold')}; remove the folder")
+    key = plan_key(run.plan())
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for fold in folds:
+        file = run.fold(fold) / MODEL_NAME
+        model = open_model(file, device)
+        _require_fitting(file, model, splits[fold], key)
+        validation = read_cases(run.cache, splits[fold].validation, key)
+        model = with_postprocessing(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
+        cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
+        _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
+        evaluation = _Evaluation(
+            model=model,
+            digest=read_facts(file, MODEL)["sha256"],
+            labels=labels,
+            fold=fold,
+            out=run.fold(fold) / "predictions",
+            tolerance_mm=tolerance_mm,
+            kept=ScoreJournal(run.fold(fold) / "evaluated.jsonl"),
+        )
+        for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
+            if isinstance(result, AutosegError):
+                failed[case_id] = str(result)
+            else:
+                rows += result
+        write_scores(rows, run.scores_file)
+    if failed:
+        raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
+    return rows
+
+
+def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
+    if plan_key(model.plan) != key:
+        raise ModelError(f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again")
+    leaked = sorted(model.trained_on & set(split.testing))
+    if leaked:
+        seen = f"{counted(len(leaked), 'case')} of the present testing side ({leaked[0]} …)"
+        raise ModelError(
+            f"{file}: was trained on {seen}, as the split changed; remove {file.parent} and run `autoseg train` again"
+        )
+
+
+def _warn_of_tolerance(grids: Sequence[Grid], tolerance_mm: float) -> None:
+    """Say where the voxels are too large for the tolerance of the normalised surface Dice."""
+    edges_mm = [min(grid.spacing_mm) for grid in grids if min(grid.spacing_mm) > tolerance_mm]
+    if edges_mm:
+        logger.warning(
+            "NSD at %g mm: in %d of %s every edge of a voxel is longer (%.3g mm and more), so borders that lie one "
+            "voxel apart count as missed; --tolerance %g or more says more",
+            tolerance_mm, len(edges_mm), counted(len(grids), "case"), min(edges_mm), math.ceil(max(edges_mm)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """What is the same for all cases of a fold."""
+
+    model: Model
+    digest: str  # of its file, with what was learnt on validation cases
+    labels: Mapping[str, Path]
+    fold: int
+    out: Path  # for the masks
+    tolerance_mm: float
+    kept: ScoreJournal  # of an evaluation that was ended, or of the same
+
+    def mask(self, case: CachedCase) -> Path:
+        """Return the file of a case's predicted label map."""
+        return self.out / f"{case.id}.nii.gz"
+
+    def made_of(self, case: CachedCase, split: str) -> str:
+        """Return a digest of what decides on a case's rows."""
+        truth = [self.labels[case.id]] if case.id in self.labels else []
+        how = (SCORES_FORMAT, self.model.runs, self.tolerance_mm)
+        return digest_of_sources(truth, self.digest, how, split, cases_key([case]))
+
+
+def _scored(
+    evaluation: _Evaluation, cases: Sequence[tuple[str, CachedCase]]
+) -> Iterator[tuple[str, list[Row] | AutosegError]]:
+    """Predict one case after another; score and write the one before meanwhile."""
+    model = evaluation.model
+    with ThreadPoolExecutor(1) as pool:
+        waiting: tuple[str, Future[list[Row]]] | None = None
+        for split, case in cases:
+            made_of = evaluation.made_of(case, split)  # before the label map is read: it may be edited meanwhile
+            kept = evaluation.kept.rows(case.id, made_of, evaluation.mask(case))
+            if kept is not None:
+                if waiting is not None:
+                    yield _outcome(*waiting)
+                waiting = None
+                yield case.id, kept
+                continue
+            try:
+                upsampler = model.infer(case.image(), case.grid.shape)
+            except AutosegError as error:
+                yield case.id, error
+                continue
+            future = pool.submit(_finish, evaluation, case, split, made_of, upsampler)
+            if waiting is not None:
+                yield _outcome(*waiting)
+            waiting = case.id, future
+        if waiting is not None:
+            yield _outcome(*waiting)
+
+
+def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | AutosegError]:
+    try:
+        return case_id, future.result()
+    except AutosegError as error:
+        return case_id, error
+
+
+def _finish(evaluation: _Evaluation, case: CachedCase, split: str, made_of: str, upsampler: Upsampler) -> list[Row]:
+    model = evaluation.model
+    for cleaned, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
+        apply_rules(cleaned, model.postprocessing.cleanup, grid.spacing_mm)
+    mask = model.values(upsampler.mask)
+    write_label(evaluation.mask(case), mask, case.stored)
+    if case.id not in evaluation.labels:
+        raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
+    truth = read_label(evaluation.labels[case.id])
+    coarse, coarse_truth = model.values(upsampler.coarse), model.values(case.label())
+    about = {"fold": evaluation.fold, "case": case.id, "split": split}
+    on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
+    organs = _labelled(model, case)
+    rows = []
+    for name, (found, wanted, where) in on.items():
+        of_grid = {**about, "grid": name}
+        rows += score_rows(found, wanted, organs, where.spacing_mm, of_grid, evaluation.tolerance_mm)
+    rows += _beside(model, upsampler, truth.array, case, {**about, "grid": "original"})
+    evaluation.kept.keep(case.id, made_of, evaluation.mask(case), rows)
+    return rows
+
+
+def _labelled(model: Model, case: CachedCase) -> list[Label]:
+    return [organ for number, organ in enumerate(model.plan.labels, start=1) if number not in case.hidden]
+
+
+def _beside(
+    model: Model, upsampler: Upsampler, truth: npt.NDArray[np.int32], case: CachedCase, about: Mapping[str, Any]
+) -> list[Row]:
+    """Return what the Dice is to be seen beside: the Dice that the model itself expects, and the grid's ceiling."""
+    organs = model.plan.labels
+    sure = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
+    highest = ceilings(truth, [organ.value for organ in organs], [case.working.shape])[0]
+    values: list[tuple[Label, str, float | None]] = [
+        (organ, "expected_dice", value) for organ, value in zip(organs, sure, strict=True)
+    ]
+    values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
+    shown = _labelled(model, case)
+    return [
+        {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
+        for organ, metric, value in values
+        if organ in shown
+    ]

@@ -1,0 +1,180 @@
+"""Score any two folders of masks: another program's output, another observer's contours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.dataset.metadata import HIGHEST_VALUE
+from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.evaluation.scores import Row, score_rows
+from autoseg.imaging.grid import corner_distance_mm
+from autoseg.imaging.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
+from autoseg.metrics import TOLERANCE_MM
+from autoseg.plan import Label
+from autoseg.pool import Track, each, untracked
+from autoseg.words import counted
+
+logger = logging.getLogger(__name__)
+SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
+
+
+class PartlyScoredError(CasesFailedError):
+    """Some pairs could not be scored; the rows of the others are kept."""
+
+    def __init__(self, rows: list[Row], causes: dict[str, str]) -> None:
+        """Keep the rows of the scored cases."""
+        super().__init__("score", causes, done=len({row["case"] for row in rows}))
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What one process needs to score a case."""
+
+    name: str
+    prediction: Path
+    reference: Path
+    labels: tuple[Label, ...]
+    tolerance_mm: float
+
+
+def score_folders(
+    predictions: Path,
+    references: Path,
+    names: Mapping[int, str] | None = None,
+    labelled: Mapping[str, Collection[int]] | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+    jobs: int = 1,
+    track: Track = untracked,
+) -> list[Row]:
+    """Score the masks of one folder against those of the same name in another.
+
+    Args:
+        predictions: Folder of masks.
+        references: Folder of true masks on the same grids.
+        names: Label value to organ; without it every value that occurs is scored, as "label 1".
+        labelled: Case to the values of the organs that its reference shows; a case that is not in it shows all.
+        tolerance_mm: Of the normalised surface Dice.
+        jobs: Processes.
+        track: Shows progress.
+
+    Raises:
+        RunError: If a folder is missing or no names match.
+        PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
+    """
+    found, wanted = _masks(predictions), _masks(references)
+    if extra := sorted(found.keys() - wanted.keys()):
+        count = counted(len(extra), "mask")
+        logger.warning("%s: not scored, as without a reference: %s (%s …)", predictions, count, extra[0])
+    pairs = {name: (found[name], file) for name, file in wanted.items() if name in found}
+    if not pairs:
+        raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
+    failed: dict[str, str] = {
+        name: f"{file}: has no prediction in {predictions}" for name, file in wanted.items() if name not in found
+    }
+    if names is None:
+        values, unread = _values_in(pairs, jobs, track)
+        failed |= unread
+        names = {value: f"label {value}" for value in sorted(values - {0})}
+    labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
+    rows: list[Row] = []
+    shown = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
+    work = {name: _Pair(name, *pair, shown.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
+    good = {name: pair for name, pair in work.items() if name not in failed}
+    for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
+        if isinstance(scored, AutosegError):
+            failed[name] = str(scored)
+        else:
+            rows += scored
+    there = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
+    if rows and (nowhere := [label.name for label in labels if label.value not in there]):
+        logger.warning("in no mask of %s or %s: %s", predictions, references, ", ".join(nowhere))
+    if failed:
+        raise PartlyScoredError(_in_order(rows), failed)
+    return _in_order(rows)
+
+
+def require_free(out: Path) -> None:
+    """Refuse a file for scores that must not be replaced.
+
+    Raises:
+        RunError: If it is a folder, or the scores of a RUN, which know training from testing cases.
+    """
+    if out.is_dir():
+        raise RunError(f"--out {out}: is a folder; give a file, as in scores.csv")
+    if out.name == "scores.csv" and (out.absolute().parent / "plan.json").is_file():
+        raise RunError(f"--out {out}: holds the RUN's own scores, by split; give another FILE")
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["case"], row["label"]))
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """Return the masks of a folder by name.
+
+    Raises:
+        RunError: If there is no folder, or two masks differ only in their suffix.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(IMAGE_SUFFIXES)})")
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        name = strip_suffix(file)
+        if not name or name.startswith("."):
+            continue
+        if name in found:
+            raise RunError(f"{file}: has the name of {found[name].name}; move one of them away")
+        found[name] = file
+    return found
+
+
+def _values_in(pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track) -> tuple[set[int], dict[str, str]]:
+    """Return the label values that occur, and the causes of the pairs that cannot be read."""
+    values: set[int] = set()
+    failed: dict[str, str] = {}
+    for name, result in track(each(_values_of, pairs, jobs), "Reading", len(pairs)):
+        if isinstance(result, AutosegError):
+            failed[name] = str(result)
+        else:
+            values |= result
+    return values, failed
+
+
+def _values_of(pair: tuple[Path, Path]) -> set[int]:
+    values: set[int] = set()
+    for file in pair:
+        labels = read_label(file).array
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > HIGHEST_VALUE:
+            raise VolumeError(f"{file}: holds values from {low} to {high}; labels lie from 0 to {HIGHEST_VALUE}")
+        counts = sum(np.bincount(one.ravel(), minlength=high + 1) for one in labels)  # slice by slice
+        values |= {int(v) for v in np.flatnonzero(counts)}
+    return values
+
+
+def _score_pair(pair: _Pair) -> list[Row]:
+    prediction, truth = read_label(pair.prediction), read_label(pair.reference)
+    _require_same_grid(pair.prediction, prediction, truth)
+    about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
+    return score_rows(prediction.array, truth.array, pair.labels, truth.grid.spacing_mm, about, pair.tolerance_mm)
+
+
+def _require_same_grid(file: Path, prediction: Volume, truth: Volume) -> None:
+    """Raise VolumeError unless both lie on one grid: voxels, spacing, origin, direction (after turning to LPS)."""
+    apart = corner_distance_mm(prediction.grid, truth.grid)
+    if prediction.grid.shape != truth.grid.shape or apart > SAME_PLACE * min(truth.grid.spacing_mm):
+        far = f", corners {apart:.1f} mm apart" if prediction.grid.shape == truth.grid.shape else ""
+        raise VolumeError(
+            f"{file}: its grid of {prediction.grid.shape} voxels of {_mm(prediction)} mm is not its reference's, "
+            f"{truth.grid.shape} of {_mm(truth)} mm{far}; resample it to the reference first"
+        )
+
+
+def _mm(volume: Volume) -> str:
+    return "×".join(f"{step:.3g}" for step in volume.grid.spacing_mm)

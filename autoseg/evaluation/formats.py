@@ -1,0 +1,152 @@
+"""One table of text, written for a spreadsheet, a README, a paper and a page: CSV, Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from autoseg.files import write_text
+
+PAGE = 66  # characters that fit beside each other, two of them between columns
+SUFFIXES = (".csv", ".md", ".tex", ".html")
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "…": r"\dots{}",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """A table as it is printed; the first column names the rows, all others are numbers."""
+
+    name: str  # of its files, without suffix
+    title: str
+    note: str  # what the columns mean
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    last_is_total: bool = True  # whether a rule parts the last row from the others
+
+    @property
+    def caption(self) -> str:
+        """Title and note."""
+        return f"{self.title} {self.note}".strip()
+
+
+def write_text_table(table: TextTable, folder: Path) -> list[Path]:
+    """Write a table into `folder`, made if missing, once a suffix of SUFFIXES; files are replaced whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = (_csv(table), markdown_table(table), latex_table(table), _html(table))
+    written = [folder / f"{table.name}{suffix}" for suffix in SUFFIXES]
+    for file, text in zip(written, texts, strict=True):
+        write_text(file, text)
+    return written
+
+
+def templates(folder: Path) -> jinja2.Environment:
+    """Return what renders the templates of a folder; every text that goes in is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def markdown_text(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return _one_line(re.sub(r"([\\|`*<\[])", r"\\\1", text))
+
+
+def latex_text(text: str) -> str:
+    r"""Return text that LaTeX prints as it is.
+
+    >>> latex_text("5 %")
+    '5 \\%'
+    """
+    escaped = "".join(_LATEX.get(character, character) for character in _one_line(text))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # after a row's end they would be an option
+
+
+def _csv(table: TextTable) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([table.columns, *table.rows])
+    return text.getvalue()
+
+
+def markdown_table(table: TextTable) -> str:
+    """Return a table as Markdown, its caption above."""
+    rule = ["---"] + ["---:"] * (len(table.columns) - 1)
+    body = [[markdown_text(cell) for cell in row] for row in table.rows]
+    head = [markdown_text(column) for column in table.columns]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *body)]
+    return "\n".join([markdown_text(table.caption), "", *lines, ""])
+
+
+def latex_table(table: TextTable) -> str:
+    """Return a table as LaTeX (needs booktabs); one that is wider than a page in parts, one below the other."""
+    parts = [_latex_part(table, columns) for columns in _parts(table)]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex_text(table.caption)}}}",
+            rf"\label{{tab:{re.sub(r'^table[0-9]_', '', table.name)}}}",
+            "\n\\par\\medskip\n".join(parts),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _parts(table: TextTable) -> list[list[int]]:
+    """Return the columns of each part that fits a page's width; the first column, which names the rows, is in all."""
+    widths = [2 + max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    parts, room = [[0]], PAGE - widths[0]
+    for column, width in enumerate(widths[1:], start=1):
+        if width > room and len(parts[-1]) > 1:
+            parts.append([0])
+            room = PAGE - widths[0]
+        parts[-1].append(column)
+        room -= width
+    return parts
+
+
+def _latex_part(table: TextTable, columns: Sequence[int]) -> str:
+    rows = [[row[column] for column in columns] for row in (table.columns, *table.rows)]
+    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in rows]
+    if table.rows and table.last_is_total:
+        lines.insert(-1, r"\midrule")
+    return "\n".join(
+        [
+            r"\begin{tabular}{l" + "r" * (len(columns) - 1) + "}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _html(table: TextTable) -> str:
+    return templates(Path(__file__).parent).get_template("table.html.jinja").render(table=table)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

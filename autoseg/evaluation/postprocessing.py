@@ -1,0 +1,111 @@
+"""What is learnt on validation cases once a fold is trained: how to clean masks up, and what Dice to expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.data.cache import CachedCase, cases_key, showing_all
+from autoseg.data.preprocess import class_indices
+from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.errors import AutosegError
+from autoseg.files import digest_of_sources
+from autoseg.imaging.grid import Triple
+from autoseg.imaging.volumes import read_label
+from autoseg.inference.calibration import calibrate
+from autoseg.inference.model import Model, Postprocessing
+from autoseg.inference.postprocess import apply_rules, choose_rules
+from autoseg.inference.upsample import Classes
+from autoseg.metrics.overlap import dice
+from autoseg.network.weights import MODEL, load_tensors, save_tensors
+
+MOST_CASES = 12  # validation cases that are looked at
+FORMAT = 1  # raised when other rules are learnt, so that models learn anew
+
+
+def with_postprocessing(
+    file: Path, model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
+) -> Model:
+    """Return a fold's model with what its validation cases teach; learn and store that where it is not known yet.
+
+    Training writes the file without, so what is there belongs to these weights.
+
+    Args:
+        file: The fold's model file.
+        model: What was read from it.
+        cases: Of validation.
+        labels: Case id to the file of its true label map.
+        fingerprint: Of the dataset, to be stored beside.
+
+    Raises:
+        ModelError: If the file is missing or damaged.
+        OSError: If the disk is full; the file is then as it was.
+    """
+    truths = [labels[case.id] for case in cases if case.id in labels]
+    known = None if fingerprint is None else fingerprint.model_dump_json()
+    learnt_from = digest_of_sources(truths, FORMAT, model.runs, cases_key(cases), known)
+    if model.postprocessing.learnt_from == learnt_from:
+        return model
+    learnt = determine_postprocessing(model, cases, labels, fingerprint)
+    postprocessing = learnt.model_copy(update={"learnt_from": learnt_from})
+    store_postprocessing(file, postprocessing)
+    return replace(model, postprocessing=postprocessing)
+
+
+def determine_postprocessing(
+    model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
+) -> Postprocessing:
+    """Predict validation cases; choose the clean-up that helps and fit the Dice to expect.
+
+    A case that cannot be read or predicted is left out; its error is told when it is scored.
+
+    Args:
+        model: As trained.
+        cases: Of validation; MOST_CASES are used.
+        labels: Case id to the file of its true label map.
+        fingerprint: Of the dataset, to be stored beside.
+    """
+    masks, truths, spacings_mm, estimates = (
+        list[Classes](),
+        list[Classes](),
+        list[Triple](),
+        list[tuple[float | None, ...]](),
+    )
+    for case in showing_all(cases, MOST_CASES):
+        try:
+            truth = class_indices(read_label(labels[case.id]).array, model.plan, case.id)
+            upsampler = model.infer(case.image(), case.grid.shape)
+        except (AutosegError, KeyError):
+            continue
+        if truth.shape != upsampler.mask.shape:
+            continue
+        if case.hidden:  # what is not labelled teaches nothing
+            upsampler.mask[np.isin(upsampler.mask, case.hidden)] = 0
+        masks.append(upsampler.mask)
+        truths.append(truth)
+        spacings_mm.append(case.grid.spacing_mm)
+        estimates.append(upsampler.certainty.estimates())
+    rules = choose_rules(masks, truths, model.plan.classes, spacings_mm)
+    points = []
+    for mask, truth, spacing_mm, told in zip(masks, truths, spacings_mm, estimates, strict=True):
+        apply_rules(mask, rules, spacing_mm)
+        reached = dice(mask, truth, tuple(range(1, model.plan.classes)))
+        points += [(e, d) for e, d in zip(told, reached.values(), strict=True) if e is not None and d is not None]
+    calibration = calibrate([e for e, _ in points], [d for _, d in points])
+    return Postprocessing(cleanup=rules, calibration=calibration, fingerprint=fingerprint)
+
+
+def store_postprocessing(file: Path, postprocessing: Postprocessing) -> None:
+    """Write what was learnt into a model file, atomically; its weights stay.
+
+    Raises:
+        ModelError: If the file is missing or damaged.
+        OSError: If the disk is full; the file is then as it was.
+    """
+    tensors, facts = load_tensors(file, MODEL)
+    about = json.loads(facts.get("facts", "{}")) | {"aftercare": postprocessing.model_dump(mode="json")}
+    save_tensors(file, MODEL, tensors, {"plan": facts["plan"], "facts": json.dumps(about)})

@@ -1,0 +1,226 @@
+"""A comparison in words and in tables: what the numbers show, and what they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from autoseg.evaluation.compare import ALPHA, FEWEST_PAIRS, OVER_ORGANS, Comparison, Difference
+from autoseg.evaluation.formats import TextTable
+from autoseg.evaluation.published import PAPER, TITLE, published_note
+from autoseg.metrics.registry import Metric
+from autoseg.words import counted
+
+SMALL_POINTS = 0.5  # a difference below this is called so, shown or not
+MINUS = "−"
+
+
+def verdict(comparison: Comparison) -> tuple[str, ...]:
+    """Return one sentence a row of the comparison, that over the organs first; and one a published table."""
+    sentences: list[str] = []
+    for other in _others(comparison):
+        rows = [row for row in comparison.differences if row.other == other]
+        over = [row for row in rows if row.organ == OVER_ORGANS]
+        organs = [row for row in rows if row.organ != OVER_ORGANS]
+        sentences += [f"{_sentence(comparison, row)} {_tally(other, organs)}" for row in over]
+        sentences += [_sentence(comparison, row) for row in organs]
+    published = [
+        f"No test of {own} against {TITLE}: the paper's cases are other patients and only their averages are known; "
+        "the tables lie side by side, and a difference may come from the patients."
+        for own in comparison.beside
+    ]
+    return (*sentences, *published)
+
+
+def caveats(comparison: Comparison) -> tuple[str, ...]:
+    """Return what a reader must know beside the numbers: what was left out first, then how it was tested."""
+    if not comparison.differences:
+        return (*comparison.notes, *([published_note("testing")] if comparison.beside else []))
+    told = [
+        *comparison.notes,
+        *(_left_out(row, comparison) for row in comparison.differences if row.one_sided),
+        *_unknown(comparison),
+        *_too_few(comparison),
+        "Each source is one training: the spread over seeds and over other training cases is not in the intervals.",
+        "Cases are taken as independent; several scans of one patient make intervals and p too small.",
+        "Interval: bootstrap over cases, 95 % for each row alone. p: two-sided Wilcoxon signed-rank test over the "
+        f"pairs (from {FEWEST_PAIRS} on), Holm-corrected over the comparison's {counted(comparison.tests, 'test')}.",
+    ]
+    return (*told, *([published_note("testing")] if comparison.beside else []))
+
+
+def difference_table(comparison: Comparison, other: str, name: str) -> TextTable:
+    """Return the rows of one other source as text, as shown and written."""
+    measure, base = comparison.measure, comparison.baseline
+    columns = (
+        "Organ", "N", f"{base} ({measure.unit})", f"{other} ({measure.unit})", f"Difference ({measure.steps})",
+        "95 % interval", "p", "p (Holm)",
+    )  # fmt: skip
+    rows = [
+        [
+            row.organ,
+            str(len(row.cases)),
+            number(row.baseline_mean * measure.factor),
+            number(row.other_mean * measure.factor),
+            signed(row.mean * measure.factor),
+            _interval(row, measure, 1),
+            "" if row.p is None else p_value(row.p),
+            "" if row.p_holm is None else p_value(row.p_holm),
+        ]
+        for row in comparison.differences
+        if row.other == other
+    ]
+    title = f"{measure.title} by case, {other} minus {base}, over the held-out cases that both have."
+    return TextTable(name=name, title=title, note="", columns=columns, rows=rows, last_is_total=False)
+
+
+def beside_table(table: pd.DataFrame, title: str, note: str, name: str) -> TextTable:
+    """Return a table from `published_beside` as text: Dice with one decimal, counts whole."""
+    columns = tuple(map(str, table.columns))
+    rows = [[str(organ), *map(_cell, columns[1:], numbers)] for organ, *numbers in table.itertuples(index=False)]
+    return TextTable(name=name, title=title, note=note, columns=columns, rows=rows, last_is_total=len(rows) > 1)
+
+
+def tables(comparison: Comparison) -> tuple[TextTable, ...]:
+    """Return every table as text."""
+    told = [
+        difference_table(comparison, other, f"comparison{place}")
+        for place, other in enumerate(_others(comparison), start=1)
+    ]
+    beside = [
+        beside_table(table, f"Dice (%) of the testing cases of {own} beside {TITLE}.", "", f"published{place}")
+        for place, (own, table) in enumerate(comparison.beside.items(), start=1)
+    ]
+    return (*told, *beside)
+
+
+def _cell(column: str, value: float) -> str:
+    decimals = 0 if column.removeprefix(PAPER) == "N" else 1
+    return "" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def number(value: float) -> str:
+    """Return a value with two decimals, "" where undefined."""
+    return "" if math.isnan(value) else f"{value:.2f}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign.
+
+    >>> signed(-0.704), signed(0.0001), signed(2.5)
+    ('−0.70', '0.00', '+2.50')
+    """
+    text = number(value)
+    if text in ("", "0.00", f"{MINUS}0.00"):
+        return text.removeprefix(MINUS)
+    return text if text.startswith(MINUS) else f"+{text}"
+
+
+def p_value(p: float) -> str:
+    """Return p with three decimals, more where rounding would hide the side of `ALPHA` it is on.
+
+    >>> p_value(0.0004), p_value(0.03125), p_value(0.04996), p_value(1.0)
+    ('< 0.001', '0.031', '0.04996', '1.000')
+    """
+    if p < 0.001:
+        return "< 0.001"
+    text = f"{p:.3f}"
+    return text if (float(text) < ALPHA) == (p < ALPHA) else f"{p:.5f}"
+
+
+def _others(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(row.other for row in comparison.differences))
+
+
+def _tally(other: str, organs: Sequence[Difference]) -> str:
+    higher, lower = (sum(row.standing == side for row in organs) for side in ("higher", "lower"))
+    return f"Of {counted(len(organs), 'organ')} {other} is shown to be higher on {higher} and lower on {lower}."
+
+
+def _sentence(comparison: Comparison, row: Difference) -> str:
+    measure, base, organ = comparison.measure, comparison.baseline, row.organ
+    where = "the mean over organs" if organ == OVER_ORGANS else organ
+    count = counted(len(row.cases), "case")
+    by = f"{signed(row.mean * measure.factor)} {measure.steps}"
+    if row.standing == "none":
+        return f"{where}: no case has a value in both {row.other} and {base}."
+    if row.standing == "equal":
+        return f"{where}: {row.other} and {base} have the same values in all {count}."
+    if row.standing == "few":
+        return (
+            f"Too few cases for a test on {where}: {row.other} minus {base} is {by} over {count}, "
+            f"{FEWEST_PAIRS} are needed."
+        )
+    if row.standing == "open":
+        facts = _facts(comparison, row, 1, count)
+        return (
+            f"No difference shown on {where}: {row.other} minus {base} is {by} {facts}; that is not proof of equality."
+        )
+    if row.standing == "mixed":
+        above, below = (sum(1 for value in row.differences if sign * value > 0) for sign in (1, -1))
+        sides = f"{row.other} is higher in {above}, equal in {len(row.cases) - above - below}, lower in {below}"
+        return (
+            f"Mixed on {where}: by rank the cases lie to one side ({sides}), but the mean difference is {by} "
+            f"{_facts(comparison, row, 1, count)}: look at the single cases."
+        )
+    return _shown(comparison, row, where, count)
+
+
+def _shown(comparison: Comparison, row: Difference, where: str, count: str) -> str:
+    measure = comparison.measure
+    higher = row.standing == "higher"
+    side = row.standing if measure.higher_is_better else f"{row.standing} ({'worse' if higher else 'better'})"
+    amount = abs(row.mean * measure.factor)
+    text = (
+        f"{row.other} is {side} than {comparison.baseline} by {number(amount)} {measure.steps} on {where} "
+        f"{_facts(comparison, row, 1 if higher else -1, count)}."
+    )
+    if measure.steps == "points" and amount < SMALL_POINTS:
+        text += f" That is less than {SMALL_POINTS:g} points."
+    return text
+
+
+def _facts(comparison: Comparison, row: Difference, side: int, count: str) -> str:
+    """Return interval, p and number of cases in brackets; `side` -1 turns the interval over."""
+    interval = _interval(row, comparison.measure, side)
+    p = p_value(row.p_holm if row.p_holm is not None else math.nan)
+    after = " after Holm" if comparison.tests > 1 else ""
+    spread = f"95 % interval {interval}" if interval else "no interval: every case differs by the same"
+    return f"({spread}, p {p if p.startswith('<') else f'= {p}'}{after}, {count})"
+
+
+def _interval(row: Difference, measure: Metric, side: int) -> str:
+    if row.interval is None:
+        return ""
+    low, high = sorted(side * end * measure.factor for end in row.interval)
+    return f"{number(low)} to {number(high)}"
+
+
+def _left_out(row: Difference, comparison: Comparison) -> str:
+    why = "a missed organ has no distance" if not comparison.measure.higher_is_better else "nothing to score in one"
+    return (
+        f"{row.organ}: left out, with a value in only one of {row.other} and {comparison.baseline} ({why}): "
+        f"{counted(row.one_sided, 'common case')}."
+    )
+
+
+def _unknown(comparison: Comparison) -> list[str]:
+    names = [source.name for source in comparison.sources if source.values is not None and source.trained_on is None]
+    if not names:
+        return []
+    told = f"{', '.join(names)}: which cases {'it was' if len(names) == 1 else 'they were'} trained on is not known"
+    return [f"{told} from the file; none may be among these."]
+
+
+def _too_few(comparison: Comparison) -> list[str]:
+    """Return a warning where even cases that all lie to one side could show nothing."""
+    most = max((len(row.cases) for row in comparison.differences), default=0)
+    lowest = comparison.tests * 2.0 ** (1 - most)
+    if not comparison.tests or lowest < ALPHA:
+        return []
+    return [
+        f"With {counted(most, 'case')} and {counted(comparison.tests, 'test')} no p can fall below "
+        f"{min(1.0, lowest):.3f}: nothing could be shown here, whatever the difference."
+    ]

@@ -1,0 +1,1 @@
+"""Volumes: where their voxels lie, how they are read, written and resampled."""

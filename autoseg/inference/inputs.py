@@ -1,0 +1,107 @@
+"""What there is to predict in a file or folder, and what its masks are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.errors import VolumeError
+from autoseg.imaging.volumes import IMAGE_SUFFIXES, is_dicom_folder, strip_suffix
+
+CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One image to predict."""
+
+    name: str
+    images: tuple[Path, ...]  # one a channel, or one
+    out: Path
+    series: str | None = None  # of a DICOM folder: SeriesInstanceUID, or its end; None: there is one
+
+
+def list_inputs(source: Path, out: Path, channels: int, series: str | None = None) -> tuple[Input, ...]:
+    """Return what there is to predict in an image file, a folder of images, or a DICOM folder.
+
+    Args:
+        source: An image; a folder of images; a DICOM series. A name loses nnU-Net's `_0000`; for a model of several
+            channels the files CASE_0000, CASE_0001 … of a folder are one image.
+        out: A file where it has an image suffix, else a folder.
+        channels: Of the model.
+        series: SeriesInstanceUID, or its end, of the series to take from a DICOM folder that holds several.
+
+    Raises:
+        VolumeError: If there is nothing to predict, several images for one file, a series of no DICOM folder, or a
+            mask would overwrite an image.
+    """
+    found = _images(source, channels)
+    if not found:
+        raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(IMAGE_SUFFIXES)}, or a DICOM series")
+    if series and not any(image.is_dir() for images in found.values() for image in images):
+        raise VolumeError(f"--series {series}: {source} is no DICOM folder; leave it out")
+    if strip_suffix(out) is not None:
+        if len(found) > 1:
+            raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")
+        jobs = tuple(Input(name=name, images=images, out=out, series=series) for name, images in found.items())
+    elif out.is_file():
+        raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(IMAGE_SUFFIXES)}")
+    else:
+        jobs = tuple(
+            Input(name=name, images=images, out=out / f"{name}.nii.gz", series=series) for name, images in found.items()
+        )
+    if {job.out.resolve() for job in jobs} & {file.resolve() for job in jobs for file in job.images}:
+        raise VolumeError(f"{out}: a mask would overwrite its image; give another OUT")
+    return jobs
+
+
+def folder_of(out: Path) -> Path | None:
+    """Return OUT where it is a folder, which then gets a table and the names of the labels; None where it is a file."""
+    return None if strip_suffix(out) is not None else out
+
+
+def require_series(images: Sequence[Path], option: str) -> None:
+    """Refuse early an option that only a DICOM series makes possible.
+
+    Raises:
+        VolumeError: If an image is no DICOM folder.
+    """
+    for image in images:
+        if not image.is_dir():
+            raise VolumeError(f"{image}: is no DICOM series, so {option} has nothing to refer to; leave it out")
+
+
+def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
+    """Return the images of a file or folder: name to its files."""
+    if source.is_file():
+        return {_name(source): (source,)}
+    if not source.is_dir():
+        raise VolumeError(f"{source}: there is no such file or folder; give an image, a folder of images or of DICOM")
+    files = [p for p in sorted(source.iterdir()) if strip_suffix(p) is not None and not p.name.startswith(".")]
+    if not files and is_dicom_folder(source):
+        return {source.resolve().name: (source,)}
+    found = _by_channel(files, channels) if channels > 1 else {}
+    taken = {file for images in found.values() for file in images}
+    for file in files:
+        if file in taken:
+            continue
+        if _name(file) in found:
+            raise VolumeError(f"{file}: another image in {source} has the same name; rename one")
+        found[_name(file)] = (file,)
+    return found
+
+
+def _by_channel(files: Sequence[Path], channels: int) -> dict[str, tuple[Path, ...]]:
+    """Return the images whose channels CASE_0000 … are all there, one file each."""
+    numbered: dict[str, dict[int, Path]] = {}
+    for file in files:
+        if match := CHANNEL.fullmatch(strip_suffix(file) or ""):
+            numbered.setdefault(match[1], {})[int(match[2])] = file
+    whole = {name: parts for name, parts in numbered.items() if sorted(parts) == list(range(channels))}
+    return {name: tuple(parts[n] for n in range(channels)) for name, parts in whole.items()}
+
+
+def _name(file: Path) -> str:
+    return (strip_suffix(file) or file.name).removesuffix("_0000")

@@ -1,0 +1,50 @@
+"""What predicting an image will take of a CPU's memory."""
+
+from __future__ import annotations
+
+import math
+
+from autoseg.imaging.grid import Grid, Voxels, working_shape
+from autoseg.machine import GIB
+from autoseg.network.device import runs_bfloat16
+from autoseg.network.memory import tile_bytes
+from autoseg.plan import Plan
+
+PREDICTION_HEAP = 1.05  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
+KEPT_BYTES = 2  # of a probability on the working grid, where they are kept
+PREDICTION_PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
+
+
+def prediction_gib(
+    plan: Plan, networks: int, grid: Grid, image_bytes: int, tile: Voxels, beside_bytes: float = 0.0
+) -> float:
+    """Return the most memory that predicting an image takes, from its file to the written mask, in GiB.
+
+    Args:
+        plan: Of the model.
+        networks: Of the model, all of them loaded.
+        grid: Of the image (LPS).
+        image_bytes: Of the image as read.
+        tile: Voxels (Z, Y, X) that go through the network at a time.
+        beside_bytes: What is done meanwhile takes so much, as reading the next image.
+    """
+    mask = float(math.prod(grid.shape))
+    working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling))
+    seen = 4.0 * len(plan.channels) * working  # the normalised image, float32
+    slab = 4.0 * plan.classes * working / max(1, working // math.prod(tile))  # probabilities of a tile
+    weights = (networks - 1) * tile_bytes(plan, plan.network.divisor, False)
+    network = (
+        mask
+        + 2 * seen
+        + weights
+        + PREDICTION_HEAP * tile_bytes(plan, tile, runs_bfloat16("cpu", plan.precision))
+        + 2 * slab
+    )
+    writing = 3 * mask  # the mask as it is, as stored, and as ITK has it
+    most = max(reading_bytes(image_bytes), image_bytes + 4 * seen, max(network, writing) + beside_bytes)
+    return PREDICTION_PROCESS_GIB + most / GIB
+
+
+def reading_bytes(image_bytes: float) -> float:
+    """Return what reading an image takes: the file as packed, its unpacked parts, and the whole they are joined to."""
+    return 3.0 * image_bytes

@@ -1,0 +1,1 @@
+"""What is written of a prediction: masks, probabilities, pictures, DICOM objects, ONNX."""

@@ -1,0 +1,100 @@
+"""DICOM SEG: a mask as an object that a hospital's archive shows on its series. The only door to highdicom."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoseg.errors import VolumeError
+from autoseg.inference.outputs.dicom_object import SeriesMask, SlicedMask, write_object
+from autoseg.inference.outputs.legend import rgb
+from autoseg.plan import Label
+
+logger = logging.getLogger(__name__)
+SUFFIX = ".seg.dcm"
+NO_PACKAGE = "--dicom-seg: the package highdicom is not installed; run pip install 'autoseg[dicom]'"
+# SNOMED CT codes of organs by their names in lower case; any other is "Anatomical structure"
+CODES = {
+    "liver": "10200004", "spleen": "78961009", "pancreas": "15776009", "gallbladder": "28231008",
+    "stomach": "69695003", "aorta": "15825003", "esophagus": "32849002", "duodenum": "38848004",
+    "urinary bladder": "89837001", "bladder": "89837001", "prostate": "41216001", "heart": "80891009",
+    "brainstem": "15926001", "spinal cord": "2748008", "spinalcord": "2748008", "mandible": "91609006",
+    "left kidney": "18639004", "right kidney": "9846003", "left lung": "44029006", "right lung": "3341006",
+    "portal vein": "32764006", "vein": "29092000", "artery": "51114001",
+}  # fmt: skip
+ANATOMY = ("91723000", "Anatomical structure")
+
+
+def write_dicom_seg(file: Path, source: SeriesMask) -> None:
+    """Write a mask as a DICOM SEG object that refers to the series it was made from; nothing where no organ was found.
+
+    Args:
+        file: Where.
+        source: Mask and series; an organ that was not found is left out.
+
+    Raises:
+        VolumeError: If the package highdicom is missing or refuses the series.
+        OSError: If the disk is full.
+    """
+    require_highdicom()
+    write_object(file, "a DICOM SEG", source, _segmentation)
+
+
+def _segmentation(sliced: SlicedMask) -> Any:
+    """Return the object, its segments numbered from 1 in label order."""
+    import highdicom as hd
+
+    numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
+    for number, organ in enumerate(sliced.organs, start=1):
+        numbers[sliced.mask == organ.label.value] = number
+    return hd.seg.Segmentation(
+        source_images=sliced.headers,
+        pixel_array=numbers,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_described(n, o.index, o.label) for n, o in enumerate(sliced.organs, start=1)],
+        series_instance_uid=hd.UID(),
+        series_number=1000,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="autoseg",
+        manufacturer_model_name="autoseg",
+        software_versions=version("autoseg"),
+        device_serial_number="0",
+        series_description="autoseg",
+    )
+
+
+def require_highdicom() -> None:
+    """Refuse early what `write_dicom_seg` could not do.
+
+    Raises:
+        VolumeError: If the package highdicom is missing.
+    """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise VolumeError(NO_PACKAGE) from error
+
+
+def _described(number: int, index: int, label: Label) -> Any:
+    import highdicom as hd
+
+    family = hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
+    algorithm = hd.AlgorithmIdentificationSequence(name="autoseg", version=version("autoseg"), family=family)
+    code = CODES.get(label.name.lower().replace("_", " "))
+    organ = (
+        hd.sr.CodedConcept(code, "SCT", label.name[:64]) if code else hd.sr.CodedConcept(ANATOMY[0], "SCT", ANATOMY[1])
+    )
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label.name[:64],
+        segmented_property_category=hd.sr.CodedConcept(ANATOMY[0], "SCT", ANATOMY[1]),
+        segmented_property_type=organ,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        display_color=hd.color.CIELabColor.from_rgb(*rgb(index)),
+    )

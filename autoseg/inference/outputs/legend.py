@@ -1,0 +1,79 @@
+"""Names and colours of the organs, as 3D Slicer and ITK-SNAP read them: the same colours as in every figure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoseg.figures.colours import organ_colour
+from autoseg.files import write_text
+from autoseg.imaging.grid import Voxels
+from autoseg.plan import Label
+
+ITK_SNAP, SLICER = "labels_itksnap.txt", "labels_slicer.ctbl"
+
+
+def write_legends(folder: Path, labels: Sequence[Label]) -> None:
+    """Write names and colours as label descriptions of ITK-SNAP and as a colour table of 3D Slicer.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    snap = ['    0     0    0    0        0  0  0    "Clear Label"']
+    slicer = ["# Color table file", "0 background 0 0 0 0"]
+    for index, label in enumerate(labels):
+        red, green, blue = rgb(index)
+        name = label.name.replace('"', "'")
+        snap.append(f'{label.value:5d}   {red:3d}  {green:3d}  {blue:3d}        1  1  1    "{name}"')
+        slicer.append(f"{label.value} {'_'.join(label.name.split())} {red} {green} {blue} 255")
+    write_text(folder / ITK_SNAP, "\n".join(snap) + "\n")
+    write_text(folder / SLICER, "\n".join(slicer) + "\n")
+
+
+def segment_facts(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
+    """Return the fields of an NRRD header from which 3D Slicer takes segments, where the name ends in .seg.nrrd.
+
+    Args:
+        labels: Organs.
+        shape: Voxels of the mask (Z, Y, X).
+    """
+    z, y, x = (n - 1 for n in shape)
+    facts = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for index, label in enumerate(labels):
+        segment = f"Segment{index}_"
+        colour = " ".join(f"{part / 255:.4f}" for part in rgb(index))
+        facts |= {
+            f"{segment}ID": f"Segment_{label.value}",
+            f"{segment}Name": label.name,
+            f"{segment}Color": colour,
+            f"{segment}LabelValue": str(label.value),
+            f"{segment}Layer": "0",
+            f"{segment}Extent": f"0 {x} 0 {y} 0 {z}",
+        }
+    return facts
+
+
+def rgb(index: int) -> tuple[int, int, int]:
+    """Return the colour of the organ at a place in label order (from 0), 0 to 255."""
+    colour = organ_colour(index)
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def file_names(labels: Sequence[Label]) -> list[str]:
+    """Return a name for a file of each organ; where two would be the same, with the label's value.
+
+    >>> file_names([Label(value=1, name="left lung / upper"), Label(value=2, name="C1+"), Label(value=3, name="C1-")])
+    ['left_lung_upper', 'C1_2', 'C1_3']
+    """
+    plain = [re.sub(r"\W+", "_", label.name).strip("_") or "organ" for label in labels]
+    seen = Counter(name.casefold() for name in plain)
+    return [
+        name if seen[name.casefold()] == 1 else f"{name}_{label.value}"
+        for name, label in zip(plain, labels, strict=True)
+    ]

@@ -1,0 +1,112 @@
+"""A model as ONNX, for programs without PyTorch: from the normalised image on the working grid to probabilities.
+
+The only door to onnx and onnxruntime. The file's metadata hold the plan (intensities, spacing, padding, tiles) and the
+card: what a program needs to bring an image to the network and its answer back.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from autoseg.errors import ModelError
+from autoseg.files import atomic_path
+from autoseg.imaging.grid import Voxels
+from autoseg.inference.model import Model
+from autoseg.words import counted
+
+SUFFIX = ".onnx"
+OPSET = 18
+NO_PACKAGE = "the packages onnx and onnxruntime are not installed; run pip install 'autoseg[onnx]'"
+SURE = 1e-4  # classes whose probabilities differ by less are as good as each other
+SEED = 0
+
+
+class Probabilities(nn.Module):
+    """The mean softmax of several networks."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        """Take the networks, in evaluation mode."""
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return probabilities (B, classes, Z, Y, X) of an image (B, C, Z, Y, X)."""
+        total = torch.stack([network(image).softmax(dim=1) for network in self.networks])
+        return total.mean(dim=0)
+
+
+def write_onnx(model: Model, file: Path, card: str) -> None:
+    """Write a model as ONNX and check that onnxruntime gives the same masks, on two sizes of volumes.
+
+    Input `image`, float32 (B, C, Z, Y, X), normalised, each extent divisible by the network's divisor; output
+    `probabilities`, float32 (B, classes, Z, Y, X).
+
+    Args:
+        model: On the CPU.
+        file: Where.
+        card: What the model is, in words.
+
+    Raises:
+        ModelError: If a package is missing, or the masks differ.
+        OSError: If the disk is full.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ModelError(f"{file}: {NO_PACKAGE}") from error
+    network = Probabilities(model.networks).eval()
+    divisor = model.plan.network.divisor
+    example = torch.zeros((1, len(model.plan.channels), *(4 * d for d in divisor)))
+    axes = {0: "batch", 2: "z", 3: "y", 4: "x"}
+    with atomic_path(file) as beside:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            torch.onnx.export(
+                network,
+                (example,),
+                str(beside),
+                input_names=["image"],
+                output_names=["probabilities"],
+                dynamic_axes={"image": axes, "probabilities": axes},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        made = onnx.load(str(beside))
+        for key, value in (("autoseg_plan", model.plan.model_dump_json()), ("autoseg_card", card)):
+            made.metadata_props.add(key=key, value=value)
+        onnx.checker.check_model(made)
+        onnx.save(made, str(beside))
+        _require_parity(network, beside, file, [(2, 3, 4), (5, 2, 3)], model)
+
+
+def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequence[Voxels], model: Model) -> None:
+    """Raise ModelError unless onnxruntime finds the same classes as PyTorch in float32."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(SEED)
+    for size in sizes:
+        extent = tuple(n * d for n, d in zip(size, model.plan.network.divisor, strict=True))
+        image = generator.normal(size=(1, len(model.plan.channels), *extent)).astype(np.float32)
+        with torch.no_grad():
+            ours = network(torch.from_numpy(image)).numpy()
+        (theirs,) = session.run(None, {"image": image})
+        apart = _voxels_apart(ours[0], theirs[0])
+        if apart:
+            raise ModelError(
+                f"{file}: in onnxruntime the class differs in {counted(apart, 'voxel')} of a random volume; not written"
+            )
+
+
+def _voxels_apart(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> int:
+    """Return how many voxels have another class (classes, Z, Y, X), where ours is not a tie."""
+    second, first = np.sort(ours, axis=0)[-2:]
+    return int(np.count_nonzero((ours.argmax(axis=0) != theirs.argmax(axis=0)) & (first - second > SURE)))

@@ -1,0 +1,91 @@
+"""What is written of a prediction: the mask, and where wanted a mask an organ and a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.figures.canvas import PNG, save_figure
+from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
+from autoseg.imaging.volumes import Volume, strip_suffix, write_label
+from autoseg.inference.inputs import Input, require_series
+from autoseg.inference.model import Prediction
+from autoseg.inference.outputs import dicom_seg, rtstruct
+from autoseg.inference.outputs.dicom_object import SeriesMask
+from autoseg.inference.outputs.legend import file_names, segment_facts
+from autoseg.inference.upsample import to_percent
+from autoseg.plan import Plan
+
+PERCENT = "_percent"  # after an organ's name: the file of its probability
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written beside the mask."""
+
+    per_organ: bool = False  # a mask of 0 and 1 for each organ, in a folder of the case's name
+    preview: bool = False  # a picture: three planes with contours
+    dicom_seg: bool = False  # for a DICOM series: the mask as DICOM SEG
+    rtstruct: bool = False  # for a DICOM series: contours as an RT Structure Set
+
+
+PLAIN = Outputs()
+
+
+def require_outputs(wanted: Outputs, jobs: Sequence[Input]) -> None:
+    """Refuse early what could not be written.
+
+    Raises:
+        VolumeError: If a package is missing, or an image is no DICOM series for an object to refer to.
+    """
+    images = [image for job in jobs for image in job.images]
+    if wanted.dicom_seg:
+        dicom_seg.require_highdicom()
+        require_series(images, "--dicom-seg")
+    if wanted.rtstruct:
+        require_series(images, "--rtstruct")
+
+
+def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Prediction, wanted: Outputs) -> None:
+    """Write what is wanted of a prediction, each file atomically; the probabilities where it has them.
+
+    Args:
+        job: Names the files.
+        plan: Of the model.
+        image: To draw a preview of; None: no preview.
+        found: What to write.
+        wanted: What is written beside the mask.
+
+    Raises:
+        VolumeError: If a mask cannot be written.
+        OSError: If the disk is full.
+    """
+    beside = job.out.with_name(strip_suffix(job.out) or job.out.name)
+    suffix = job.out.name[len(beside.name) :]
+    if image is not None:
+        _write_preview(beside, job, plan, image, found)
+    if wanted.per_organ:
+        for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
+            organ = (found.mask.array == label.value).astype(np.uint8)
+            write_label(beside / f"{name}{suffix}", organ, found.mask.stored)
+    if found.probabilities is not None:
+        for probability, name in zip(found.probabilities[1:], file_names(plan.labels), strict=True):
+            percent = to_percent(probability, found.mask.grid.shape)
+            write_label(beside / f"{name}{PERCENT}{suffix}", percent, found.mask.stored)
+    facts = segment_facts(plan.labels, found.mask.stored.shape) if suffix.endswith(".nrrd") else None
+    write_label(job.out, found.mask.array, found.mask.stored, facts)
+    source = SeriesMask(found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
+    if wanted.dicom_seg:
+        dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)
+    if wanted.rtstruct:
+        rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
+
+
+def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, found: Prediction) -> None:
+    window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
+    organs = {label.value: label.name for label in plan.labels}
+    figure = overlay_figure(image.array[0], None, found.mask.array, image.grid.spacing_mm, organs, window, job.name)
+    save_figure(figure, file, PNG)

@@ -1,0 +1,176 @@
+"""Back to the image's own grid: from the probabilities of the classes on the working grid to the mask, exactly.
+
+The mask is that of interpolating all classes linearly to every voxel and taking the most probable one, as torch's
+`interpolate(mode="trilinear")` and `argmax` would. Neither all classes of the whole image nor those of the whole
+working grid are ever held. Between eight working voxels that agree on their most probable class, interpolation cannot
+change the winner, as it is a weighted mean: only the cells along the organs' borders are interpolated.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from autoseg.imaging.grid import Voxels
+from autoseg.inference.calibration import Certainty
+
+CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
+DENSE = 0.15  # share of cells on borders above which whole planes are interpolated instead
+Classes = npt.NDArray[np.uint8]  # class indices (Z, Y, X)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Where the voxels of one axis of the image lie among the cells between the working grid's voxels."""
+
+    cell: npt.NDArray[np.intp]  # of each voxel: the working voxel before it
+    weight: Tensor  # of each voxel: that of the working voxel behind it, 0 to 1; float32
+    first: npt.NDArray[np.intp]  # of each cell: its first voxel
+    count: npt.NDArray[np.intp]  # of each cell: its voxels
+
+
+class Upsampler:
+    """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them."""
+
+    def __init__(self, working: Voxels, full: Voxels, keeping: bool = False) -> None:
+        """Begin a mask.
+
+        Args:
+            working: Voxels of the working grid (Z, Y, X).
+            full: Voxels of the image, of the same extent (Z, Y, X).
+            keeping: Whether the probabilities are kept, for `probabilities`.
+        """
+        self._kept: list[Tensor] | None = [] if keeping else None
+        self.mask: Classes = np.zeros(full, dtype=np.uint8)
+        self.coarse: Classes = np.zeros(working, dtype=np.uint8)  # most probable class of each working voxel
+        self.certainty = Certainty()
+        self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
+        self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with
+        self._taken = 0
+
+    def add(self, probabilities: Tensor) -> None:
+        """Take the next slices of all classes, float32 (classes, z, Y, X) on the CPU; ties take the lowest class."""
+        depth = probabilities.shape[1]
+        winner = probabilities.argmax(dim=0).to(torch.uint8)
+        self.coarse[self._taken : self._taken + depth] = winner.numpy()
+        self.certainty.add(probabilities, winner)
+        if self._kept is not None:
+            self._kept.append(probabilities.half())
+        if self.mask.shape == self.coarse.shape:
+            self.mask[self._taken : self._taken + depth] = winner.numpy()
+            self._taken += depth
+            return
+        first = max(0, self._taken - 1)
+        slab = probabilities if self._last is None else torch.cat((self._last, probabilities), dim=1)
+        self._taken += depth
+        self._last = probabilities[:, -1:].clone()
+        if self._taken > 1 or len(self.coarse) == 1:
+            self._paint(slab, first)
+
+    def probabilities(self) -> npt.NDArray[np.float16] | None:
+        """Return all that was taken, float16 (classes, Z, Y, X) on the working grid; None where nothing was kept."""
+        return torch.cat(self._kept, dim=1).numpy() if self._kept else None
+
+    def _paint(self, slab: Tensor, first: int) -> None:
+        """Paint all cells between the slices of `slab`, the first of which is working slice `first`."""
+        low, high = _extremes(self.coarse[first : first + slab.shape[1]])
+        z, y, x = self._axes
+        rows = slice(*np.searchsorted(z.cell, (first, first + len(low))))
+        if np.mean(low != high) > DENSE:
+            self._interpolate_planes(slab, first, range(rows.start, rows.stop))
+            return
+        self.mask[rows] = low[:, :, x.cell][:, y.cell][z.cell[rows] - first]
+        cells = np.argwhere(low != high)
+        cells[:, 0] += first
+        counts = np.stack([axis.count[c] for axis, c in zip(self._axes, cells.T, strict=True)], axis=1)
+        values = slab.permute(1, 2, 3, 0).contiguous()
+        for block in np.unique(counts[counts.all(axis=1)], axis=0):
+            alike = cells[(counts == block).all(axis=1)]
+            chunk = max(1, CHUNK_VALUES // (int(block.prod()) * len(slab)))
+            for start in range(0, len(alike), chunk):
+                self._interpolate(values, first, alike[start : start + chunk], block)
+
+    def _interpolate_planes(self, slab: Tensor, first: int, rows: range) -> None:
+        """Paint whole planes of the mask: what is faster where borders are everywhere, as before training."""
+        axis, size = self._axes[0], self.mask.shape[1:]
+        for z in rows:
+            k = int(axis.cell[z]) - first
+            plane = torch.lerp(slab[:, k], slab[:, min(k + 1, slab.shape[1] - 1)], axis.weight[z])
+            full = interpolate(plane[None].contiguous(), size, mode="bilinear", align_corners=False)[0]
+            best, winner = full[0].clone(), torch.zeros(size, dtype=torch.uint8)
+            for value in range(1, len(full)):
+                winner.masked_fill_(full[value] > best, value)
+                torch.maximum(best, full[value], out=best)
+            self.mask[z] = winner.numpy()
+
+    def _interpolate(
+        self, values: Tensor, first: int, cells: npt.NDArray[np.intp], block: npt.NDArray[np.intp]
+    ) -> None:
+        """Paint `cells` (N, 3), each of which holds `block` voxels of the image (Z, Y, X)."""
+        voxels = [a.first[c][:, None] + np.arange(n) for a, c, n in zip(self._axes, cells.T, block, strict=True)]
+        corners = _corners(values, cells - (first, 0, 0))  # (N, 2, 2, 2, classes)
+        z, y, x = (a.weight[torch.from_numpy(v)] for a, v in zip(self._axes, voxels, strict=True))
+        along_z = torch.lerp(corners[:, None, 0], corners[:, None, 1], z[:, :, None, None, None])
+        along_y = torch.lerp(along_z[:, :, None, 0], along_z[:, :, None, 1], y[:, None, :, None, None])
+        along_x = torch.lerp(along_y[..., None, 0, :], along_y[..., None, 1, :], x[:, None, None, :, None])
+        winner = along_x.argmax(dim=-1).to(torch.uint8).numpy()
+        place = (voxels[0][:, :, None, None], voxels[1][:, None, :, None], voxels[2][:, None, None, :])
+        self.mask[place] = winner
+
+
+def to_percent(probability: npt.NDArray[np.floating[Any]], full: Voxels) -> Classes:
+    """Return a probability on an image's own grid in whole percent, interpolated as for the mask, plane by plane.
+
+    Args:
+        probability: Of one class, 0 to 1, on the working grid (Z, Y, X).
+        full: Voxels of the image, of the same extent (Z, Y, X).
+    """
+    axis = _axis(len(probability), full[0])
+    percent = np.empty(full, dtype=np.uint8)
+    for z, (cell, weight) in enumerate(zip(axis.cell, axis.weight, strict=True)):
+        behind = min(cell + 1, len(probability) - 1)
+        low, high = (torch.from_numpy(probability[k].astype(np.float32)) for k in (cell, behind))
+        plane = torch.lerp(low, high, weight)
+        whole = interpolate(plane[None, None], full[1:], mode="bilinear", align_corners=False)[0, 0]
+        percent[z] = whole.mul_(100).round_().to(torch.uint8).numpy()
+    return percent
+
+
+def _axis(size_in: int, size_out: int) -> _Axis:
+    centres = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
+    centres = centres.clip(0.0, size_in - 1.0)
+    cell = np.minimum(centres.astype(np.intp), max(size_in - 2, 0))
+    cells = np.arange(max(size_in - 1, 1))
+    first = np.searchsorted(cell, cells)
+    count = np.searchsorted(cell, cells, side="right") - first
+    return _Axis(cell, torch.from_numpy((centres - cell).astype(np.float32)), first, count)
+
+
+def _extremes(classes: Classes) -> tuple[Classes, Classes]:
+    """Return the lowest and the highest class among the corners of each cell; an axis of one voxel is one cell."""
+    low = high = classes
+    for axis in range(3):
+        if classes.shape[axis] > 1:
+            before, behind = (tuple(s if a == axis else slice(None) for a in range(3)) for s in (_BEFORE, _BEHIND))
+            low, high = np.minimum(low[before], low[behind]), np.maximum(high[before], high[behind])
+    return low, high
+
+
+_BEFORE, _BEHIND = slice(None, -1), slice(1, None)
+
+
+def _corners(values: Tensor, cells: npt.NDArray[np.intp]) -> Tensor:
+    """Return the probabilities at the corners of cells: (N, 2, 2, 2, classes) of (Z, Y, X, classes)."""
+    ends = [
+        [torch.from_numpy(np.minimum(c + i, n - 1)) for i in (0, 1)]
+        for c, n in zip(cells.T, values.shape[:3], strict=True)
+    ]
+    found = [values[ends[0][i], ends[1][j], ends[2][k]] for i, j, k in itertools.product((0, 1), repeat=3)]
+    return torch.stack(found, dim=1).reshape(len(cells), 2, 2, 2, -1)

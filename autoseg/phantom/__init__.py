@@ -1,0 +1,1 @@
+"""CT-like phantoms of an abdomen, for the demo and the tests."""

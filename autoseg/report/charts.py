@@ -1,0 +1,126 @@
+"""The charts of a report: learning curves, Dice by organ, ceilings of the grid, agreement of volumes."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from autoseg.dataset.split import load_splits
+from autoseg.errors import AutosegError
+from autoseg.evaluation.tables import by_case, dice_by_organ
+from autoseg.figures.agreement import agreement_figure
+from autoseg.figures.boxes import boxes_figure
+from autoseg.figures.canvas import PRINTED, saved_drawing
+from autoseg.figures.ceilings import ceilings_figure
+from autoseg.plan import Plan
+from autoseg.report.page import Picture
+from autoseg.run import Run
+from autoseg.training.curves import draw_curves
+from autoseg.training.loop import EXAMINED_CASES
+
+TRAINING, TESTING = ("training", "validation"), ("testing",)
+NO_LOSS = 0.9995  # Dice of a ceiling from which there is nothing to show
+
+
+def in_words(splits: tuple[str, ...]) -> str:
+    """Return what the cases of some splits are called."""
+    return "testing" if splits == TESTING else "training"
+
+
+def curves_picture(run: Run, plan: Plan) -> Picture | None:
+    """Draw the learning curves of the lowest fold that has a log."""
+    folds = sorted(run.folder.glob("fold-*/log.csv"))
+    if not folds:
+        return None
+    folder, organs = folds[0].parent, [organ.name for organ in plan.labels]
+    number = int(folder.name.removeprefix("fold-"))
+    written = draw_curves(folder, organs, run.report / "curves", _examined(run, number), PRINTED)
+    if not written:
+        return None
+    fold = f" Fold {number}." if len(folds) > 1 else ""
+    what = "the Dice loss, −1 at best" + (", plus cross-entropy" if plan.loss.kind == "dice-ce" else "")
+    return Picture(
+        data=next(file for file in written if file.suffix == ".svg").read_bytes(),
+        media_type="image/svg+xml",
+        caption=(
+            f"The loss ({what}) and the Dice of each organ over the iterations. The loss of training is that of "
+            "deformed crops with the training's class weights, that of validation and testing is of whole cases with "
+            "every class alike: compare their course, not their height. Both loss and Dice of whole cases are of the "
+            f"first few of each side, on the working grid; the tables have all.{fold}"
+        ),
+        alt=f"Learning curves of {len(organs)} organs",
+    )
+
+
+def _examined(run: Run, fold: int) -> dict[str, int]:
+    """Return how many cases of each side were predicted for the curves; nothing where the split is gone."""
+    try:
+        split = load_splits(run.split_file, None)[fold]
+    except (AutosegError, IndexError):
+        return {}
+    sides = {"validation": split.validation, "testing": split.testing}
+    return {name: min(len(cases), EXAMINED_CASES) for name, cases in sides.items()}
+
+
+def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
+    """Draw the Dice of every organ."""
+    sets = {"training": dice_by_organ(scores, TRAINING), "testing": dice_by_organ(scores, TESTING)}
+    sets = {name: organs for name, organs in sets.items() if any(organs.values())}
+    if not sets:
+        return None
+    return Picture(
+        data=saved_drawing(boxes_figure(sets), run.report / "dice"),
+        media_type="image/svg+xml",
+        caption=(
+            "Dice of each organ; every point is a case, on the images' own grid. From 5 cases on a box shows median "
+            "and quartiles, its line the range. Validation cases are among the training cases."
+        ),
+        alt="Dice of each organ in " + " and ".join(sets) + " cases",
+    )
+
+
+def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
+    """Draw what was reached beside what the working grid allows; nothing where the grid is the images' own."""
+    highest = {label: values.dropna() for label, values in by_case(scores, "ceiling_dice", splits).items()}
+    dice = by_case(scores, "dice", splits)
+    none = pd.Series(dtype=float)
+    reached = {  # over the cases that have the organ, as a ceiling
+        organ.name: list(dice.get(organ.value, none).reindex(highest.get(organ.value, none).index).dropna())
+        for organ in plan.labels
+    }
+    allowed = {organ.name: float(highest[organ.value].mean()) for organ in plan.labels if organ.value in highest}
+    allowed = {name: value for name, value in allowed.items() if math.isfinite(value)}
+    if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
+        return None
+    return Picture(
+        data=saved_drawing(ceilings_figure(reached, allowed), run.report / "ceilings"),
+        media_type="image/svg+xml",
+        caption=(
+            f"Dice reached in the {in_words(splits)} cases that have the organ, beside the resolution ceiling: what "
+            "the truth itself keeps after going to the working grid and back."
+        ),
+        alt="Dice reached beside the resolution ceiling of each organ",
+    )
+
+
+def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
+    """Draw the agreement of volumes (Bland and Altman)."""
+    true, found = by_case(scores, "truth_ml", splits), by_case(scores, "volume_ml", splits)
+    dice, none = by_case(scores, "dice", splits), pd.Series(dtype=float)
+    volumes = {}
+    for organ in plan.labels:
+        cases = dice.get(organ.value, none).dropna().index  # not where the organ is in neither
+        pair = (list(volume.get(organ.value, none).reindex(cases).dropna()) for volume in (true, found))
+        volumes[organ.name] = (next(pair), next(pair))
+    if not any(len(pair[0]) for pair in volumes.values()):
+        return None
+    return Picture(
+        data=saved_drawing(agreement_figure(volumes), run.report / "volumes"),
+        media_type="image/svg+xml",
+        caption=(
+            f"Agreement of volumes in the {in_words(splits)} cases (Bland and Altman "
+            "1986): prediction minus truth over the mean of both, with bias and 95 % limits of agreement."
+        ),
+        alt="Bland-Altman plots of the volume of each organ",
+    )

@@ -1,0 +1,198 @@
+"""The pictures of a report: every case drawn from its image, truth and prediction; beside them the charts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from autoseg.dataset.load import Case
+from autoseg.dataset.origin import dataset_of
+from autoseg.errors import AutosegError
+from autoseg.evaluation.cases import chosen_cases, own_folds
+from autoseg.evaluation.tables import by_case, dice_by_organ
+from autoseg.figures.overlays import CT_WINDOW_HU
+from autoseg.imaging.volumes import read_grid
+from autoseg.inference.outputs.legend import file_names
+from autoseg.machine import free_memory_gib
+from autoseg.plan import Plan
+from autoseg.pool import Track, each
+from autoseg.report.case_pictures import CaseWork, View, draw_case
+from autoseg.report.charts import (
+    TESTING,
+    TRAINING,
+    agreement_picture,
+    boxes_picture,
+    ceilings_picture,
+    curves_picture,
+    in_words,
+)
+from autoseg.report.drawings import Drawings, Sources
+from autoseg.report.page import Picture, Pictures
+from autoseg.run import Run
+
+LARGE = ("organs", "surfaces")  # folders of pictures that belong to this report alone
+MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
+_ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
+PART = 4  # pictures of a case that are drawn in one go
+VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnPictures:
+    """The pictures of a report, and what could not be drawn."""
+
+    pictures: Pictures
+    failed: dict[str, str]  # case to cause
+    notes: tuple[str, ...]  # what holds for all cases
+
+
+def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: Track) -> DrawnPictures:
+    """Draw everything that a run's scores, log and masks allow; write the figures into RUN/report, too."""
+    splits = TESTING if scores["split"].isin(TESTING).any() else TRAINING
+    small, large = _small_views(run, scores), _views(run, plan, scores, splits)
+    work, notes = _work_of(run, plan, scores, [*small, *large])
+    drawings = Drawings(run.report)
+    failed = _draw_all(work, drawings, jobs, track)
+    cases, made = ([view for view in views if work[view.case].has_drawn(view, drawings)] for views in (small, large))
+    window = _window_in_words(plan)
+    shown = [(view, _embedded(view.shown, view.caption + window * (view.kind != "surfaces"))) for view in made]
+    pictures = Pictures(
+        curves=curves_picture(run, plan),
+        boxes=boxes_picture(run, scores),
+        ceilings=ceilings_picture(run, plan, scores, splits),
+        agreement=agreement_picture(run, plan, scores, splits),
+        surfaces=tuple(picture for view, picture in shown if view.kind == "surfaces"),
+        organs=_by_organ(plan, scores, splits, shown),
+        cases={view.case: _embedded(view.shown, view.caption) for view in cases},
+    )
+    return DrawnPictures(pictures=pictures, failed=failed, notes=notes)
+
+
+def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
+    """Draw what is not drawn yet and can be; return which cases failed, and why."""
+    left = {name: one.stale(drawings) for name, one in work.items()}
+    drawings.keep_only(LARGE, _files(work) - _files(left))
+    stale = _parts(one for one in left.values() if one.case is not None)
+    jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
+    made_of = {name: [(view.shown, one.made_of(view)) for view in one.views] for name, one in stale.items()}
+    failed: dict[str, str] = {}
+    drawn: list[tuple[Path, Sources]] = []
+    try:
+        for name, result in track(each(draw_case, stale, jobs), "Drawing the cases", len(stale)):
+            if isinstance(result, AutosegError):
+                failed[stale[name].views[0].case] = str(result)
+            else:
+                drawn += made_of[name]
+    finally:
+        if stale:
+            drawings.remember(drawn)
+    return failed
+
+
+def _parts(work: Iterable[CaseWork]) -> dict[str, CaseWork]:
+    """Return the work in parts of a few pictures each: one testing case may have dozens, for one process."""
+    parts = [replace(one, views=one.views[n : n + PART]) for one in work for n in range(0, len(one.views), PART)]
+    return {str(number): part for number, part in enumerate(parts)}
+
+
+def _files(work: Mapping[str, CaseWork]) -> set[Path]:
+    """Return the pictures of some work, without suffix."""
+    return {view.file for one in work.values() for view in one.views}
+
+
+def _window_in_words(plan: Plan) -> str:
+    low, high = CT_WINDOW_HU
+    return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
+
+
+def _most_voxels(work: Iterable[CaseWork]) -> int:
+    """Return the voxels of the largest mask, from the headers; at least 1."""
+    most = 1
+    for one in work:
+        with suppress(AutosegError):
+            most = max(most, math.prod(read_grid(one.mask).shape))
+    return most
+
+
+def _work_of(
+    run: Run, plan: Plan, scores: pd.DataFrame, views: Sequence[View]
+) -> tuple[dict[str, CaseWork], tuple[str, ...]]:
+    """Return what to draw of every scored case, and a sentence where nothing can be."""
+    if scores.empty:
+        return {}, ()
+    cases, notes = dict[str, Case](), tuple[str, ...]()
+    try:
+        cases = {case.id: case for case in dataset_of(run).cases}
+    except AutosegError as error:
+        notes = (f"No case is drawn anew, as the images cannot be found: {error}",)
+    work = {
+        str(name): CaseWork(
+            case=cases.get(str(name)),
+            mask=run.fold(int(fold)) / "predictions" / f"{name}.nii.gz",
+            plan=plan,
+            views=tuple(view for view in views if view.case == str(name)),
+        )
+        for name, _, fold in own_folds(scores).itertuples(index=False)
+    }
+    return work, notes
+
+
+def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
+    """Return the picture of every scored case in the list of cases."""
+    names = [str(name) for name in scores["case"].drop_duplicates()]
+    caption = "truth solid, prediction dashed."
+    return [View(kind="case", case=n, file=run.report / "cases" / n, caption=f"{n}: {caption}") for n in names]
+
+
+def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[View]:
+    """Return the large pictures: surfaces of the worst, median and best case, and of each organ its own three."""
+    of = in_words(splits)
+    dice = by_case(scores, "dice", splits)
+    means = pd.DataFrame(dice).mean(axis=1).dropna() if dice else pd.Series(dtype=float)
+    found = []
+    for which, case in chosen_cases([(str(c), float(v)) for c, v in means.items()]).items():
+        caption = (
+            f"{which} {of} case, {case}: mean Dice {100 * means[case]:.1f} %. Seen from the front, smoothed."
+            + _unlabelled(plan, dice, case)
+        )
+        file = run.report / "surfaces" / which.lower()
+        found.append(View(kind="surfaces", case=case, file=file, caption=caption))
+    for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
+        values = dice.get(label.value, pd.Series(dtype=float)).dropna()
+        for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
+            about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
+            file = run.report / "organs" / f"{file_name}_{which.lower()}"
+            found.append(View(kind="overlay", case=case, file=file, caption=about, organ=label))
+            if which in ("Worst", "Only"):
+                errors = file.with_name(f"{file.name}_errors")
+                found.append(View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
+    return found
+
+
+def _unlabelled(plan: Plan, dice: Mapping[int, pd.Series[float]], case: str) -> str:
+    names = [o.name for o in plan.labels if case not in dice.get(o.value, pd.Series(dtype=float)).index]
+    return f" Not labelled in this case: {', '.join(names)}." if names else ""
+
+
+def _embedded(file: Path, caption: str) -> Picture:
+    return Picture(data=file.read_bytes(), media_type="image/webp", caption=caption, alt=caption)
+
+
+def _by_organ(
+    plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...], shown: Sequence[tuple[View, Picture]]
+) -> dict[str, tuple[Picture, ...]]:
+    """Return the pictures of at most `MOST_ORGANS` organs, those of the lowest mean Dice where there are more."""
+    means = {name: float(np.mean(values)) for name, values in dice_by_organ(scores, splits).items() if values}
+    lowest = set(sorted(means, key=lambda name: means[name])[:MOST_ORGANS])
+    found = {}
+    for organ in plan.labels:
+        own = [picture for view, picture in shown if view.organ is not None and view.organ.name == organ.name]
+        if own and organ.name in lowest:
+            found[organ.name] = tuple(own)
+    return found

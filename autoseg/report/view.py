@@ -1,0 +1,294 @@
+"""view: a case with its truth and prediction as a page to look at in a browser."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.dataset.load import Case, Dataset
+from autoseg.dataset.metadata import HIGHEST_VALUE
+from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.split import Split, load_splits
+from autoseg.errors import AutosegError, DatasetError
+from autoseg.figures.overlays import CT_WINDOW_HU, window_of
+from autoseg.files import write_text
+from autoseg.imaging.grid import Grid, Voxels, resized
+from autoseg.imaging.volumes import read_image, read_label, write_array
+from autoseg.plan import Label, Plan
+from autoseg.report.viewer import NOTICE_NAME, Organ, ViewContent, Window, niivue_file, view_page
+from autoseg.run import Run
+from autoseg.words import counted
+
+logger = logging.getLogger(__name__)
+MOST_VOXELS = 60_000_000  # of a page: more is slow to open and fills the memory of small graphics cards
+CT_WINDOWS = (
+    Window(name="Soft tissue", low=CT_WINDOW_HU[0], high=CT_WINDOW_HU[1]),
+    Window(name="Lung", low=-1350.0, high=150.0),
+    Window(name="Bone", low=-500.0, high=1300.0),
+)
+_LOW, _STEPS = -32768, 65535  # of int16
+_PARTS = {
+    "testing": "the network has not seen it",
+    "validation": "the network did not learn from it, but was chosen by it",
+    "training": "the network learnt from it",
+}
+
+Image = npt.NDArray[Any]  # (Z, Y, X)
+Places = npt.NDArray[np.uint8]  # (Z, Y, X): 0, or the organ's place in label order, from 1
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """Where a prediction lies, and what its fold had to do with the case."""
+
+    file: Path
+    fold: int
+    part: str | None  # of the split; None: the case is in no part
+
+
+def write_view(run: Run, case: str, out: Path | None = None) -> Path:
+    """Write a page that shows a case, with truth and prediction, in any browser and without a network.
+
+    Args:
+        run: The run.
+        case: Case id.
+        out: HTML file, or a folder for CASE.html; None: RUN/report/view.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: If the folder is not a RUN.
+        DatasetError: If the dataset is gone or has no such case.
+        VolumeError: If the image cannot be read.
+        AutosegError: If NiiVue, which draws the page, cannot be fetched.
+        OSError: If the disk is full.
+    """
+    plan, found = run.plan(), _case_of(dataset_of(run), case)
+    folder = run.report / "view" if out is None else out
+    file = folder if folder.suffix.lower() in (".html", ".htm") and not folder.is_dir() else folder / f"{found.id}.html"
+    script = niivue_file()
+    notice = script.with_name(NOTICE_NAME).read_text(encoding="utf-8")
+    write_text(file, view_page(_content(run, plan, found), script.read_text(encoding="utf-8"), notice))
+    return file
+
+
+def _case_of(dataset: Dataset, case: str) -> Case:
+    """Return the case of an id; such ids can be file names.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    cases = {found.id: found for found in dataset.cases}
+    if case not in cases:
+        near = difflib.get_close_matches(case, cases, n=3) or list(cases)[:3]
+        raise DatasetError(
+            f"{dataset.root}: has no case {case!r} among its {len(cases)}; give one as in {', '.join(near)}"
+        )
+    return cases[case]
+
+
+def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
+    volume = read_image(case.images)
+    image, shape = volume.array[0], volume.grid.shape
+    prediction = _prediction_of(run, case.id)
+    truth_map, notes = _map_of("truth", case.label, shape, plan.labels, "`autoseg check` looks at all label maps")
+    found_map, told = _found_map(run, case.id, prediction, shape, plan.labels)
+    factors = _factors(volume.grid)
+    stored, slope, intercept = _as_int16(_mean(image, factors), plan.intensity[0].kind == "ct")
+    grid = _reduced(volume.grid, factors)
+    return ViewContent(
+        title=plan.name,
+        case=case.id,
+        notes=(*_notes(plan, shape, factors, prediction), *_unlabelled(plan, case), *notes, *told),
+        image=_nifti(stored, grid),
+        slope=slope,
+        intercept=intercept,
+        unit="HU" if plan.intensity[0].kind == "ct" else "",
+        windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
+        truth=None if truth_map is None else _nifti(_nearest(truth_map, factors), grid),
+        prediction=None if found_map is None else _nifti(_nearest(found_map, factors), grid),
+        organs=_organs(plan.labels, truth_map, found_map, volume.grid.voxel_ml, case),
+    )
+
+
+def _prediction_of(run: Run, case: str) -> _Prediction | None:
+    """Return the prediction of the fold that tests the case, else validates it, else has one."""
+    try:
+        splits = load_splits(run.split_file, None)
+    except AutosegError:  # no split, or a damaged one: a prediction may be there all the same
+        splits = ()
+    found = []
+    for folder in sorted(run.folder.glob("fold-*/predictions")):
+        number, file = folder.parent.name.removeprefix("fold-"), folder / f"{case}.nii.gz"
+        if number.isdecimal() and file.is_file():
+            found.append(_Prediction(file, int(number), _part_of(splits, int(number), case)))
+    order = [*_PARTS, None]
+    return min(found, key=lambda one: (order.index(one.part), one.fold), default=None)
+
+
+def _part_of(splits: Sequence[Split], fold: int, case: str) -> str | None:
+    if fold >= len(splits):
+        return None
+    split = splits[fold]
+    parts = {"testing": split.testing, "validation": split.validation, "training": split.training}
+    return next((part for part, cases in parts.items() if case in cases), None)
+
+
+def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction | None) -> list[str]:
+    """Return what a reader must know about the page, a sentence each."""
+    notes = []
+    if prediction is None:
+        notes.append("There is no prediction of this case: autoseg evaluate makes one.")
+    elif prediction.part is None:
+        notes.append(f"The prediction is of fold {prediction.fold}, whose split does not name this case.")
+    else:
+        notes.append(f"A {prediction.part} case of fold {prediction.fold}: {_PARTS[prediction.part]}.")
+    if len(plan.channels) > 1:
+        notes.append(f"The image is channel 1 of {len(plan.channels)}, {plan.channels[0]}.")
+    if max(factors) > 1:
+        size, by = (" × ".join(str(n) for n in reversed(numbers)) for numbers in (shape, factors))
+        notes.append(
+            f"The case has {size} voxels (x, y, z); shown it is reduced by {by}. The numbers are of the whole."
+        )
+    return notes
+
+
+def _found_map(
+    run: Run, case: str, prediction: _Prediction | None, shape: Voxels, labels: Sequence[Label]
+) -> tuple[Places | None, list[str]]:
+    """Return the prediction as `_map_of` does; warn where there is none."""
+    if prediction is None:
+        logger.warning("there is no prediction of %s to show; `autoseg evaluate %s` makes one", case, run.folder)
+        return None, []
+    way_out = f"`autoseg evaluate {run.folder}` makes a new one"
+    return _map_of("prediction", prediction.file, shape, labels, way_out)
+
+
+def _map_of(
+    what: str, file: Path, shape: Voxels, labels: Sequence[Label], way_out: str
+) -> tuple[Places | None, list[str]]:
+    """Return a label map as places in label order, None where it cannot be shown, and sentences on what is amiss."""
+    try:
+        array = read_label(file).array
+    except AutosegError as error:  # the rest of the case is worth a look
+        return None, _not_shown(what, f"{error}; {way_out}")
+    if array.shape != shape:
+        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}; {way_out}")
+    places = np.zeros(HIGHEST_VALUE + 1, np.uint8)
+    for place, label in enumerate(labels, start=1):
+        places[label.value] = place
+    found = places[np.where((array < 0) | (array > HIGHEST_VALUE), 0, array)]
+    strange = int(np.count_nonzero(array) - np.count_nonzero(found))
+    told = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."
+    return found, [told] if strange else []
+
+
+def _not_shown(what: str, why: str) -> list[str]:
+    """Warn that a label map is missing on the page, and return the sentence that the page says."""
+    logger.warning("the %s is not shown: %s", what, why)
+    return [f"The {what} is not shown: {why}."]
+
+
+def _unlabelled(plan: Plan, case: Case) -> list[str]:
+    names = [label.name for label in plan.labels if not case.shows(label.value)]
+    return [f"Not labelled in this case: {', '.join(names)}."] if names else []
+
+
+def _organs(
+    labels: Sequence[Label], truth: Places | None, found: Places | None, voxel_ml: float, case: Case
+) -> tuple[Organ, ...]:
+    """Return volumes and Dice, from the maps at full size."""
+    bins = len(labels) + 1
+    in_truth = None if truth is None else np.bincount(truth.ravel(), minlength=bins)
+    in_found = None if found is None else np.bincount(found.ravel(), minlength=bins)
+    in_both = None if truth is None or found is None else np.bincount(truth[truth == found], minlength=bins)
+    organs = []
+    for place, label in enumerate(labels, start=1):
+        dice = None
+        if in_truth is not None and in_found is not None and in_both is not None and in_truth[place] + in_found[place]:
+            dice = float(2 * in_both[place] / (in_truth[place] + in_found[place]))
+        truth_ml, found_ml = (None if n is None else float(n[place] * voxel_ml) for n in (in_truth, in_found))
+        if not case.shows(label.value):
+            truth_ml = dice = None
+        organs.append(Organ(name=label.name, truth_ml=truth_ml, prediction_ml=found_ml, dice=dice))
+    return tuple(organs)
+
+
+def _windows(image: Image) -> tuple[Window, ...]:
+    low, high = window_of(image)
+    whole = Window(name="Full range", low=float(image.min()), high=float(image.max()))
+    return Window(name="Automatic", low=low, high=high), whole
+
+
+def _as_int16(image: Image, ct: bool) -> tuple[npt.NDArray[np.int16], float, float]:
+    """Return voxels with the slope and intercept that make them intensities again; whole numbers stay exact."""
+    low, high = float(image.min()), float(image.max())
+    if ct:
+        return np.clip(np.rint(image), _LOW, _LOW + _STEPS).astype(np.int16), 1.0, 0.0
+    if image.dtype.kind in "iu" and high - low <= _STEPS:
+        intercept = 0.0 if low >= _LOW and high <= _LOW + _STEPS else low - _LOW
+        return (image.astype(np.int64) - int(intercept)).astype(np.int16), 1.0, intercept
+    slope = (high - low) / _STEPS or 1.0
+    raw = np.rint((image.astype(np.float64) - low) / slope) + _LOW
+    return raw.astype(np.int16), slope, low - _LOW * slope
+
+
+def _factors(grid: Grid) -> Voxels:
+    """Return by what to reduce a grid that is too large for a page (Z, Y, X): its two finest axes, by the same."""
+    across = int(np.argmax(grid.spacing_mm))
+    for factor in range(1, max(grid.shape) + 1):
+        factors = [1 if axis == across else factor for axis in range(3)]
+        if math.prod(-(-n // by) for n, by in zip(grid.shape, factors, strict=True)) <= MOST_VOXELS:
+            break
+    return factors[0], factors[1], factors[2]
+
+
+def _padded(array: Image, factors: Voxels) -> Image:
+    """Return an array whose sides the factors divide; the last voxels are repeated."""
+    return np.pad(array, [(0, -n % by) for n, by in zip(array.shape, factors, strict=True)], mode="edge")
+
+
+def _mean(image: Image, factors: Voxels) -> Image:
+    """Return the means of blocks of voxels, as float32; the image itself where nothing is to be reduced."""
+    if max(factors) == 1:
+        return image
+    padded = _padded(image, factors)
+    z, y, x = (n // by for n, by in zip(padded.shape, factors, strict=True))
+    blocks = padded.reshape(z, factors[0], y, factors[1], x, factors[2])
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
+
+
+def _nearest(places: Places, factors: Voxels) -> Places:
+    """Return of each block of voxels the one in its middle."""
+    z, y, x = (slice(by // 2, None, by) for by in factors)
+    return _padded(places, factors)[z, y, x]
+
+
+def _reduced(grid: Grid, factors: Voxels) -> Grid:
+    """Return the grid of the blocks' middles."""
+    z, y, x = (-(-n // by) for n, by in zip(grid.shape, factors, strict=True))
+    return resized(replace(grid, shape=(z * factors[0], y * factors[1], x * factors[2])), (z, y, x))
+
+
+def _nifti(array: Image, grid: Grid) -> bytes:
+    """Return a NIfTI file's bytes; its axes run to the right, front and head, as those of the page's drawing do."""
+    _, y, x = grid.shape
+    turned = replace(
+        grid,
+        origin_mm=tuple((grid.matrix() @ (x - 1, y - 1, 0, 1))[:3].tolist()),
+        direction=tuple((np.reshape(grid.direction, (3, 3)) * (-1, -1, 1)).ravel().tolist()),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "volume.nii.gz"
+        write_array(file, array[:, ::-1, ::-1], turned)
+        return file.read_bytes()

@@ -1,0 +1,228 @@
+"""report: tables, curves, pictures and report.html of a run, finished or not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+
+from autoseg.dataset.origin import read_origin
+from autoseg.dataset.split import Split
+from autoseg.errors import RunError
+from autoseg.evaluation.cases import case_scores, doubts
+from autoseg.evaluation.formats import TextTable, write_text_table
+from autoseg.evaluation.metric_tables import metric_table, statistics
+from autoseg.evaluation.published import published_beside, published_note
+from autoseg.evaluation.scores import COLUMNS, nsd_name, read_scores
+from autoseg.evaluation.tables import TABLES, dice_table, paper_tables
+from autoseg.evaluation.verdict import beside_table
+from autoseg.figures.colours import organ_colour
+from autoseg.files import atomic_path, write_text
+from autoseg.network.weights import MODEL_NAME
+from autoseg.pool import Track, untracked
+from autoseg.report.history import commands_of, trainings_of
+from autoseg.report.page import ReportContent, render_report, summary_of
+from autoseg.report.pictures import draw_pictures
+from autoseg.run import Run
+from autoseg.steps.train import splits_of
+from autoseg.words import counted
+
+OURS = ("table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*")
+MOST_NAMED = 3  # files, in a sentence
+PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
+
+
+def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[list[TextTable], dict[str, str]]:
+    """Write RUN/report from what is there.
+
+    Args:
+        run: Planned; everything else may be missing or under way.
+        jobs: Processes that draw.
+        track: Shows progress.
+
+    Returns:
+        The two tables as shown, none without scores; and the causes by case where one could not be drawn.
+
+    Raises:
+        RunError: If the folder is not a RUN, or its scores cannot be read.
+    """
+    plan = run.plan()
+    scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    _forget(run)
+    tables, published, metrics = _write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())
+    drawn = draw_pictures(run, plan, scores, jobs, track)
+    undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
+    check, problem = _check_rows(run)
+    content = ReportContent(
+        title=plan.name,
+        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        summary=(*summary_of(scores), *trainings_of(run)),
+        missing=(*_missing(run, scores), *drawn.notes, *undrawn, *problem),
+        tables=tuple(tables),
+        published=published,
+        metrics=metrics,
+        pictures=drawn.pictures,
+        cases=case_scores(scores),
+        colours={organ.name: organ_colour(place) for place, organ in enumerate(plan.labels)},
+        doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
+        plan_text=_read(run.folder / "plan.md"),
+        check_rows=check,
+        environment={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        hashes=_hashes(run),
+        commands=commands_of(run),
+    )
+    write_text(run.report / "report.html", render_report(content))
+    return (tables if len(scores) else []), drawn.failed
+
+
+def _forget(run: Run) -> None:
+    """Remove what an earlier report wrote and this one may not: no old number may stand beside a new page.
+
+    Pictures of cases stay: each is looked at before it is used.
+    """
+    for pattern in OURS:
+        for file in run.report.glob(pattern):
+            file.unlink()
+
+
+def _write_tables(
+    run: Run, scores: pd.DataFrame
+) -> tuple[list[TextTable], tuple[TextTable, ...], tuple[TextTable, ...]]:
+    """Write all tables and their numbers; return the paper's, those beside it, and the wide ones."""
+    numbers = [statistics(scores, table.splits) for table in TABLES]
+    tables, published = paper_tables(scores), _published(scores)
+    metrics = tuple(metric_table(table, found) for table, found in zip(TABLES, numbers, strict=True))
+    for table in (*tables, *published, *metrics):
+        write_text_table(table, run.report)
+    coarse = [statistics(scores, table.splits, "working") for table in TABLES]
+    frames = [
+        found.assign(cases=table.which, grid=grid)
+        for grid, both in (("original", numbers), ("working", coarse))
+        for table, found in zip(TABLES, both, strict=True)
+    ]
+    with atomic_path(run.report / "statistics.csv") as beside:
+        pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
+    return tables, published, metrics
+
+
+def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
+    """Return whether every case of every trained fold is scored, after models, plan and split were written.
+
+    Args:
+        run: With or without scores.
+        tolerance_mm: Of the normalised surface Dice, which the scores must have; None: any.
+    """
+    if not run.scores_file.is_file() or _newer_than_scores(run):
+        return False
+    try:
+        scores = read_scores(run.scores_file)
+    except RunError:  # damaged, or of another version
+        return False
+    if tolerance_mm is not None and nsd_name(tolerance_mm) not in set(scores["metric"]):
+        return False
+    return not _unscored(run, scores)
+
+
+def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
+    """Return why scores are not those of the run's models, as half a sentence each; none where they are."""
+    newer = _newer_than_scores(run)
+    unscored = _unscored(run, scores) if run.split_file.is_file() and run.folds() else []
+    told = [f"the scores are older than {', '.join(newer)}"] if newer else []
+    return [*told, *([f"not scored: {counted(len(unscored), 'case')} of trained folds"] if unscored else [])]
+
+
+def _newer_than_scores(run: Run) -> list[str]:
+    """Return the files that the scores should follow from and do not, as they were written later."""
+    models = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    sources = [run.plan_file, run.split_file, *models, *run.cache.glob("*.json")]
+    written = run.scores_file.stat().st_mtime_ns
+    newer = [file for file in sources if file.is_file() and file.stat().st_mtime_ns > written]
+    names = [file.relative_to(run.folder).as_posix() for file in newer]
+    return names if len(names) <= MOST_NAMED else [*names[:MOST_NAMED], "…"]
+
+
+def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
+    """Return the cases of trained folds that have no score, as (fold, case)."""
+    splits = splits_of(run)
+    scored = set(zip(scores["fold"], scores["case"], strict=True))
+    wanted = [(fold, case) for fold in run.folds() if fold < len(splits) for case in _cases_of(splits[fold])]
+    return [pair for pair in wanted if pair not in scored]
+
+
+def _cases_of(split: Split) -> tuple[str, ...]:
+    return (*split.training, *split.validation, *split.testing)
+
+
+def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
+    """Return what the run does not have yet, with the way to get it."""
+    splits = splits_of(run) if run.split_file.is_file() else ()
+    said = []
+    untrained = [str(fold) for fold in range(len(splits)) if fold not in run.folds()]
+    if not run.folds():
+        said.append("No fold is trained to the end yet: `autoseg train RUN` does it, or goes on with it.")
+    elif untrained:
+        said.append(f"Not trained yet: fold {', '.join(untrained)}. The numbers are those of the others.")
+    if splits and not any(split.testing for split in splits):
+        said.append("The split has no testing case, so nothing here tells how the model does on new patients.")
+    stale = stale_scores(run, scores) if len(scores) else []
+    said += [f"{why[0].upper()}{why[1:]}; run `autoseg evaluate RUN` again." for why in stale]
+    dice = scores[scores["metric"] == "dice"]
+    absent = [name for name, n in dice.groupby("organ")["value"].count().items() if not n]
+    if absent:
+        said.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")
+    unlabelled = [organ.name for organ in run.plan().labels if len(dice) and organ.name not in set(dice["organ"])]
+    if unlabelled:
+        said.append(f"Labelled in no scored case: {', '.join(unlabelled)}.")
+    return tuple(said)
+
+
+def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return the paper's numbers beside the run's own, where it has the same organs."""
+    made = []
+    for table in TABLES:
+        beside = published_beside(dice_table(scores, table.splits), table.which)
+        if beside is not None:
+            title = f"Dice (%) of the {table.which} cases beside the paper's."
+            made.append(beside_table(beside, title, published_note(table.which), f"published_{table.which}"))
+    return tuple(made)
+
+
+def _hashes(run: Run) -> dict[str, str]:
+    """Return the SHA-256 of the files that the scores follow from."""
+    models = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    files = [run.plan_file, run.split_file, run.fingerprint_file, *models, run.scores_file]
+    return {
+        file.relative_to(run.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
+
+
+def _check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple[str, ...]]:
+    """Return the rows of check.json, None where there are none to read, and a sentence where they are damaged."""
+    file = run.folder / "check.json"
+    if not file.is_file():
+        return None, ()
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        root = f"{read_origin(run).get('dataset', '')}/"  # a page that is passed on tells no paths of this machine
+        return tuple(dict(row) | {"file": str(row.get("file", "")).removeprefix(root)} for row in rows), ()
+    except (OSError, ValueError, TypeError):
+        return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

@@ -1,0 +1,1 @@
+"""What the verbs do: each step of the pipeline on a RUN."""

@@ -1,0 +1,234 @@
+"""preprocess and train: from a plan to models."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from autoseg.data.cache import CachedCase, read_cases
+from autoseg.data.preprocess import plan_key
+from autoseg.data.preprocess import preprocess as preprocess_cases
+from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.split import Split, load_splits, sides
+from autoseg.errors import PlanError, TooLittleMemoryError
+from autoseg.imaging.grid import Voxels
+from autoseg.machine import default_workers, free_memory_gib
+from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
+from autoseg.network.distributed import from_first, process_group, process_rank, world_size
+from autoseg.plan import Plan, with_settings
+from autoseg.planning.budget import GPU_SHARE, detect_budget, share_of, step_gib
+from autoseg.planning.fit import ITERATIONS_SHARE, nearest_fit, require_crops, warn_of_few, warn_of_others
+from autoseg.pool import Track, untracked
+from autoseg.run import Run
+from autoseg.training.checkpoint import planned_iterations
+from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
+from autoseg.training.loop import train as train_fold
+from autoseg.training.measure import measure_step
+
+logger = logging.getLogger(__name__)
+LESS = 0.8  # of the memory that a step was thought to take, after it did not fit
+
+
+def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
+    """Cache all cases of the split; return how many were made anew.
+
+    Raises:
+        CasesFailedError: When all others are done, if some cases could not be read.
+    """
+    settings, dataset = run.plan(), dataset_of(run)
+    patients = {case.id: case.patient for case in dataset.cases}
+    splits = load_splits(run.split_file, tuple(patients), patients)
+    wanted = {name for split in splits for part in sides(split) for name in part}
+    return preprocess_cases([case for case in dataset.cases if case.id in wanted], settings, run.cache, jobs, track)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What the user asks of `train`."""
+
+    folds: tuple[int, ...] | None = None  # None: all of the split
+    iterations: int | None = None
+    time_budget_s: float | None = None
+    device: str | None = None  # None: the plan's, where this machine has it
+    workers: int | None = None  # None: one less than the cores, at most 8
+    patience: int | None = None  # examinations without a better validation Dice after which a fold ends
+    tensorboard: bool = False
+    deterministic: bool = False  # on a GPU: the same bits every time
+
+
+def train(
+    run: Run, options: TrainOptions, tell: Callable[[int, Progress], None], stop: Callable[[], bool]
+) -> dict[int, int]:
+    """Train folds one after another, each from its checkpoint where there is one.
+
+    Args:
+        run: With plan, split and cache.
+        options: What the user asks.
+        tell: Called after each iteration with the fold.
+        stop: Asked after each iteration.
+
+    Returns:
+        Fold to the iterations it was to have; only those that are finished.
+
+    Raises:
+        PlanError: If a fold is not in the split.
+    """
+    splits = splits_of(run)
+    folds = tuple(range(len(splits))) if options.folds is None else options.folds
+    unknown = [fold for fold in folds if fold >= len(splits)]
+    if unknown:
+        raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
+    ending = _Ending(run, stop)
+    device = device_of(run.plan(), options.device)
+    if options.deterministic:
+        repeat_exactly()
+    finished = {}
+    with process_group(device):
+        for fold in folds:
+            if from_first(ending.is_near()):
+                break
+            release_memory(device)  # of the fold before: a time budget is measured in another process
+            job = _fold(run, fold, splits[fold], options, device)
+            if not _trained(job, _telling(tell, fold), ending.is_near):
+                break
+            finished[fold] = job.plan.iterations
+        ending.clear()
+    return finished
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """Why a training may end before its time: Ctrl-C, or a file named `stop` in the RUN."""
+
+    run: Run
+    asked: Callable[[], bool]
+
+    def is_near(self) -> bool:
+        """Return whether to end after this iteration."""
+        return self.asked() or self.run.stop_file.exists()
+
+    def clear(self) -> None:
+        """Remove the stop file, so that the next `train` goes on."""
+        if self.run.stop_file.exists() and process_rank() == 0:
+            logger.warning("%s was found and removed: training ended early, its model can be used", self.run.stop_file)
+            self.run.stop_file.unlink(missing_ok=True)
+
+
+def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
+    key = plan_key(run.plan())
+    training = read_cases(run.cache, split.training, key)
+    _require_labels(run, fold, training)
+    workers = default_workers() if options.workers is None else options.workers
+    shape = training[0].working.shape if training else (1, 1, 1)
+    return Fold(
+        plan=_training_plan(run, fold, options, device, shape, workers),
+        training=training,
+        validation=read_cases(run.cache, split.validation, key),
+        testing=read_cases(run.cache, split.testing, key),
+        folder=run.fold(fold),
+        workers=workers,
+        patience=options.patience,
+        tensorboard=options.tensorboard,
+    )
+
+
+def _require_labels(run: Run, fold: int, training: tuple[CachedCase, ...]) -> None:
+    """Refuse to train where an organ is labelled in no case: nothing would tell it from background."""
+    nowhere = set.intersection(*(set(case.hidden) for case in training)) if training else set()
+    if nowhere:
+        names = ", ".join(organ.name for n, organ in enumerate(run.plan().labels, start=1) if n in nowhere)
+        raise PlanError(
+            f"{run.split_file}: no training case of fold {fold} is labelled with {names}; change the split, or leave "
+            "it out of the labels"
+        )
+
+
+def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
+    """Train a fold; where its step does not fit the device, say which would."""
+    try:
+        return train_fold(job, tell, stop)
+    except TooLittleMemoryError as error:
+        budget = detect_budget(job.plan.device, None, free_memory_gib(), world_size())
+        less = replace(budget, memory_gib=LESS * min(budget.memory_gib, step_gib(job.plan, budget) / GPU_SHARE))
+        raise TooLittleMemoryError(
+            f"a step of batch {job.plan.batch_size} and crop {job.plan.crop_size} does not fit into what "
+            f"{job.plan.device} has free; {nearest_fit(job.plan, less)} (with `autoseg plan … --force`)"
+        ) from error
+
+
+def splits_of(run: Run) -> tuple[Split, ...]:
+    """Read the split of a run; the dataset itself is not needed.
+
+    Raises:
+        RunError: If the folder is not a RUN.
+        PlanError: If the split is missing or not valid.
+    """
+    run.plan()
+    return load_splits(run.split_file, None)
+
+
+def device_of(settings: Plan, wanted: str | None) -> DeviceName:
+    """Return where to train: as wanted, else the plan's device, where this machine has it."""
+    device = pick_device(wanted or (settings.device if _has(settings.device) else "auto"))
+    if device != settings.device:
+        logger.warning("the plan is for %s, training on %s", settings.device, device)
+    return device
+
+
+def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int) -> Plan:
+    """Return the plan with the device and the iterations of this training; once begun, they stay."""
+    settings, began = run.plan(), time.monotonic()
+    require_crops(settings, world_size())
+    settings = settings.model_copy(update={"device": device})
+    begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
+    if begun is None:
+        _require_memory(settings, run)
+    if options.iterations is not None:
+        iterations = options.iterations
+    elif begun is not None:
+        iterations = begun
+    elif options.time_budget_s is not None:
+        iterations = _fitting(settings, options.time_budget_s, began, shape, workers)
+    else:
+        iterations = settings.iterations
+    return with_settings(settings, {"iterations": str(iterations)})
+
+
+def _require_memory(settings: Plan, run: Run) -> None:
+    """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
+    budget = detect_budget(settings.device, None, free_memory_gib(), world_size())
+    gib = step_gib(settings, budget)
+    if gib > budget.memory_gib:
+        raise PlanError(
+            f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
+            f"{nearest_fit(settings, budget)} (with `autoseg plan … --force`, or in the file)"
+        )
+
+
+def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
+    """Return how many iterations fit what is left of a time budget when they have been measured."""
+    measures = process_rank() == 0  # one measures for all: the others would only disturb
+    measured = measure_step(share_of(settings, world_size()), shape, workers) if measures else None
+    left_s = ITERATIONS_SHARE * (time_budget_s - (time.monotonic() - began))
+    fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
+    iterations = int(from_first(fitting))
+    if measured:
+        warn_of_others(measured, "begin anew (Ctrl-C, remove the fold's folder)")
+        warn_of_few(iterations, measured.seconds_per_iteration)
+    if not iterations:
+        raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
+    return iterations
+
+
+def _has(device: str) -> bool:
+    try:
+        pick_device(device)
+    except PlanError:
+        return False
+    return True
+
+
+def _telling(tell: Callable[[int, Progress], None], fold: int) -> Callable[[Progress], None]:
+    return lambda progress: tell(fold, progress)

@@ -1,0 +1,50 @@
+"""Tests of autoseg.cli.console: what the tables of the command line look like."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from autoseg.cli import console
+
+COLUMNS = ("Organ", "N", "nnunet (%)", "Difference (points)", "95 % interval", "p (Holm)")
+ROWS = [("Mean over organs", "39", "89.17", "−0.22", "−0.89 to 0.44", "1.000")]
+
+
+def printed(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    monkeypatch.setattr(console, "console", Console(highlight=False, width=width))
+    console.show_table("Title.", COLUMNS, ROWS)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_table_that_fits_has_one_line_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    title, head, line, row = printed(120, monkeypatch, capsys)
+    assert title == "Title."
+    assert head.split() == " ".join(COLUMNS).split()
+    assert set(line.strip()) == {"─"}
+    assert row.split() == " ".join(ROWS[0]).split()
+
+
+@pytest.mark.parametrize("width", [58, 60, 70, 80])
+def test_in_a_narrow_window_only_whole_words_wrap_and_nothing_is_lost(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(width, monkeypatch, capsys)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines[1:]).replace("─", " ").split()
+    assert sorted(words) == sorted(" ".join((*COLUMNS, *ROWS[0])).split())
+
+
+def test_headings_wrap_before_cells_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    *_, row = printed(72, monkeypatch, capsys)
+    assert row.split() == " ".join(ROWS[0]).split()
+
+
+def test_where_not_even_words_fit_they_are_folded_and_no_letter_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(40, monkeypatch, capsys)
+    letters = sorted("".join(lines[1:]).replace("─", "").replace(" ", ""))
+    assert letters == sorted("".join((*COLUMNS, *ROWS[0])).replace(" ", ""))

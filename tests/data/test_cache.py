@@ -1,0 +1,127 @@
+"""Tests of autoseg.data.cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+
+from autoseg.data import cache
+from autoseg.data.cache import ORGAN_VOXELS, CachedCase, read_case, read_cases, write_case
+from autoseg.errors import RunError
+from autoseg.imaging.grid import Grid
+
+
+def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    image, label = made.two_blocks((8, 9, 10))
+    grid = Grid(shape=(16, 18, 20), spacing_mm=(0.1, 0.7, 1 / 3), origin_mm=(-1.5, 2.0, 1e-3))
+    working = Grid(shape=(8, 9, 10), spacing_mm=(0.2, 1.4, 2 / 3))
+    written = CachedCase(
+        id="a.b c",
+        folder=tmp_path,
+        patient="p",
+        source_key="abc",
+        plan_key="def",
+        grid=grid,
+        stored=Grid(shape=(20, 18, 16), spacing_mm=(1.0, 1.0, 1.0), direction=(0, 0, 1, 0, 1, 0, 1, 0, 0)),
+        working=working,
+    )
+    write_case(written, image, label, seed=0)
+    read = read_case(tmp_path, "a.b c")
+    assert read == written
+    np.testing.assert_array_equal(read.image(), image.astype(np.float16))
+    np.testing.assert_array_equal(read.label(), label)
+    assert isinstance(read.image(), np.memmap)
+
+
+def test_a_cache_can_be_moved(tmp_path: Path) -> None:
+    made.random_case(tmp_path / "old", (4, 4, 4))
+    (tmp_path / "old").rename(tmp_path / "new")
+    (case,) = read_cases(tmp_path / "new", ("random",), "made")
+    assert case.label().shape == (4, 4, 4)
+
+
+def test_organ_voxels_lie_on_their_organs_and_each_at_most_once(tmp_path: Path) -> None:
+    case = made.random_case(tmp_path, (6, 7, 8))
+    organs = np.array(case.organs())
+    label = case.label()
+    assert (label[tuple(organs[:, 1:].T)] == organs[:, 0]).all()
+    assert len(np.unique(organs, axis=0)) == len(organs) == np.count_nonzero(label)
+    assert (np.diff(organs[:, 0]) >= 0).all()
+
+
+def test_of_a_large_organ_a_thousand_voxels_are_kept_and_of_a_small_one_all(tmp_path: Path) -> None:
+    label = np.ones((12, 12, 12), np.uint8)
+    label[0, 0, :3] = 2
+    organs = made.cached_case(tmp_path, "a", np.zeros((1, 12, 12, 12)), label).organs()
+    assert [int((organs[:, 0] == value).sum()) for value in (1, 2)] == [ORGAN_VOXELS, 3]
+
+
+def test_a_case_without_organs_has_no_organ_voxels(tmp_path: Path) -> None:
+    case = made.cached_case(tmp_path, "a", np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8))
+    assert case.organs().shape == (0, 4)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"id": "random"}'])
+def test_a_record_that_is_missing_or_cut_short_means_not_cached(tmp_path: Path, content: str | None) -> None:
+    made.random_case(tmp_path, (4, 4, 4))
+    record = tmp_path / "random.json"
+    record.unlink() if content is None else record.write_text(content)
+    assert read_case(tmp_path, "random") is None
+    with pytest.raises(RunError, match=r"not cached for this plan: 1 case \(random …\)"):
+        read_cases(tmp_path, ("random",), "made")
+
+
+def test_a_case_whose_writing_is_cut_off_is_not_cached_even_if_it_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.random_case(tmp_path, (4, 4, 4))
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cache.np, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        made.random_case(tmp_path, (5, 5, 5))
+    assert read_case(tmp_path, "random") is None
+    assert not [file.name for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_the_record_is_written_after_all_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[set[str]] = []
+    real = cache.write_text
+
+    def spy(file: Path, text: str) -> None:
+        there.append({f.name for f in tmp_path.iterdir()})
+        real(file, text)
+
+    monkeypatch.setattr(cache, "write_text", spy)
+    made.random_case(tmp_path, (4, 4, 4))
+    assert there == [{"random.image.npy", "random.label.npy", "random.organs.npy"}]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array"])
+def test_a_broken_array_is_named_with_the_way_out(tmp_path: Path, content: bytes | None) -> None:
+    case = made.random_case(tmp_path, (4, 4, 4))
+    file = tmp_path / "random.image.npy"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(RunError, match=r"random\.image\.npy: cannot be read .*run `autoseg preprocess` again"):
+        case.image()
+
+
+def test_an_array_cut_short_is_named(tmp_path: Path) -> None:
+    case = made.random_case(tmp_path, (4, 4, 4))
+    file = tmp_path / "random.image.npy"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(RunError, match=r"random\.image\.npy: cannot be read"):
+        case.image()
+
+
+def test_a_record_is_plain_json(tmp_path: Path) -> None:
+    made.random_case(tmp_path, (4, 4, 4))
+    record = json.loads((tmp_path / "random.json").read_text())
+    assert record["working"]["shape"] == [4, 4, 4]
+    assert "folder" not in record

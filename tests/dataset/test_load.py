@@ -1,0 +1,212 @@
+"""Tests of autoseg.dataset.load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoseg.dataset.load import load_dataset
+from autoseg.errors import DatasetError
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import write_array
+from autoseg.plan import Label
+
+NNUNET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+DECATHLON = {
+    "name": "Tiny",
+    "modality": {"0": "CT"},
+    "labels": {"0": "background", "1": "liver"},
+    "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+}
+
+
+def make(root: Path, meta: dict[str, Any] | None, images: Sequence[str] = (), labels: Sequence[str] = ()) -> Path:
+    """Make a dataset of empty files; load_dataset does not open them."""
+    for folder, names in (("imagesTr", images), ("labelsTr", labels)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (root / folder / name).touch()
+    if meta is not None:
+        (root / "dataset.json").write_text(json.dumps(meta))
+    return root
+
+
+def write_map(file: Path, value: int) -> None:
+    array = np.zeros((3, 3, 3), np.uint8)
+    array[1, 1, 1] = value
+    write_array(file, array, Grid(shape=(3, 3, 3), spacing_mm=(1.0, 1.0, 1.0)))
+
+
+def test_nnunet_layout_has_one_file_a_channel(tmp_path: Path) -> None:
+    meta = NNUNET | {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "tumour": 7, "brain": 3}}
+    images = ["b_0000.nii.gz", "b_0001.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "._b_0000.nii.gz"]
+    dataset = load_dataset(make(tmp_path, meta, images, ["a_1.nii.gz", "b.nii.gz"]))
+    assert [case.id for case in dataset.cases] == ["a_1", "b"]
+    assert [file.name for file in dataset.cases[1].images] == ["b_0000.nii.gz", "b_0001.nii.gz"]
+    assert dataset.channels == ("T1", "T2")
+    assert dataset.labels == (Label(value=3, name="brain"), Label(value=7, name="tumour"))
+
+
+@pytest.mark.parametrize("gone", ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"])
+def test_a_case_that_lacks_a_file_is_kept_with_the_path_where_it_should_be(tmp_path: Path, gone: str) -> None:
+    make(tmp_path, NNUNET, ["a_0000.nii.gz", "b_0000.nii.gz"], ["a.nii.gz", "b.nii.gz"])
+    (tmp_path / gone).unlink()
+    cases = load_dataset(tmp_path).cases
+    assert [case.id for case in cases] == ["a", "b"]
+    assert tmp_path / gone in (*cases[0].images, cases[0].label)
+
+
+def test_a_channel_too_many_is_kept_for_the_check_to_report(tmp_path: Path) -> None:
+    dataset = load_dataset(make(tmp_path, NNUNET, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz"]))
+    assert len(dataset.cases[0].images) == 2
+
+
+def test_nnunet_layout_without_channel_numbers_is_understood(tmp_path: Path) -> None:
+    dataset = load_dataset(make(tmp_path, NNUNET, ["x_0012.nii.gz"], ["x_0012.nii.gz"]))
+    assert [(case.id, case.images[0].name) for case in dataset.cases] == [("x_0012", "x_0012.nii.gz")]
+
+
+def test_decathlon_layout_lists_its_pairs(tmp_path: Path) -> None:
+    dataset = load_dataset(make(tmp_path, DECATHLON, ["a.nii.gz"], ["a.nii.gz"]))
+    assert (dataset.name, dataset.channels) == ("Tiny", ("CT",))
+    assert dataset.cases[0].images == (tmp_path / "imagesTr/a.nii.gz",)
+    assert dataset.cases[0].label == tmp_path / "labelsTr/a.nii.gz"
+    assert load_dataset(tmp_path / "dataset.json") == dataset
+
+
+def test_decathlon_list_with_the_files_of_nnunets_first_version_is_understood(tmp_path: Path) -> None:
+    meta = DECATHLON | {"modality": {"0": "T1", "1": "T2"}}
+    dataset = load_dataset(make(tmp_path, meta, ["a_0000.nii.gz", "a_0001.nii.gz"], ["a.nii.gz"]))
+    assert [file.name for file in dataset.cases[0].images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+    assert dataset.cases[0].id == "a"
+
+
+def test_decathlon_list_may_name_patients(tmp_path: Path) -> None:
+    entry = DECATHLON["training"][0] | {"patient": "p1"}  # type: ignore[index]
+    assert load_dataset(make(tmp_path, DECATHLON | {"training": [entry]})).cases[0].patient == "p1"
+
+
+def test_csv_has_paths_relative_to_itself_and_values_from_the_label_maps(tmp_path: Path) -> None:
+    write_map(tmp_path / "lab/a.nii.gz", 5)
+    write_map(tmp_path / "lab/b.nii.gz", 2)
+    file = tmp_path / "cases.csv"
+    file.write_text(
+        "case,image,label,patient\nb,img/b1.nrrd;img/b2.nrrd,lab/b.nii.gz,p\na,i.nrrd;j.nrrd,lab/a.nii.gz,\n"
+    )
+    dataset = load_dataset(file)
+    assert dataset.labels == (Label(value=2, name="label 2"), Label(value=5, name="label 5"))
+    assert dataset.channels == ("channel 0", "channel 1")
+    assert [(case.id, case.patient) for case in dataset.cases] == [("a", "a"), ("b", "p")]
+    assert dataset.cases[1].images == (tmp_path / "img/b1.nrrd", tmp_path / "img/b2.nrrd")
+
+
+def test_csv_takes_names_from_the_dataset_json_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(NNUNET))
+    (tmp_path / "cases.csv").write_text("case,image,label\na,a.mha,a_label.mha\n")
+    dataset = load_dataset(tmp_path / "cases.csv")
+    assert (dataset.channels, dataset.labels) == (("CT",), (Label(value=1, name="liver"),))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, '"labels" is missing'),
+        ({"labels": {"background": 0}}, "names 0 labels"),
+        ({"labels": {"background": 0, "whole": [1, 2]}}, "'whole' is a region"),
+        ({"labels": {"background": 0, "liver": 1, "ignore": 2}}, "no ignore label"),
+        ({"labels": {"background": 0, "liver": -1}}, "whole number"),
+        ({"labels": {"background": 0, "liver": 1.5}}, "whole number"),
+        ({"labels": {"background": 0, "liver": 1, "spleen": 1}}, "both have the value 1"),
+        ({"labels": {"0": "background", "1": "liver", "2": "liver"}}, "two labels are called 'liver'"),
+        ({"labels": {"0": "background", "1": " "}}, "no name"),
+        ({"channel_names": None}, "channel_names"),
+        ({"channel_names": {"1": "CT"}}, "numbered from 0"),
+        ({"file_ending": ".png"}, "unknown file type"),
+    ],
+)
+def test_a_wrong_dataset_json_is_told_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    meta = {key: value for key, value in (NNUNET | change).items() if value is not None}
+    make(tmp_path, meta, ["a_0000.nii.gz"], ["a.nii.gz"])
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"image": "a.nii.gz"}, "must be a list"),
+        ([{"image": "a.nii.gz"}], 'entry 1: needs "image" and "label"'),
+        (["a.nii.gz"], 'entry 1: needs "image" and "label"'),
+        ([{"image": "a.png", "label": "a.nii.gz"}], "unknown file type"),
+        (DECATHLON["training"] * 2, "'a' and 'a' are the same"),  # type: ignore[operator]
+        ([{"image": "a .nii.gz", "label": "a.nii.gz"}], "cannot be a file name"),
+    ],
+)
+def test_a_wrong_list_of_pairs_is_told(tmp_path: Path, training: object, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(make(tmp_path, DECATHLON | {"training": training}))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        ((), (), "no cases"),
+        (("a.png",), ("a.nii.gz",), "a.png is of an unknown file type"),
+        (("a_0000.nii.gz", "a_0000.nrrd"), ("a.nii.gz",), "are the same case"),
+        (("a_0000.nii.gz", "A_0000.nii.gz"), ("a.nii.gz", "A.nii.gz"), "'A' and 'a' are the same"),
+    ],
+)
+def test_folders_without_usable_cases_are_told(
+    tmp_path: Path, images: tuple[str, ...], labels: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(make(tmp_path, NNUNET, images, labels))
+
+
+def test_folders_without_dataset_json_say_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"dataset.json: missing; write it .*channel_names"):
+        load_dataset(make(tmp_path, None, ["a_0000.nii.gz"], ["a.nii.gz"]))
+
+
+def test_a_missing_folder_of_label_maps_is_told(tmp_path: Path) -> None:
+    (make(tmp_path, NNUNET, ["a_0000.nii.gz"]) / "labelsTr").rmdir()
+    with pytest.raises(DatasetError, match="labelsTr: missing"):
+        load_dataset(tmp_path)
+
+
+def test_broken_json_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{\n"labels": {},,\n}')
+    with pytest.raises(DatasetError, match="line 2: not valid JSON"):
+        load_dataset(tmp_path)
+
+
+def test_nothing_and_an_empty_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such dataset"):
+        load_dataset(tmp_path / "none")
+    with pytest.raises(DatasetError, match="folder is empty"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no cases"),
+        ("case,image\na,a.mha\n", "line 2: needs the columns"),
+        ("case,image,label\na,a.mha,\n", "line 2: needs the columns"),
+        ("case,image,label\na,a.mha,b.txt\n", "unknown file type"),
+        ("case,image,label\na/b,a.mha,b.mha\n", "cannot be a file name"),
+        ("case,image,label\na,a.mha,b.mha\n", "hold 0 positive values"),
+    ],
+)
+def test_a_wrong_csv_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "cases.csv"
+    file.write_text(text)
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_dataset(file)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,137 @@
+"""Scoring two folders: grids first, one bad pair never loses the others, no good file is replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoseg.dataset.label_names import labelled_organs, organ_names
+from autoseg.errors import DatasetError, RunError
+from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
+from autoseg.evaluation.scores import Row
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import write_array
+
+GRID = Grid(shape=(2, 3, 4), spacing_mm=(2.0, 1.0, 1.0))
+TRUTH = np.array([0, 1, 1, 1] * 6, dtype=np.uint8).reshape(2, 3, 4)
+FOUND = np.array([0, 0, 1, 1] * 6, dtype=np.uint8).reshape(2, 3, 4)  # Dice 2·12 / (12 + 18) = 0.8
+
+
+def folders(tmp_path: Path, **masks: tuple[np.ndarray, Grid]) -> tuple[Path, Path]:
+    """Two folders with the case `good`, and predictions of further cases whose truth is TRUTH."""
+    for name, (found, grid) in {"good": (FOUND, GRID), **masks}.items():
+        write_array(tmp_path / "found" / f"{name}.nii.gz", found, grid)
+        write_array(tmp_path / "truth" / f"{name}.nii.gz", TRUTH, GRID)
+    return tmp_path / "found", tmp_path / "truth"
+
+
+def value(rows: list[Row], metric: str, case: str = "good") -> object:
+    return next(row["value"] for row in rows if row["metric"] == metric and row["case"] == case)
+
+
+def test_a_pair_by_hand(tmp_path: Path) -> None:
+    rows = score_folders(*folders(tmp_path))
+    assert value(rows, "dice") == pytest.approx(0.8)
+    assert value(rows, "iou") == pytest.approx(12 / 18)
+    assert value(rows, "volume_difference_ml") == pytest.approx(-6 * 2 / 1000)
+    assert value(rows, "volume_difference_percent") == pytest.approx(-100 / 3)
+    assert value(rows, "hd100_mm") == 1.0
+    assert value(rows, "nsd_2mm") == 1.0
+    assert {row["organ"] for row in rows} == {"label 1"}
+
+
+def test_names_decide_what_is_scored_and_the_tolerance_stands_in_the_metric(tmp_path: Path) -> None:
+    rows = score_folders(*folders(tmp_path), names={1: "liver", 7: "vein"}, tolerance_mm=0.5)
+    assert {row["organ"] for row in rows} == {"liver", "vein"}
+    assert value(rows, "nsd_0.5mm") == pytest.approx(
+        24 / 30
+    )  # of 12 + 18 border voxels, the 6 at the edge are 1 mm off
+
+
+@pytest.mark.parametrize(
+    ("found", "grid", "cause"),
+    [
+        (FOUND, Grid(shape=GRID.shape, spacing_mm=GRID.spacing_mm, origin_mm=(0.5, 0, 0)), "corners 0.5 mm apart"),
+        (FOUND[:1], Grid(shape=(1, 3, 4), spacing_mm=GRID.spacing_mm), r"\(1, 3, 4\) voxels"),
+        (FOUND.astype(np.int16) - 2, GRID, "values from -2 to -1; labels lie from 0"),
+    ],
+    ids=["shifted", "another shape", "negative values"],
+)
+def test_a_bad_pair_is_told_and_the_others_are_kept(tmp_path: Path, found: np.ndarray, grid: Grid, cause: str) -> None:
+    with pytest.raises(PartlyScoredError, match=cause) as caught:
+        score_folders(*folders(tmp_path, bad=(found, grid)))
+    assert value(caught.value.rows, "dice") == pytest.approx(0.8)
+    assert list(caught.value.causes) == ["bad"]
+
+
+def test_flipped_axes_are_no_other_grid(tmp_path: Path) -> None:
+    turned = Grid(
+        shape=GRID.shape, spacing_mm=GRID.spacing_mm, origin_mm=(3.0, 0, 0), direction=(-1, 0, 0, 0, 1, 0, 0, 0, 1)
+    )
+    rows = score_folders(*folders(tmp_path, turned=(FOUND[:, :, ::-1], turned)))
+    assert value(rows, "dice", "turned") == pytest.approx(0.8)
+
+
+def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:
+    found, truth = folders(tmp_path)
+    write_array(found / "good.nrrd", FOUND, GRID)
+    with pytest.raises(RunError, match=r"good\.nrrd: has the name of good\.nii\.gz"):
+        score_folders(found, truth)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"background": 0, "liver": 1, "vein": 2}, {1: "liver", 2: "vein"}),  # nnU-Net
+        ({"0": "background", "1": "liver"}, {1: "liver"}),  # Decathlon
+        ([{"value": 3, "name": "liver"}], {3: "liver"}),  # plan.json
+    ],
+)
+def test_names_are_read_from_any_of_the_three_files(tmp_path: Path, labels: object, expected: dict[int, str]) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
+    assert organ_names(tmp_path / "dataset.json") == expected
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8-sig")  # as Windows writes it
+    assert organ_names(tmp_path / "dataset.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("[]", "no label names"),
+        ('{"labels": {"x": -1}}', "has the value -1"),
+        ('{"labels": {"x": [1, 2]}}', "'x' is a region"),
+    ],
+)
+def test_a_file_without_fit_names_is_refused(tmp_path: Path, text: str, cause: str) -> None:
+    (tmp_path / "d.json").write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=cause):
+        organ_names(tmp_path / "d.json")
+
+
+def test_the_scores_of_a_run_and_a_folder_are_not_replaced(tmp_path: Path) -> None:
+    require_free(tmp_path / "scores.csv")
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    require_free(tmp_path / "others.csv")
+    with pytest.raises(RunError, match="holds the RUN's own scores"):
+        require_free(tmp_path / "scores.csv")
+    with pytest.raises(RunError, match="is a folder"):
+        require_free(tmp_path)
+
+
+def test_an_organ_that_is_not_labelled_in_a_case_is_not_scored_there(tmp_path: Path) -> None:
+    both = folders(tmp_path, other=(FOUND, GRID))
+    names = tmp_path / "dataset.json"
+    names.write_text(json.dumps({"labels": {"liver": 1, "vein": 7}, "labelled": {"other": ["vein"]}}))
+    rows = score_folders(*both, names=organ_names(names), labelled=labelled_organs(names))
+    assert {(row["case"], row["organ"]) for row in rows} == {("good", "liver"), ("good", "vein"), ("other", "vein")}
+
+
+@pytest.mark.parametrize("labelled", [["case7"], 5, {"case7": "liver"}, {"case7": ["vein"]}])
+def test_a_file_that_names_labelled_organs_wrongly_is_refused(tmp_path: Path, labelled: object) -> None:
+    file = tmp_path / "dataset.json"
+    file.write_text(json.dumps({"labels": {"liver": 1}, "labelled": labelled}))
+    with pytest.raises(DatasetError, match=r"dataset\.json: labelled"):
+        labelled_organs(file)

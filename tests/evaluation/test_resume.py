@@ -1,0 +1,93 @@
+"""Tests of autoseg.evaluation.resume: which cases need not be evaluated again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import made
+import pytest
+
+from autoseg.evaluation import evaluate
+from autoseg.evaluation.resume import ScoreJournal
+from autoseg.inference.model import Model
+
+ROWS = [{"fold": 0, "case": "a", "organ": "liver", "metric": "dice", "value": 0.1 + 0.2}]
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    file = tmp_path / "a.nii.gz"
+    file.write_bytes(b"mask")
+    return file
+
+
+def test_rows_are_kept_as_they_are_for_what_they_were_made_of(tmp_path: Path, mask: Path) -> None:
+    ScoreJournal(tmp_path / "kept").keep("a", "model 1", mask, [*ROWS, {"value": math.nan}, {"value": None}])
+    kept = ScoreJournal(tmp_path / "kept")
+    rows = kept.rows("a", "model 1", mask)
+    assert rows is not None
+    assert rows[0] == ROWS[0]
+    assert math.isnan(rows[1]["value"])
+    assert rows[2] == {"value": None}
+    assert kept.rows("a", "model 2", mask) is None
+    assert kept.rows("b", "model 1", mask) is None
+
+
+def test_a_mask_that_is_gone_or_another_is_made_again(tmp_path: Path, mask: Path) -> None:
+    kept = ScoreJournal(tmp_path / "kept")
+    kept.keep("a", "model", mask, ROWS)
+    mask.write_bytes(b"edited")
+    assert kept.rows("a", "model", mask) is None
+    kept.keep("a", "model", mask, ROWS)
+    assert kept.rows("a", "model", mask) == ROWS
+    mask.unlink()
+    assert kept.rows("a", "model", mask) is None
+
+
+@pytest.mark.parametrize(("cut", "left"), [(9, ["a", "c"]), (1, ["a", "b", "c"])])
+def test_a_line_that_was_cut_costs_its_own_case_alone(tmp_path: Path, mask: Path, cut: int, left: list[str]) -> None:
+    file = tmp_path / "kept"
+    for case in ("a", "b"):
+        ScoreJournal(file).keep(case, "model", mask, ROWS)
+    file.write_bytes(file.read_bytes()[:-cut])  # as by a kill while it was written
+    ScoreJournal(file).keep("c", "model", mask, ROWS)
+    kept = ScoreJournal(file)
+    assert [case for case in "abc" if kept.rows(case, "model", mask)] == left
+
+
+def test_older_lines_of_a_case_are_dropped_from_the_file(tmp_path: Path, mask: Path) -> None:
+    file = tmp_path / "kept"
+    for model in ("one", "two", "three"):
+        ScoreJournal(file).keep("a", model, mask, ROWS)
+    assert ScoreJournal(file).rows("a", "three", mask) == ROWS
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_path: Path) -> None:
+    (case,), label = made.easy_cases(tmp_path / "cache", 1), tmp_path / "label.nii.gz"
+    label.write_bytes(b"label")
+    usual = evaluate._Evaluation(
+        model=Model(networks=(), plan=made.plan(precision="float32"), trained_on=frozenset()),
+        digest="weights",
+        labels={case.id: label},
+        fold=0,
+        out=tmp_path,
+        tolerance_mm=2.0,
+        kept=ScoreJournal(tmp_path / "kept"),
+    )
+    other_precision = replace(usual.model, plan=made.plan(precision="bfloat16"))
+    found = [
+        usual.made_of(case, "testing"),
+        usual.made_of(case, "training"),
+        usual.made_of(replace(case, source_key="another image"), "testing"),
+        usual.made_of(replace(case, plan_key="another grid"), "testing"),
+        replace(usual, digest="other weights").made_of(case, "testing"),
+        replace(usual, tolerance_mm=3.0).made_of(case, "testing"),
+        replace(usual, model=other_precision).made_of(case, "testing"),
+    ]
+    assert usual.made_of(case, "testing") == found[0]
+    label.write_bytes(b"corrected label")
+    found.append(usual.made_of(case, "testing"))
+    assert len(set(found)) == len(found)

@@ -1,0 +1,44 @@
+"""scores.csv: written, read back, and refused where a cell is not what it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoseg.errors import RunError
+from autoseg.evaluation.scores import COLUMNS, Row, nsd_name, read_scores, write_scores
+
+ROW: Row = dict(zip(COLUMNS, (0, 'a, "b"', "testing", "<liver>", 1, "dice", 0.987654321, "original"), strict=True))
+
+
+def test_scores_read_back_as_they_were_written(tmp_path: Path) -> None:
+    write_scores([ROW, {**ROW, "metric": "hd95_mm", "value": None}], tmp_path / "s.csv")
+    found = read_scores(tmp_path / "s.csv")
+    assert list(found.columns) == list(COLUMNS)
+    assert found.iloc[0].to_dict() == ROW
+    assert found["value"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"value": "high"}, "'high' stands for a value, which is not a number"),
+        ({"value": float("inf")}, "infinite"),
+        ({"value": 94.1}, "value of a metric from 0 to 1"),
+        ({"value": -0.5}, "value of a metric from 0 to 1"),
+        ({"fold": 0.5}, "fold, which is not a whole number"),
+        ({"label": "liver"}, "label, which is not a whole number"),
+        ({"split": "test"}, "'test' stands for a split, which is none of training, validation, testing"),
+        ({"grid": "Original"}, "grid, which is none of original, working"),
+        ({}, "row, which repeats another"),
+    ],
+)
+def test_a_wrong_cell_is_named_with_its_line(tmp_path: Path, change: Row, cause: str) -> None:
+    write_scores([ROW, {**ROW, "case": "c", **change} if change else ROW], tmp_path / "s.csv")
+    with pytest.raises(RunError, match=rf"s\.csv: line 3: .*{cause}"):
+        read_scores(tmp_path / "s.csv")
+
+
+def test_the_tolerance_stands_in_the_name_of_the_metric() -> None:
+    assert [nsd_name(mm) for mm in (2.0, 0.5, 0.0)] == ["nsd_2mm", "nsd_0.5mm", "nsd_0mm"]

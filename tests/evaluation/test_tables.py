@@ -1,0 +1,232 @@
+"""The paper's tables from long scores, with numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from autoseg.evaluation.formats import TextTable, latex_table, write_text_table
+from autoseg.evaluation.metric_tables import metric_table, statistics
+from autoseg.evaluation.tables import COLUMNS, TABLES, dice_by_organ, dice_table, paper_tables, text_rows
+
+SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
+
+
+def dice_row(case: str, organ: str, label: int, value: float | None, split: str = "testing") -> list[object]:
+    return [0, case, split, organ, label, "dice", value, "original"]
+
+
+def missed_row(case: str, organ: str, label: int, value: int) -> list[object]:
+    return [0, case, "testing", organ, label, "missed", value, "original"]
+
+
+def frame(*rows: list[object]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=SCORES)
+
+
+# liver: 0.9, 0.8, 0.7; vein: 0.5, missed in b, absent in c
+THREE_CASES = frame(
+    dice_row("a", "vein", 2, 0.5),
+    dice_row("a", "liver", 1, 0.9),
+    dice_row("b", "vein", 2, 0.0),
+    dice_row("b", "liver", 1, 0.8),
+    dice_row("c", "vein", 2, None),
+    dice_row("c", "liver", 1, 0.7),
+    *(missed_row(case, "liver", 1, 0) for case in "abc"),
+    *(missed_row(case, "vein", 2, int(case == "b")) for case in "abc"),
+)
+
+
+def test_three_cases_by_hand() -> None:
+    assert text_rows(dice_table(THREE_CASES, ["testing"])) == [
+        # liver: mean of 90, 80, 70; sample deviation sqrt((100 + 0 + 100) / 2) = 10
+        ["liver", "80.0", "10.0", "70.0", "90.0", "3", "0", "0"],
+        # vein: mean of 50 and 0; sample deviation sqrt((625 + 625) / 1) = 35.36
+        ["vein", "25.0", "35.4", "0.0", "50.0", "2", "1", "1"],
+        # the mean of each column: (80 + 25) / 2 and so on
+        ["Total Avg.", "52.5", "22.7", "35.0", "70.0", "2.5", "0.5", "0.5"],
+    ]
+
+
+def test_the_table_holds_numbers_that_are_not_rounded() -> None:
+    table = dice_table(THREE_CASES, ["testing"])
+    assert tuple(table.columns) == COLUMNS
+    assert table["Std."][1] == pytest.approx(math.sqrt(1250))
+    assert table["Std."][2] == pytest.approx((10 + math.sqrt(1250)) / 2)
+
+
+def test_missed_is_blank_where_it_was_not_measured_and_0_where_it_was() -> None:
+    scores = frame(dice_row("a", "liver", 1, 0.9))
+    assert text_rows(dice_table(scores, ["testing"]))[0][-1] == ""
+    measured = pd.concat([scores, frame(missed_row("a", "liver", 1, 0))])
+    assert text_rows(dice_table(measured, ["testing"]))[0][-1] == "0"
+
+
+def test_one_case_has_no_deviation() -> None:
+    rows = text_rows(dice_table(frame(dice_row("a", "liver", 1, 0.9)), ["testing"]))
+    assert rows[0] == ["liver", "90.0", "", "90.0", "90.0", "1", "0", ""]
+    assert rows[1] == ["Total Avg.", "90.0", "", "90.0", "90.0", "1", "0", ""]
+
+
+def test_an_organ_that_no_case_has_is_blank_and_leaves_the_total_alone() -> None:
+    scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("a", "spleen", 2, None))
+    rows = text_rows(dice_table(scores, ["testing"]))
+    assert rows[1] == ["spleen", "", "", "", "", "0", "1", ""]
+    assert rows[2][:2] == ["Total Avg.", "90.0"]
+
+
+def test_organs_without_a_case_in_the_split_are_listed() -> None:
+    scores = frame(dice_row("a", "liver", 1, 0.9, split="training"))
+    rows = text_rows(dice_table(scores, ["testing"]))
+    assert rows == [["liver", "", "", "", "", "0", "0", ""], ["Total Avg.", "", "", "", "", "0", "0", ""]]
+
+
+def test_no_scores_give_no_rows() -> None:
+    assert text_rows(dice_table(frame(), ["testing"])) == []
+    assert dice_by_organ(frame(), ["testing"]) == {}
+
+
+def test_validation_cases_are_training_cases_and_testing_cases_are_not() -> None:
+    scores = frame(
+        dice_row("a", "liver", 1, 0.9, "training"),
+        dice_row("b", "liver", 1, 0.7, "validation"),
+        dice_row("c", "liver", 1, 0.1, "testing"),
+    )
+    training, testing = (text_rows(dice_table(scores, table.splits))[0] for table in TABLES)
+    assert training == ["liver", "80.0", "14.1", "70.0", "90.0", "2", "0", ""]
+    assert testing == ["liver", "10.0", "", "10.0", "10.0", "1", "0", ""]
+
+
+def test_other_metrics_and_the_working_grid_are_left_out() -> None:
+    scores = frame(
+        dice_row("a", "liver", 1, 0.9),
+        [0, "a", "testing", "liver", 1, "hd95_mm", 4.0, "original"],
+        [0, "a", "testing", "liver", 1, "dice", 0.5, "working"],
+    )
+    assert text_rows(dice_table(scores, ["testing"]))[0][1] == "90.0"
+    assert text_rows(dice_table(scores, ["testing"], grid="working"))[0][1] == "50.0"
+
+
+def test_a_case_of_several_folds_counts_once_with_its_mean() -> None:
+    scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("a", "liver", 1, 0.7), dice_row("b", "liver", 1, 0.5))
+    scores["fold"] = [0, 1, 0]
+    assert text_rows(dice_table(scores, ["testing"]))[0] == ["liver", "65.0", "21.2", "50.0", "80.0", "2", "0", ""]
+
+
+def test_values_read_as_text_are_numbers() -> None:
+    scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("b", "liver", 1, None)).astype({"value": "string"})
+    assert text_rows(dice_table(scores, ["testing"]))[0][5:7] == ["1", "1"]
+
+
+def test_dice_by_organ_keeps_scored_cases_in_label_order() -> None:
+    assert dice_by_organ(THREE_CASES, ["testing"]) == {"liver": [0.9, 0.8, 0.7], "vein": [0.5, 0.0]}
+
+
+def write_tables(scores: pd.DataFrame, folder: Path) -> list[Path]:
+    return [file for table in paper_tables(scores) for file in write_text_table(table, folder)]
+
+
+def test_tables_are_written_four_ways_and_nothing_is_left_beside(tmp_path: Path) -> None:
+    written = write_tables(THREE_CASES, tmp_path / "report")
+    names = ("table1_training", "table2_testing")
+    expected = {f"{table}.{kind}" for table in names for kind in ("csv", "md", "tex", "html")}
+    assert {file.name for file in written} == expected
+    assert {file.name for file in (tmp_path / "report").iterdir()} == expected
+
+
+def test_csv_reads_back(tmp_path: Path) -> None:
+    write_tables(frame(dice_row("a", 'left, "upper" lobe', 1, 0.9)), tmp_path)
+    with (tmp_path / "table2_testing.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == list(COLUMNS)
+    assert rows[1][:2] == ['left, "upper" lobe', "90.0"]
+
+
+def test_pandas_reads_the_same_numbers_from_the_csv(tmp_path: Path) -> None:
+    write_tables(THREE_CASES, tmp_path)
+    read = pd.read_csv(tmp_path / "table2_testing.csv")
+    table = dice_table(THREE_CASES, ["testing"])
+    assert list(read.columns) == list(COLUMNS)
+    for column in COLUMNS[1:]:
+        assert read[column].tolist() == pytest.approx(table[column].round(1).tolist())
+
+
+def test_the_html_table_is_escaped_and_keeps_the_total_in_its_foot(tmp_path: Path) -> None:
+    write_tables(frame(dice_row("a", "<script>", 1, 0.9)), tmp_path)
+    text = (tmp_path / "table2_testing.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;" in text
+    assert "<script>" not in text
+    assert re.search(r"<tfoot>\s*<tr><th scope=\"row\">Total Avg\.", text)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_latex_compiles(tmp_path: Path, wide: bool) -> None:
+    odd = frame(
+        dice_row("a", "[old] *liver", 3, 0.8),
+        dice_row("a", "left_lung & 100% \\^~ {x} $y$ #é ± − <>|", 1, 0.9),
+        dice_row("b", "vein", 2, None),
+    )
+    tables = [metric_table(t, statistics(odd, t.splits)) for t in TABLES] if wide else paper_tables(odd)
+    columns = tables[1].columns
+    if wide:  # more columns than fit on a page
+        columns = (*columns, *(f"{letter} of something" for letter in "abcdefgh"))
+    rows = [[*row, *["1.0"] * (len(columns) - len(row))] for row in tables[1].rows]
+    write_text_table(dataclasses.replace(tables[1], columns=columns, rows=rows), tmp_path)
+    name = tables[1].name
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}"
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{{name}}}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert b"Overfull" not in done.stdout
+
+
+def test_markdown_escapes_pipes(tmp_path: Path) -> None:
+    write_tables(frame(dice_row("a", "a|b", 1, 0.9)), tmp_path)
+    text = (tmp_path / "table2_testing.md").read_text(encoding="utf-8")
+    assert "| a\\|b | 90.0 |  | 90.0 | 90.0 | 1 | 0 |  |\n" in text
+
+
+def test_latex_escapes_names_and_sets_the_total_apart(tmp_path: Path) -> None:
+    write_tables(frame(dice_row("a", "left_lung & 100% \\^~", 1, 0.9)), tmp_path)
+    text = (tmp_path / "table2_testing.tex").read_text(encoding="utf-8")
+    name = r"left\_lung \& 100\% \textbackslash{}\textasciicircum{}\textasciitilde{}"
+    total = r"Total Avg. & 90.0 &  & 90.0 & 90.0 & 1 & 0 &  \\"
+    assert f"{name} & 90.0 &  & 90.0 & 90.0 & 1 & 0 &  \\\\\n\\midrule\n{total}\n\\bottomrule" in text
+    assert r"Dice (\%)" in text
+
+
+def test_a_table_wider_than_a_page_is_printed_in_parts_that_all_name_the_rows() -> None:
+    columns = ("Organ", *(f"{letter * 28}" for letter in "abc"))
+    table = TextTable(name="t", title="T.", note="", columns=columns, rows=[["liver", "1", "2", "3"]])
+    text = latex_table(table)
+    assert text.count(r"\begin{tabular}{lr}") == 3
+    assert text.count("liver & ") == 3
+    assert text.count(r"\caption") == 1
+
+
+def test_the_training_caption_says_that_validation_is_in_it(tmp_path: Path) -> None:
+    write_tables(THREE_CASES, tmp_path)
+    assert "validation cases are a part of training" in (tmp_path / "table1_training.md").read_text(encoding="utf-8")
+
+
+def test_a_table_without_a_scored_case_has_no_rows() -> None:
+    training, testing = paper_tables(THREE_CASES)
+    assert training.rows == []
+    assert len(testing.rows) == 3
+
+
+def test_no_scores_still_write_valid_files(tmp_path: Path) -> None:
+    write_tables(frame(), tmp_path)
+    assert (tmp_path / "table2_testing.csv").read_text(encoding="utf-8") == ",".join(COLUMNS) + "\n"

@@ -1,0 +1,88 @@
+"""Tests of autoseg.inference.outputs.dicom_seg: what is written is read back frame by frame with pydicom alone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from autoseg.errors import VolumeError
+from autoseg.imaging.grid import to_lps
+from autoseg.imaging.volumes import Volume, read_image
+from autoseg.inference.inputs import Input
+from autoseg.inference.outputs.dicom_object import SeriesMask
+from autoseg.inference.outputs.dicom_seg import write_dicom_seg
+from autoseg.inference.outputs.write import Outputs, require_outputs
+from autoseg.plan import Label
+
+LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
+
+
+def blocks(image: Volume) -> np.ndarray:
+    mask = np.zeros(image.grid.shape, np.uint8)
+    z, y, x = (max(1, n // 3) for n in mask.shape)
+    mask[:z, y : 2 * y, x : 2 * x] = 5
+    mask[z:, : y + 1, 2 * x :] = 7
+    return mask
+
+
+def read_back(file: Path, image: Volume) -> dict[str, np.ndarray]:
+    """Return each segment's voxels on the series' own grid, placed by the frames' positions in the patient."""
+    seg = pydicom.dcmread(file)
+    frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    names = {item.SegmentNumber: str(item.SegmentLabel) for item in seg.SegmentSequence}
+    found = {name: np.zeros(image.stored.shape, bool) for name in names.values()}
+    normal = np.reshape(image.stored.direction, (3, 3))[:, 2]
+    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float) - image.stored.origin_mm
+        z = round(float(place @ normal) / image.stored.spacing_mm[0])
+        found[names[groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber]][z] = frame != 0
+    return found
+
+
+@pytest.fixture(params=["tiny_ct_with_seg/image", "abdomen_jpeg2000_20slices", "thigh_rtstruct/image"])
+def series(request: pytest.FixtureRequest, real_data: Path) -> Path:
+    return real_data / "dicom" / str(request.param)
+
+
+def test_a_mask_comes_back_where_it_was(series: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    image = read_image([series])
+    mask = blocks(image)
+    write_dicom_seg(tmp_path / "m.seg.dcm", SeriesMask(mask, image.stored, LABELS, series))
+    found = read_back(tmp_path / "m.seg.dcm", image)
+    stored = to_lps(image.stored)[0].undo(mask)
+    assert list(found) == ["liver", "thing"]  # what was not found is left out
+    np.testing.assert_array_equal(found["liver"], stored == 5)
+    np.testing.assert_array_equal(found["thing"], stored == 7)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs Debian's dicom3tools")
+def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    image = read_image([series])
+    write_dicom_seg(tmp_path / "m.seg.dcm", SeriesMask(blocks(image), image.stored, LABELS, series))
+    told = subprocess.run(["dciodvfy", str(tmp_path / "m.seg.dcm")], capture_output=True, text=True, check=False)
+    assert not [line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")]
+
+
+def test_nothing_found_is_said_and_no_failure(series: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("highdicom")
+    image = read_image([series])
+    write_dicom_seg(tmp_path / "m", SeriesMask(np.zeros(image.grid.shape, np.uint8), image.stored, LABELS, series))
+    assert "no organ was found" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def jobs_of(image: Path) -> list[Input]:
+    return [Input(name="scan", images=(image,), out=image.with_name("mask.nii.gz"))]
+
+
+def test_what_is_no_dicom_folder_is_refused_early(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    with pytest.raises(VolumeError, match="is no DICOM series, so --dicom-seg has nothing to refer to"):
+        require_outputs(Outputs(dicom_seg=True), jobs_of(tmp_path / "scan.nii.gz"))

@@ -1,0 +1,77 @@
+"""A model as ONNX: the same probabilities in another program, and nothing written where they are not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+import torch
+
+from autoseg.errors import ModelError
+from autoseg.inference.model import Model
+from autoseg.inference.outputs import onnx as onnx_output
+from autoseg.inference.outputs.onnx import Probabilities, write_onnx
+from autoseg.network.unet import UNet3D, fold_norms
+
+onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def model() -> Model:
+    """Two untrained networks of the small plan."""
+    plan = made.plan()
+    networks = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = UNet3D(len(plan.channels), plan.classes, plan.network).eval()
+        fold_norms(network)
+        networks.append(network)
+    return Model(networks=tuple(networks), plan=plan, trained_on=frozenset())
+
+
+def test_another_program_finds_the_same_probabilities_in_volumes_of_any_size(model: Model, tmp_path: Path) -> None:
+    write_onnx(model, tmp_path / "m.onnx", "a card")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    for size in ((8, 8, 8), (16, 24, 8)):
+        image = np.random.default_rng(0).normal(size=(2, len(model.plan.channels), *size)).astype(np.float32)
+        (found,) = session.run(["probabilities"], {"image": image})
+        with torch.no_grad():
+            expected = Probabilities(model.networks)(torch.from_numpy(image)).numpy()
+        assert found.shape == (2, model.plan.classes, *size)
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert found.sum(axis=1) == pytest.approx(np.ones((2, *size)), abs=1e-5)
+
+
+def test_the_file_holds_the_plan_and_the_card(model: Model, tmp_path: Path) -> None:
+    write_onnx(model, tmp_path / "m.onnx", "a card")
+    held = {entry.key: entry.value for entry in onnx.load(str(tmp_path / "m.onnx")).metadata_props}
+    assert held["autoseg_card"] == "a card"
+    assert json.loads(held["autoseg_plan"]) == model.plan.model_dump(mode="json")
+
+
+def test_nothing_is_written_where_the_masks_differ(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_output, "_voxels_apart", lambda ours, theirs: 3)
+    with pytest.raises(ModelError, match=r"m\.onnx: in onnxruntime the class differs in 3 voxels of a random volume"):
+        write_onnx(model, tmp_path / "m.onnx", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_voxels_apart_leave_out_ties() -> None:
+    ours = np.array([[0.5, 0.2, 0.49999], [0.5, 0.8, 0.50001]], dtype=np.float32)[:, None, None]
+    theirs = np.array([[0.4, 0.6, 0.6], [0.6, 0.4, 0.4]], dtype=np.float32)[:, None, None]
+    assert onnx_output._voxels_apart(ours, theirs) == 1
+
+
+def test_a_missing_package_is_told_with_the_way_to_install_it(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ModelError, match=r"m\.onnx: .*pip install 'autoseg\[onnx\]'"):
+        write_onnx(model, tmp_path / "m.onnx", "")

@@ -1,0 +1,267 @@
+"""Predicting scans with a model file: grids, folders that are gone on with, what is written beside the masks."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+from pathlib import Path
+
+import made
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import autoseg
+from autoseg.errors import CasesFailedError, PlanError, VolumeError
+from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
+from autoseg.imaging.volumes import read_grid, read_image, read_label, write_array
+from autoseg.inference.inputs import Input, folder_of, list_inputs
+from autoseg.inference.model import Model, PredictOptions, open_model
+from autoseg.inference.outputs.legend import write_legends
+from autoseg.inference.outputs.write import Outputs, write_outputs
+from autoseg.inference.predict import predict
+from autoseg.inference.statistics import NAME, Statistics, require_table
+from autoseg.network.unet import UNet3D
+from autoseg.network.weights import save_ensemble, save_model
+from autoseg.plan import Label
+
+PLAIN = Outputs()
+PLAN = made.plan(tile_depth=None, spacing_mm=(2.0, 2.0, 2.0))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    torch.manual_seed(0)
+    save_model(tmp_path / "model.autoseg", PLAN, UNet3D(1, 3, PLAN.network).state_dict(), {})
+    return open_model(tmp_path / "model.autoseg", "cpu")
+
+
+def write_scan(file: Path, grid: Grid, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    smooth = np.kron(rng.normal(0, 150, [-(-n // 3) for n in grid.shape]), np.ones((3, 3, 3)))
+    z, y, x = grid.shape
+    write_array(file, smooth[:z, :y, :x].astype(np.int16), grid)
+
+
+def done(model: Model, source: Path, out: Path, cleaned: bool = True, outputs: Outputs = PLAIN) -> Statistics:
+    folder = folder_of(out)
+    statistics = Statistics(folder / NAME if folder else None)
+    predict(model, list_inputs(source, out, 1), statistics, PredictOptions(cleaned=cleaned), outputs)
+    return statistics
+
+
+DIRECTIONS = [  # all right-angled ones, and an oblique one
+    tuple(np.array([[s[i] * (p[i] == j) for j in range(3)] for i in range(3)], float).ravel().tolist())
+    for p in itertools.permutations(range(3))
+    for s in itertools.product((1, -1), repeat=3)
+]
+OBLIQUE = (0.9, -0.43589, 0.0, 0.43589, 0.9, 0.0, 0.0, 0.0, 1.0)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.tuples(st.integers(1, 30), st.integers(1, 20), st.integers(1, 20)),
+    st.tuples(*[st.floats(0.4, 8.0)] * 3),
+    st.sampled_from([*DIRECTIONS, OBLIQUE]),
+    st.sampled_from([".nii.gz", ".nrrd", ".mha"]),
+)
+def test_a_mask_has_exactly_its_images_grid(
+    model: Model,
+    tmp_path: Path,
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    direction: tuple[float, ...],
+    suffix: str,
+) -> None:
+    grid = Grid(shape=shape, spacing_mm=spacing, origin_mm=(-13.7, 5.25, 99.0), direction=direction)
+    scan, mask = tmp_path / f"scan{suffix}", tmp_path / f"mask{suffix}"
+    write_scan(scan, grid)
+    done(model, scan, mask)
+    wanted, found = read_grid(scan), read_grid(mask)
+    assert found.shape == wanted.shape
+    for part in ("spacing_mm", "origin_mm", "direction"):
+        np.testing.assert_allclose(getattr(found, part), getattr(wanted, part), atol=1e-5)
+
+
+def test_a_volume_of_a_thousand_slices_and_one_of_one_keep_their_grids(model: Model, tmp_path: Path) -> None:
+    for depth in (1, 1000):
+        scan = tmp_path / f"{depth}.nii.gz"
+        write_scan(scan, Grid(shape=(depth, 9, 7), spacing_mm=(0.5, 2.0, 2.0)))
+        done(model, scan, tmp_path / "mask.nii.gz")
+        assert read_label(tmp_path / "mask.nii.gz").array.shape == (depth, 9, 7)
+
+
+def test_how_a_scan_is_stored_does_not_change_what_is_found_where(model: Model, tmp_path: Path) -> None:
+    base = Grid(shape=(16, 20, 24), spacing_mm=(2.5, 2.0, 1.5))
+    write_scan(tmp_path / "base.nii.gz", base)
+    expected = model.predict(autoseg.read_image(tmp_path / "base.nii.gz")).mask.array
+    assert len(np.unique(expected)) > 1
+    values = autoseg.read_image(tmp_path / "base.nii.gz").array[0]
+    for number, direction in enumerate(DIRECTIONS):
+        sizes = np.abs(np.reshape(direction, (3, 3))).T @ np.array(base.shape[::-1])
+        steps = np.abs(np.reshape(direction, (3, 3))).T @ np.array(base.spacing_mm[::-1])
+        x, y, z = (int(n) for n in sizes)
+        fine, row, col = (float(v) for v in steps[::-1])
+        stored = Grid(shape=(z, y, x), spacing_mm=(fine, row, col), direction=direction)
+        write_array(tmp_path / f"{number}.nii.gz", to_lps(stored)[0].undo(values), stored)
+        found = model.predict(autoseg.read_image(tmp_path / f"{number}.nii.gz")).mask.array
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_folder_is_gone_on_with_and_a_changed_image_is_predicted_again(model: Model, tmp_path: Path) -> None:
+    grid, out = Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)), tmp_path / "out"
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", grid)
+    done(model, tmp_path / "in", out)
+    (out / "a.nii.gz").write_bytes(b"kept")
+    (out / "b.nii.gz").write_bytes(b"kept")
+    write_scan(tmp_path / "in" / "b.nii.gz", grid, seed=1)
+    os.utime(tmp_path / "in" / "b.nii.gz", ns=(1, 1))
+    write_scan(tmp_path / "in" / "c.nii.gz", grid, seed=2)
+    done(model, tmp_path / "in", out)
+    assert (out / "a.nii.gz").read_bytes() == b"kept"
+    assert read_label(out / "b.nii.gz").array.shape == read_label(out / "c.nii.gz").array.shape == (8, 8, 8)
+    table = pd.read_csv(out / "predictions.csv")
+    assert list(table["case"]) == ["a", "a", "b", "b", "c", "c"]
+    assert predict(model, list_inputs(tmp_path / "in", out, 1), Statistics(out / NAME)) == 0  # nothing is left to do
+    done(model, tmp_path / "in", out, cleaned=False)  # another way to predict is another mask
+    assert (out / "a.nii.gz").read_bytes() != b"kept"
+
+
+def test_the_table_has_the_volumes_of_the_masks(model: Model, tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nii.gz", Grid(shape=(9, 10, 11), spacing_mm=(3, 2, 1)))
+    found = Statistics(None)
+    predict(model, list_inputs(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz", 1), found)
+    found.write(tmp_path / "s.json")
+    require_table(tmp_path / "s.json")
+    mask = read_label(tmp_path / "m.nii.gz").array
+    rows = json.loads((tmp_path / "s.json").read_text())
+    assert [row["organ"] for row in rows] == ["liver", "spleen"]
+    assert [row["volume_ml"] for row in rows] == [
+        pytest.approx((mask == label).sum() * 0.006, abs=1e-3) for label in (1, 2)
+    ]
+
+
+def test_one_bad_scan_does_not_stop_the_others(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "c"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    (tmp_path / "in" / "b.nii.gz").write_bytes(b"no image")
+    with pytest.raises(CasesFailedError, match="1 of 3 cases failed") as caught:
+        done(model, tmp_path / "in", tmp_path / "out")
+    assert list(caught.value.causes) == ["b"]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz", "predictions.csv"}
+
+
+def test_other_outputs_are_made_although_the_mask_is_there(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_scan(tmp_path / "in" / "NA.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    done(model, tmp_path / "in", tmp_path / "out")
+    done(model, tmp_path / "in", tmp_path / "out", outputs=Outputs(preview=True))
+    assert (tmp_path / "out" / "NA.png").is_file()
+    assert len(pd.read_csv(tmp_path / "out" / NAME)) == 2  # a case called NA is no missing value
+
+
+def test_a_full_disk_fails_one_case_and_keeps_the_others(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+
+    def write(job: Input, *rest: object) -> None:
+        if job.name == "b":
+            raise OSError(errno.ENOSPC, "No space left on device", str(job.out))
+        write_outputs(job, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("autoseg.inference.predict.write_outputs", write)
+    with pytest.raises(CasesFailedError, match=r"b.nii.gz: No space left on device; check path and disk space"):
+        done(model, tmp_path / "in", tmp_path / "out")
+    assert sorted(pd.read_csv(tmp_path / "out" / NAME)["case"].unique()) == ["a", "c"]
+
+
+def test_mirroring_is_refused_where_training_did_not_mirror(model: Model, tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    with pytest.raises(PlanError, match="the training mirrored no crops"):
+        model.predict(autoseg.read_image(tmp_path / "a.nii.gz"), PredictOptions(mirrored=True))
+
+
+def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("my,own\n1,2\n")
+    with pytest.raises(VolumeError, match="no table of predictions"):
+        Statistics(tmp_path / "predictions.csv")
+    (tmp_path / "notes.csv").write_text("precious notes\n")
+    with pytest.raises(VolumeError, match="no table of predictions"):
+        require_table(tmp_path / "notes.csv")
+    with pytest.raises(VolumeError, match=r"ends in .csv or .json"):
+        require_table(tmp_path / "notes.txt")
+
+
+def test_what_is_written_beside_the_mask(model: Model, tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nii.gz", Grid(shape=(16, 16, 16), spacing_mm=(2, 2, 2)))
+    done(model, tmp_path / "a.nii.gz", tmp_path / "out" / "m.seg.nrrd", outputs=Outputs(per_organ=True, preview=True))
+    mask = read_label(tmp_path / "out" / "m.seg.nrrd").array
+    for name, value in (("liver", 1), ("spleen", 2)):
+        organ = read_label(tmp_path / "out" / "m.seg" / f"{name}.nrrd").array
+        np.testing.assert_array_equal(organ, mask == value)
+    assert (tmp_path / "out" / "m.seg.png").read_bytes().startswith(b"\x89PNG")
+    image = sitk.ReadImage(str(tmp_path / "out" / "m.seg.nrrd"))
+    assert image.GetMetaData("Segment1_Name") == "spleen"
+    assert image.GetMetaData("Segment1_LabelValue") == "2"
+
+
+def test_probabilities_are_written_in_percent_on_the_images_grid(model: Model, tmp_path: Path) -> None:
+    grid = Grid(shape=(9, 14, 11), spacing_mm=(3.0, 1.0, 1.5), origin_mm=(5.0, -7.0, 2.0), direction=DIRECTIONS[11])
+    write_scan(tmp_path / "in" / "a.nii.gz", grid)
+    jobs = list_inputs(tmp_path / "in", tmp_path / "out", 1)
+    predict(model, jobs, Statistics(None), PredictOptions(probabilities=True, cleaned=False))
+    mask = read_label(tmp_path / "out" / "a.nii.gz")
+    percents = []
+    for organ in model.plan.labels:
+        percent = read_label(tmp_path / "out" / "a" / f"{organ.name}_percent.nii.gz")
+        assert corner_distance_mm(percent.stored, grid) < 1e-3
+        percents.append(percent.array)
+    background = 100 - sum(percents)
+    assert background.min() >= -1  # whole percent: rounding
+    assert max(p.max() for p in percents) <= 100
+    margin = 2  # percent that rounding can turn
+    for organ, percent in zip(model.plan.labels, percents, strict=True):
+        others = np.max([p for p in (*percents, background) if p is not percent], axis=0)
+        np.testing.assert_array_equal(mask.array[percent > others + margin], organ.value)
+    made = model.predict(read_image([tmp_path / "in" / "a.nii.gz"]), PredictOptions(probabilities=True))
+    assert made.probabilities is not None
+    np.testing.assert_allclose(made.probabilities.astype(np.float32).sum(axis=0), 1, atol=5e-3)
+
+
+def test_names_and_colours_are_written_as_the_viewers_read_them(tmp_path: Path) -> None:
+    write_legends(tmp_path, (Label(value=3, name="left kidney"),))
+    assert (tmp_path / "labels_itksnap.txt").read_text().splitlines()[1].split() == [
+        "3", "213", "94", "0", "1", "1", "1", '"left', 'kidney"',
+    ]  # fmt: skip
+    assert "3 left_kidney 213 94 0 255" in (tmp_path / "labels_slicer.ctbl").read_text()
+
+
+def test_several_networks_in_one_file_are_averaged(tmp_path: Path) -> None:
+    networks = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        networks.append(UNet3D(1, 3, PLAN.network))
+        save_model(tmp_path / f"{seed}.autoseg", PLAN, networks[-1].state_dict(), {"trained_on": [f"case{seed}"]})
+    save_ensemble(tmp_path / "all.autoseg", PLAN, [n.state_dict() for n in networks], {"trained_on": ["case0"]})
+    write_scan(tmp_path / "a.nii.gz", Grid(shape=(16, 16, 16), spacing_mm=(2, 2, 2)))
+    image = autoseg.read_image(tmp_path / "a.nii.gz")
+    together = autoseg.load_model(tmp_path / "all.autoseg", "cpu")
+    assert len(together.networks) == 3
+    run = tmp_path / "RUN"
+    for seed in range(3):
+        (run / f"fold-{seed}").mkdir(parents=True)
+        (tmp_path / f"{seed}.autoseg").rename(run / f"fold-{seed}" / "model.autoseg")
+    folds = autoseg.load_model(run, "cpu")
+    np.testing.assert_array_equal(together.predict(image).mask.array, folds.predict(image).mask.array)

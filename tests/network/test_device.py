@@ -1,0 +1,60 @@
+"""Tests of autoseg.network.device: which errors are a lack of memory, and what a CPU leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autoseg.errors import PlanError, TooLittleMemoryError
+from autoseg.network.device import fastest_convolutions, memory_explained, release_memory
+from autoseg.network.distributed import require_devices
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_every_way_in_which_memory_runs_out_is_one_error_with_a_way_out(error: Exception) -> None:
+    with (
+        pytest.raises(TooLittleMemoryError, match="too little memory; take less") as found,
+        memory_explained("take less"),
+    ):
+        raise error
+    assert found.value.__cause__ is error
+
+
+def test_another_error_passes_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), memory_explained("take less"):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_on_cuda_algorithms_are_tried_only_where_shapes_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    with fastest_convolutions("cpu"):
+        assert not torch.backends.cudnn.benchmark
+    with fastest_convolutions("cuda"):
+        assert torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_devices("cuda", 2)
+    require_devices("cpu", 9)
+    require_devices("mps", 1)
+    with pytest.raises(PlanError, match="3 processes on this machine, which has 2 GPUs: each needs one; start as many"):
+        require_devices("cuda", 3)
+    with pytest.raises(PlanError, match="--device mps: several processes cannot"):
+        require_devices("mps", 2)
+
+
+def test_a_cpu_has_nothing_to_give_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("no GPU was asked for"))
+    release_memory("cpu")

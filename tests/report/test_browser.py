@@ -1,0 +1,160 @@
+"""The report as a reader opens it: in a browser, without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from report_content import DOT, content_of, scores
+
+from autoseg.report.page import Pictures, render_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
+    "0000000d49444154789c6360f8cfc0f01f0005000201a5f645400000000049454e44ae426082"
+)
+SAY = (
+    "document.body.append(Object.assign(document.createElement('pre'), {id: 'said', textContent: JSON.stringify(%s)}))"
+)
+
+
+def evil_scores() -> pd.DataFrame:
+    return scores(
+        *(
+            (f'c{n}, "é"', split, organ, label, 0.9 - 0.01 * n - 0.1 * label)
+            for n, split in enumerate(("training", "training", "testing", "testing"))
+            for label, organ in enumerate(("liver", "<script>alert(1)</script>"), 1)
+        )
+    )
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    content = content_of(evil_scores())
+    picture = DOT.__class__(data=PIXEL, media_type="image/png", caption="A dot", alt="A dot")
+    pictures = Pictures(curves=picture, boxes=picture, organs={"liver": (picture,)}, cases={'c3, "é"': picture})
+    file = tmp_path / "report.html"
+    file.write_text(render_report(content.__class__(**{**vars(content), "pictures": pictures})), encoding="utf-8")
+    return file
+
+
+def opened(page: Path, *options: str) -> tuple[str, str]:
+    """Return the page's elements after its scripts ran, and what the browser logged."""
+    profile = page.parent / "profile"
+    quiet = ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    browser = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", *quiet]
+    logged = ["--enable-logging=stderr", "--virtual-time-budget=10000", *options]
+    done = subprocess.run(
+        [*browser, *logged, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout, done.stderr
+
+
+def said(page: Path, script: str, *options: str) -> Any:
+    """Run a script in a copy of the page; return what it gave to SAY."""
+    copy = page.with_name("copy.html")
+    copy.write_text(page.read_text(encoding="utf-8") + f"<script>{script}</script>", encoding="utf-8")
+    elements, _ = opened(copy, *options)
+    found = re.search(r'<pre id="said">(.*?)</pre>', elements, re.DOTALL)
+    assert found, elements[-2000:]
+    return json.loads(unescape(found[1]))
+
+
+def test_the_report_opens_without_errors_and_runs_no_label(page: Path) -> None:
+    elements, log = opened(page)
+    assert "CONSOLE" not in log
+    assert "Abdomen" in elements
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in elements
+    assert elements.count("data:image/png") >= 3
+    assert "http://" not in elements.replace("http://www.w3.org", "")
+
+
+def test_pictures_load_without_a_network(page: Path) -> None:
+    script = "for (const i of document.images) i.loading = 'eager';" + (
+        "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth))).then(w => " + SAY % "w" + ")"
+    )
+    assert said(page, script) == [1] * 4
+
+
+def test_a_click_sorts_by_numbers_up_then_down_then_as_it_was_with_the_total_last(page: Path) -> None:
+    script = (
+        "const t = document.querySelectorAll('table.sortable')[1], b = t.tHead.querySelectorAll('button')[1];"
+        "const names = () => [...t.tBodies[0].rows].map(r => r.cells[0].textContent.slice(0, 5));"
+        "const all = []; for (let i = 0; i < 3; i++) { b.click(); all.push(names()); }"
+        "all.push(t.tFoot.rows[0].cells[0].textContent);" + SAY % "all"
+    )
+    up, down, before, total = said(page, script)
+    assert (up, down, before) == (["<scri", "liver"], ["liver", "<scri"], ["liver", "<scri"])
+    assert total == "Total Avg."
+
+
+def test_a_link_to_a_case_opens_it(page: Path) -> None:
+    script = "document.querySelector('a[href=\"#case-1\"]').click(); setTimeout(() => " + (
+        SAY % "[document.getElementById('case-1').open, document.getElementById('case-2').open]" + ", 100)"
+    )
+    assert said(page, script) == [True, False]
+
+
+def serious(page: Path, axe: str, dark: bool) -> list[Any]:
+    """Return what axe finds serious or worse, with everything unfolded."""
+    script = (
+        axe
+        + "document.querySelectorAll('details').forEach(d => { d.open = true; });"
+        + (
+            "axe.run().then(r => " + SAY % "{dark: matchMedia('(prefers-color-scheme: dark)').matches,"
+            " found: r.violations.map(v => [v.impact, v.id, v.nodes[0].html.slice(0, 200)])}" + ")"
+        )
+    )
+    told = said(page, script.replace("</script>", "<\\/script>"), f"--blink-settings=preferredColorScheme={1 - dark:d}")
+    assert told["dark"] is dark
+    return [violation for violation in told["found"] if violation[0] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_accessibility_has_no_serious_finding(page: Path, dark: bool, axe: str) -> None:
+    assert serious(page, axe, dark) == []
+
+
+def test_axe_finds_what_is_wrong(page: Path, axe: str) -> None:
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r' alt="[^"]*"', "", text).replace('lang="en"', ""), encoding="utf-8")
+    assert {violation[1] for violation in serious(page, axe, dark=False)} >= {"image-alt", "html-has-lang"}
+
+
+@pytest.fixture
+def real_page(real_report: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(real_report, tmp_path / "report.html"))
+
+
+def test_the_report_of_a_real_run_is_light_opens_without_errors_and_loads_its_pictures(real_page: Path) -> None:
+    assert real_page.stat().st_size < 10e6
+    assert "CONSOLE" not in opened(real_page)[1]
+    script = "const all = [...document.images]; for (const i of all) i.loading = 'eager';" + (
+        "document.querySelectorAll('details').forEach(d => { d.open = true; });"
+        "const loaded = i => i.complete || new Promise(done => { i.onload = i.onerror = done; });"
+        "Promise.all(all.map(loaded)).then(() => " + SAY % "all.map(i => i.naturalWidth)" + ")"
+    )
+    widths = said(real_page, script)
+    assert len(widths) > 3
+    assert min(widths) > 100
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_report_of_a_real_run_has_no_serious_accessibility_finding(real_page: Path, dark: bool, axe: str) -> None:
+    assert serious(real_page, axe, dark) == []
+
+
+def test_it_prints_to_a_pdf_of_a_few_pages(page: Path) -> None:
+    file = page.with_name("report.pdf")
+    opened(page, f"--print-to-pdf={file}")
+    assert file.read_bytes().startswith(b"%PDF")
+    assert 1 <= file.read_bytes().count(b"/Type /Page\n") + file.read_bytes().count(b"/Type /Page ") <= 12

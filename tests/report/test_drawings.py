@@ -1,0 +1,125 @@
+"""Tests of autoseg.report.drawings: which pictures are drawn again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import made
+import pytest
+
+from autoseg.dataset.load import Case
+from autoseg.errors import VolumeError
+from autoseg.files import digest_of_sources
+from autoseg.plan import Label
+from autoseg.pool import untracked
+from autoseg.report import pictures
+from autoseg.report.case_pictures import CaseWork, View
+from autoseg.report.drawings import Drawings
+
+A, B = ("mask a", "image a"), ("mask b", "image b")
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    folder = tmp_path / "report"
+    (folder / "organs").mkdir(parents=True)
+    for name in ("v. cava_worst.png", "v. cava_worst.webp", "liver_only.webp", "notes.txt"):
+        (folder / "organs" / name).touch()
+    return folder
+
+
+def test_a_picture_is_known_by_what_it_was_drawn_from_as_long_as_it_is_there(report: Path) -> None:
+    picture = report / "organs" / "liver_only.webp"
+    assert not Drawings(report).has(picture, A)
+    Drawings(report).remember([(picture, A)])
+    assert Drawings(report).has(picture, A)
+    assert not Drawings(report).has(picture, B)
+    picture.unlink()
+    assert not Drawings(report).has(picture, A)
+
+
+def test_where_image_and_label_are_not_known_the_mask_decides(report: Path) -> None:
+    picture = report / "organs" / "liver_only.webp"
+    Drawings(report).remember([(picture, A)])
+    assert Drawings(report).has(picture, ("mask a", None))
+    assert not Drawings(report).has(picture, ("mask b", None))
+
+
+def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -> None:
+    mask, label, image = (tmp_path / name for name in ("mask", "label", "image"))
+    for file in (mask, label, image):
+        file.write_text("1")
+    case = Case(id="a", images=(image,), label=label, patient="a")
+    plan = made.plan()
+    view = View(kind="overlay", case="a", file=tmp_path / "liver_worst", caption="", organ=plan.labels[0])
+    work = CaseWork(case=case, mask=mask, plan=plan, views=(view,))
+    renamed = plan.model_copy(update={"labels": (Label(value=1, name="another"), *plan.labels[1:])})
+    found = [
+        work.made_of(view),
+        work.made_of(replace(view, kind="errors")),
+        work.made_of(replace(view, organ=plan.labels[1])),
+        replace(work, plan=renamed).made_of(view),
+    ]
+    for file in (mask, label, image):
+        file.write_text("another")
+        found.append(work.made_of(view))
+    assert len(set(found)) == len(found)
+
+
+def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:
+    picture, other = report / "organs" / "liver_only.webp", report / "organs" / "v. cava_worst.webp"
+    Drawings(report).remember([(picture, A), (other, B)])
+    picture.unlink()
+    Drawings(report).remember([])
+    picture.touch()
+    assert not Drawings(report).has(picture, A)
+    assert Drawings(report).has(other, B)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "\xff", '{"organs/liver_only.webp": "a"}', '{"organs/liver_only.webp": null}']
+)
+def test_notes_that_cannot_be_read_mean_that_nothing_is_drawn(report: Path, text: str) -> None:
+    (report / "drawn.json").write_text(text, encoding="latin-1")
+    assert not Drawings(report).has(report / "organs" / "liver_only.webp", A)
+
+
+def test_pictures_of_an_earlier_report_are_removed(report: Path) -> None:
+    Drawings(report).keep_only(("organs", "none"), {report / "organs" / "v. cava_worst"})
+    assert {file.name for file in (report / "organs").iterdir()} == {
+        "v. cava_worst.png", "v. cava_worst.webp", "notes.txt",
+    }  # fmt: skip
+
+
+def test_a_digest_changes_with_every_file_and_setting(tmp_path: Path) -> None:
+    mask, label = tmp_path / "mask", tmp_path / "label"
+    mask.write_text("1")
+    found = [digest_of_sources((mask, label), "overlay", 3)]
+    assert digest_of_sources((mask, label), "overlay", 3) == found[0]
+    found += [digest_of_sources((mask, label), "overlay", 4), digest_of_sources((mask,), "overlay", 3)]
+    label.write_text("1")
+    found.append(digest_of_sources((mask, label), "overlay", 3))
+    os.utime(mask, (1.0, 1.0))
+    found.append(digest_of_sources((mask, label), "overlay", 3))
+    assert len(set(found)) == len(found)
+
+
+def test_the_pictures_of_one_case_are_shared_among_processes_and_its_failure_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = tuple(View(kind="overlay", case="a", file=tmp_path / str(n), caption="") for n in range(9))
+    case = Case(id="a", images=(tmp_path / "i.nii",), label=tmp_path / "l.nii", patient="a")
+    work = CaseWork(case=case, mask=tmp_path / "m.nii", plan=made.plan(), views=views)
+    seen: list[tuple[View, ...]] = []
+
+    def draw(one: CaseWork) -> None:
+        seen.append(one.views)
+        raise VolumeError("no")
+
+    monkeypatch.setattr(pictures, "draw_case", draw)
+    failed = pictures._draw_all({"a": work}, Drawings(tmp_path), 1, untracked)
+    assert failed == {"a": "no"}
+    assert len(seen) > 1
+    assert [view for part in seen for view in part] == list(views)

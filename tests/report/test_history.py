@@ -1,0 +1,46 @@
+"""Tests of autoseg.report.history: what a log tells of a run."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from command_line import SMALL_PLAN, Cli
+
+from autoseg.report.history import commands_of, trainings_of
+from autoseg.run import Run
+
+LOG = """\
+2026-11-25 07:52:25,579 INFO /opt/venv/bin/autoseg preprocess RUN
+2026-11-25 07:52:29,346 INFO autoseg train RUN --set 'name=a b'
+2026-11-25 07:53:29,346 WARNING autoseg warns
+2026-11-25 07:53:30,000 INFO the autoseg RUN
+2026-11-25 08:45:48,289 ERROR failed
+Traceback (most recent call last):
+2026-11-25 08:46:00,000 INFO autoseg train RUN --set 'name=a b'
+"""
+
+
+def test_each_command_is_told_once_without_the_place_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text(LOG)
+    assert commands_of(Run(tmp_path)) == ("autoseg preprocess RUN", "autoseg train RUN --set 'name=a b'")
+    assert commands_of(Run(tmp_path / "nothing")) == ()
+
+
+def test_a_training_is_told_by_its_iterations_and_the_time_of_its_steps(tmp_path: Path) -> None:
+    for number, seconds in ((0, (30.0, 45.0)), (2, (7200.0,))):
+        folder = tmp_path / f"fold-{number}"
+        folder.mkdir()
+        (folder / "model.autoseg").touch()
+        rows = [f"{i},{s}" for i, s in enumerate(seconds, start=1)]
+        (folder / "log.csv").write_text("\n".join(["iteration,seconds", *rows, ""]))
+    assert trainings_of(Run(tmp_path)) == (
+        "Fold 0 was trained for 2 iterations; its steps took 1 min.",
+        "Fold 2 was trained for 1 iteration; its steps took 2 h 0 min.",
+    )
+
+
+def test_planning_is_in_the_log_of_the_run_that_it_makes(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    run = tmp_path / "RUN"
+    assert cli("plan", cohort, run, *SMALL_PLAN)[0] == 0
+    assert commands_of(Run(run)) == (f"autoseg plan {cohort} {run} {shlex.join(SMALL_PLAN)}",)

@@ -1,0 +1,294 @@
+"""What a user sees: the command line from check to report on a small phantom cohort, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import SimpleITK as sitk
+from command_line import SMALL, SMALL_PLAN, Cli, assert_one_line, copy_of
+
+import autoseg
+from autoseg.data.cache import CachedCase
+from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.split import load_splits
+from autoseg.evaluation import evaluate
+from autoseg.imaging.volumes import read_grid, read_label
+from autoseg.network.weights import read_facts
+from autoseg.phantom.scan import ORGANS
+from autoseg.run import Run
+from autoseg.steps.plan import PlanOptions, is_planned
+from autoseg.training.checkpoint import CHECKPOINT
+
+
+def test_a_run_holds_everything_the_contract_names(finished: Path) -> None:
+    for name in ("plan.json", "plan.md", "check.json", "fingerprint.json", "split.json", "scores.csv", "log.txt"):
+        assert (finished / name).is_file(), name
+    for name in ("model.autoseg", "checkpoint.safetensors", "log.csv", "curves.png"):
+        assert (finished / "fold-0" / name).is_file(), name
+    tables = [f"table{n}.{kind}" for n in ("1_training", "2_testing") for kind in ("csv", "md", "tex")]
+    for name in ("report.html", "curves.png", "curves.svg", *tables):
+        assert (finished / "report" / name).is_file(), name
+
+
+def test_scores_are_long_and_complete(finished: Path) -> None:
+    scores = pd.read_csv(finished / "scores.csv")
+    assert list(scores.columns) == ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
+    assert len(scores) == 5 * len(ORGANS) * (13 * 2 + 2)  # cases, organs; metrics on both grids, two on the original
+    assert list(dict.fromkeys(scores["organ"])) == list(ORGANS)
+    assert set(scores["grid"]) == {"original", "working"}
+
+
+def test_masks_lie_on_the_images_own_grids(finished: Path, cohort: Path) -> None:
+    masks = sorted((finished / "fold-0" / "predictions").glob("*.nii.gz"))
+    assert len(masks) == 5
+    for mask in masks:
+        image = read_grid(cohort / "imagesTr" / mask.name.replace(".nii.gz", "_0000.nii.gz"))
+        found = read_grid(mask)
+        assert found.shape == image.shape
+        np.testing.assert_allclose(found.spacing_mm, image.spacing_mm, atol=1e-5)
+        np.testing.assert_allclose(found.origin_mm, image.origin_mm, atol=1e-5)
+
+
+def test_a_second_run_does_nothing_again(finished: Path, cohort: Path, cli: Cli) -> None:
+    pictures = ("cases/phantom_001.webp", "organs/liver_only.png", "organs/liver_only_errors.webp", "surfaces/only.png")
+    kept = ("plan.json", "scores.csv", "fold-0/model.autoseg", "fold-0/log.csv", *(f"report/{p}" for p in pictures))
+    before = [(finished / name).stat().st_mtime_ns for name in kept]
+    code, out, _ = cli("run", cohort, finished, *SMALL)
+    assert code == 0
+    assert "0 cases preprocessed" in out
+    assert before == [(finished / name).stat().st_mtime_ns for name in kept]
+
+
+def test_an_evaluation_that_was_ended_goes_on_where_it_was(
+    finished: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    scores = (run / "scores.csv").read_bytes()
+    (run / "scores.csv").unlink()
+    (run / "fold-0" / "predictions" / "phantom_002.nii.gz").unlink()
+    done: list[str] = []
+
+    def finish(evaluation: object, case: CachedCase, *rest: object) -> object:
+        done.append(case.id)
+        return _finish(evaluation, case, *rest)  # type: ignore[arg-type]
+
+    _finish = evaluate._finish
+    monkeypatch.setattr(evaluate, "_finish", finish)
+    assert cli("evaluate", run)[0] == 0
+    assert done == ["phantom_002"]
+    assert (run / "scores.csv").read_bytes() == scores
+    assert cli("evaluate", run, "--tolerance", "5")[0] == 0
+    assert len(done) == 6  # the tolerance is a part of every score
+
+
+def test_a_changed_label_is_preprocessed_again(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    data = copy_of(cohort, tmp_path / "data")
+    run = tmp_path / "RUN"
+    assert cli("plan", data, run, *SMALL_PLAN)[0] == 0
+    assert "5 cases preprocessed" in cli("preprocess", run, "-j", "1")[1]
+    label = data / "labelsTr" / "phantom_000.nii.gz"
+    image = sitk.ReadImage(str(label))
+    image[0, 0, 0] = 1
+    sitk.WriteImage(image, str(label))
+    assert "1 case preprocessed" in cli("preprocess", run, "-j", "1")[1]
+
+
+def test_training_goes_on_where_it_was_and_needs_no_dataset(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "moved")
+    (run / "dataset.json").write_text("{}")
+    assert cli("train", run, "--iterations", "5")[0] == 0
+    log = pd.read_csv(run / "fold-0" / "log.csv")
+    assert list(log["iteration"]) == [1, 2, 3, 4, 5]
+
+
+def test_a_stop_file_ends_the_training_once_with_what_was_learnt(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    (run / "stop").touch()
+    code, out, _ = cli("train", run, "--iterations", "6", "--workers", "0")
+    assert code == 0
+    assert "6 iterations" not in out
+    assert not (run / "stop").exists()
+    assert cli("train", run, "--iterations", "6", "--workers", "0")[0] == 0
+    assert len(pd.read_csv(run / "fold-0" / "log.csv")) == 6
+
+
+def test_two_processes_train_together(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    outcome = cli("train", run, "--iterations", "6", "--workers", "0", "--gpus", "2", "--device", "cpu")
+    assert outcome[0] == 0, outcome
+    log = pd.read_csv(run / "fold-0" / "log.csv")
+    assert list(log["iteration"]) == [1, 2, 3, 4, 5, 6]
+    assert log["loss"].notna().all()
+
+
+@contextmanager
+def training_team(run: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """Give a command that trains long in two processes, once it does, and all processes that it has started."""
+    command = [sys.executable, "-m", "autoseg", "train", run, "--iterations", "100000", "--workers", "0"]
+    log = run / "fold-0" / "log.csv"
+    opened = log.stat().st_mtime_ns
+    arguments = [*map(str, command), "--gpus", "2", "--device", "cpu"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            while parent.poll() is None and log.stat().st_mtime_ns == opened:
+                time.sleep(0.2)
+            time.sleep(3)  # for some iterations
+            yield parent, psutil.Process(parent.pid).children(recursive=True)
+        finally:
+            parent.kill()
+
+
+def test_a_team_that_loses_a_process_says_so_in_a_line(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    with training_team(run) as (parent, team):
+        next(process for process in team if process.environ().get("RANK") == "1").kill()
+        _, err = parent.communicate(timeout=60)
+    assert_one_line((parent.returncode, "", err), "process 1", "killed (SIGKILL)", "memory")
+    assert not [process for process in team if process.is_running()]
+
+
+def test_a_team_that_is_told_to_end_saves_and_leaves_no_process_behind(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    log = run / "fold-0" / "log.csv"
+    with training_team(run) as (parent, team):
+        parent.terminate()
+        assert parent.wait(60) == 130
+    assert len(team) >= 3  # torchrun and two processes
+    assert not [process for process in team if process.is_running()]
+    assert not (run / "stop").exists()
+    done = int(read_facts(run / "fold-0" / "checkpoint.safetensors", CHECKPOINT)["iteration"])
+    assert done == len(pd.read_csv(log)) > 4  # more than it had
+
+
+def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    image = cohort / "imagesTr" / "phantom_001_0000.nii.gz"
+    code, out, _ = cli("predict", finished, image, tmp_path / "mask.nrrd")
+    trained = "phantom_001" in load_splits(finished / "split.json", None)[0].training
+    assert code == 0
+    assert ("1 of 1 image named like cases that the model has learnt from (phantom_001)" in out) == trained
+    assert cli("predict", finished / "fold-0" / "model.autoseg", cohort / "imagesTr", tmp_path / "out")[0] == 0
+    one, same = read_label(tmp_path / "mask.nrrd"), read_label(tmp_path / "out" / "phantom_001.nii.gz")
+    np.testing.assert_array_equal(one.array, same.array)
+    again = read_label(finished / "fold-0" / "predictions" / "phantom_001.nii.gz")
+    np.testing.assert_array_equal(one.array, again.array)
+
+
+def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    labels = cohort / "labelsTr"
+    assert cli("score", labels, labels, "--out", tmp_path / "s.csv", "-j", "1")[0] == 0
+    scores = pd.read_csv(tmp_path / "s.csv")
+    assert set(scores.loc[scores["metric"] == "dice", "value"]) == {1.0}
+    assert set(scores.loc[scores["metric"] == "hd95_mm", "value"]) == {0.0}
+
+
+def test_compare_says_when_scores_are_older_than_their_model(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    shutil.copytree(finished, tmp_path / "run")  # with its times
+    shutil.copytree(finished, tmp_path / "other")
+    told = "the scores are older than fold-0/model.autoseg; run `autoseg evaluate"
+    assert "autoseg evaluate" not in cli("compare", tmp_path / "run", tmp_path / "other")[1]
+    model = tmp_path / "other" / "fold-0" / "model.autoseg"
+    later = model.stat().st_mtime_ns + 10**12
+    os.utime(model, ns=(later, later))
+    code, out, _ = cli("compare", tmp_path / "run", tmp_path / "other")
+    assert code == 0
+    assert out.count(told) == 1
+    assert f"{tmp_path / 'other'}: {told}" in out
+
+
+def test_compare_says_which_run_has_cases_without_a_score(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(finished, tmp_path / "other")
+    file = tmp_path / "other" / "scores.csv"
+    scores = pd.read_csv(file)
+    left_out = scores.loc[scores["split"] == "training", "case"].iloc[0]
+    scores[scores["case"] != left_out].to_csv(file, index=False)
+    _, out, _ = cli("compare", tmp_path / "run", tmp_path / "other")
+    assert f"{tmp_path / 'other'}: not scored: 1 case of trained folds; run `autoseg evaluate" in out
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli("--version") == (0, f"autoseg {autoseg.__version__}\n", "")
+
+
+def test_check_of_clean_data_is_silent_about_errors(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    code, out, _ = cli("check", cohort, "--json", tmp_path / "rows.json", "-j", "1")
+    assert code == 0
+    assert "0 cases with a fatal problem" in out
+    assert all(row["severity"] != "fatal" for row in json.loads((tmp_path / "rows.json").read_text()))
+
+
+def test_the_papers_preset_is_planned_by_name(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("plan", cohort, tmp_path / "RUN", "--preset", "roth2018", "--device", "cpu", "-j", "1")[0] == 0
+    plan = json.loads((tmp_path / "RUN" / "plan.json").read_text())
+    assert plan["downsampling"] == [4, 4, 4]
+    assert plan["spacing_mm"] is None
+    assert (plan["crop_size"], plan["batch_size"]) == ([64, 64, 64], 3)
+    assert (plan["iterations"], plan["learning_rate"]) == (50000, 0.01)
+    assert "19.07 million" in (tmp_path / "RUN" / "plan.md").read_text()
+
+
+def planned(run: Path) -> tuple[dict[str, object], str]:
+    return json.loads((run / "fingerprint.json").read_text()), (run / "plan.md").read_text()
+
+
+def test_a_split_file_decides_who_is_looked_at(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    ids = [f"phantom_{n:03d}" for n in range(5)]
+    folds = [{"training": [ids[0], ids[1]], "testing": [ids[4]]}, {"training": [ids[2]], "testing": [ids[4]]}]
+    file, run = tmp_path / "split.json", tmp_path / "RUN"
+    file.write_text(json.dumps(folds))
+    options = ("plan", cohort, run, "--gpu-memory", "8", "--split", file, "-j", "1")
+    assert cli(*options)[0] == 0
+    fingerprint, text = planned(run)
+    assert fingerprint["cases"] == 3  # neither the testing case of all folds nor the one that is in none
+    assert "4 usable cases; the 3 that may be learnt from" in text
+    assert cli(*options, "--exclude", ids[1])[0] == 0
+    assert json.loads((run / "split.json").read_text())[0]["training"] == [ids[0]]
+    wanted = PlanOptions(gpu_memory_gib=8, split=file, exclude=(ids[1],))
+    assert is_planned(cohort, Run(run), wanted)
+    file.write_text(json.dumps(folds[:1]))
+    assert not is_planned(cohort, Run(run), wanted)
+
+
+def test_a_grid_that_the_user_sets_is_the_one_that_is_explained(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    run = tmp_path / "RUN"
+    options = ("--gpu-memory", "8", "-j", "1", "--set", "spacing_mm=[6,6,6]")
+    assert cli("plan", cohort, run, *options)[0] == 0
+    _, text = planned(run)
+    assert "**Working grid**: spacing 6 × 6 × 6 mm" in text
+    assert "The user set it." in text
+    assert "ceiling at 6 × 6 × 6 mm" in text
+    assert "resolution of the median image" not in text
+
+
+def test_an_exported_file_predicts_as_its_run_and_says_what_it_is(finished: Path, cli: Cli, tmp_path: Path) -> None:
+    file, case = tmp_path / "model.autoseg", load_splits(finished / "split.json", None)[0].testing[0]
+    assert cli("export", finished, file)[0] == 0
+    code, out, _ = cli("show", file)
+    assert code == 0
+    assert "Segments artery" in out
+    assert "Dice (%) of the testing cases" in out
+    scan = dataset_of(Run(finished)).cases[0].images[0].with_name(f"{case}_0000.nii.gz")
+    scan = scan if scan.is_file() else next(scan.parent.glob(f"{case}*"))
+    assert cli("predict", file, scan, tmp_path / "m.nii.gz", "--device", "cpu", "--verbose")[0] == 0
+    expected = read_label(finished / "fold-0" / "predictions" / f"{case}.nii.gz").array
+    np.testing.assert_array_equal(read_label(tmp_path / "m.nii.gz").array, expected)
+
+
+def test_a_tolerance_below_the_voxels_is_told_with_one_that_is_not(
+    finished: Path,
+) -> None:
+    (told,) = [line for line in (finished / "log.txt").read_text().splitlines() if "NSD" in line]
+    assert "WARNING NSD at 2 mm: in 5 of 5 cases every edge of a voxel is longer (2.27 mm and more)" in told
+    assert told.endswith("--tolerance 3 or more says more")

@@ -1,0 +1,236 @@
+"""Tests of autoseg.training.loop on tiny cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autoseg.data.batches import open_batches
+from autoseg.data.cache import CachedCase, cases_key
+from autoseg.errors import ModelError, TrainingError
+from autoseg.network.weights import load_networks
+from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
+from autoseg.training import loop
+from autoseg.training.checkpoint import load_checkpoint
+from autoseg.training.log import read_rows
+from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress, train
+from autoseg.training.state import new_state
+from autoseg.training.step import Stepper
+from autoseg.training.validate import examine
+
+PLAN = made.plan(
+    augmentation=AugmentationPlan(rotation_deg=10, translation_voxels=1, bspline_voxels=1, noise=0.1),
+    optimiser=OptimiserPlan(
+        name="adamw", schedule="cosine", warmup_iterations=2, weight_decay=1e-4, gradient_clip=1.0, averaging=0.9
+    ),
+    loss=LossPlan(kind="dice-ce", background=False, over="batch", weights=(1, 2, 3), fade_weights=True),
+)
+
+
+@pytest.fixture(autouse=True)
+def draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "draw_curves", lambda *_: [])
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> tuple[CachedCase, ...]:
+    return made.easy_cases(tmp_path / "cache", 4)
+
+
+def fold(folder: Path, cases: tuple[CachedCase, ...], plan: Plan = PLAN) -> Fold:
+    return Fold(plan=plan, training=cases[:3], validation=cases[3:], folder=folder, workers=0)
+
+
+def stop_after(iterations: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
+    """Return what to tell and what to ask, so that training stops after some iterations."""
+    done: list[int] = []
+    return (lambda progress: done.append(progress.iteration)), (lambda: len(done) >= iterations)
+
+
+def go(fold: Fold, iterations: int = 10**6) -> bool:
+    return train(fold, *stop_after(iterations))
+
+
+def tensors(file: Path) -> dict[str, list[float]]:
+    """Return what a model or checkpoint holds; the order of a safetensors header is not decided."""
+    return {name: tensor.flatten().tolist() for name, tensor in load_file(file).items()}
+
+
+def lasting(folder: Path) -> list[dict[str, str]]:
+    """Return the log without what the clock decides."""
+    clock = ("seconds", "wait_share")
+    return [{k: v for k, v in row.items() if k not in clock} for row in read_rows(folder / "log.csv")]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    straight, resumed = fold(tmp_path / "a", cases), fold(tmp_path / "b", cases)
+    assert go(straight)
+    assert not go(resumed, iterations=3)
+    assert go(resumed)
+    for name in ("model.autoseg", CHECKPOINT_NAME):
+        assert tensors(tmp_path / "a" / name) == tensors(tmp_path / "b" / name)
+    assert lasting(tmp_path / "a") == lasting(tmp_path / "b")
+    assert [row["iteration"] for row in lasting(tmp_path / "b")] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_done_again(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    straight, killed = fold(tmp_path / "a", cases), fold(tmp_path / "b", cases)
+    go(straight)
+    go(killed, iterations=2)
+    saved = (tmp_path / "b" / CHECKPOINT_NAME).read_bytes()
+    go(killed, iterations=3)
+    (tmp_path / "b" / CHECKPOINT_NAME).write_bytes(saved)  # as if killed in iteration 6, with the log on the disk
+    with (tmp_path / "b" / "log.csv").open("a") as log:
+        log.write("6,-0.4")
+    assert go(killed)
+    assert lasting(tmp_path / "a") == lasting(tmp_path / "b")
+
+
+def test_stopping_leaves_a_model_that_predicts(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    assert not go(fold(tmp_path, cases), iterations=1)
+    (network,), plan, _ = load_networks(tmp_path / "model.autoseg", "cpu")
+    assert plan == PLAN
+    assert network(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 3, 8, 8, 8)
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.is_file()}
+    assert go(fold(tmp_path, cases))
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.is_file()} == before
+
+
+def test_a_finished_run_that_lost_its_model_gets_it_again(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    before = tensors(tmp_path / "model.autoseg")
+    (tmp_path / "model.autoseg").unlink()
+    assert go(fold(tmp_path, cases))
+    assert tensors(tmp_path / "model.autoseg") == before
+
+
+def test_a_run_killed_between_its_last_two_files_has_the_last_model(
+    tmp_path: Path, cases: tuple[CachedCase, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    go(fold(tmp_path / "whole", cases))
+    go(fold(tmp_path / "killed", cases), iterations=2)
+    for second in ("save_model", "save_checkpoint"):
+        true, calls = getattr(loop, second), list[int]()
+
+        def save(*args: object, true: Callable[..., None] = true, calls: list[int] = calls) -> None:
+            calls.append(1)
+            if len(calls) == 2:  # the first is that of the start
+                raise KilledError
+            true(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, second, save)
+            with pytest.raises(KilledError):
+                go(fold(tmp_path / "killed", cases))
+    assert go(fold(tmp_path / "killed", cases))
+    assert tensors(tmp_path / "killed" / "model.autoseg") == tensors(tmp_path / "whole" / "model.autoseg")
+
+
+def test_the_model_is_the_average_of_the_weights(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    held = tensors(tmp_path / CHECKPOINT_NAME)
+    (network,), _, _ = load_networks(tmp_path / "model.autoseg", "cpu")
+    for name, values in network.named_parameters():
+        assert values.flatten().tolist() == held[f"average.{name}"]
+        assert values.flatten().tolist() != held[f"network.{name}"]
+
+
+def test_a_run_goes_on_when_more_iterations_are_wanted(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    assert go(fold(tmp_path, cases, PLAN.model_copy(update={"iterations": 8})))
+    assert len(lasting(tmp_path)) == 8
+
+
+def test_another_plan_is_refused_and_nothing_is_overwritten(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases), iterations=2)
+    before = (tmp_path / CHECKPOINT_NAME).read_bytes()
+    with pytest.raises(ModelError, match="another plan"):
+        go(fold(tmp_path, cases, PLAN.model_copy(update={"learning_rate": 0.5})))
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
+
+
+def test_the_loss_falls_and_the_organs_are_found_on_an_easy_task(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    easy = made.plan(iterations=60, learning_rate=0.03, loss=LossPlan(kind="dice-ce", background=False, over="batch"))
+    assert go(fold(tmp_path, cases, easy))
+    losses = [float(row["loss"]) for row in lasting(tmp_path)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.8
+    (network,), _, _ = load_networks(tmp_path / "model.autoseg", "cpu")
+    assert min(examine(network, easy, cases[3:]).dice.values()) > 0.7
+
+
+def test_the_log_has_the_rate_of_each_iteration_and_the_dice_of_validations(
+    tmp_path: Path, cases: tuple[CachedCase, ...], often_examined: None
+) -> None:
+    long = made.plan(iterations=40)
+    train(fold(tmp_path, cases, long), *stop_after(4))
+    rows = lasting(tmp_path)
+    assert [row["learning_rate"] for row in rows] == ["0.01"] * 4
+    assert [bool(row["dice_validation_liver"]) for row in rows] == [False, True, False, True]  # 20 in 40: every 2nd
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+
+
+@pytest.mark.parametrize("averaging", [0.9, 0.0])
+def test_validation_does_not_change_the_training(
+    tmp_path: Path, cases: tuple[CachedCase, ...], often_examined: None, averaging: float
+) -> None:
+    plan = PLAN.model_copy(update={"optimiser": PLAN.optimiser.model_copy(update={"averaging": averaging})})
+    with_validation = fold(tmp_path / "a", cases, plan)
+    without = Fold(plan=plan, training=cases[:3], validation=(), folder=tmp_path / "b", workers=0)
+    go(with_validation)
+    go(without)
+    assert tensors(tmp_path / "a" / CHECKPOINT_NAME) == tensors(tmp_path / "b" / CHECKPOINT_NAME)
+
+
+def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    image, label = made.two_blocks((8, 8, 8))
+    bad = made.cached_case(tmp_path / "cache", "bad", np.full_like(image, np.nan), label)
+    plan = made.plan(batch_size=1)
+    with pytest.raises(TrainingError, match=r"exploded again after 3 roll-backs.*learning_rate=0\.001"):
+        go(Fold(plan=plan, training=(bad,), validation=(), folder=tmp_path, workers=0))
+    state = new_state(plan)
+    load_checkpoint(tmp_path / CHECKPOINT_NAME, plan, cases_key((bad,)), state)
+    assert all(torch.isfinite(p).all() for p in state.network.parameters())
+    assert not (tmp_path / "model.autoseg").exists()  # nothing was learnt
+
+
+def test_a_damaged_checkpoint_stops_training_before_it_begins(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    (tmp_path / CHECKPOINT_NAME).write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="damaged"):
+        go(fold(tmp_path, cases))
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == b"damaged"
+
+
+def test_seeds_decide_the_first_weights() -> None:
+    first, same, other = (
+        torch.cat([p.flatten() for p in new_state(made.plan(seed=seed)).network.parameters()]) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_the_average_follows_the_weights_from_afar(cases: tuple[CachedCase, ...]) -> None:
+    state = new_state(PLAN)
+    assert state.average is not None
+    start = [p.detach().clone() for p in state.average.parameters()]
+    with open_batches(cases, PLAN, 0, 0) as batches:
+        step = Stepper(PLAN, state)
+        for _ in range(3):
+            step(next(batches))
+    moved = sum(float((a - s).norm()) for a, s in zip(state.average.parameters(), start, strict=True))
+    weights = sum(float((p.detach() - s).norm()) for p, s in zip(state.network.parameters(), start, strict=True))
+    assert 0 < moved < weights
+    assert state.best is state.average
