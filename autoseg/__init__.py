@@ -9,15 +9,16 @@ In Python, a trained model segments volumes in memory:
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from autoseg.version import VERSION
 
 if TYPE_CHECKING:
     from autoseg.imaging.volumes import Volume
     from autoseg.inference.model import Model
 
-__version__ = version("autoseg")
+__version__ = VERSION
 
 
 def load_model(model: Path, device: str = "auto") -> Model:

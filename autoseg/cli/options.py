@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoseg.errors import PlanError
+from autoseg.version import VERSION
 
 if TYPE_CHECKING:
     from autoseg.steps.plan import PlanOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"autoseg {version('autoseg')}")
+        typer.echo(f"autoseg {VERSION}")
         raise typer.Exit
 
 

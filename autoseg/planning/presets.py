@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,8 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     file = Path(name)
     try:
-        if file.suffix == ".json":
-            text = file.read_text(encoding="utf-8")
-        else:
-            text = (files("autoseg_plans") / f"{name}.json").read_text(encoding="utf-8")
-        settings = json.loads(text)
+        source = file if file.suffix == ".json" else _folder() / f"{name}.json"
+        settings = json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         known = ", ".join(preset_names())
         raise PlanError(
@@ -73,6 +71,12 @@ def load_preset(name: str) -> dict[str, Any]:
 
 def preset_names() -> tuple[str, ...]:
     """Return the names of the presets that ship."""
-    return tuple(
-        sorted(f.name.removesuffix(".json") for f in files("autoseg_plans").iterdir() if f.name.endswith(".json"))
-    )
+    return tuple(sorted(f.name.removesuffix(".json") for f in _folder().iterdir() if f.name.endswith(".json")))
+
+
+def _folder() -> Traversable:
+    """Return the folder of the presets: as installed, or of a checkout that is not installed."""
+    try:
+        return files("autoseg_plans")
+    except ModuleNotFoundError:
+        return Path(__file__).parents[2] / "plans"

@@ -31,6 +31,7 @@ from autoseg.report.page import ReportContent, render_report, summary_of
 from autoseg.report.pictures import draw_pictures
 from autoseg.run import Run
 from autoseg.steps.train import splits_of
+from autoseg.version import VERSION
 from autoseg.words import counted
 
 OURS = ("table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*")
@@ -219,7 +220,7 @@ def _check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tupl
 
 def _version(package: str) -> str:
     try:
-        return version(package)
+        return VERSION if package == "autoseg" else version(package)
     except PackageNotFoundError:
         return "not installed"
 

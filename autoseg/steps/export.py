@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from autoseg.network.weights import MODEL, MODEL_NAME, load_networks, read_facts
 from autoseg.plan import Plan
 from autoseg.report.write import is_evaluated
 from autoseg.run import Run
+from autoseg.version import VERSION
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _card(run: Run, plan: Plan, postprocessing: Postprocessing, networks: int) -
         f"# {plan.name}",
         f"Segments {', '.join(label.name for label in plan.labels)} in {', '.join(plan.channels)} volumes. {what}, "
         f"{'on a grid of ' + grid + ' mm' if plan.spacing_mm else 'on a grid coarser by ' + grid} (z, y, x). "
-        f"Made with autoseg {version('autoseg')} on {datetime.now(UTC):%Y-%m-%d}.",
+        f"Made with autoseg {VERSION} on {datetime.now(UTC):%Y-%m-%d}.",
         "For research; not a medical device.",
     ]
     if known is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from autoseg.errors import VolumeError
 from autoseg.inference.outputs.dicom_object import SeriesMask, SlicedMask, write_object
 from autoseg.inference.outputs.legend import rgb
 from autoseg.plan import Label
+from autoseg.version import VERSION
 
 logger = logging.getLogger(__name__)
 SUFFIX = ".seg.dcm"
@@ -62,7 +62,7 @@ def _segmentation(sliced: SlicedMask) -> Any:
         instance_number=1,
         manufacturer="autoseg",
         manufacturer_model_name="autoseg",
-        software_versions=version("autoseg"),
+        software_versions=VERSION,
         device_serial_number="0",
         series_description="autoseg",
     )
@@ -84,7 +84,7 @@ def _described(number: int, index: int, label: Label) -> Any:
     import highdicom as hd
 
     family = hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
-    algorithm = hd.AlgorithmIdentificationSequence(name="autoseg", version=version("autoseg"), family=family)
+    algorithm = hd.AlgorithmIdentificationSequence(name="autoseg", version=VERSION, family=family)
     code = CODES.get(label.name.lower().replace("_", " "))
     organ = (
         hd.sr.CodedConcept(code, "SCT", label.name[:64]) if code else hd.sr.CodedConcept(ANATOMY[0], "SCT", ANATOMY[1])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from autoseg.inference.outputs.contours import Points, slice_contours
 from autoseg.inference.outputs.dicom_object import Organ, SeriesMask, SlicedMask, write_object
 from autoseg.inference.outputs.legend import rgb
 from autoseg.plan import Label
+from autoseg.version import VERSION
 
 logger = logging.getLogger(__name__)
 SUFFIX = ".rtstruct.dcm"
@@ -158,7 +158,7 @@ def _empty(first: Any, names: Iterable[str]) -> Any:
     made.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or generate_uid(entropy_srcs=[first.SeriesInstanceUID])
     made.Modality, made.SeriesInstanceUID = "RTSTRUCT", generate_uid()
     made.SeriesNumber, made.SeriesDescription, made.OperatorsName = 1001, "autoseg", ""
-    made.Manufacturer, made.ManufacturerModelName, made.SoftwareVersions = "autoseg", "autoseg", version("autoseg")
+    made.Manufacturer, made.ManufacturerModelName, made.SoftwareVersions = "autoseg", "autoseg", VERSION
     return made
 
 
