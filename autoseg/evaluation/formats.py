@@ -58,7 +58,7 @@ def write_text_table(table: TextTable, folder: Path) -> list[Path]:
 def templates(folder: Path) -> jinja2.Environment:
     """Return what renders the templates of a folder; every text that goes in is escaped."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

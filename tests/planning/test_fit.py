@@ -41,7 +41,7 @@ def measuring(
         found = {"seconds_per_iteration": seconds, "waiting_share": 0.01, "others_share": others_share}
         return None if gib is None else StepCost(**found, gib=gib)
 
-    monkeypatch.setattr(fit, "measure", measure)
+    monkeypatch.setattr(fit, "measure_step", measure)
     return seen
 
 

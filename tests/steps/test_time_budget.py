@@ -42,7 +42,7 @@ def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
     run = copy_of(finished, tmp_path / "RUN")
     shutil.rmtree(run / "fold-0")
     clock = Clock(measuring_s=30.0, seconds_per_iteration=15.0)
-    monkeypatch.setattr(train, "measure", clock.measure)
+    monkeypatch.setattr(train, "measure_step", clock.measure)
     monkeypatch.setattr(train, "time", clock)
     assert cli("train", run, "--time-budget", "130s")[0] == 0
     assert planned_iterations(run / "fold-0" / "checkpoint.safetensors") == 6  # 0.9 · (130 - 30) / 15
@@ -52,7 +52,7 @@ def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
 def test_a_plan_gets_the_iterations_of_its_time_budget(
     cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "measure", Clock(0.0, 0.25).measure)
+    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 0.25).measure)
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2160  # 0.9 · 600 / 0.25
     assert "those whose steps fit 9 min at the measured 0.25 s each" in (tmp_path / "RUN" / "plan.md").read_text()
@@ -61,7 +61,7 @@ def test_a_plan_gets_the_iterations_of_its_time_budget(
 def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
     cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "measure", Clock(0.0, 5.0).measure)
+    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 5.0).measure)
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     text = (tmp_path / "RUN" / "plan.md").read_text()
     assert "voxels at most, in place of 790,000" in text
@@ -82,7 +82,7 @@ def test_a_time_and_a_number_of_iterations_exclude_each_other(cli: Cli, cohort: 
 def test_a_preset_too_slow_for_the_time_gets_what_fits_and_a_warning(
     cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fit, "measure", Clock(0.0, 42.9).measure)
+    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 42.9).measure)
     options = ("--preset", "roth2018", "--device", "cpu", "-j", "1", "--time-budget", "2m")
     assert cli("plan", cohort, tmp_path / "RUN", *options)[0] == 0
     assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2
@@ -98,7 +98,7 @@ def test_planning_anew_tells_which_training_cannot_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = copy_of(finished, tmp_path / "RUN")
-    monkeypatch.setattr(fit, "measure", Clock(0.0, 0.25).measure)
+    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 0.25).measure)
     assert cli("plan", cohort, run, "--device", "cpu", "-j", "1")[0] == 0
     assert f"{run / 'fold-0'}: was trained under another plan, so its training cannot go on; remove it" in caplog.text
 
