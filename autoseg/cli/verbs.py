@@ -42,7 +42,7 @@ def run_all(
     jobs: int,
 ) -> None:
     """Do everything from plan to report that is not done yet."""
-    from autoseg.report.write import is_evaluated
+    from autoseg.evaluation.freshness import is_evaluated
     from autoseg.steps.plan import is_planned
 
     planning = replace(planning, iterations=training.iterations)
@@ -185,10 +185,9 @@ def predict_images(
 
 def evaluate_run(run: Run, device: str, tolerance_mm: float) -> None:
     """Predict and score all cases, and tell how many."""
-    from autoseg.dataset.origin import dataset_of
+    from autoseg.dataset.origin import dataset_of, splits_of
     from autoseg.evaluation.evaluate import evaluate
     from autoseg.network.device import pick_device
-    from autoseg.steps.train import splits_of
 
     with logging_to(run):
         labels = {case.id: case.label for case in dataset_of(run).cases}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.dataset.split import Split, load_splits
 from autoseg.errors import RunError
 from autoseg.files import states_of
 from autoseg.run import Run
@@ -62,3 +63,14 @@ def dataset_of(run: Run) -> Dataset:
             f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
         )
     return load_dataset(run.folder / where)
+
+
+def splits_of(run: Run) -> tuple[Split, ...]:
+    """Read the split of a run; the dataset itself is not needed.
+
+    Raises:
+        RunError: If the folder is not a RUN.
+        PlanError: If the split is missing or not valid.
+    """
+    run.plan()
+    return load_splits(run.split_file, None)

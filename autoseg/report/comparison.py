@@ -11,6 +11,7 @@ import pandas as pd
 from autoseg.errors import RunError
 from autoseg.evaluation.compare import Comparison, compare
 from autoseg.evaluation.formats import TextTable, latex_table, markdown_table, markdown_text
+from autoseg.evaluation.freshness import stale_scores
 from autoseg.evaluation.scores import read_scores
 from autoseg.evaluation.sources import ACCEPTED, open_sources
 from autoseg.evaluation.verdict import caveats, tables, verdict
@@ -18,7 +19,6 @@ from autoseg.figures.canvas import save_figure
 from autoseg.figures.differences import Paired, differences_figure
 from autoseg.files import atomic_path, write_text
 from autoseg.metrics.registry import comparable_metric
-from autoseg.report.write import stale_scores
 from autoseg.run import Run
 
 

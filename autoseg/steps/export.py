@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from autoseg.errors import ModelError
+from autoseg.evaluation.freshness import is_evaluated
 from autoseg.evaluation.scores import read_scores
 from autoseg.evaluation.tables import TABLES, dice_table, text_rows
 from autoseg.inference.model import Postprocessing, open_model
@@ -18,7 +19,6 @@ from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words
 from autoseg.network.weights import MODEL, MODEL_NAME, load_networks, read_facts, save_ensemble, save_model
 from autoseg.plan import Plan
-from autoseg.report.write import is_evaluated
 from autoseg.run import Run
 from autoseg.version import VERSION
 from autoseg.words import counted

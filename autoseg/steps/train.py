@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
-from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.origin import dataset_of, splits_of
 from autoseg.dataset.split import Split, load_splits, sides
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
@@ -156,17 +156,6 @@ def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], boo
             f"a step of batch {job.plan.batch_size} and crop {job.plan.crop_size} does not fit into what "
             f"{job.plan.device} has free; {nearest_fit(job.plan, less)} (with `autoseg plan … --force`)"
         ) from error
-
-
-def splits_of(run: Run) -> tuple[Split, ...]:
-    """Read the split of a run; the dataset itself is not needed.
-
-    Raises:
-        RunError: If the folder is not a RUN.
-        PlanError: If the split is missing or not valid.
-    """
-    run.plan()
-    return load_splits(run.split_file, None)
 
 
 def device_of(settings: Plan, wanted: str | None) -> DeviceName:

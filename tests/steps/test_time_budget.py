@@ -13,9 +13,9 @@ from command_line import Cli, assert_one_line, copy_of
 from autoseg.cli import verbs
 from autoseg.cli.options import plan_options, seconds_of, train_options
 from autoseg.errors import PlanError
+from autoseg.evaluation import freshness
 from autoseg.planning import fit
 from autoseg.planning.budget import StepCost
-from autoseg.report import write
 from autoseg.run import Run
 from autoseg.steps import plan, train
 from autoseg.steps.plan import PlanOptions, is_planned
@@ -128,7 +128,7 @@ def test_run_measures_once_in_planning_where_the_plan_is_for_this_machine(
 ) -> None:
     told: dict[str, object] = {"planner": "not called"}
     monkeypatch.setattr(plan, "is_planned", lambda *_: is_planned)
-    monkeypatch.setattr(write, "is_evaluated", lambda *_: True)
+    monkeypatch.setattr(freshness, "is_evaluated", lambda *_: True)
     monkeypatch.setattr(verbs, "plan_run", lambda _, __, wanted, *___: told.update(planner=wanted.training_s))
     monkeypatch.setattr(verbs, "train_run", lambda _, wanted, *__: told.update(trainer=wanted.time_budget_s))
     for verb in ("preprocess_run", "report_run"):
