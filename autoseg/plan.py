@@ -122,7 +122,9 @@ class LossPlan(PlanPart):
     kind: Literal["dice", "dice-ce"]
     background: bool  # whether background is one of the Dice loss's classes
     over: Literal["image", "batch"]  # the sums run over each image, or over the whole batch
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # w_l by class, background first; None: all 1
+    # w_l by class, background first; None: all 1. In `dice` they weigh the Dice terms, in `dice-ce` the voxels of the
+    # cross-entropy and no Dice term: network/losses.py says which
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     partial: bool = False  # whether some cases are labelled in part: background stands for what they do not show
     fade_weights: bool = False  # whether the weights go to 1 along a cosine over the training
 

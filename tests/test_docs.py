@@ -13,11 +13,13 @@ from pydantic import BaseModel
 
 from autoseg.cli.app import app
 from autoseg.evaluation import scores, tables
+from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
 from autoseg.training import log
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [(verb, p) for verb, command in VERBS.items() for p in command.params if p.param_type_name == "option"]
@@ -91,3 +93,8 @@ def test_no_machine_paths(folder: str) -> None:
     files = [start] if start.is_file() else [f for s in ("*.md", "*.py", "*.jinja") for f in start.rglob(s)]
     assert files
     assert not [f"{f}: {m}" for f in files for m in MACHINE_PATH.findall(f.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_method_has_a_row_for_every_loss(kind: str) -> None:
+    assert re.search(rf"^\| `{kind}` \|", METHOD, re.MULTILINE)

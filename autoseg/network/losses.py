@@ -1,12 +1,13 @@
-"""The loss: Dice as in Roth et al. 2018, alone or with cross-entropy; always in float32.
+"""The losses: Dice as in Roth et al. 2018, alone or with cross-entropy; always in float32.
 
 Where several processes train together, it is the loss of the whole batch in each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,23 +20,19 @@ LOWEST = -1e4  # a logit of which the softmax is 0
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
 
 
+Sums = tuple[Tensor, ...]  # what a loss is made of, each added up over voxels; in the order of its `sums`
+
+
 @dataclass(frozen=True, kw_only=True)
-class Sums:
-    """What a loss is made of, added up over voxels: of a whole batch, or of parts of it one after another."""
+class Loss:
+    """A loss: what it adds up over voxels, how its value follows from that, and what is said of it."""
 
-    both: Tensor  # Σ p r of each image and class (B, classes)
-    either: Tensor  # Σ p + Σ r (B, classes)
-    entropy: Tensor  # cross-entropy, weighted; a scalar
-    weight: Tensor  # the voxels' weights; a scalar
-
-    def __add__(self, other: Sums) -> Sums:
-        """Return the sums over the voxels of both."""
-        return Sums(
-            both=self.both + other.both,
-            either=self.either + other.either,
-            entropy=self.entropy + other.entropy,
-            weight=self.weight + other.weight,
-        )
+    sums: Callable[[Tensor, Tensor, Tensor | None], Sums]  # of logits, truth, and class weights where it weighs voxels
+    value: Callable[[Sums, LossPlan, Tensor | None], Tensor]  # of sums, and class weights where it weighs Dice terms
+    weighs: Literal["dice terms", "voxels"]  # what the plan's class weights weigh
+    least: float  # where everything is right and no class is weighted
+    name: str  # in plan.md
+    words: str  # in the report
 
 
 def overlaps(probabilities: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +103,7 @@ def segmentation_loss(
     Args:
         logits: Network output (B, classes, Z, Y, X), any precision.
         truth: Class indices, int64 (B, Z, Y, X).
-        plan: `dice`: (1/L) Σ w_l L_l over the classes, the mean over the images. `dice-ce`: that plus cross-entropy,
-            each voxel weighted by its class.
+        plan: Which of LOSSES, and over what its sums run.
         class_weights: w_l, float32 (classes,), background first; None: all 1.
         hidden: Classes that an image's label map does not show, bool (B, classes), as for `with_hidden`; None: none.
     """
@@ -118,27 +114,71 @@ def loss_sums(
     logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None, hidden: Tensor | None = None
 ) -> Sums:
     """Return what the loss of these voxels is made of; arguments as for `segmentation_loss`."""
+    loss = LOSSES[plan.kind]
     logits = logits.float() if hidden is None else with_hidden(logits.float(), hidden)
-    both, either = overlaps(logits.softmax(dim=1), truth)
-    if plan.kind == "dice":
-        nothing = both.new_zeros(())
-        return Sums(both=both, either=either, entropy=nothing, weight=nothing)
-    ones = torch.ones(logits.shape[1], device=logits.device) if class_weights is None else class_weights
-    entropy = cross_entropy(logits, truth, weight=class_weights, reduction="none").sum()  # its own sum may vary on CUDA
-    return Sums(both=both, either=either, entropy=entropy, weight=ones[truth].sum())
+    return loss.sums(logits, truth, class_weights if loss.weighs == "voxels" else None)
+
+
+def joined(parts: Sequence[Sums]) -> Sums:
+    """Return the sums over the voxels of all parts of a batch."""
+    first, *others = parts
+    for other in others:
+        first = tuple(a + b for a, b in zip(first, other, strict=True))
+    return first
 
 
 def loss_of(sums: Sums, plan: LossPlan, class_weights: Tensor | None) -> Tensor:
     """Return the loss that voxels with these sums have, a scalar in float32."""
-    over_batch = plan.over == "batch"
-    terms = dice_terms(sums.both, sums.either, over_batch)
-    if plan.kind == "dice" and class_weights is not None:
-        terms = terms * class_weights
+    loss = LOSSES[plan.kind]
+    return loss.value(sums, plan, class_weights if loss.weighs == "dice terms" else None)
+
+
+def _dice_sums(logits: Tensor, truth: Tensor, _: Tensor | None) -> Sums:
+    return overlaps(logits.softmax(dim=1), truth)
+
+
+def _dice(sums: Sums, plan: LossPlan, term_weights: Tensor | None) -> Tensor:
+    """Return the mean of w_l L_l over the classes, with or without background, and over the images."""
+    (both, either), over_batch = sums, plan.over == "batch"
+    terms = dice_terms(both, either, over_batch)
+    terms = terms if term_weights is None else terms * term_weights
     terms = terms if plan.background else terms[:, 1:]
-    dice = terms.mean() if over_batch else _joint_mean(terms.sum(), terms.new_full((), terms.numel()))
-    return dice if plan.kind == "dice" else dice + _joint_mean(sums.entropy, sums.weight)
+    return terms.mean() if over_batch else _joint_mean(terms.sum(), terms.new_full((), terms.numel()))
+
+
+def _dice_and_entropy_sums(logits: Tensor, truth: Tensor, voxel_weights: Tensor | None) -> Sums:
+    """Return the overlaps, and cross-entropy and weight of the voxels, each weighted by its true class."""
+    both, either = overlaps(logits.softmax(dim=1), truth)
+    ones = torch.ones(logits.shape[1], device=logits.device) if voxel_weights is None else voxel_weights
+    entropy = cross_entropy(logits, truth, weight=voxel_weights, reduction="none").sum()  # its own may vary on CUDA
+    return both, either, entropy, ones[truth].sum()
+
+
+def _dice_and_entropy(sums: Sums, plan: LossPlan, _: Tensor | None) -> Tensor:
+    both, either, entropy, weight = sums
+    return _dice((both, either), plan, None) + _joint_mean(entropy, weight)
 
 
 def _joint_mean(total: Tensor, weight: Tensor) -> Tensor:
     total, weight = sum_over_processes(torch.stack((total, weight)))
     return total / weight
+
+
+LOSSES: dict[str, Loss] = {  # by the plan's loss.kind
+    "dice": Loss(
+        sums=_dice_sums,
+        value=_dice,
+        weighs="dice terms",
+        least=-1.0,
+        name="Dice",
+        words="the Dice loss, −1 at best",
+    ),
+    "dice-ce": Loss(
+        sums=_dice_and_entropy_sums,
+        value=_dice_and_entropy,
+        weighs="voxels",
+        least=-1.0,
+        name="Dice + cross-entropy",
+        words="the Dice loss, −1 at best, plus cross-entropy",
+    ),
+}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from autoseg.dataset.split import sides
 from autoseg.machine import GIB
+from autoseg.network.losses import LOSSES
 from autoseg.network.unet import UNet3D, parameter_count
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget
@@ -207,8 +208,7 @@ def _split(told: Context) -> Iterable[str]:
 
 def _training(decision: Decision, told: Context) -> Iterable[str]:
     plan = decision.plan
-    loss = "Dice" if plan.loss.kind == "dice" else "Dice + cross-entropy"
-    loss += " weighted by class" if plan.loss.weights else ""
+    loss = LOSSES[plan.loss.kind].name + (" weighted by class" if plan.loss.weights else "")
     yield "## Training"
     yield (
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "

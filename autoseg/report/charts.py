@@ -13,6 +13,7 @@ from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, saved_drawing
 from autoseg.figures.ceilings import ceilings_figure
+from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
 from autoseg.report.page import Picture
 from autoseg.run import Run
@@ -39,15 +40,14 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
     if not written:
         return None
     fold = f" Fold {number}." if len(folds) > 1 else ""
-    what = "the Dice loss, −1 at best" + (", plus cross-entropy" if plan.loss.kind == "dice-ce" else "")
     return Picture(
         data=next(file for file in written if file.suffix == ".svg").read_bytes(),
         media_type="image/svg+xml",
         caption=(
-            f"The loss ({what}) and the Dice of each organ over the iterations. The loss of training is that of "
-            "deformed crops with the training's class weights, that of validation and testing is of whole cases with "
-            "every class alike: compare their course, not their height. Both loss and Dice of whole cases are of the "
-            f"first few of each side, on the working grid; the tables have all.{fold}"
+            f"The loss ({LOSSES[plan.loss.kind].words}) and the Dice of each organ over the iterations. "
+            "The loss of training is that of deformed crops with the training's class weights, that of validation and "
+            "testing is of whole cases with every class alike: compare their course, not their height. Both loss and "
+            f"Dice of whole cases are of the first few of each side, on the working grid; the tables have all.{fold}"
         ),
         alt=f"Learning curves of {len(organs)} organs",
     )

@@ -14,6 +14,7 @@ from autoseg.data.cache import CachedCase, cases_key, showing_all
 from autoseg.errors import TrainingError
 from autoseg.network.device import memory_explained
 from autoseg.network.distributed import barrier, from_first, process_rank, world_size
+from autoseg.network.losses import LOSSES
 from autoseg.network.weights import MODEL_NAME, save_model
 from autoseg.plan import Plan
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
@@ -222,7 +223,8 @@ class _Training:
 
     def _watches(self) -> tuple[StepWatch, DiceWatch]:
         """Return what watches steps and Dice, having seen what the log holds of the iterations that are done."""
-        steps, examined = StepWatch(self.fold.workers), DiceWatch(self.fold.patience)
+        steps = StepWatch(self.fold.workers, LOSSES[self.plan.loss.kind].least)
+        examined = DiceWatch(self.fold.patience)
         for row in read_rows(self.fold.folder / LOG_NAME):
             if int(row["iteration"]) <= self.state.done:
                 steps.recall(float(row["loss"] or "nan"), float(row["gradient_norm"] or "nan"))

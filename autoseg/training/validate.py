@@ -18,7 +18,7 @@ from autoseg.inference.ensemble import Ensemble
 from autoseg.inference.tiles import Tiling, choose_tiling, padded_shape, probability_slabs, tile_starts, while_too_large
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import runs_bfloat16
-from autoseg.network.losses import hidden_mask, loss_of, loss_sums
+from autoseg.network.losses import hidden_mask, joined, loss_of, loss_sums
 from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
 
@@ -101,6 +101,6 @@ def _predicted(
             seen[part] = slab.argmax(dim=0).numpy()
             logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
             parts.append(loss_sums(logits, target, plan.loss, None, hidden))
-        return seen, float(loss_of(sum(parts[1:], start=parts[0]), plan.loss, None))
+        return seen, float(loss_of(joined(parts), plan.loss, None))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)

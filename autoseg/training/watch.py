@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 BAD_IN_A_ROW = 10  # iterations; then the training is rolled back
-EXPLODED = 10.0  # times the mean loss of the first iterations, in distance from -1, the least a Dice loss can be
+EXPLODED = 10.0  # times the mean loss of the first iterations, in distance from the least value of the loss
 FIRST = 20  # iterations that say what a normal loss is
 MOST_ROLLBACKS = 3
 LOST, HAD = 0.01, 0.2  # Dice of an organ that is lost, and that it must have had before
@@ -20,9 +20,14 @@ WAIT_WINDOW = 200  # iterations over which it is looked at
 class StepWatch:
     """Looks at every iteration's loss, gradient and waiting time."""
 
-    def __init__(self, workers: int) -> None:
-        """Begin; `workers` is said when the data come too slowly."""
-        self._workers = workers
+    def __init__(self, workers: int, least_loss: float) -> None:
+        """Begin.
+
+        Args:
+            workers: Is said when the data come too slowly.
+            least_loss: The least value that the loss can have.
+        """
+        self._workers, self._least = workers, least_loss
         self._first: list[float] = []
         self._bad_in_a_row = 0
         self._moved = False  # whether a bad iteration of this row moved the weights
@@ -62,7 +67,7 @@ class StepWatch:
         if finite and len(self._first) < FIRST:
             self._first.append(loss)
         normal = sum(self._first) / len(self._first) if self._first else 0.0
-        if finite and loss + 1 <= EXPLODED * max(normal + 1, 0.1):
+        if finite and loss - self._least <= EXPLODED * max(normal - self._least, 0.1):
             self._bad_in_a_row, self._moved = 0, False
             return False
         self._bad_in_a_row += 1

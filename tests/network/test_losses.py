@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from autoseg.network.losses import dice_terms, loss_of, loss_sums, overlaps, segmentation_loss
+from autoseg.network.losses import LOSSES, dice_terms, joined, loss_of, loss_sums, overlaps, segmentation_loss
 from autoseg.plan import LossPlan
 
 PAPER = LossPlan(kind="dice", background=True, over="image")
@@ -96,8 +96,27 @@ def test_weights_go_into_the_cross_entropy() -> None:
     torch.testing.assert_close(loss(logits, truth, plan), expected)
 
 
+@pytest.mark.parametrize("kind", LOSSES)
+def test_no_prediction_has_less_than_the_least_loss_and_a_perfect_one_has_it(kind: str) -> None:
+    truth, plan = row(0, 1, 1, 2), LossPlan(kind=kind, background=True, over="image")  # type: ignore[arg-type]
+    assert loss(logits_of(truth, 3), truth, plan).item() == pytest.approx(LOSSES[kind].least)
+    assert loss(torch.zeros(1, 3, 1, 1, 4), truth, plan).item() > LOSSES[kind].least
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_class_weights_weigh_what_the_loss_says(kind: str) -> None:
+    logits, truth = torch.randn(1, 2, 1, 1, 4, generator=torch.Generator().manual_seed(0)), row(0, 1, 1, 0)
+    even, heavy = (
+        LossPlan(kind=kind, background=True, over="image", weights=(w, w))  # type: ignore[arg-type]
+        for w in (1, 2)
+    )
+    # twice the weight of every class is twice the Dice, but the same mean over voxels
+    factor = 2 if LOSSES[kind].weighs == "dice terms" else 1
+    assert loss(logits, truth, heavy).item() == pytest.approx(factor * loss(logits, truth, even).item())
+
+
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
-@pytest.mark.parametrize("kind", ["dice", "dice-ce"])
+@pytest.mark.parametrize("kind", LOSSES)
 def test_the_gradient_is_finite_even_where_a_class_is_absent_or_the_network_is_sure(scale: float, kind: str) -> None:
     torch.manual_seed(0)
     logits = (scale * torch.randn(2, 4, 2, 2, 2)).requires_grad_()
@@ -125,11 +144,11 @@ def test_bfloat16_logits_are_summed_in_float32() -> None:
         assert torch.equal(found, loss(logits, truth, PAPER))
 
 
-@pytest.mark.parametrize("kind", ["dice", "dice-ce"])
+@pytest.mark.parametrize("kind", LOSSES)
 def test_sums_of_slabs_give_the_loss_of_the_whole(kind: str) -> None:
     torch.manual_seed(0)
     logits, truth = torch.randn(1, 3, 6, 4, 5), torch.randint(0, 3, (1, 6, 4, 5))
     plan, weights = LossPlan(kind=kind, background=True, over="image"), torch.tensor([0.5, 1.0, 2.0])
     slabs = [loss_sums(logits[:, :, z], truth[:, z], plan, weights) for z in (slice(0, 1), slice(1, 6))]
     whole = segmentation_loss(logits, truth, plan, weights)
-    assert loss_of(slabs[0] + slabs[1], plan, weights).item() == pytest.approx(whole.item(), abs=1e-6)
+    assert loss_of(joined(slabs), plan, weights).item() == pytest.approx(whole.item(), abs=1e-6)

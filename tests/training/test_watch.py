@@ -23,7 +23,7 @@ def heard(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture
 
 
 def watched(losses: list[float], norm: float = 1.0) -> StepWatch:
-    watch = StepWatch(workers=1)
+    watch = StepWatch(workers=1, least_loss=-1.0)
     for number, loss in enumerate(losses, start=1):
         watch.add(number, loss, norm, 0.0, ["case1"])
     return watch
@@ -45,6 +45,14 @@ def test_only_many_bad_losses_in_a_row_are_an_explosion(losses: list[float], exp
     assert watched(losses).has_exploded == exploded
 
 
+def test_an_explosion_is_measured_from_the_least_value_of_the_loss() -> None:
+    from_zero = StepWatch(workers=1, least_loss=0.0)
+    for number, loss in enumerate([1.0] * 20 + [10.1] * BAD_IN_A_ROW):  # ten times as far from 0 as at first
+        from_zero.add(number, loss, 1.0, 0.0, ["case1"])
+    assert from_zero.has_exploded
+    assert not watched([1.0] * 20 + [10.1] * BAD_IN_A_ROW).has_exploded  # 11.1 against 2 from -1
+
+
 @pytest.mark.parametrize(
     "losses",
     [
@@ -55,7 +63,7 @@ def test_only_many_bad_losses_in_a_row_are_an_explosion(losses: list[float], exp
 )
 @pytest.mark.parametrize("done", [5, 25, 53])
 def test_a_training_that_is_continued_is_watched_as_one_that_was_not(losses: list[float], done: int) -> None:
-    resumed = StepWatch(workers=1)
+    resumed = StepWatch(workers=1, least_loss=-1.0)
     for loss in losses[:done]:
         resumed.recall(loss, 1.0)
     for number, loss in enumerate(losses[done:], start=done):
@@ -84,7 +92,7 @@ def test_a_bad_iteration_is_said_once_with_its_cases(heard: pytest.LogCaptureFix
 def test_waiting_is_said_once_where_it_is_worth_a_word(
     share: float, said: int, heard: pytest.LogCaptureFixture
 ) -> None:
-    watch = StepWatch(workers=3)
+    watch = StepWatch(workers=3, least_loss=-1.0)
     for number in range(3 * WAIT_WINDOW):
         watch.add(number, 1.0, 1.0, share, [])
     assert len(heard.messages) == said
