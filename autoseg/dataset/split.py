@@ -7,7 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,21 @@ class Split:
     validation: tuple[str, ...]  # used only to choose: a part of what the paper calls training
     testing: tuple[str, ...]
 
+    def sides(self) -> dict[str, tuple[str, ...]]:
+        """Return the cases of each side, in the order of `SIDES`."""
+        return {"training": self.training, "validation": self.validation, "testing": self.testing}
+
+    def cases(self) -> tuple[str, ...]:
+        """Return the cases of all sides."""
+        return (*self.training, *self.validation, *self.testing)
+
+    def side_of(self, case: str) -> str | None:
+        """Return the side that a case is on; None where the split does not name it."""
+        return next((side for side, cases in self.sides().items() if case in cases), None)
+
 
 SIDES = tuple(field.name for field in fields(Split))
+TRAINING, TESTING = ("training", "validation"), ("testing",)  # sides as the paper's two tables count them
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # told apart by identity, which is fast
@@ -194,20 +207,14 @@ def _whole(count: int, shares: Sequence[float]) -> list[int]:
     return [int(n) for n in np.diff(edges)]
 
 
-def sides(split: Split) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return training, validation and testing cases."""
-    return split.training, split.validation, split.testing
-
-
 def without(split: Split, excluded: Collection[str]) -> Split:
     """Return a split without some cases."""
-    training, validation, testing = (tuple(c for c in side if c not in excluded) for side in sides(split))
-    return Split(training=training, validation=validation, testing=testing)
+    return Split(**{side: tuple(c for c in cases if c not in excluded) for side, cases in split.sides().items()})
 
 
 def save_splits(splits: Sequence[Split], file: Path) -> None:
     """Write splits as a JSON list of folds, atomically."""
-    write_text(file, json.dumps([asdict(split) for split in splits], indent=1) + "\n")
+    write_text(file, json.dumps([split.sides() for split in splits], indent=1) + "\n")
 
 
 def load_splits(
@@ -292,7 +299,7 @@ def _parse_fold(where: str, fold: Any, cases: Collection[str] | None) -> Split:
 def _require_patients_apart(where: str, split: Split, patients: Mapping[str, str]) -> None:
     """Raise PlanError if a patient has cases on two sides of a fold."""
     seen: dict[str, tuple[str, str]] = {}
-    for side, cases in asdict(split).items():
+    for side, cases in split.sides().items():
         for case in cases:
             patient = patients.get(case, case)
             first, where_first = seen.setdefault(patient, (case, side))

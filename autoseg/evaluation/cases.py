@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-SPLITS = ("testing", "validation", "training")  # the order in which they are told
+from autoseg.dataset.split import SIDES
+
+ORDER = {side: place for place, side in enumerate(reversed(SIDES))}  # testing cases first
 SHOWN = {
     "dice": ("Dice (%)", 100.0, 1),
     "nsd": ("NSD (%)", 100.0, 1),
@@ -49,9 +51,8 @@ class Doubt:
 
 def own_folds(scores: pd.DataFrame) -> pd.DataFrame:
     """Return one row a case: case, split and fold, of the fold that it tests, else validates, else any."""
-    order = {split: place for place, split in enumerate(SPLITS)}
     pairs = scores[["case", "split", "fold"]].drop_duplicates()
-    pairs = pairs.assign(place=pairs["split"].map(order).fillna(len(order)))
+    pairs = pairs.assign(place=pairs["split"].map(ORDER).fillna(len(ORDER)))
     return pairs.sort_values(["place", "fold"], kind="stable").drop_duplicates("case")[["case", "split", "fold"]]
 
 
@@ -68,8 +69,7 @@ def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
         else:
             of_case.setdefault(str(case), []).append(frame)
     cases = [_told(frame, of_case.get(str(frame["case"].iloc[0]), [])) for frame in told]
-    order = {split: place for place, split in enumerate(SPLITS)}
-    return tuple(sorted(cases, key=lambda c: (order.get(c.split, len(order)), _worst_first(c), c.case)))
+    return tuple(sorted(cases, key=lambda c: (ORDER.get(c.split, len(ORDER)), _worst_first(c), c.case)))
 
 
 def doubts(scores: pd.DataFrame) -> tuple[Doubt, ...]:

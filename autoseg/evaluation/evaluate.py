@@ -37,7 +37,6 @@ from autoseg.run import Run
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
-SPLITS = ("training", "validation", "testing")
 SCORES_FORMAT = 1  # raised when prediction or a metric changes, so that kept scores are made anew
 
 
@@ -79,7 +78,8 @@ def evaluate(
         _require_fitting(file, model, splits[fold], key)
         validation = read_cases(run.cache, splits[fold].validation, key)
         model = with_postprocessing(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
-        cases = [(split, case) for split in SPLITS for case in read_cases(run.cache, getattr(splits[fold], split), key)]
+        sides = splits[fold].sides().items()
+        cases = [(side, case) for side, ids in sides for case in read_cases(run.cache, ids, key)]
         _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
         evaluation = _Evaluation(
             model=model,

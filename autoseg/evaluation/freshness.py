@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from autoseg.dataset.origin import splits_of
-from autoseg.dataset.split import Split
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import nsd_name, read_scores
 from autoseg.network.weights import MODEL_NAME
@@ -55,9 +54,5 @@ def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
     """Return the cases of trained folds that have no score, as (fold, case)."""
     splits = splits_of(run)
     scored = set(zip(scores["fold"], scores["case"], strict=True))
-    wanted = [(fold, case) for fold in run.folds() if fold < len(splits) for case in _cases_of(splits[fold])]
+    wanted = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
     return [pair for pair in wanted if pair not in scored]
-
-
-def _cases_of(split: Split) -> tuple[str, ...]:
-    return (*split.training, *split.validation, *split.testing)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from autoseg.dataset.split import SIDES
 from autoseg.errors import RunError
 from autoseg.files import atomic_path
 from autoseg.imaging.grid import Triple
@@ -21,7 +22,6 @@ from autoseg.plan import Label
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 MM3_PER_ML = 1000.0
-SPLITS = ("training", "validation", "testing")
 GRIDS = ("original", "working")
 SHARES = ("dice", "iou", "sensitivity", "precision", "expected_dice", "ceiling_dice")  # from 0 to 1
 ROUNDING = 1e-6
@@ -114,7 +114,7 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
         "value of a metric from 0 to 1": ("value", shares & ~value.fillna(0.0).between(0.0, 1.0 + ROUNDING)),
         "label, which is not a whole number": ("label", ~whole["label"]),
         "fold, which is not a whole number": ("fold", ~whole["fold"]),
-        f"split, which is none of {', '.join(SPLITS)}": ("split", ~frame["split"].isin(SPLITS)),
+        f"split, which is none of {', '.join(SIDES)}": ("split", ~frame["split"].isin(SIDES)),
         f"grid, which is none of {', '.join(GRIDS)}": ("grid", ~frame["grid"].isin(GRIDS)),
         "row, which repeats another": ("case", frame.duplicated(["fold", "case", "label", "metric", "grid"])),
     }

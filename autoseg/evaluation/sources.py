@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoseg.dataset.split import load_splits
+from autoseg.dataset.split import TESTING, TRAINING, load_splits
 from autoseg.errors import RunError
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
 from autoseg.evaluation.published import PUBLISHED, TITLE, organ_key, published_table
@@ -121,7 +121,7 @@ def _long(file: Path, name: str, metric: str) -> ScoreSource:
         )
     _require_metric(file, metric, sorted(set(testing["metric"])))
     try:
-        columns = by_case(scores, metric, ("testing",))
+        columns = by_case(scores, metric, TESTING)
         organs = organs_of(scores)
     except (ValueError, TypeError) as error:
         raise RunError(f"{file}: a label or a value is not a number ({error}); correct that row") from error
@@ -138,12 +138,12 @@ def _long(file: Path, name: str, metric: str) -> ScoreSource:
 
 def _trained_on(file: Path, scores: pd.DataFrame) -> frozenset[str] | None:
     """Return the cases that the models saw, by the rows of other splits and by the RUN's split; None: not known."""
-    seen = set(scores.loc[scores["split"].isin(["training", "validation"]), "case"])
+    seen = set(scores.loc[scores["split"].isin(TRAINING), "case"])
     run = Run(file.parent)
     if run.plan_file.is_file() and run.split_file.is_file():
         splits = load_splits(run.split_file, None)
         folds = [splits[fold] for fold in set(scores["fold"]) if isinstance(fold, int) and 0 <= fold < len(splits)]
-        seen |= {case for split in folds for case in (*split.training, *split.validation)}
+        seen |= {case for split in folds for side in TRAINING for case in split.sides()[side]}
     return frozenset(seen - set(scores.loc[scores["split"] == "testing", "case"])) if seen else None
 
 

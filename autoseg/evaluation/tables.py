@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.evaluation.formats import TextTable
 
 NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
@@ -38,10 +39,10 @@ TABLES = (
     Table(
         name="table1_training",
         which="training",
-        splits=("training", "validation"),
+        splits=TRAINING,
         cases="the training cases; validation cases are a part of training and are counted here",
     ),
-    Table(name="table2_testing", which="testing", splits=("testing",), cases="the testing cases"),
+    Table(name="table2_testing", which="testing", splits=TESTING, cases="the testing cases"),
 )
 
 

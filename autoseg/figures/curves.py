@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from autoseg.dataset.split import SIDES
 from autoseg.figures.canvas import new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, TESTING, TRAINING, VALIDATION, organ_colour
 from autoseg.words import counted
 
-SPLITS = ("training", "validation", "testing")
 LEAST_BREAK = 30  # percent, below which the axis of the Dice begins at 0
 LEAST_ROOM = 5  # percent, below the lowest of the settled curves
 _MOST_POINTS = 1000  # of a smooth line: more is not seen, and makes the SVG heavy
@@ -33,7 +33,7 @@ def curves_figure(log: pd.DataFrame, organs: Sequence[str], cases: Mapping[str, 
         A panel for the loss, then one for the Dice of each split that the log has.
     """
     log = log.drop_duplicates("iteration", keep="last").sort_values("iteration") if len(log) else log
-    splits = [s for s in SPLITS if any(len(_measured(log, f"dice_{s}_{organ}")) for organ in organs)]
+    splits = [s for s in SIDES if any(len(_measured(log, f"dice_{s}_{organ}")) for organ in organs)]
     shown = splits or ["validation"]
     figure = new_figure(4.2 * (1 + len(shown)), 3.9)
     panels = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
@@ -69,7 +69,7 @@ def _draw_loss(axes: Axes, log: pd.DataFrame) -> None:
         )
         line = _thinned(smoothed(loss, window))
         axes.plot(line.index, line, color=INK, linewidth=1.4, label=f"training, mean of {window}")
-    whole = {split: _measured(log, f"loss_{split}") for split in SPLITS}
+    whole = {split: _measured(log, f"loss_{split}") for split in SIDES}
     styles = ((TRAINING, "-"), (VALIDATION, ":"), (TESTING, "--"))
     for place, ((split, line), (colour, style)) in enumerate(zip(whole.items(), styles, strict=True)):
         if len(line):

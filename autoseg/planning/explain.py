@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from autoseg.dataset.split import sides
 from autoseg.machine import GIB
 from autoseg.network.losses import LOSSES
 from autoseg.network.unet import UNet3D, parameter_count
@@ -193,7 +192,7 @@ def _split(told: Context) -> Iterable[str]:
     """Tell how many cases train, choose and test; warn where there is nothing to choose or test by."""
     yield "## Split"
     for number, fold in enumerate(told.splits):
-        training, validation, testing = (len(side) for side in sides(fold))
+        training, validation, testing = (len(side) for side in fold.sides().values())
         name = f"Fold {number}: " if len(told.splits) > 1 else ""
         trains = counted(training, "case")
         yield f"{name}{trains} to train, {validation} to choose by (validation), {testing} to test. See split.json."

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from autoseg.dataset.split import load_splits
+from autoseg.dataset.split import TESTING, TRAINING, load_splits
 from autoseg.errors import AutosegError
 from autoseg.evaluation.tables import by_case, dice_by_organ
 from autoseg.figures.agreement import agreement_figure
@@ -20,7 +20,6 @@ from autoseg.run import Run
 from autoseg.training.curves import draw_curves
 from autoseg.training.loop import EXAMINED_CASES
 
-TRAINING, TESTING = ("training", "validation"), ("testing",)
 NO_LOSS = 0.9995  # Dice of a ceiling from which there is nothing to show
 
 
@@ -59,8 +58,7 @@ def _examined(run: Run, fold: int) -> dict[str, int]:
         split = load_splits(run.split_file, None)[fold]
     except (AutosegError, IndexError):
         return {}
-    sides = {"validation": split.validation, "testing": split.testing}
-    return {name: min(len(cases), EXAMINED_CASES) for name, cases in sides.items()}
+    return {side: min(len(cases), EXAMINED_CASES) for side, cases in split.sides().items() if side != "training"}
 
 
 def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from autoseg.dataset.load import Case
 from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.errors import AutosegError
 from autoseg.evaluation.cases import chosen_cases, own_folds
 from autoseg.evaluation.tables import by_case, dice_by_organ
@@ -24,8 +25,6 @@ from autoseg.plan import Plan
 from autoseg.pool import Track, each
 from autoseg.report.case_pictures import CaseWork, View, draw_case
 from autoseg.report.charts import (
-    TESTING,
-    TRAINING,
     agreement_picture,
     boxes_picture,
     ceilings_picture,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.dataset.origin import dataset_of
-from autoseg.dataset.split import Split, load_splits
+from autoseg.dataset.split import load_splits
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.figures.overlays import CT_WINDOW_HU, window_of
 from autoseg.files import write_text
@@ -127,21 +127,14 @@ def _prediction_of(run: Run, case: str) -> _Prediction | None:
         splits = load_splits(run.split_file, None)
     except AutosegError:  # no split, or a damaged one: a prediction may be there all the same
         splits = ()
+    side_in_fold = {fold: split.side_of(case) for fold, split in enumerate(splits)}
     found = []
     for folder in sorted(run.folder.glob("fold-*/predictions")):
         number, file = folder.parent.name.removeprefix("fold-"), folder / f"{case}.nii.gz"
         if number.isdecimal() and file.is_file():
-            found.append(_Prediction(file, int(number), _part_of(splits, int(number), case)))
+            found.append(_Prediction(file, int(number), side_in_fold.get(int(number))))
     order = [*_PARTS, None]
     return min(found, key=lambda one: (order.index(one.part), one.fold), default=None)
-
-
-def _part_of(splits: Sequence[Split], fold: int, case: str) -> str | None:
-    if fold >= len(splits):
-        return None
-    split = splits[fold]
-    parts = {"testing": split.testing, "validation": split.validation, "training": split.training}
-    return next((part for part, cases in parts.items() if case in cases), None)
 
 
 def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction | None) -> list[str]:

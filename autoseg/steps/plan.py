@@ -19,7 +19,7 @@ from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset
 from autoseg.dataset.origin import digest_of, origin_of, read_origin
-from autoseg.dataset.split import Split, load_splits, make_splits, save_splits, sides, without
+from autoseg.dataset.split import Split, load_splits, make_splits, save_splits, without
 from autoseg.errors import AutosegError, DatasetError, PlanError
 from autoseg.files import write_text
 from autoseg.imaging.grid import working_shape
@@ -123,7 +123,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     facts = _usable(dataset, examinations, findings, options)
     splits = _splits(dataset, facts, options)
     usable = [f.case for f in facts]
-    facts = [f for f in facts if any(f.case in side for fold in splits for side in sides(fold))]
+    facts = [f for f in facts if any(f.case in fold.cases() for fold in splits)]
     tested = set.intersection(*(set(fold.testing) for fold in splits))  # testing cases choose nothing
     seen = [f for f in facts if f.case not in tested]
     found = fingerprint(dataset, seen)

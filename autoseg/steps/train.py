@@ -11,7 +11,7 @@ from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
 from autoseg.data.preprocess import preprocess as preprocess_cases
 from autoseg.dataset.origin import dataset_of, splits_of
-from autoseg.dataset.split import Split, load_splits, sides
+from autoseg.dataset.split import Split, load_splits
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import default_workers, free_memory_gib
@@ -40,7 +40,7 @@ def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
     settings, dataset = run.plan(), dataset_of(run)
     patients = {case.id: case.patient for case in dataset.cases}
     splits = load_splits(run.split_file, tuple(patients), patients)
-    wanted = {name for split in splits for part in sides(split) for name in part}
+    wanted = {name for split in splits for name in split.cases()}
     return preprocess_cases([case for case in dataset.cases if case.id in wanted], settings, run.cache, jobs, track)
 
 

@@ -314,3 +314,10 @@ def test_a_patient_may_have_several_cases_on_one_side_and_another_side_in_anothe
     file = tmp_path / "split.json"
     file.write_text('[{"training": ["a", "b"], "testing": ["c"]}, {"training": ["c"], "testing": ["a", "b"]}]')
     assert len(load_splits(file, None, {"a": "Ann", "b": "Ann"})) == 2
+
+
+def test_a_split_tells_the_side_of_every_case() -> None:
+    split = Split(training=("a", "b"), validation=(), testing=("c",))
+    assert split.sides() == {"training": ("a", "b"), "validation": (), "testing": ("c",)}
+    assert split.cases() == ("a", "b", "c")
+    assert [split.side_of(case) for case in ("b", "c", "d")] == ["training", "testing", None]
