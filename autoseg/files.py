@@ -17,15 +17,21 @@ LEFT_S = 3600  # no file takes so long from one block of it to the next
 
 
 @contextmanager
-def atomic_path(file: Path) -> Iterator[Path]:
+def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
     """Give a path beside `file` to write to; rename it to `file` when the block ends well, else remove it.
+
+    Args:
+        file: What is to appear.
+        suffix: How the name of `file` ends if case is ignored; the path beside ends in it as it is given here, as
+            writers need that know a format by its suffix in lower case alone.
 
     Raises:
         OSError: If the folder cannot be made or the disk is full; it names `file`, which is then as it was.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(file)
-    beside = file.with_name(f".{os.getpid()}.{file.name}")
+    name = file.name[: len(file.name) - len(suffix)] + suffix
+    _remove_leftovers(file.parent, name)
+    beside = file.with_name(f".{os.getpid()}.{name}")
     try:
         yield beside
         with beside.open("rb+") as stream:
@@ -40,10 +46,10 @@ def atomic_path(file: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def _remove_leftovers(file: Path) -> None:
-    """Remove what processes that were killed have left beside a file."""
-    name = re.compile(rf"\.\d+\.{re.escape(file.name)}")
-    for old in [Path(entry) for entry in os.scandir(file.parent) if name.fullmatch(entry.name)]:
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what processes that were killed have left of a file under the names beside it."""
+    leftover = re.compile(rf"\.\d+\.{re.escape(name)}")
+    for old in [Path(entry) for entry in os.scandir(folder) if leftover.fullmatch(entry.name)]:
         with suppress(OSError):
             if time.time() - old.stat().st_mtime > LEFT_S:
                 old.unlink()

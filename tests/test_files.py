@@ -65,3 +65,16 @@ def test_what_a_killed_process_has_left_goes_when_the_file_is_written_again(tmp_
     os.utime(tmp_path / names["of now"])
     write_text(tmp_path / "a.txt", "new")
     assert {file.name for file in tmp_path.iterdir()} == {"a.txt", *names.values()} - {names["left"]}
+
+
+def test_the_path_beside_ends_in_the_suffix_as_a_writer_needs_it(tmp_path: Path) -> None:
+    left = tmp_path / ".12.A.nii"
+    left.write_text("half")
+    os.utime(left, (0, 0))
+    with atomic_path(tmp_path / "A.NII", ".nii") as beside:
+        assert beside.name == f".{os.getpid()}.A.nii"
+        beside.write_text("whole")
+    with atomic_path(tmp_path / "b.nii", ".nii") as beside:
+        assert beside.name == f".{os.getpid()}.b.nii"
+        beside.write_text("whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["A.NII", "b.nii"]

@@ -6,7 +6,6 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
+from autoseg.files import atomic_path
 from autoseg.imaging.dicom import grid_of, list_series, pick_series, transfer_syntax
 from autoseg.imaging.grid import Grid, Triple, corner_distance_mm, to_lps
 from autoseg.imaging.nifti import read_voxels
@@ -166,20 +166,27 @@ def write_array(file: Path, array: npt.NDArray[Any], stored: Grid, facts: Mappin
     image.SetDirection(stored.direction)
     for name, value in (facts or {}).items():
         image.SetMetaData(name, value)
-    suffix = next(s for s in IMAGE_SUFFIXES if file.name.lower().endswith(s))
-    beside = file.with_name(f".{file.name[: -len(suffix)]}.{os.getpid()}{suffix}")
-    target = file if suffix == ".mhd" else beside  # a .mhd names its data file and cannot be renamed
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(image, str(target), useCompression=suffix not in (".nii", ".mhd"), compressionLevel=1)
-        if target != file:
-            os.replace(target, file)
+        _write_image(image, file)
     except (RuntimeError, OSError) as error:
         raise VolumeError(f"{file}: cannot be written ({_reason(error)}); check the disk and the folder") from error
-    finally:
-        if target != file:
-            with suppress(OSError):
-                target.unlink()
+
+
+def _write_image(image: Any, file: Path) -> None:
+    """Write an ITK image atomically; of a .mhd, which names a file with the voxels, never a pair that does not fit."""
+    import SimpleITK as sitk
+
+    suffix = next(s for s in IMAGE_SUFFIXES if file.name.lower().endswith(s))
+    if suffix != ".mhd":
+        with atomic_path(file, suffix) as beside:
+            sitk.WriteImage(image, str(beside), useCompression=suffix != ".nii", compressionLevel=1)
+        return
+    header, voxels = file.with_suffix(".mhd"), file.with_suffix(".raw")
+    with atomic_path(header) as header_beside, atomic_path(voxels) as voxels_beside:  # renamed from right to left
+        sitk.WriteImage(image, str(header_beside))  # and, as it picks that name itself, to voxels_beside
+        text = header_beside.read_bytes().replace(os.fsencode(voxels_beside.name), os.fsencode(voxels.name))
+        header_beside.write_bytes(text)
+        header.unlink(missing_ok=True)  # or, after a kill between the two, it would stand beside other voxels
 
 
 def is_dicom_folder(folder: Path) -> bool:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from autoseg.errors import AutosegError, PlanError, TeamLostError
+from autoseg.files import write_text
 from autoseg.machine import failure_file, process_place
 from autoseg.network.device import DeviceName
 from autoseg.words import counted
@@ -85,9 +86,8 @@ def report_failure(error: AutosegError) -> bool:
         return True
     more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
     try:
-        file.write_text(json.dumps({"message": {"message": str(error), "extraInfo": more}}), encoding="utf-8")
+        write_text(file, json.dumps({"message": {"message": str(error), "extraInfo": more}}))
     except OSError:  # the disk is full
-        file.unlink(missing_ok=True)  # torchrun could not read a half
         return False
     return True
 

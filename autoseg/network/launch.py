@@ -12,6 +12,8 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+from autoseg.files import write_text
+
 
 def why_failed(failures: Mapping[int, ProcessFailure]) -> str:
     """Return, in one line, why a team has failed; of several reasons the first that is not another's consequence.
@@ -37,7 +39,7 @@ def main(file: Path, arguments: list[str]) -> int:
     try:
         run.main(arguments)
     except ChildFailedError as error:
-        file.write_text(why_failed(error.failures), encoding="utf-8")
+        write_text(file, why_failed(error.failures))
         return 1
     except SignalException as error:
         return 128 + int(error.sigval)

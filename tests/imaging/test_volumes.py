@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -193,10 +196,66 @@ def test_a_folder_that_cannot_be_made_gives_one_line(tmp_path: Path) -> None:
         write_label(tmp_path / "file" / "a.nii.gz", np.zeros(CUBE.shape, np.uint8), CUBE)
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
-def test_writing_leaves_nothing_but_the_file(tmp_path: Path, suffix: str) -> None:
-    write_noise(tmp_path / f"a{suffix}")
-    assert [file.name for file in tmp_path.iterdir()] == [f"a{suffix}"]
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "A.NII.GZ", "A.NII", "A.MHA"])
+def test_writing_leaves_nothing_but_the_file(tmp_path: Path, name: str) -> None:
+    write_noise(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.b.mhd", "A.B.MHD"])
+def test_a_mhd_names_the_file_of_its_voxels(tmp_path: Path, name: str) -> None:
+    stem = name[:-4]
+    noise = write_noise(tmp_path / name)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{stem}.mhd", f"{stem}.raw"]
+    assert f"ElementDataFile = {stem}.raw\n" in (tmp_path / f"{stem}.mhd").read_text(encoding="utf-8")
+    np.testing.assert_array_equal(read_image([tmp_path / f"{stem}.mhd"]).array[0], noise)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_the_image_as_it_was(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / f"a{suffix}"
+    noise, names = write_noise(file), sorted(tmp_path.iterdir())
+
+    def write_half(image: sitk.Image, name: str, **_: object) -> None:
+        Path(name).write_bytes(b"half")
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(sitk, "WriteImage", write_half)
+    with pytest.raises(VolumeError, match="cannot be written"):
+        write_array(file, np.zeros_like(noise), CUBE)
+    assert sorted(tmp_path.iterdir()) == names
+    np.testing.assert_array_equal(read_image([file]).array[0], noise)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import write_array
+replace, renames = os.replace, []
+def replace_once(source, target):
+    if len(renames) == int(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+    renames.append(target)
+    replace(source, target)
+os.replace = replace_once
+write_array(Path(sys.argv[1]), np.ones((3, 3, 3), np.float32), Grid(shape=(3, 3, 3), spacing_mm=(1.0, 1.0, 1.0)))
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_leaves_no_header_beside_voxels_of_another_image(tmp_path: Path, renames: int) -> None:
+    write_noise(tmp_path / "a.mhd")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.mhd"), str(renames)], check=False)
+    assert done.returncode == -9
+    with pytest.raises(VolumeError, match="no such file"):
+        read_image([tmp_path / "a.mhd"])
+    for left in tmp_path.glob(".*"):
+        os.utime(left, (0, 0))  # as of long ago
+    noise = write_noise(tmp_path / "a.mhd")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mhd", "a.raw"]
+    np.testing.assert_array_equal(read_image([tmp_path / "a.mhd"]).array[0], noise)
 
 
 @pytest.mark.parametrize(

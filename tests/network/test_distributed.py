@@ -126,7 +126,8 @@ def test_of_a_team_the_reason_is_told_not_its_consequences(tmp_path: Path, monke
 def test_where_the_reason_cannot_be_handed_over_a_process_tells_it_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "no such folder" / "0.json"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "file" / "0.json"))
     assert not report_failure(PlanError("no"))
 
 
