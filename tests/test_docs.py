@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
+import doctest
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +15,7 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
+import autoseg
 from autoseg.cli.app import app
 from autoseg.evaluation import scores, tables
 from autoseg.network.losses import LOSSES
@@ -20,7 +25,8 @@ from autoseg.training import log
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = [name for _, name, _ in pkgutil.walk_packages(autoseg.__path__, "autoseg.") if "__main__" not in name]
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [(verb, p) for verb, command in VERBS.items() for p in command.params if p.param_type_name == "option"]
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
@@ -87,7 +93,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("folder", ["README.md", "docs", "autoseg"])
+@pytest.mark.parametrize("folder", [*(page.name for page in ROOT.glob("*.md")), "docs", "autoseg"])
 def test_no_machine_paths(folder: str) -> None:
     start = ROOT / folder
     files = [start] if start.is_file() else [f for s in ("*.md", "*.py", "*.jinja") for f in start.rglob(s)]
@@ -98,3 +104,16 @@ def test_no_machine_paths(folder: str) -> None:
 @pytest.mark.parametrize("kind", LOSSES)
 def test_the_method_has_a_row_for_every_loss(kind: str) -> None:
     assert re.search(rf"^\| `{kind}` \|", METHOD, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_give_what_they_say(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_citation_names_this_version_and_licence() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    for field in ("version", "license"):
+        assert f"\n{field}: {setup['metadata'][field]}\n" in citation
