@@ -75,9 +75,11 @@ def test_every_room_is_installed_and_what_it_needs_beside_its_modules() -> None:
     }
     assert {*setup["options"]["packages"].split()} - {"autoseg_plans"} == folders
     shipped = dict(setup["options.package_data"])
-    for file in (f for f in PACKAGE.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc", ".js", ".txt")):
-        room = ".".join(["autoseg", *file.relative_to(PACKAGE).parts[:-1]])
-        assert any(file.match(pattern.strip()) for pattern in shipped[room].split(",")), file
+    for file in (f for f in PACKAGE.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")):
+        folder = next(parent for parent in file.parents if (parent / "__init__.py").is_file())
+        room = ".".join(folder.relative_to(PACKAGE.parent).parts)
+        inside = file.relative_to(folder)
+        assert any(inside.match(pattern.strip()) for pattern in shipped[room].split(",")), file
 
 
 @each_module

@@ -24,7 +24,7 @@ from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels, resized
 from autoseg.imaging.volumes import read_image, read_label, write_array
 from autoseg.plan import Label, Plan
-from autoseg.report.viewer import NOTICE_NAME, Organ, ViewContent, Window, niivue_file, view_page
+from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
 from autoseg.words import counted
 
@@ -70,15 +70,12 @@ def write_view(run: Run, case: str, out: Path | None = None) -> Path:
         RunError: If the folder is not a RUN.
         DatasetError: If the dataset is gone or has no such case.
         VolumeError: If the image cannot be read.
-        AutosegError: If NiiVue, which draws the page, cannot be fetched.
         OSError: If the disk is full.
     """
     plan, found = run.plan(), _case_of(dataset_of(run), case)
     folder = run.report / "view" if out is None else out
     file = folder if folder.suffix.lower() in (".html", ".htm") and not folder.is_dir() else folder / f"{found.id}.html"
-    script = niivue_file()
-    notice = script.with_name(NOTICE_NAME).read_text(encoding="utf-8")
-    write_text(file, view_page(_content(run, plan, found), script.read_text(encoding="utf-8"), notice))
+    write_text(file, view_page(_content(run, plan, found)))
     return file
 
 

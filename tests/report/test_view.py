@@ -15,7 +15,6 @@ import made
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fakes import fake_niivue
 
 from autoseg.errors import DatasetError
 from autoseg.figures.colours import organ_colour
@@ -70,11 +69,6 @@ class Page(HTMLParser):
         return read_image([file]) if name == "image" else read_label(file)
 
 
-@pytest.fixture
-def niivue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_niivue(tmp_path / "niivue", monkeypatch)
-
-
 def run_of(
     folder: Path, image: npt.NDArray[np.generic], truth: npt.NDArray[np.uint8], stored: Grid = OBLIQUE, kind: str = "ct"
 ) -> Run:
@@ -120,10 +114,13 @@ def content_of(**changes: object) -> ViewContent:
     return ViewContent(**(settings | changes))  # type: ignore[arg-type]
 
 
-def test_the_page_needs_nothing_else_and_runs_no_label(tmp_path: Path) -> None:
-    file = tmp_path / "case.html"
-    script = "const hint = `</script><!-- <script>`; const slash = /[<]\\/x/;"
-    file.write_text(view_page(content_of(), script, "Licence & notice"), encoding="utf-8")
+def test_the_page_needs_nothing_else_and_runs_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, script, notice = (tmp_path / name for name in ("case.html", "niivue.js", "notice.txt"))
+    script.write_text("const hint = `</script><!-- <script>`; const slash = /[<]\\/x/;", encoding="utf-8")
+    notice.write_text("Licence & notice", encoding="utf-8")
+    monkeypatch.setattr(viewer, "SCRIPT", script)
+    monkeypatch.setattr(viewer, "NOTICE", notice)
+    file.write_text(view_page(content_of()), encoding="utf-8")
     page = Page(file)
     for tag, attributes in page.elements:
         assert not any((attributes.get(name) or "data:").split(":")[0] != "data" for name in ("src", "href")), tag
@@ -138,13 +135,12 @@ def test_the_page_needs_nothing_else_and_runs_no_label(tmp_path: Path) -> None:
 
 def test_a_page_without_a_prediction_has_no_control_for_it(tmp_path: Path) -> None:
     file = tmp_path / "case.html"
-    file.write_text(view_page(content_of(prediction=None), "", ""), encoding="utf-8")
+    file.write_text(view_page(content_of(prediction=None)), encoding="utf-8")
     ids = {attributes.get("id") for _, attributes in Page(file).elements}
     assert {"truth-shown", "volume-truth"} <= ids
     assert not [name for name in ids if name and name.startswith(("prediction", "volume-prediction"))]
 
 
-@pytest.mark.usefixtures("niivue")
 def test_voxels_and_places_are_those_of_the_files(tmp_path: Path) -> None:
     image, truth = small_case()
     run = run_of(tmp_path, image, truth)
@@ -167,7 +163,6 @@ def test_voxels_and_places_are_those_of_the_files(tmp_path: Path) -> None:
     assert "A testing case of fold 0" in "".join(page.seen)
 
 
-@pytest.mark.usefixtures("niivue")
 def test_volumes_and_dice_are_told(tmp_path: Path) -> None:
     image, truth = small_case()
     truth[:] = 0
@@ -182,7 +177,6 @@ def test_volumes_and_dice_are_told(tmp_path: Path) -> None:
     assert organ.dice == pytest.approx(2 * 2 / (4 + 6))
 
 
-@pytest.mark.usefixtures("niivue")
 @pytest.mark.parametrize("case", ["case_2", "../case_1", ""])
 def test_an_unknown_case_is_told_with_near_ones(tmp_path: Path, case: str) -> None:
     run = run_of(tmp_path, *small_case())
@@ -190,7 +184,6 @@ def test_an_unknown_case_is_told_with_near_ones(tmp_path: Path, case: str) -> No
         write_view(run, case)
 
 
-@pytest.mark.usefixtures("niivue")
 def test_without_a_prediction_the_truth_is_shown_and_it_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -202,7 +195,6 @@ def test_without_a_prediction_the_truth_is_shown_and_it_says_so(
     assert "There is no prediction of this case" in "".join(page.seen)
 
 
-@pytest.mark.usefixtures("niivue")
 def test_a_prediction_of_another_grid_and_values_without_a_name_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,7 +210,6 @@ def test_a_prediction_of_another_grid_and_values_without_a_name_are_told(
     assert "Not shown: 1 voxel of the truth with values that are no organ's." in text
 
 
-@pytest.mark.usefixtures("niivue")
 def test_a_damaged_prediction_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = run_of(tmp_path, *small_case())
     predict(run, small_case()[1])
@@ -231,7 +222,6 @@ def test_a_damaged_prediction_is_told_in_one_line(tmp_path: Path, caplog: pytest
     assert told.endswith(f"`autoseg evaluate {run.folder}` makes a new one")
 
 
-@pytest.mark.usefixtures("niivue")
 def test_the_fold_that_tests_the_case_is_shown(tmp_path: Path) -> None:
     image, truth = small_case()
     run = run_of(tmp_path, image, truth)
@@ -242,7 +232,6 @@ def test_the_fold_that_tests_the_case_is_shown(tmp_path: Path) -> None:
     assert "A testing case of fold 1" in "".join(Page(write_view(run, "case_1")).seen)
 
 
-@pytest.mark.usefixtures("niivue")
 def test_a_large_case_is_reduced_in_plane_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "MOST_VOXELS", 6 * 4 * 5)
     image = np.arange(6 * 8 * 9, dtype=np.int16).reshape(6, 8, 9)
@@ -257,7 +246,6 @@ def test_a_large_case_is_reduced_in_plane_and_it_says_so(tmp_path: Path, monkeyp
     assert "9 × 8 × 6 voxels (x, y, z); shown it is reduced by 2 × 2 × 1" in "".join(page.seen)
 
 
-@pytest.mark.usefixtures("niivue")
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
 def test_intensities_of_mr_come_back_as_nearly_as_16_bits_can(tmp_path: Path, scale: float) -> None:
     image = (scale * np.random.default_rng(0).gamma(2.0, size=OBLIQUE.shape)).astype(np.float32)
@@ -332,7 +320,6 @@ def probed(file: Path, profile: Path) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-@pytest.mark.skipif(viewer.niivue_here() is None, reason="needs NiiVue; any `autoseg view` fetches it")
 def test_the_page_opens_and_draws_the_patients_right_on_the_left(tmp_path: Path) -> None:
     image = np.full((20, 40, 30), -160, np.int16)  # black; LPS: x grows to the patient's left
     image[:, :, 15:] = 240  # the patient's left half is white
