@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,3 +144,12 @@ def test_importing_a_module_does_not_import(module: str, unwanted: list[str]) ->
     code = f"import sys, {module}; print(*(name for name in {unwanted} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_architecture_tells_of_every_room_in_their_order_and_of_no_file_that_is_not_there() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("| room |") :]
+    told = [name for name in re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) if name in ROOMS]
+    assert told == [room for room in ROOMS if room != "__main__"]
+    files = re.findall(r"`((?:autoseg|tests|docs)/[\w./]+)`", text)
+    assert [name for name in files if not (PACKAGE.parent / name).exists()] == []
