@@ -33,7 +33,8 @@ VOLATILE = (
     (re.compile(r"\b[0-9a-f]{16,64}\b"), "DIGEST"),
     (re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?[.,]?\d*)?( [A-Z]{3,4})?"), "TIME"),
     (re.compile(r"its steps took [^.<]*"), "its steps took TIME"),
-    (re.compile(r"\d+(\.\d+)? (s|MiB|GiB)\b"), "SOME"),
+    (re.compile(r"\d+(\.\d+)?( of the \d+(\.\d+)?)? (s|MiB|GiB)\b"), "SOME"),
+    (re.compile(r"^(Traceback| {2,}(File|\S.*|[~^]+$)).*\n", re.MULTILINE), ""),  # of log.txt
     (re.compile(r"^(read|resample|network) .*$", re.MULTILINE), "TIMES"),
 )
 VERBS = (
@@ -73,7 +74,7 @@ class Checkout:
             text=True,
         )
         text = f"exit {done.returncode}\n{done.stdout}{done.stderr}".replace(str(self.work), "WORK")
-        self.said[" ".join(words)] = text
+        self.said[" ".join(words).replace(str(self.work), "WORK")] = text
 
 
 def do_phantom(checkout: Checkout) -> None:
