@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoseg.errors import PlanError
+from autoseg.labels import MOST_LABELS, Label, LabelScheme
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -22,13 +23,6 @@ class PlanPart(BaseModel):
     """A part of the plan: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class Label(PlanPart):
-    """One organ: its value in the label maps and its name."""
-
-    value: Annotated[int, Field(ge=1)]
-    name: Annotated[str, Field(min_length=1)]
 
 
 class Intensity(PlanPart):
@@ -147,7 +141,7 @@ class Plan(PlanPart):
     preset: str | None = None
     name: str  # of the dataset
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
-    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=254)]  # without background
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MOST_LABELS)]  # without background
     downsampling: Positives  # (Z, Y, X)
     spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
     crop_size: Counts  # voxels of the working grid (Z, Y, X)
@@ -182,17 +176,20 @@ class Plan(PlanPart):
                 raise ValueError(f"{what} {got} must be divisible by {divisor[: len(sizes)]}; nearest valid: {best}")
         if len(self.intensity) != len(self.channels):
             raise ValueError(f"intensity has {len(self.intensity)} entries for {len(self.channels)} channels")
-        values = [label.value for label in self.labels]
-        if len(set(values)) != len(values):
-            raise ValueError(f"label values must differ, got {values}")
-        if self.loss.weights is not None and len(self.loss.weights) != self.classes:
-            raise ValueError(f"loss.weights has {len(self.loss.weights)} entries for {self.classes} classes")
+        classes = self.scheme.classes
+        if self.loss.weights is not None and len(self.loss.weights) != classes:
+            raise ValueError(f"loss.weights has {len(self.loss.weights)} entries for {classes} classes")
         return self
 
     @property
+    def scheme(self) -> LabelScheme:
+        """What the labels are in label maps, in the network, and in masks."""
+        return LabelScheme(labels=self.labels)
+
+    @property
     def classes(self) -> int:
-        """Number of network outputs: the labels and background."""
-        return len(self.labels) + 1
+        """Number of network outputs."""
+        return self.scheme.classes
 
 
 def parse_plan(text: str, source: str, way_out: str = "correct the file or run `autoseg plan` with --force") -> Plan:

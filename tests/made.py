@@ -13,7 +13,8 @@ from autoseg.data.cache import CachedCase, write_case
 from autoseg.dataset.fingerprint import ChannelFingerprint, Fingerprint, OrganFingerprint
 from autoseg.imaging.grid import Grid, Triple, Voxels
 from autoseg.inference.upsample import Upsampler
-from autoseg.plan import AugmentationPlan, Intensity, Label, Level, LossPlan, NetworkPlan, OptimiserPlan, Plan
+from autoseg.labels import Label, LabelScheme
+from autoseg.plan import AugmentationPlan, Intensity, Level, LossPlan, NetworkPlan, OptimiserPlan, Plan
 
 LIVER = OrganFingerprint(
     value=1, name="liver", cases=1, median_ml=1, median_voxels=9, mean_share=0.01, median_extent_mm=(9, 9, 9)
@@ -44,6 +45,11 @@ def plan(**changes: Any) -> Plan:
         "tile_depth": 8,
     }
     return Plan(**(settings | changes))
+
+
+def scheme(classes: int) -> LabelScheme:
+    """Return a scheme of disjoint organs, whose values are their classes."""
+    return LabelScheme(labels=tuple(Label(value=n, name=f"organ {n}") for n in range(1, classes)))
 
 
 def fingerprint(
@@ -111,7 +117,7 @@ def easy_cases(folder: Path, count: int, shape: Voxels = (12, 12, 12)) -> tuple[
 def winning_class(probabilities: npt.NDArray[np.floating[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
     """Return the mask of `shape` that a prediction of `probabilities` (classes, Z, Y, X) gives."""
     z, y, x = probabilities.shape[1:]
-    upsampler = Upsampler((z, y, x), shape)
+    upsampler = Upsampler(scheme(len(probabilities)), (z, y, x), shape)
     upsampler.add(torch.from_numpy(np.asarray(probabilities, dtype=np.float32)))
     return upsampler.mask
 

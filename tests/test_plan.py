@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from autoseg.errors import PlanError
+from autoseg.labels import Label
 from autoseg.network.unet import UNet3D, parameter_count
 from autoseg.plan import (
     Intensity,
-    Label,
     Level,
     LossPlan,
     NetworkPlan,

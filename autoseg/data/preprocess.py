@@ -6,10 +6,8 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase, read_case, write_case
 from autoseg.dataset.load import Case
@@ -18,6 +16,7 @@ from autoseg.files import states_of
 from autoseg.imaging.grid import corner_distance_mm, resized, working_shape
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
 from autoseg.imaging.volumes import Volume, read_image, read_label
+from autoseg.labels import Atoms, LabelScheme
 from autoseg.plan import Intensity, Plan
 from autoseg.pool import Track, each, untracked
 from autoseg.words import counted
@@ -85,24 +84,6 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
         return False
 
 
-def class_indices(label: npt.NDArray[np.integer[Any]], plan: Plan, case_id: str) -> npt.NDArray[np.uint8]:
-    """Turn label values into class indices: 0 background, then the plan's labels in order.
-
-    Raises:
-        VolumeError: If a value is not among the plan's labels.
-    """
-    values = np.array([0, *(organ.value for organ in plan.labels)])
-    table = np.zeros(int(values.max()) + 1, dtype=np.uint8)
-    table[values] = np.arange(len(values))
-    known = np.zeros(len(table), dtype=bool)
-    known[values] = True
-    inside = (label.min(initial=0) >= 0) and (label.max(initial=0) < len(table))
-    if not (inside and known[label].all()):
-        unknown = sorted(set(np.unique(label).tolist()) - set(values.tolist()))
-        raise VolumeError(f"{case_id}: label values {unknown} are not in the plan; correct the label or dataset.json")
-    return np.asarray(table[label])
-
-
 def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
     source, plan, folder = work
     try:
@@ -127,23 +108,19 @@ def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
         grid=image.grid,
         stored=image.stored,
         working=resized(image.grid, array.shape[1:]),
-        hidden=tuple(n for n, organ in enumerate(plan.labels, start=1) if not source.shows(organ.value)),
+        hidden=plan.scheme.hidden(source.shows),
     )
-    values = class_indices(label.array, plan, source.id)
-    _require_labelled(source, values, plan)
-    classes = resample_label(values, case.working.shape)
-    write_case(case, array, classes, seed=zlib.crc32(source.id.encode()))
+    atoms = plan.scheme.encode(label.array, source.id)
+    _require_labelled(case, atoms, plan.scheme)
+    write_case(case, array, resample_label(atoms, case.working.shape), seed=zlib.crc32(source.id.encode()))
 
 
-def _require_labelled(source: Case, classes: npt.NDArray[np.uint8], plan: Plan) -> None:
+def _require_labelled(case: CachedCase, atoms: Atoms, scheme: LabelScheme) -> None:
     """Refuse a label map that has organs which the dataset says it does not show."""
-    if source.labelled is None:
-        return
-    there = np.bincount(classes.ravel(), minlength=plan.classes)
-    against = [o.name for n, o in enumerate(plan.labels, start=1) if there[n] and not source.shows(o.value)]
+    against = [scheme.organs[index].name for index in case.hidden if scheme.class_mask(atoms, index).any()]
     if against:
         raise VolumeError(
-            f"{source.id}: the label map has {', '.join(against)}, which the dataset does not name as labelled in it; "
+            f"{case.id}: the label map has {', '.join(against)}, which the dataset does not name as labelled in it; "
             "name it under labelled, or remove it from the label map"
         )
 

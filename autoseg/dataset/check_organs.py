@@ -11,7 +11,7 @@ from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts
 from autoseg.dataset.findings import Finding, row
 from autoseg.dataset.load import Dataset
 from autoseg.dataset.names import named_ct, side_pairs
-from autoseg.plan import Label
+from autoseg.labels import Label
 from autoseg.words import counted
 
 NEARLY_ALL = 0.9  # an organ that this share of the other cases have is missed in the rest

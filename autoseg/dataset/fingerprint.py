@@ -14,7 +14,8 @@ from autoseg.dataset.check import is_ct
 from autoseg.dataset.examine import CaseFacts
 from autoseg.dataset.load import Dataset
 from autoseg.errors import DatasetError
-from autoseg.plan import Counts, Label, PlanPart, Positives
+from autoseg.labels import Label
+from autoseg.plan import Counts, PlanPart, Positives
 
 PERCENTILES = (0.5, 99.5)
 LEAST_CASES = 10  # below which an organ's volumes and places say little

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoseg.dataset.metadata import HIGHEST_VALUE, labelled_of, labelled_values, read_json
 from autoseg.errors import RunError
-from autoseg.plan import Label
+from autoseg.labels import Label
 
 
 def label_values(key: Any) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ import numpy as np
 from autoseg.dataset.metadata import (
     EXAMPLE,
     HIGHEST_VALUE,
-    MOST_LABELS,
     channels_of,
     labelled_of,
     labelled_values,
@@ -24,7 +23,7 @@ from autoseg.dataset.metadata import (
 )
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.volumes import IMAGE_SUFFIXES, read_image, read_label, strip_suffix
-from autoseg.plan import Label
+from autoseg.labels import MOST_LABELS, Label
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
 _UNFIT = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.errors import DatasetError
-from autoseg.plan import Label
+from autoseg.labels import MOST_LABELS, Label
 
-MOST_LABELS = 254  # a label map with background then fits into a byte
 HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
 EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
 LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from autoseg.plan import Label
+from autoseg.labels import Label
 
 _CT = re.compile(r"(?<![a-z])(cb|ce|nc|ld)?ct(?![a-z])|hounsfield", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")

@@ -27,10 +27,10 @@ from autoseg.imaging.volumes import read_label, write_label
 from autoseg.inference.model import Model, open_model
 from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.upsample import Upsampler
+from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.network.device import DeviceName
 from autoseg.network.weights import MODEL, MODEL_NAME, read_facts
-from autoseg.plan import Label
 from autoseg.planning.ceiling import ceilings
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
@@ -183,18 +183,18 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
 
 
 def _finish(evaluation: _Evaluation, case: CachedCase, split: str, made_of: str, upsampler: Upsampler) -> list[Row]:
-    model = evaluation.model
+    model, scheme = evaluation.model, evaluation.model.plan.scheme
     for cleaned, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
         apply_rules(cleaned, model.postprocessing.cleanup, grid.spacing_mm)
-    mask = model.values(upsampler.mask)
+    mask = scheme.decode(upsampler.mask)
     write_label(evaluation.mask(case), mask, case.stored)
     if case.id not in evaluation.labels:
         raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
     truth = read_label(evaluation.labels[case.id])
-    coarse, coarse_truth = model.values(upsampler.coarse), model.values(case.label())
+    coarse, coarse_truth = scheme.decode(upsampler.coarse), scheme.decode(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
-    organs = _labelled(model, case)
+    organs = tuple(scheme.shown(case.hidden).values())
     rows = []
     for name, (found, wanted, where) in on.items():
         of_grid = {**about, "grid": name}
@@ -202,10 +202,6 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, made_of: str,
     rows += _beside(model, upsampler, truth.array, case, {**about, "grid": "original"})
     evaluation.kept.keep(case.id, made_of, evaluation.mask(case), rows)
     return rows
-
-
-def _labelled(model: Model, case: CachedCase) -> list[Label]:
-    return [organ for number, organ in enumerate(model.plan.labels, start=1) if number not in case.hidden]
 
 
 def _beside(
@@ -219,7 +215,7 @@ def _beside(
         (organ, "expected_dice", value) for organ, value in zip(organs, sure, strict=True)
     ]
     values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
-    shown = _labelled(model, case)
+    shown = model.plan.scheme.shown(case.hidden).values()
     return [
         {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
         for organ, metric, value in values

@@ -14,8 +14,8 @@ from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.scores import Row, score_rows
 from autoseg.imaging.grid import corner_distance_mm
 from autoseg.imaging.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
+from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
-from autoseg.plan import Label
 from autoseg.pool import Track, each, untracked
 from autoseg.words import counted
 

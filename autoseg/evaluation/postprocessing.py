@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from autoseg.data.cache import CachedCase, cases_key, showing_all
-from autoseg.data.preprocess import class_indices
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import AutosegError
 from autoseg.files import digest_of_sources
@@ -19,7 +16,7 @@ from autoseg.imaging.volumes import read_label
 from autoseg.inference.calibration import calibrate
 from autoseg.inference.model import Model, Postprocessing
 from autoseg.inference.postprocess import apply_rules, choose_rules
-from autoseg.inference.upsample import Classes
+from autoseg.labels import Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, save_tensors
 
@@ -69,31 +66,31 @@ def determine_postprocessing(
         labels: Case id to the file of its true label map.
         fingerprint: Of the dataset, to be stored beside.
     """
+    scheme = model.plan.scheme
     masks, truths, spacings_mm, estimates = (
-        list[Classes](),
-        list[Classes](),
+        list[Atoms](),
+        list[Atoms](),
         list[Triple](),
         list[tuple[float | None, ...]](),
     )
     for case in showing_all(cases, MOST_CASES):
         try:
-            truth = class_indices(read_label(labels[case.id]).array, model.plan, case.id)
+            truth = scheme.encode(read_label(labels[case.id]).array, case.id)
             upsampler = model.infer(case.image(), case.grid.shape)
         except (AutosegError, KeyError):
             continue
         if truth.shape != upsampler.mask.shape:
             continue
-        if case.hidden:  # what is not labelled teaches nothing
-            upsampler.mask[np.isin(upsampler.mask, case.hidden)] = 0
-        masks.append(upsampler.mask)
+        # what is not labelled teaches nothing
+        masks.append(scheme.without(upsampler.mask, case.hidden) if case.hidden else upsampler.mask)
         truths.append(truth)
         spacings_mm.append(case.grid.spacing_mm)
         estimates.append(upsampler.certainty.estimates())
-    rules = choose_rules(masks, truths, model.plan.classes, spacings_mm)
+    rules = choose_rules(masks, truths, tuple(scheme.organs), spacings_mm)
     points = []
     for mask, truth, spacing_mm, told in zip(masks, truths, spacings_mm, estimates, strict=True):
         apply_rules(mask, rules, spacing_mm)
-        reached = dice(mask, truth, tuple(range(1, model.plan.classes)))
+        reached = dice(mask, truth, tuple(scheme.organs))
         points += [(e, d) for e, d in zip(told, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])
     return Postprocessing(cleanup=rules, calibration=calibration, fingerprint=fingerprint)

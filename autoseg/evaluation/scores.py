@@ -15,10 +15,10 @@ from autoseg.dataset.split import SIDES
 from autoseg.errors import RunError
 from autoseg.files import atomic_path
 from autoseg.imaging.grid import Triple
+from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.overlap import Overlap, overlap
 from autoseg.metrics.surface import SurfaceDistances, surface_distances
-from autoseg.plan import Label
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 MM3_PER_ML = 1000.0

@@ -48,8 +48,9 @@ class Calibration(PlanPart):
 class Certainty:
     """Adds up, slab by slab, what the estimate of each organ needs."""
 
-    def __init__(self) -> None:
-        """Begin."""
+    def __init__(self, organs: Sequence[int]) -> None:
+        """Begin with the classes of the organs."""
+        self._organs = list(organs)
         self._sums: Tensor = torch.zeros(())  # p in the mask, p everywhere, voxels of the mask: (3, classes)
 
     def add(self, probabilities: Tensor, winner: Tensor) -> None:
@@ -64,7 +65,7 @@ class Certainty:
 
     def estimates(self) -> tuple[float | None, ...]:
         """Return each organ's estimate, 0 to 1; None for one that was not found."""
-        inside, everywhere, voxels = self._sums[:, 1:].tolist()
+        inside, everywhere, voxels = self._sums[:, self._organs].tolist()
         found = zip(inside, everywhere, voxels, strict=True)
         return tuple(2 * p / (q + n) if n else None for p, q, n in found)
 

@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csgraph
 from scipy.spatial import cKDTree
 
 from autoseg.imaging.grid import Triple, Voxels
-from autoseg.inference.upsample import Classes
+from autoseg.labels import Atoms
 
 Whole = npt.NDArray[np.int64]
 Places = tuple[Whole, Whole, Whole]  # z, y, x of voxels, each (voxels,); or rows, starts, stops of runs, see Pieces
@@ -69,7 +69,7 @@ class Components:
         return z, y, _ranges(self.starts[runs], lengths)
 
 
-def find_components(mask: Classes, label: int, *, outside: bool = False) -> Components:
+def find_components(mask: Atoms, label: int, *, outside: bool = False) -> Components:
     """Return the pieces of a class, whose voxels share at least a corner; or those of all that is not of the class.
 
     Args:
@@ -85,7 +85,7 @@ def find_components(mask: Classes, label: int, *, outside: bool = False) -> Comp
 
 
 def linked_components(
-    mask: Classes, label: int, pieces: Components, among: npt.NDArray[np.bool_], spacing_mm: Triple, reach_mm: float
+    mask: Atoms, label: int, pieces: Components, among: npt.NDArray[np.bool_], spacing_mm: Triple, reach_mm: float
 ) -> npt.NDArray[np.bool_]:
     """Return which pieces are linked to the largest one: by a gap within the reach, or by a chain of such gaps.
 
@@ -126,7 +126,7 @@ def linked_components(
 
 
 def _border_points(
-    mask: Classes, label: int, pieces: Components, taking_part: npt.NDArray[np.bool_]
+    mask: Atoms, label: int, pieces: Components, taking_part: npt.NDArray[np.bool_]
 ) -> tuple[Points, npt.NDArray[np.int32]]:
     """Return the border voxels of the pieces that take part, and the piece of each."""
     points, owners = [], []
@@ -160,7 +160,7 @@ def _in_cells_beside(points: Points, others: Points, cell: Points) -> npt.NDArra
     return np.asarray(ndimage.maximum_filter(held, size=3, mode="constant")[tuple((points // cell).T)])
 
 
-def border_voxels(mask: Classes, label: int) -> Iterator[Places]:
+def border_voxels(mask: Atoms, label: int) -> Iterator[Places]:
     """Yield the voxels of a class that share a face with another class or the mask's border, some slices at a time."""
     depth, height, width = mask.shape
     for first, last in _slabs(mask):
@@ -179,7 +179,7 @@ def border_voxels(mask: Classes, label: int) -> Iterator[Places]:
         yield z[own] + first - 1, y[own] - 1, x[own] - 1
 
 
-def _joined(mask: Classes, label: int, outside: bool, runs: Places) -> tuple[npt.NDArray[np.int32], int]:
+def _joined(mask: Atoms, label: int, outside: bool, runs: Places) -> tuple[npt.NDArray[np.int32], int]:
     """Return the piece of each run, and the number of pieces, by the runs that touch."""
     piece, count = np.arange(len(runs[0]), dtype=np.int32), len(runs[0])
     for dz, dy in BY_FACES if outside else BY_CORNERS:
@@ -191,7 +191,7 @@ def _joined(mask: Classes, label: int, outside: bool, runs: Places) -> tuple[npt
     return piece, count
 
 
-def _joined_in_mask(mask: Classes, label: int, outside: bool, runs: Places) -> tuple[npt.NDArray[np.int32], int]:
+def _joined_in_mask(mask: Atoms, label: int, outside: bool, runs: Places) -> tuple[npt.NDArray[np.int32], int]:
     """Return the same as `_joined` at 5 bytes a voxel of the mask: less than the links of very many runs take."""
     structure = ndimage.generate_binary_structure(3, 1 if outside else 3)
     pieces, count = ndimage.label((mask == label) != outside, structure)
@@ -199,14 +199,14 @@ def _joined_in_mask(mask: Classes, label: int, outside: bool, runs: Places) -> t
     return pieces[z, y, runs[1]] - 1, count
 
 
-def _slabs(mask: Classes) -> Iterator[tuple[int, int]]:
+def _slabs(mask: Atoms) -> Iterator[tuple[int, int]]:
     """Yield the first and the last slice but one of slabs of about AT_ONCE voxels."""
     step = max(1, AT_ONCE // max(1, mask[:1].size))
     for first in range(0, len(mask), step):
         yield first, min(first + step, len(mask))
 
 
-def _runs(mask: Classes, label: int, outside: bool) -> Places:
+def _runs(mask: Atoms, label: int, outside: bool) -> Places:
     """Return the row, start and stop of the runs of a class, or of what is outside it; see Pieces."""
     _, height, width = mask.shape
     found = []

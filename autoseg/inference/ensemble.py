@@ -26,19 +26,19 @@ class Ensemble:
     def mean(self, piece: Tensor) -> Tensor:
         """Return the mean probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X); classes lie last in memory."""
         first, *others = itertools.product(self.networks, self.mirrors)
-        total = self._softmax(*first, piece)
+        total = self._probabilities(*first, piece)
         for network, axes in others:
-            total += self._softmax(network, axes, piece)
+            total += self._probabilities(network, axes, piece)
         return total.div_(1 + len(others)).cpu()
 
-    def _softmax(self, network: nn.Module, axes: tuple[int, ...], piece: Tensor) -> Tensor:
+    def _probabilities(self, network: nn.Module, axes: tuple[int, ...], piece: Tensor) -> Tensor:
         """Return the probabilities of a tile, which the network sees mirrored, on the network's device."""
         device = next(network.parameters()).device
         piece = piece.flip([axis + 1 for axis in axes]) if axes else piece
         placed = piece.to(device) if device.type == "mps" else piece.to(device, memory_format=torch.channels_last_3d)
         with torch.inference_mode(), autocast(device.type, self.plan.precision):  # type: ignore[arg-type]
             logits: Tensor = network(placed)
-        probabilities = logits[0].permute(1, 2, 3, 0).float().softmax(dim=-1)
+        probabilities = self.plan.scheme.activate(logits[0].permute(1, 2, 3, 0).float(), dim=-1)
         probabilities = probabilities.flip([axis - 1 for axis in axes]) if axes else probabilities
         return probabilities.permute(3, 0, 1, 2)
 

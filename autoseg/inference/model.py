@@ -169,7 +169,7 @@ class Model:
             if wanted.cleaned:
                 apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm)
             organs = self._organs(upsampler, grid)
-        mask = Volume(array=self.values(upsampler.mask), grid=grid, stored=prepared.stored)
+        mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
         return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=upsampler.probabilities())
 
     def infer(
@@ -179,14 +179,14 @@ class Model:
         wanted: PredictOptions = USUAL_OPTIONS,
         watch: Stopwatch | None = None,
     ) -> Upsampler:
-        """Predict an image on the working grid, float (C, Z, Y, X); return its masks of class indices, not cleaned."""
+        """Predict an image on the working grid, float (C, Z, Y, X); return its masks of atoms, not cleaned."""
         box = foreground_box(image, self.plan)
         z, y, x = (part.stop - part.start for part in box)
         tiling = choose_tiling((z, y, x), self.plan, self._fits())
         logger.debug("tiles of %s voxels for %s of %s", tiling.tile, (z, y, x), image.shape[1:])
         ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if wanted.mirrored else ((),))
         depth, height, width = image.shape[1:]
-        begin = partial(Upsampler, (depth, height, width), full, wanted.probabilities)
+        begin = partial(Upsampler, self.plan.scheme, (depth, height, width), full, wanted.probabilities)
         return sliding_window(ensemble, image, box, tiling, begin, watch)
 
     def memory_gib(
@@ -205,13 +205,6 @@ class Model:
         beside_bytes += KEPT_BYTES * self.plan.classes * prepared.working[0].size if wanted.probabilities else 0
         return prediction_gib(self.plan, len(self.networks), prepared.grid, prepared.image_bytes, tile, beside_bytes)
 
-    def values(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """Return the label values of class indices, in the smallest type that holds them."""
-        values = np.array([0, *(organ.value for organ in self.plan.labels)])
-        if np.array_equal(values, np.arange(len(values))):
-            return classes
-        return np.asarray(values.astype(np.min_scalar_type(values.max()))[classes])
-
     def _fits(self) -> Callable[[Voxels], bool]:
         """Return what says whether a tile fits into the memory that is free now."""
         device = self.plan.device
@@ -220,14 +213,15 @@ class Model:
         return lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB
 
     def _organs(self, upsampler: Upsampler, grid: Grid) -> tuple[OrganPrediction, ...]:
-        boxes = ndimage.find_objects(upsampler.mask, max_label=len(self.plan.labels))
+        scheme = self.plan.scheme
+        boxes = ndimage.find_objects(upsampler.mask, max_label=len(scheme.labels))
         volumes_ml = [
-            0.0 if box is None else np.count_nonzero(upsampler.mask[box] == index) * grid.voxel_ml
-            for index, box in enumerate(boxes, start=1)
+            0.0 if box is None else np.count_nonzero(scheme.class_mask(upsampler.mask[box], index)) * grid.voxel_ml
+            for index, box in zip(scheme.organs, boxes, strict=True)
         ]
         there = {
             organ.value: ([(part.start, part.stop) for part in box], volume_ml)
-            for organ, box, volume_ml in zip(self.plan.labels, boxes, volumes_ml, strict=True)
+            for organ, box, volume_ml in zip(scheme.labels, boxes, volumes_ml, strict=True)
             if box is not None
         }
         known = self.postprocessing.fingerprint
@@ -242,7 +236,7 @@ class Model:
                 at_border=box is not None and _reaches_border(box, grid.shape),
                 unusual=unusual.get(organ.value, ()),
             )
-            for organ, box, volume_ml, estimate in zip(self.plan.labels, boxes, volumes_ml, estimates, strict=True)
+            for organ, box, volume_ml, estimate in zip(scheme.labels, boxes, volumes_ml, estimates, strict=True)
         )
 
 

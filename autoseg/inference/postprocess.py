@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from autoseg.imaging.grid import Triple
 from autoseg.inference.components import Components, find_components, linked_components
-from autoseg.inference.upsample import Classes
+from autoseg.labels import Atoms
 from autoseg.metrics.overlap import overlap
 from autoseg.plan import PlanPart
 
@@ -50,7 +50,7 @@ class PostprocessRule(PlanPart):
         return not (self.apart or self.holes)
 
 
-def apply_rules(mask: Classes, rules: Sequence[PostprocessRule], spacing_mm: Triple) -> None:
+def apply_rules(mask: Atoms, rules: Sequence[PostprocessRule], spacing_mm: Triple) -> None:
     """Clean a mask in place; what an organ loses becomes background, and it takes holes from background alone.
 
     Args:
@@ -67,18 +67,18 @@ def apply_rules(mask: Classes, rules: Sequence[PostprocessRule], spacing_mm: Tri
 
 
 def choose_rules(
-    masks: Sequence[Classes], truths: Sequence[Classes], classes: int, spacings_mm: Sequence[Triple]
+    masks: Sequence[Atoms], truths: Sequence[Atoms], organs: Sequence[int], spacings_mm: Sequence[Triple]
 ) -> tuple[PostprocessRule, ...]:
     """Return the rules that raise the mean Dice of validation cases; none where nothing does.
 
     Args:
         masks: Predicted class indices (Z, Y, X), as the network left them.
         truths: True class indices.
-        classes: Number of classes, background included.
+        organs: Their classes.
         spacings_mm: Between voxel centres (Z, Y, X), of each case.
     """
     chosen = []
-    for label in range(1, classes):
+    for label in organs:
         pairs = list(_in_boxes(masks, truths, label, spacings_mm))
         before = _mean_dice(pairs, PostprocessRule(label=label))
         if before is None:
@@ -95,8 +95,8 @@ class _Pair:
     """One organ of one case, cut to the box that holds prediction and truth."""
 
     label: int
-    found: Classes
-    true: Classes
+    found: Atoms
+    true: Atoms
     spacing_mm: Triple
 
     @cached_property
@@ -106,7 +106,7 @@ class _Pair:
 
 
 def _in_boxes(
-    masks: Sequence[Classes], truths: Sequence[Classes], label: int, spacings_mm: Sequence[Triple]
+    masks: Sequence[Atoms], truths: Sequence[Atoms], label: int, spacings_mm: Sequence[Triple]
 ) -> Iterator[_Pair]:
     """Yield the cases that have an organ in prediction or truth."""
     for mask, truth, spacing_mm in zip(masks, truths, spacings_mm, strict=True):
@@ -143,7 +143,7 @@ def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule) -> float | None:
     return fmean(known) if known else None
 
 
-def _clean(part: Classes, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None) -> None:
+def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None) -> None:
     """Clean one organ in a box that holds it, in place; `pieces` are its own, needed where some may be removed."""
     if rule.apart and pieces is not None and pieces.count:
         kept = pieces.sizes * _voxel_ml(spacing_mm) >= rule.smallest_ml

@@ -156,9 +156,8 @@ def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int,
     """Yield the slabs of a box with background around them, as slabs of a volume of `shape` (Z, Y, X)."""
 
     def background(depth: int) -> Tensor:
-        certain = torch.zeros((depth, *shape[1:], plan.classes))
-        certain[..., 0] = 1.0
-        return certain.permute(3, 0, 1, 2)
+        certain = torch.from_numpy(plan.scheme.membership[0].astype(np.float32))
+        return certain.repeat((depth, *shape[1:], 1)).permute(3, 0, 1, 2)
 
     if box[0].start:
         yield background(box[0].start)

@@ -20,10 +20,10 @@ from torch.nn.functional import interpolate
 
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.calibration import Certainty
+from autoseg.labels import Atoms, LabelScheme
 
 CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
 DENSE = 0.15  # share of cells on borders above which whole planes are interpolated instead
-Classes = npt.NDArray[np.uint8]  # class indices (Z, Y, X)
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,20 @@ class _Axis:
 class Upsampler:
     """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them."""
 
-    def __init__(self, working: Voxels, full: Voxels, keeping: bool = False) -> None:
+    def __init__(self, scheme: LabelScheme, working: Voxels, full: Voxels, keeping: bool = False) -> None:
         """Begin a mask.
 
         Args:
+            scheme: Of the classes.
             working: Voxels of the working grid (Z, Y, X).
             full: Voxels of the image, of the same extent (Z, Y, X).
             keeping: Whether the probabilities are kept, for `probabilities`.
         """
+        self._scheme = scheme
         self._kept: list[Tensor] | None = [] if keeping else None
-        self.mask: Classes = np.zeros(full, dtype=np.uint8)
-        self.coarse: Classes = np.zeros(working, dtype=np.uint8)  # most probable class of each working voxel
-        self.certainty = Certainty()
+        self.mask: Atoms = np.zeros(full, dtype=np.uint8)
+        self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
+        self.certainty = Certainty(tuple(scheme.organs))
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
         self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with
         self._taken = 0
@@ -58,7 +60,7 @@ class Upsampler:
     def add(self, probabilities: Tensor) -> None:
         """Take the next slices of all classes, float32 (classes, z, Y, X) on the CPU; ties take the lowest class."""
         depth = probabilities.shape[1]
-        winner = probabilities.argmax(dim=0).to(torch.uint8)
+        winner = self._scheme.decide(probabilities)
         self.coarse[self._taken : self._taken + depth] = winner.numpy()
         self.certainty.add(probabilities, winner)
         if self._kept is not None:
@@ -104,11 +106,7 @@ class Upsampler:
             k = int(axis.cell[z]) - first
             plane = torch.lerp(slab[:, k], slab[:, min(k + 1, slab.shape[1] - 1)], axis.weight[z])
             full = interpolate(plane[None].contiguous(), size, mode="bilinear", align_corners=False)[0]
-            best, winner = full[0].clone(), torch.zeros(size, dtype=torch.uint8)
-            for value in range(1, len(full)):
-                winner.masked_fill_(full[value] > best, value)
-                torch.maximum(best, full[value], out=best)
-            self.mask[z] = winner.numpy()
+            self.mask[z] = self._scheme.decide(full).numpy()
 
     def _interpolate(
         self, values: Tensor, first: int, cells: npt.NDArray[np.intp], block: npt.NDArray[np.intp]
@@ -120,12 +118,12 @@ class Upsampler:
         along_z = torch.lerp(corners[:, None, 0], corners[:, None, 1], z[:, :, None, None, None])
         along_y = torch.lerp(along_z[:, :, None, 0], along_z[:, :, None, 1], y[:, None, :, None, None])
         along_x = torch.lerp(along_y[..., None, 0, :], along_y[..., None, 1, :], x[:, None, None, :, None])
-        winner = along_x.argmax(dim=-1).to(torch.uint8).numpy()
+        winner = self._scheme.decide(along_x, dim=-1).numpy()
         place = (voxels[0][:, :, None, None], voxels[1][:, None, :, None], voxels[2][:, None, None, :])
         self.mask[place] = winner
 
 
-def to_percent(probability: npt.NDArray[np.floating[Any]], full: Voxels) -> Classes:
+def to_percent(probability: npt.NDArray[np.floating[Any]], full: Voxels) -> Atoms:
     """Return a probability on an image's own grid in whole percent, interpolated as for the mask, plane by plane.
 
     Args:
@@ -153,7 +151,7 @@ def _axis(size_in: int, size_out: int) -> _Axis:
     return _Axis(cell, torch.from_numpy((centres - cell).astype(np.float32)), first, count)
 
 
-def _extremes(classes: Classes) -> tuple[Classes, Classes]:
+def _extremes(classes: Atoms) -> tuple[Atoms, Atoms]:
     """Return the lowest and the highest class among the corners of each cell; an axis of one voxel is one cell."""
     low = high = classes
     for axis in range(3):

@@ -26,7 +26,7 @@ from autoseg.errors import AutosegError
 from autoseg.imaging.grid import Triple, Voxels, working_shape
 from autoseg.imaging.resample import Axes, Box, FloatArray, all_weights, touched, voted
 from autoseg.imaging.volumes import read_label
-from autoseg.plan import Label
+from autoseg.labels import Label
 from autoseg.pool import Track, each, untracked
 
 LEAST_OF_EACH = 6  # set of organs that cases are labelled with

@@ -38,7 +38,7 @@ def organs(decision: Decision, told: Context) -> Iterable[str]:
         named = ", ".join(f"{_text(name)}: {counted(round(voxels), 'voxel')}" for name, voxels in small)
         yield f"**Small organs** on the working grid (median): {named}. Expect low and scattered Dice there."
     yield from _ceiling_words(decision, grids, told)
-    names = {label.value: label.name for label in plan.labels}
+    names = plan.scheme.names
     pairs = [f"{_text(names[left])} and {_text(names[right])}" for left, right in side_pairs(plan.labels)]
     if pairs:
         yield f"**Left and right**: {'; '.join(pairs)} differ only in their side, so no crop is ever mirrored."

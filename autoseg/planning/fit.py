@@ -232,7 +232,7 @@ def _require_sides(plan: Plan) -> None:
     """Refuse crops mirrored along x where organs are left and right pairs: one would be learnt as the other."""
     pairs = side_pairs(plan.labels)
     if pairs and "x" in plan.augmentation.mirrored:
-        names = {label.value: label.name for label in plan.labels}
+        names = plan.scheme.names
         shown = ", ".join(f"{names[left]} and {names[right]}" for left, right in pairs[:3])
         raise PlanError(f"augmentation.mirrored {list(plan.augmentation.mirrored)}: {shown} are a pair; leave out x")
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.imaging.grid import Grid, Triple, Voxels, working_shape
-from autoseg.plan import AugmentationPlan, Label, LossPlan, NetworkPlan, OptimiserPlan, Plan
+from autoseg.labels import Label
+from autoseg.plan import AugmentationPlan, LossPlan, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
 from autoseg.planning.rules import WorkingGrid

@@ -14,7 +14,8 @@ from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.files import digest_of_sources
 from autoseg.imaging.volumes import Volume, read_image, read_label
-from autoseg.plan import Label, Plan
+from autoseg.labels import Label
+from autoseg.plan import Plan
 from autoseg.report.drawings import Drawings, Sources
 
 FORMAT = 1  # raised when pictures look otherwise, so that they are drawn anew
@@ -57,7 +58,7 @@ class CaseWork:
 
     def made_of(self, view: View) -> Sources:
         """Return digests of what decides on a picture."""
-        organs = [(organ.value, organ.name) for organ in self.plan.labels]
+        organs = list(self.plan.scheme.names.items())
         settings = (FORMAT, view.kind, view.focus, organs, self.plan.intensity[0].kind)
         mask = digest_of_sources([self.mask], *settings)
         return mask, None if self.case is None else digest_of_sources([self.case.label, *self.case.images])
@@ -84,7 +85,7 @@ def draw_case(work: CaseWork) -> None:
         if not image.grid.shape == truth.grid.shape == mask.grid.shape:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
-        organs = {organ.value: organ.name for organ in work.plan.labels}
+        organs = work.plan.scheme.names
         for view in work.views:
             _draw_view(view, image, truth, mask, organs, window)
     except OSError as error:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.dataset.load import Case, Dataset
-from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split import load_splits
 from autoseg.errors import AutosegError, DatasetError
@@ -23,7 +22,8 @@ from autoseg.figures.overlays import CT_WINDOW_HU, window_of
 from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels, resized
 from autoseg.imaging.volumes import read_image, read_label, write_array
-from autoseg.plan import Label, Plan
+from autoseg.labels import Atoms, LabelScheme
+from autoseg.plan import Plan
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
 from autoseg.words import counted
@@ -43,7 +43,6 @@ _PARTS = {
 }
 
 Image = npt.NDArray[Any]  # (Z, Y, X)
-Places = npt.NDArray[np.uint8]  # (Z, Y, X): 0, or the organ's place in label order, from 1
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     volume = read_image(case.images)
     image, shape = volume.array[0], volume.grid.shape
     prediction = _prediction_of(run, case.id)
-    truth_map, notes = _map_of("truth", case.label, shape, plan.labels, "`autoseg check` looks at all label maps")
-    found_map, told = _found_map(run, case.id, prediction, shape, plan.labels)
+    truth_map, notes = _map_of("truth", case.label, shape, plan.scheme, "`autoseg check` looks at all label maps")
+    found_map, told = _found_map(run, case.id, prediction, shape, plan.scheme)
     factors = _factors(volume.grid)
     stored, slope, intercept = _as_int16(_mean(image, factors), plan.intensity[0].kind == "ct")
     grid = _reduced(volume.grid, factors)
@@ -114,7 +113,7 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
         windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
         truth=None if truth_map is None else _nifti(_nearest(truth_map, factors), grid),
         prediction=None if found_map is None else _nifti(_nearest(found_map, factors), grid),
-        organs=_organs(plan.labels, truth_map, found_map, volume.grid.voxel_ml, case),
+        organs=_organs(plan.scheme, truth_map, found_map, volume.grid.voxel_ml, case),
     )
 
 
@@ -154,33 +153,28 @@ def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction |
 
 
 def _found_map(
-    run: Run, case: str, prediction: _Prediction | None, shape: Voxels, labels: Sequence[Label]
-) -> tuple[Places | None, list[str]]:
+    run: Run, case: str, prediction: _Prediction | None, shape: Voxels, scheme: LabelScheme
+) -> tuple[Atoms | None, list[str]]:
     """Return the prediction as `_map_of` does; warn where there is none."""
     if prediction is None:
         logger.warning("there is no prediction of %s to show; `autoseg evaluate %s` makes one", case, run.folder)
         return None, []
     way_out = f"`autoseg evaluate {run.folder}` makes a new one"
-    return _map_of("prediction", prediction.file, shape, labels, way_out)
+    return _map_of("prediction", prediction.file, shape, scheme, way_out)
 
 
-def _map_of(
-    what: str, file: Path, shape: Voxels, labels: Sequence[Label], way_out: str
-) -> tuple[Places | None, list[str]]:
-    """Return a label map as places in label order, None where it cannot be shown, and sentences on what is amiss."""
+def _map_of(what: str, file: Path, shape: Voxels, scheme: LabelScheme, way_out: str) -> tuple[Atoms | None, list[str]]:
+    """Return the atoms of a label map, None where it cannot be shown, and sentences on what is amiss."""
     try:
         array = read_label(file).array
     except AutosegError as error:  # the rest of the case is worth a look
         return None, _not_shown(what, f"{error}; {way_out}")
     if array.shape != shape:
         return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}; {way_out}")
-    places = np.zeros(HIGHEST_VALUE + 1, np.uint8)
-    for place, label in enumerate(labels, start=1):
-        places[label.value] = place
-    found = places[np.where((array < 0) | (array > HIGHEST_VALUE), 0, array)]
-    strange = int(np.count_nonzero(array) - np.count_nonzero(found))
+    atoms = scheme.encode_known(array)
+    strange = int(np.count_nonzero(array) - np.count_nonzero(atoms))
     told = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."
-    return found, [told] if strange else []
+    return atoms, [told] if strange else []
 
 
 def _not_shown(what: str, why: str) -> list[str]:
@@ -190,20 +184,21 @@ def _not_shown(what: str, why: str) -> list[str]:
 
 
 def _unlabelled(plan: Plan, case: Case) -> list[str]:
-    names = [label.name for label in plan.labels if not case.shows(label.value)]
+    scheme = plan.scheme
+    names = [scheme.organs[index].name for index in scheme.hidden(case.shows)]
     return [f"Not labelled in this case: {', '.join(names)}."] if names else []
 
 
 def _organs(
-    labels: Sequence[Label], truth: Places | None, found: Places | None, voxel_ml: float, case: Case
+    scheme: LabelScheme, truth: Atoms | None, found: Atoms | None, voxel_ml: float, case: Case
 ) -> tuple[Organ, ...]:
     """Return volumes and Dice, from the maps at full size."""
-    bins = len(labels) + 1
+    bins = len(scheme.values)
     in_truth = None if truth is None else np.bincount(truth.ravel(), minlength=bins)
     in_found = None if found is None else np.bincount(found.ravel(), minlength=bins)
     in_both = None if truth is None or found is None else np.bincount(truth[truth == found], minlength=bins)
     organs = []
-    for place, label in enumerate(labels, start=1):
+    for place, label in scheme.organs.items():
         dice = None
         if in_truth is not None and in_found is not None and in_both is not None and in_truth[place] + in_found[place]:
             dice = float(2 * in_both[place] / (in_truth[place] + in_found[place]))
@@ -258,10 +253,10 @@ def _mean(image: Image, factors: Voxels) -> Image:
     return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
-def _nearest(places: Places, factors: Voxels) -> Places:
+def _nearest(atoms: Atoms, factors: Voxels) -> Atoms:
     """Return of each block of voxels the one in its middle."""
     z, y, x = (slice(by // 2, None, by) for by in factors)
-    return _padded(places, factors)[z, y, x]
+    return _padded(atoms, factors)[z, y, x]
 
 
 def _reduced(grid: Grid, factors: Voxels) -> Grid:

@@ -138,7 +138,7 @@ def _require_labels(run: Run, fold: int, training: tuple[CachedCase, ...]) -> No
     """Refuse to train where an organ is labelled in no case: nothing would tell it from background."""
     nowhere = set.intersection(*(set(case.hidden) for case in training)) if training else set()
     if nowhere:
-        names = ", ".join(organ.name for n, organ in enumerate(run.plan().labels, start=1) if n in nowhere)
+        names = ", ".join(organ.name for index, organ in run.plan().scheme.organs.items() if index in nowhere)
         raise PlanError(
             f"{run.split_file}: no training case of fold {fold} is labelled with {names}; change the split, or leave "
             "it out of the labels"

@@ -47,21 +47,20 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
         cases: To predict.
     """
     network.eval()
-    classes = tuple(range(1, plan.classes))
-    scores: dict[int, list[float]] = {value: [] for value in classes}
+    scheme = plan.scheme
+    scores: dict[int, list[float]] = {index: [] for index in scheme.organs}
     losses = []
     for case in cases:
         truth = np.array(case.label())
         seen, loss = _predicted(Ensemble([network], plan), case, truth)
         losses.append(loss)
-        shown = tuple(value for value in classes if value not in case.hidden)
-        for value, score in dice(seen, truth, shown).items():
+        for index, score in dice(seen, truth, tuple(scheme.shown(case.hidden))).items():
             if score is not None:
-                scores[value].append(score)
-    means = {value: float(np.mean(found)) if found else float("nan") for value, found in scores.items()}
+                scores[index].append(score)
+    means = {index: float(np.mean(dices)) if dices else float("nan") for index, dices in scores.items()}
     return Examined(
         loss=float(np.mean(losses)),
-        dice={organ.name: means[value] for value, organ in zip(classes, plan.labels, strict=True)},
+        dice={organ.name: means[index] for index, organ in scheme.organs.items()},
     )
 
 
@@ -91,14 +90,14 @@ def _tiling(shape: Voxels, plan: Plan) -> Tiling:
 def _predicted(
     ensemble: Ensemble, case: CachedCase, truth: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.uint8], float]:
-    """Return the classes that are seen in a case (Z, Y, X), and the loss; only one slab of all classes is held."""
+    """Return the atoms that are seen in a case (Z, Y, X), and the loss; only one slab of all classes is held."""
     plan, hidden = ensemble.plan, hidden_mask([case.hidden], ensemble.plan.classes)
 
     def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.uint8], float]:
         seen, slices, parts = np.empty_like(truth), 0, []
         for slab in probability_slabs(ensemble, case.image(), tiling):
             part = slice(slices, slices := slices + slab.shape[1])
-            seen[part] = slab.argmax(dim=0).numpy()
+            seen[part] = plan.scheme.decide(slab).numpy()
             logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
             parts.append(loss_sums(logits, target, plan.loss, None, hidden))
         return seen, float(loss_of(joined(parts), plan.loss, None))

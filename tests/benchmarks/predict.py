@@ -24,9 +24,10 @@ import made
 from autoseg.data.preprocess import normalised
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.volumes import write_array
+from autoseg.labels import Label
 from autoseg.machine import peak_memory_gib
 from autoseg.phantom.scan import ORGANS, phantom_case
-from autoseg.plan import Label, Level, LossPlan, NetworkPlan, Plan
+from autoseg.plan import Level, LossPlan, NetworkPlan, Plan
 
 PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
 WORKING = (100, 128, 128)

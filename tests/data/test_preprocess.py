@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoseg.data.cache import read_case
-from autoseg.data.preprocess import class_indices, is_cached, normalised, preprocess, working_image
+from autoseg.data.preprocess import is_cached, normalised, preprocess, working_image
 from autoseg.dataset.load import Case
 from autoseg.errors import CasesFailedError, VolumeError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_image, write_array
-from autoseg.plan import Intensity, Label, Plan
+from autoseg.labels import Label
+from autoseg.plan import Intensity, Plan
 
 PER_IMAGE = Intensity(kind="per-image", low=0.5, high=99.5)
 LIVER_AND_SPLEEN = (Label(value=5, name="liver"), Label(value=2, name="spleen"))
@@ -74,17 +75,6 @@ def test_one_bright_voxel_does_not_dim_the_others() -> None:
 
 def test_an_image_of_one_value_becomes_zero_not_nan() -> None:
     assert (normalised(np.full((1, 3, 3, 3), 12.0, np.float32), [PER_IMAGE]) == 0).all()
-
-
-def test_label_values_become_indices_in_the_plans_order() -> None:
-    assert class_indices(np.array([[0, 5, 2]]), plan(), "a").tolist() == [[0, 1, 2]]
-
-
-@pytest.mark.parametrize("values", [[0, 7], [-1, 5], [300, 0]])
-def test_a_label_value_that_the_plan_does_not_know_is_named_with_its_case(values: list[int]) -> None:
-    unknown = [v for v in values if v not in (0, 5, 2)]
-    with pytest.raises(VolumeError, match=rf"case7: label values \[{unknown[0]}\] are not in the plan"):
-        class_indices(np.array(values), plan(), "case7")
 
 
 def test_a_case_is_cached_in_lps_at_half_the_size(tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from autoseg.dataset.metadata import labelled_values
 from autoseg.errors import CasesFailedError, DatasetError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_label, write_array, write_label
+from autoseg.labels import Label
 from autoseg.network.losses import hidden_mask, segmentation_loss, with_hidden
 from autoseg.network.memory import training_bytes
-from autoseg.plan import Label, LossPlan, Plan
+from autoseg.plan import LossPlan, Plan
 from autoseg.training import loop
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, train

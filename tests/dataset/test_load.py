@@ -14,7 +14,7 @@ from autoseg.dataset.load import load_dataset
 from autoseg.errors import DatasetError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
-from autoseg.plan import Label
+from autoseg.labels import Label
 
 NNUNET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
 DECATHLON = {

@@ -28,7 +28,7 @@ def crumbly(image: np.ndarray, full: tuple[int, int, int]) -> Upsampler:
     """Predict the truth of `made.two_blocks` with crumbs of class 1 in a corner."""
     _, label = made.two_blocks(full)
     label[-1, -1, -2:] = 1
-    upsampler = Upsampler(full, full)
+    upsampler = Upsampler(PLAN.scheme, full, full)
     certain = torch.nn.functional.one_hot(torch.from_numpy(label).long(), 3).permute(3, 0, 1, 2).float()
     sure = 0.6 + 0.3 * float(np.abs(image).mean() % 0.01) / 0.01  # each case's network is sure to another degree
     upsampler.add(sure * certain + (1 - sure) / 3)

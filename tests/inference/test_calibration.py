@@ -12,7 +12,7 @@ from autoseg.inference.calibration import Calibration, Certainty, calibrate, unl
 
 
 def certainty(probabilities: torch.Tensor, depth: int) -> tuple[float | None, ...]:
-    found = Certainty()
+    found = Certainty(range(1, len(probabilities)))
     for slab in probabilities.split(depth, dim=1):
         found.add(slab, slab.argmax(dim=0).to(torch.uint8))
     return found.estimates()

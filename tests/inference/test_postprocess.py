@@ -159,7 +159,7 @@ def linked_by_all_pairs(mask: np.ndarray, spacing: Triple, reach_mm: float, smal
 
 def test_the_reach_is_chosen_for_an_interrupted_vessel_with_islands_and_says_so() -> None:
     found, truth = vessel(22, 23, 31, island=True), vessel()
-    (rule,) = choose_rules([found] * 2, [truth] * 2, 2, [ML] * 2)
+    (rule,) = choose_rules([found] * 2, [truth] * 2, (1,), [ML] * 2)
     assert (rule.reach_mm, rule.largest, rule.smallest_ml, rule.holes) == (5.0, False, 0.0, False)
     both, all_found = int(vessel(22, 23, 31).sum()), int(found.sum())
     gain = 2 * both * (1 / (both + truth.sum()) - 1 / (all_found + truth.sum()))
@@ -169,10 +169,10 @@ def test_the_reach_is_chosen_for_an_interrupted_vessel_with_islands_and_says_so(
 
 
 def test_the_reach_is_not_chosen_where_all_that_lies_apart_is_wrong_or_right() -> None:
-    (rule,) = choose_rules([vessel(island=True)] * 2, [vessel()] * 2, 2, [ML] * 2)
+    (rule,) = choose_rules([vessel(island=True)] * 2, [vessel()] * 2, (1,), [ML] * 2)
     assert rule.largest
     assert rule.reach_mm == 0
-    assert choose_rules([vessel(22, 23, island=True)] * 2, [vessel(island=True)] * 2, 2, [ML] * 2) == ()
+    assert choose_rules([vessel(22, 23, island=True)] * 2, [vessel(island=True)] * 2, (1,), [ML] * 2) == ()
 
 
 def test_a_rule_that_was_stored_before_there_was_a_reach_has_none() -> None:
@@ -182,7 +182,7 @@ def test_a_rule_that_was_stored_before_there_was_a_reach_has_none() -> None:
 
 def test_a_rule_is_chosen_where_it_helps_and_says_what_it_gains() -> None:
     truths = [masked(ORGAN)] * 3
-    (rule,) = choose_rules([masked(ORGAN, CRUMB)] * 3, truths, 3, [ML] * 3)
+    (rule,) = choose_rules([masked(ORGAN, CRUMB)] * 3, truths, (1, 2), [ML] * 3)
     assert (rule.label, rule.largest, rule.holes) == (1, True, False)
     assert rule.gain == pytest.approx(1 - 2 * 125 / (125 + 127), abs=1e-5)
     assert rules_in_words((rule,), {1: "liver"}) == ["liver: the largest piece is kept (validation Dice +0.79 %)"]
@@ -190,13 +190,13 @@ def test_a_rule_is_chosen_where_it_helps_and_says_what_it_gains() -> None:
 
 def test_no_rule_is_chosen_where_the_organ_really_is_in_pieces_or_full_of_holes() -> None:
     truth = masked(ORGAN, CRUMB, HOLE)
-    assert choose_rules([truth] * 2, [truth] * 2, 3, [ML] * 2) == ()
+    assert choose_rules([truth] * 2, [truth] * 2, (1, 2), [ML] * 2) == ()
 
 
 def test_an_organ_that_no_case_has_gets_no_rule() -> None:
-    assert choose_rules([masked()], [masked()], 3, [ML]) == ()
+    assert choose_rules([masked()], [masked()], (1, 2), [ML]) == ()
 
 
 def test_a_hole_that_another_organ_fills_gains_nothing() -> None:
     truth, found = masked(ORGAN), masked(ORGAN, OTHER)
-    assert choose_rules([found] * 2, [truth] * 2, 3, [ML] * 2) == ()
+    assert choose_rules([found] * 2, [truth] * 2, (1, 2), [ML] * 2) == ()

@@ -27,9 +27,9 @@ from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.inference.predict import predict
 from autoseg.inference.statistics import NAME, Statistics, require_table
+from autoseg.labels import Label
 from autoseg.network.unet import UNet3D
 from autoseg.network.weights import save_ensemble, save_model
-from autoseg.plan import Label
 
 PLAIN = Outputs()
 PLAN = made.plan(tile_depth=None, spacing_mm=(2.0, 2.0, 2.0))

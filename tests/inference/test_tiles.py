@@ -63,7 +63,7 @@ def whole(image: np.ndarray) -> tuple[slice, slice, slice]:
 
 def painted(network: nn.Module, plan: Plan, image: np.ndarray, tiling: Tiling, box: Box) -> Upsampler:
     shape = image.shape[1:]
-    return sliding_window(Ensemble([network], plan), image, box, tiling, lambda: Upsampler(shape, shape))
+    return sliding_window(Ensemble([network], plan), image, box, tiling, lambda: Upsampler(plan.scheme, shape, shape))
 
 
 def alone(network: nn.Module, image: np.ndarray) -> np.ndarray:

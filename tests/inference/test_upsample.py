@@ -56,7 +56,7 @@ def test_the_mask_is_that_of_interpolating_all_classes(
     monkeypatch.setattr(upsample, "DENSE", dense)
     probabilities = probabilities_of(working, classes, smooth, seed)
     expected, clear = reference(probabilities, full)
-    upsampler, taken = Upsampler(working, full), 0
+    upsampler, taken = Upsampler(made.scheme(classes), working, full), 0
     for depth in depths:  # slabs of any depth give the same
         if taken < working[0]:
             upsampler.add(probabilities[:, taken : taken + depth])
@@ -101,7 +101,7 @@ def test_percent_is_the_interpolated_probability_rounded(working: Voxels, full: 
 def test_what_a_painter_took_is_kept_only_where_wanted() -> None:
     probabilities = probabilities_of((5, 4, 3), 4, True, 0)
     for keeping in (False, True):
-        upsampler = Upsampler((5, 4, 3), (9, 9, 9), keeping)
+        upsampler = Upsampler(made.scheme(4), (5, 4, 3), (9, 9, 9), keeping)
         upsampler.add(probabilities[:, :2])
         upsampler.add(probabilities[:, 2:])
         kept = upsampler.probabilities()

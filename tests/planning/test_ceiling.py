@@ -20,8 +20,8 @@ from autoseg.imaging import resample
 from autoseg.imaging.grid import Grid, Triple, Voxels
 from autoseg.imaging.resample import axis_weights, resample_label
 from autoseg.imaging.volumes import write_array
+from autoseg.labels import Label
 from autoseg.metrics.overlap import overlap
-from autoseg.plan import Label
 from autoseg.planning import ceiling
 from autoseg.planning.ceiling import MOST_CASES, ceilings, dataset_ceilings
 

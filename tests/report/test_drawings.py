@@ -12,7 +12,7 @@ import pytest
 from autoseg.dataset.load import Case
 from autoseg.errors import VolumeError
 from autoseg.files import digest_of_sources
-from autoseg.plan import Label
+from autoseg.labels import Label
 from autoseg.pool import untracked
 from autoseg.report import pictures
 from autoseg.report.case_pictures import CaseWork, View

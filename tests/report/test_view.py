@@ -21,7 +21,8 @@ from autoseg.figures.colours import organ_colour
 from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, corner_distance_mm
 from autoseg.imaging.volumes import Volume, read_image, read_label, write_array
-from autoseg.plan import Intensity, Label
+from autoseg.labels import Label
+from autoseg.plan import Intensity
 from autoseg.report import view, viewer
 from autoseg.report.view import write_view
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page

@@ -17,7 +17,7 @@ from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.imaging.dicom import Series, pick_series, read_slices
 from autoseg.imaging.grid import Grid, to_lps
-from autoseg.plan import Label
+from autoseg.labels import Label
 
 logger = logging.getLogger(__name__)
 

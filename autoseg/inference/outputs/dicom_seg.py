@@ -11,7 +11,7 @@ import numpy as np
 from autoseg.errors import VolumeError
 from autoseg.inference.outputs.dicom_object import SeriesMask, SlicedMask, write_object
 from autoseg.inference.outputs.legend import rgb
-from autoseg.plan import Label
+from autoseg.labels import Label
 from autoseg.version import VERSION
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from autoseg.figures.colours import organ_colour
 from autoseg.files import write_text
 from autoseg.imaging.grid import Voxels
-from autoseg.plan import Label
+from autoseg.labels import Label
 
 ITK_SNAP, SLICER = "labels_itksnap.txt", "labels_slicer.ctbl"
 

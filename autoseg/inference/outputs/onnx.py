@@ -19,6 +19,7 @@ from autoseg.errors import ModelError
 from autoseg.files import atomic_path
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.model import Model
+from autoseg.labels import LabelScheme
 from autoseg.words import counted
 
 SUFFIX = ".onnx"
@@ -29,16 +30,16 @@ SEED = 0
 
 
 class Probabilities(nn.Module):
-    """The mean softmax of several networks."""
+    """The mean probabilities of several networks of one scheme."""
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], scheme: LabelScheme) -> None:
         """Take the networks, in evaluation mode."""
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks, self.scheme = nn.ModuleList(networks), scheme
 
     def forward(self, image: Tensor) -> Tensor:
         """Return probabilities (B, classes, Z, Y, X) of an image (B, C, Z, Y, X)."""
-        total = torch.stack([network(image).softmax(dim=1) for network in self.networks])
+        total = torch.stack([self.scheme.activate(network(image), dim=1) for network in self.networks])
         return total.mean(dim=0)
 
 
@@ -62,7 +63,7 @@ def write_onnx(model: Model, file: Path, card: str) -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ModelError(f"{file}: {NO_PACKAGE}") from error
-    network = Probabilities(model.networks).eval()
+    network = Probabilities(model.networks, model.plan.scheme).eval()
     divisor = model.plan.network.divisor
     example = torch.zeros((1, len(model.plan.channels), *(4 * d for d in divisor)))
     axes = {0: "batch", 2: "z", 3: "y", 4: "x"}

@@ -20,7 +20,7 @@ from autoseg.imaging.dicom import Series
 from autoseg.inference.outputs.contours import Points, slice_contours
 from autoseg.inference.outputs.dicom_object import Organ, SeriesMask, SlicedMask, write_object
 from autoseg.inference.outputs.legend import rgb
-from autoseg.plan import Label
+from autoseg.labels import Label
 from autoseg.version import VERSION
 
 logger = logging.getLogger(__name__)

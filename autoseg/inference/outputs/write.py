@@ -69,11 +69,11 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
         _write_preview(beside, job, plan, image, found)
     if wanted.per_organ:
         for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
-            organ = (found.mask.array == label.value).astype(np.uint8)
+            organ = plan.scheme.mask(found.mask.array, label).astype(np.uint8)
             write_label(beside / f"{name}{suffix}", organ, found.mask.stored)
     if found.probabilities is not None:
-        for probability, name in zip(found.probabilities[1:], file_names(plan.labels), strict=True):
-            percent = to_percent(probability, found.mask.grid.shape)
+        for index, name in zip(plan.scheme.organs, file_names(plan.labels), strict=True):
+            percent = to_percent(found.probabilities[index], found.mask.grid.shape)
             write_label(beside / f"{name}{PERCENT}{suffix}", percent, found.mask.stored)
     facts = segment_facts(plan.labels, found.mask.stored.shape) if suffix.endswith(".nrrd") else None
     write_label(job.out, found.mask.array, found.mask.stored, facts)
@@ -86,6 +86,6 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
 
 def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, found: Prediction) -> None:
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
-    organs = {label.value: label.name for label in plan.labels}
+    organs = plan.scheme.names
     figure = overlay_figure(image.array[0], None, found.mask.array, image.grid.spacing_mm, organs, window, job.name)
     save_figure(figure, file, PNG)

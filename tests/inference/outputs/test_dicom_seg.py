@@ -17,7 +17,7 @@ from autoseg.inference.inputs import Input
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.dicom_seg import write_dicom_seg
 from autoseg.inference.outputs.write import Outputs, require_outputs
-from autoseg.plan import Label
+from autoseg.labels import Label
 
 LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
 

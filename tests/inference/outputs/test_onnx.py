@@ -41,7 +41,7 @@ def test_another_program_finds_the_same_probabilities_in_volumes_of_any_size(mod
         image = np.random.default_rng(0).normal(size=(2, len(model.plan.channels), *size)).astype(np.float32)
         (found,) = session.run(["probabilities"], {"image": image})
         with torch.no_grad():
-            expected = Probabilities(model.networks)(torch.from_numpy(image)).numpy()
+            expected = Probabilities(model.networks, model.plan.scheme)(torch.from_numpy(image)).numpy()
         assert found.shape == (2, model.plan.classes, *size)
         assert found == pytest.approx(expected, abs=1e-5)
         assert found.sum(axis=1) == pytest.approx(np.ones((2, *size)), abs=1e-5)

@@ -28,9 +28,9 @@ from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.legend import rgb
 from autoseg.inference.outputs.rtstruct import write_rtstruct
 from autoseg.inference.outputs.write import Outputs, write_outputs
+from autoseg.labels import Label
 from autoseg.network.unet import UNet3D
 from autoseg.network.weights import save_model
-from autoseg.plan import Label
 
 LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"

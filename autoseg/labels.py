@@ -1,0 +1,224 @@
+"""Labels: the way from the values in label maps to what the network learns, and back.
+
+Four things are numbered, each in its own way; only this module goes from one to another:
+
+    value   what a label map or a mask has in a voxel: 0 is background, organs are any whole numbers
+    atom    the index of a value, uint8: 0 background, then the organs' values in order, 255 the ignored one; the cache,
+            its crops and a mask before it is written hold atoms
+    class   the index of an output of the network
+    place   of an organ in the plan's order, from 0: its colour follows from it
+
+Disjoint organs: the classes are background and the organs, so that atom and class are the same number; the network's
+outputs become probabilities by softmax, and a voxel gets the most probable class.
+
+Regions, which may overlap, are ready here and not yet accepted by datasets and plans: there is no class of background,
+an output becomes a probability by itself (sigmoid), a voxel is in every region above one half, and a mask is painted
+region by region, a later one over an earlier one (nnU-Net's `regions_class_order`). So is a value to ignore: the truth
+of such a voxel is not known, and its atom is in no class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoseg.errors import VolumeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = 255  # atom of a voxel whose truth is not known
+MOST_LABELS = 254  # that organs can have: with background and the ignored one they fit into a byte
+IN_REGION = 0.5  # probability above which a voxel is in a region
+Atoms = npt.NDArray[np.uint8]
+LabelMap = npt.NDArray[np.integer[Any]]  # values
+Mask = npt.NDArray[np.bool_]
+
+
+class Label(BaseModel):
+    """One organ: its value in the label maps and its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    value: Annotated[int, Field(ge=1)]
+    name: Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScheme:
+    """What the organs of a plan or a dataset are in label maps, in the network, and in masks.
+
+    Raises:
+        ValueError: If two organs have one value, or regions and ignored value do not fit the organs.
+    """
+
+    labels: tuple[Label, ...]  # the organs; regions in the order in which they are painted
+    regions: tuple[tuple[int, ...], ...] | None = None  # values within each organ; None: its own, organs are disjoint
+    ignored: int | None = None  # value of voxels whose truth is not known
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        values = [label.value for label in self.labels]
+        if len(set(values)) != len(values):
+            raise ValueError(f"label values must differ, got {values}")
+        if len(self._regions) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels need a region each, got {len(self._regions)}")
+        for label, region in zip(self.labels, self._regions, strict=True):
+            if min(region, default=0) < 1 or len(set(region)) != len(region):
+                raise ValueError(f"region {label.name!r} needs values that differ, from 1 up, got {list(region)}")
+            if label.value not in region:
+                raise ValueError(f"region {label.name!r} is painted as {label.value}, not one of its {list(region)}")
+        if self.ignored is not None and (self.ignored < 0 or self.ignored in self.values):
+            raise ValueError(f"the ignored value must be neither background nor an organ's, got {self.ignored}")
+        if len(self.values) - 1 > MOST_LABELS:
+            raise ValueError(f"organs can have at most {MOST_LABELS} values, got {len(self.values) - 1}")
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a voxel may belong to several organs."""
+        return self.regions is not None
+
+    @property
+    def classes(self) -> int:
+        """Number of network outputs."""
+        return len(self.labels) + (0 if self.overlapping else 1)
+
+    @property
+    def organs(self) -> dict[int, Label]:
+        """Class index to organ, in label order; background is not among them."""
+        return dict(enumerate(self.labels, start=self.classes - len(self.labels)))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Value of each organ in a mask to its name, in label order."""
+        return {label.value: label.name for label in self.labels}
+
+    @cached_property
+    def values(self) -> tuple[int, ...]:
+        """Label value of each atom, background first; without the ignored one."""
+        return tuple(dict.fromkeys((0, *(value for region in self._regions for value in region))))
+
+    @cached_property
+    def membership(self) -> Mask:
+        """Which classes each atom belongs to, (atoms, classes); the identity where organs are disjoint.
+
+        With an ignored value it has 256 rows, so that every atom that occurs has one.
+        """
+        belongs = np.zeros((len(self.values) if self.ignored is None else IGNORED + 1, self.classes), dtype=np.bool_)
+        if not self.overlapping:
+            belongs[0, 0] = True
+        for index, region in zip(self.organs, self._regions, strict=True):
+            belongs[[self._atom_of[value] for value in region], index] = True
+        belongs.setflags(write=False)
+        return belongs
+
+    def encode(self, label_map: LabelMap, source: str) -> Atoms:
+        """Return the atoms of a label map.
+
+        Args:
+            label_map: Values, of any shape.
+            source: The case, for the message.
+
+        Raises:
+            VolumeError: If a value is no organ's.
+        """
+        atoms = self.encode_known(label_map)
+        if np.count_nonzero(atoms) != np.count_nonzero(label_map):
+            unknown = sorted({*np.unique(label_map).tolist()} - {*self._atom_of})
+            raise VolumeError(
+                f"{source}: label values {unknown} are not in the plan; correct the label or dataset.json"
+            )
+        return atoms
+
+    def encode_known(self, label_map: LabelMap) -> Atoms:
+        """Return the atoms of a label map, where a value that is no organ's counts as background."""
+        table = np.zeros(max(self._atom_of) + 1, dtype=np.uint8)
+        table[list(self._atom_of)] = list(self._atom_of.values())
+        if label_map.min(initial=0) < 0 or label_map.max(initial=0) >= len(table):
+            label_map = np.where((label_map < 0) | (label_map >= len(table)), 0, label_map)
+        return np.asarray(table[label_map])
+
+    def decode(self, atoms: Atoms) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Return the label values of atoms, in the smallest type that holds them; the array itself where they agree."""
+        values = np.array(self.values)
+        if self.ignored is not None:
+            values = np.concatenate((values, np.zeros(IGNORED - len(values), dtype=int), [self.ignored]))
+        if np.array_equal(values, np.arange(len(values))):
+            return atoms
+        return np.asarray(values.astype(np.min_scalar_type(values.max()))[atoms])
+
+    def known(self, atoms: Atoms) -> Mask:
+        """Return where the truth is known."""
+        return np.asarray(atoms != IGNORED)
+
+    def activate(self, logits: Tensor, dim: int) -> Tensor:
+        """Return the probabilities of the network's outputs, whose classes lie along `dim`."""
+        return logits.sigmoid() if self.overlapping else logits.softmax(dim=dim)
+
+    def decide(self, probabilities: Tensor, dim: int = 0) -> Tensor:
+        """Return the atoms (uint8) that probabilities speak for, whose classes lie along `dim`.
+
+        Disjoint organs: the most probable class, of equal ones the lowest. Regions: the last one above one half.
+        """
+        if not self.overlapping and probabilities.stride(dim) == 1:  # where classes lie last, argmax is the fastest
+            return probabilities.argmax(dim=dim).byte()
+        by_class = probabilities.unbind(dim)
+        atoms = by_class[0].new_zeros(by_class[0].shape).byte()
+        if self.overlapping:
+            for label, probability in zip(self.labels, by_class, strict=True):
+                atoms.masked_fill_(probability > IN_REGION, self._atom_of[label.value])
+            return atoms
+        best = by_class[0].clone()
+        for index in range(1, len(by_class)):
+            atoms.masked_fill_(by_class[index] > best, index)
+            best.clamp_(min=by_class[index])
+        return atoms
+
+    def mask(self, label_map: LabelMap, organ: Label) -> Mask:
+        """Return where a label map, or a mask, has an organ."""
+        return _is_one_of(label_map, self._regions[self.labels.index(organ)])
+
+    def class_mask(self, atoms: Atoms, index: int) -> Mask:
+        """Return which atoms belong to a class."""
+        return _is_one_of(atoms, np.flatnonzero(self.membership[:, index]).tolist())
+
+    def hidden(self, shows: Callable[[int], bool]) -> tuple[int, ...]:
+        """Return the classes of organs that a label map does not show, given which values it shows."""
+        regions = zip(self.organs, self._regions, strict=True)
+        return tuple(index for index, region in regions if not all(shows(value) for value in region))
+
+    def shown(self, hidden: Collection[int]) -> dict[int, Label]:
+        """Return the organs whose classes are not hidden, by class index."""
+        return {index: organ for index, organ in self.organs.items() if index not in hidden}
+
+    def without(self, atoms: Atoms, hidden: Collection[int]) -> Atoms:
+        """Return atoms in which what belongs to hidden classes alone is background."""
+        table = np.arange(IGNORED + 1, dtype=np.uint8)
+        belongs = self.membership[: len(self.values)]
+        table[: len(belongs)][~belongs[:, list(self.shown(hidden))].any(axis=1)] = 0
+        return np.asarray(table[atoms])
+
+    @cached_property
+    def _atom_of(self) -> dict[int, int]:
+        """Return the atom of each value that may occur."""
+        ignored = {} if self.ignored is None else {self.ignored: IGNORED}
+        return dict(zip(self.values, range(len(self.values)), strict=True)) | ignored
+
+    @property
+    def _regions(self) -> tuple[tuple[int, ...], ...]:
+        """The values within each organ."""
+        return tuple((label.value,) for label in self.labels) if self.regions is None else self.regions
+
+
+def _is_one_of(array: LabelMap, values: Iterable[int]) -> Mask:
+    first, *others = values
+    mask = np.asarray(array == first)
+    for value in others:
+        mask |= array == value
+    return mask
