@@ -6,7 +6,6 @@ import difflib
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
