@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from autoseg.errors import PlanError
 from autoseg.labels import MOST_LABELS, Label, LabelScheme
+
+CORRECT_FILE = "correct the file or run `autoseg plan` with --force"
+WRITE_SETTING = "write KEY=VALUE, a list as KEY=[1,2,3]"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -52,7 +56,7 @@ class Intensity(PlanPart):
 
 
 class Level(PlanPart):
-    """One level of the 3D U-Net: the widths of its two convolutions, and the pooling that leads to it."""
+    """One level of a network: the widths of its two convolutions, and the pooling that leads to it."""
 
     features: tuple[Count, Count]
     kernel: Counts = (3, 3, 3)
@@ -66,8 +70,13 @@ class Level(PlanPart):
 
 
 class NetworkPlan(PlanPart):
-    """The 3D U-Net (Çiçek et al. 2016): levels from full resolution down."""
+    """The network: levels from full resolution down.
 
+    Every kind so far is described by these keys. One that needs others gets a class of its own with `kind` as a
+    literal, and `Plan.network` becomes the union of both, told apart by `kind` (docs/decisions.md).
+    """
+
+    kind: str = "unet"  # one of network/build.py
     stages: Annotated[tuple[Level, ...], Field(min_length=2, max_length=8)]
     norm: Literal["batch", "instance", "group"] = "batch"
     activation: Literal["relu", "leaky-relu"] = "relu"
@@ -111,13 +120,13 @@ class AugmentationPlan(PlanPart):
 
 
 class LossPlan(PlanPart):
-    """The loss: the paper's Dice, alone or with cross-entropy."""
+    """The loss: which, and over what its sums run."""
 
-    kind: Literal["dice", "dice-ce"]
+    kind: str  # one of network/losses.py
     background: bool  # whether background is one of the Dice loss's classes
     over: Literal["image", "batch"]  # the sums run over each image, or over the whole batch
-    # w_l by class, background first; None: all 1. In `dice` they weigh the Dice terms, in `dice-ce` the voxels of the
-    # cross-entropy and no Dice term: network/losses.py says which
+    # w_l by class, background first; None: all 1. What they weigh, the kind of loss says: in `dice` the Dice terms, in
+    # `dice-ce` the voxels of the cross-entropy and no Dice term
     weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     partial: bool = False  # whether some cases are labelled in part: background stands for what they do not show
     fade_weights: bool = False  # whether the weights go to 1 along a cosine over the training
@@ -192,7 +201,7 @@ class Plan(PlanPart):
         return self.scheme.classes
 
 
-def parse_plan(text: str, source: str, way_out: str = "correct the file or run `autoseg plan` with --force") -> Plan:
+def parse_plan(text: str, source: str, way_out: str = CORRECT_FILE) -> Plan:
     """Return the plan in `text` (JSON).
 
     Raises:
@@ -241,8 +250,12 @@ def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
             branch[last] = json.loads(value)
         except json.JSONDecodeError:
             branch[last] = value
-    asked = "--set " + " ".join(f"{k}={v}" for k, v in settings.items())
-    return parse_plan(json.dumps(tree), asked, "write KEY=VALUE, a list as KEY=[1,2,3]")
+    return parse_plan(json.dumps(tree), asked(settings), WRITE_SETTING)
+
+
+def asked(settings: Mapping[str, str]) -> str:
+    """Return settings as they are given on the command line."""
+    return "--set " + " ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:

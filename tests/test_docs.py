@@ -18,6 +18,7 @@ from pydantic import BaseModel
 import autoseg
 from autoseg.cli.app import app
 from autoseg.evaluation import scores, tables
+from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
 from autoseg.training import log
@@ -101,8 +102,8 @@ def test_no_machine_paths(folder: str) -> None:
     assert not [f"{f}: {m}" for f in files for m in MACHINE_PATH.findall(f.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("kind", LOSSES)
-def test_the_method_has_a_row_for_every_loss(kind: str) -> None:
+@pytest.mark.parametrize("kind", [*LOSSES, *NETWORKS])
+def test_the_method_has_a_row_for_every_loss_and_network(kind: str) -> None:
     assert re.search(rf"^\| `{kind}` \|", METHOD, re.MULTILINE)
 
 

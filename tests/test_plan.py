@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from autoseg.errors import PlanError
 from autoseg.labels import Label
-from autoseg.network.unet import UNet3D, parameter_count
+from autoseg.network.build import build
+from autoseg.network.unet import parameter_count
 from autoseg.plan import (
     Intensity,
     Level,
@@ -170,7 +171,7 @@ def test_the_preset_roth2018_has_every_number_of_the_paper() -> None:
 
 def test_the_network_of_the_paper_has_19_million_parameters() -> None:
     plan = preset(classes=8)
-    assert parameter_count(UNet3D(1, plan.classes, plan.network)) == 19_074_120
+    assert parameter_count(build(plan)) == 19_074_120
 
 
 def test_background_is_a_class_beside_the_labels() -> None:

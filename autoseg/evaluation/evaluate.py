@@ -29,6 +29,7 @@ from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
+from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
 from autoseg.network.weights import MODEL, MODEL_NAME, read_facts
 from autoseg.planning.ceiling import ceilings
@@ -69,7 +70,7 @@ def evaluate(
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     if folds[-1] >= len(splits):
         raise ModelError(f"{run.fold(folds[-1])}: the split has only {counted(len(splits), 'fold')}; remove the folder")
-    key = plan_key(run.plan())
+    key = plan_key(plan_of(run))
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for fold in folds:

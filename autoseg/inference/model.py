@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
+from torch import nn
 
 from autoseg.data.preprocess import plan_key, working_image
 from autoseg.dataset.fingerprint import Fingerprint
@@ -33,7 +34,7 @@ from autoseg.inference.upsample import Upsampler
 from autoseg.machine import GIB, free_memory_gib
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
 from autoseg.network.memory import tile_bytes
-from autoseg.network.unet import UNet3D, fold_norms
+from autoseg.network.unet import fold_norms
 from autoseg.network.weights import MODEL, load_networks, model_files, read_facts
 from autoseg.plan import Plan, PlanPart
 from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
@@ -102,7 +103,7 @@ class Model:
     Safe to use from one thread at a time; starts no processes and writes no files.
     """
 
-    networks: tuple[UNet3D, ...]
+    networks: tuple[nn.Module, ...]
     plan: Plan
     trained_on: frozenset[str]  # case ids that at least one of them has learnt from
     postprocessing: Postprocessing = Postprocessing()  # noqa: RUF009 - frozen

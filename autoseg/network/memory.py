@@ -22,8 +22,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from autoseg.imaging.grid import Voxels
+from autoseg.network.build import NETWORKS
 from autoseg.network.losses import segmentation_loss
-from autoseg.network.unet import UNet3D
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
 BATCHES = (1, 4096)  # such crops of the two steps that are run through; a real step lies between
@@ -105,7 +105,7 @@ def _tiles(plan: NetworkPlan, channels: int, classes: int, bfloat16: bool) -> tu
     """Return the peaks of predicting BATCHES small crops."""
 
     def predict(batch: int) -> None:
-        network = UNet3D(channels, classes, plan).eval()
+        network = NETWORKS[plan.kind].build(channels, classes, plan).eval()
         image = torch.empty(batch, channels, *(EDGE * n for n in plan.divisor))
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             logits = network(image)
@@ -122,7 +122,7 @@ def _steps(
     """Return the peaks of a step of BATCHES small crops."""
 
     def step(batch: int) -> None:
-        network = UNet3D(channels, classes, plan)
+        network = NETWORKS[plan.kind].build(channels, classes, plan)
         kept = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]
         gradients = [torch.empty_like(p) for p in network.parameters()]  # of the step before
         crop = [EDGE * n for n in plan.divisor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from autoseg.plan import Level, NetworkPlan
 
+Encode = Callable[[int, int, NetworkPlan], nn.Module]  # of input channels, number of the level from 0, and the plan
 LEAK = 0.01  # slope of the leaky ReLU
 GROUP_CHANNELS = 8  # channels a group of group norm
 SLABS = 8  # parts in which a level is brought up in inference mode
@@ -23,18 +25,20 @@ class UNet3D(nn.Module):
     convolution weights and biases, and the scale and shift of every batch norm.
     """
 
-    def __init__(self, channels: int, classes: int, plan: NetworkPlan) -> None:
+    def __init__(self, channels: int, classes: int, plan: NetworkPlan, encode: Encode | None = None) -> None:
         """Build the network with He-initialised convolutions.
 
         Args:
             channels: Input channels.
             classes: Outputs, with background.
             plan: Widths, kernels, poolings, norm and activation.
+            encode: Builds a level of the encoder; None: two convolutions.
         """
         super().__init__()
         stages = plan.stages
         inputs = [channels, *(stage.features[1] for stage in stages[:-1])]
-        self.down = nn.ModuleList(_two_convolutions(i, s, plan) for i, s in zip(inputs, stages, strict=True))
+        encode = encode or _encode
+        self.down = nn.ModuleList(encode(width, level, plan) for level, width in enumerate(inputs))
         self.pool = nn.ModuleList(nn.MaxPool3d(s.pooling, s.pooling) for s in stages[1:])
         self.up = nn.ModuleList()
         self.across = nn.ModuleList()
@@ -83,11 +87,13 @@ class Convolution(nn.Conv3d):
         return super().forward(image)
 
 
-def fold_norms(network: UNet3D) -> None:
-    """Merge every batch norm into the convolution before it, in place: less to compute, for prediction only."""
-    for block in (*network.down, *network.across):
-        layers = list(cast(nn.Sequential, block))
-        for number, (layer, norm) in enumerate(pairwise(layers)):
+def fold_norms(network: nn.Module) -> None:
+    """Merge every batch norm into the convolution before it, in place: less to compute, for prediction only.
+
+    They are those that follow each other in a sequence (nn.Sequential), whatever the network around it.
+    """
+    for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for number, (layer, norm) in enumerate(pairwise(list(block))):
             if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
                 block[number] = fuse_conv_bn_eval(layer, norm)
                 block[number + 1] = nn.Identity()
@@ -118,15 +124,31 @@ def parameter_count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
+def _encode(channels: int, level: int, plan: NetworkPlan) -> nn.Sequential:
+    return _two_convolutions(channels, plan.stages[level], plan)
+
+
 def _two_convolutions(channels: int, stage: Level, plan: NetworkPlan) -> nn.Sequential:
     first, second = stage.features
-    return nn.Sequential(*_convolution(channels, first, stage, plan), *_convolution(first, second, stage, plan))
+    return nn.Sequential(
+        *normed_convolution(channels, first, stage.kernel, plan),
+        activation(plan),
+        *normed_convolution(first, second, stage.kernel, plan),
+        activation(plan),
+    )
 
 
-def _convolution(channels: int, features: int, stage: Level, plan: NetworkPlan) -> tuple[nn.Module, ...]:
-    z, y, x = (k // 2 for k in stage.kernel)
-    activation = nn.ReLU(inplace=True) if plan.activation == "relu" else nn.LeakyReLU(LEAK, inplace=True)
-    return Convolution(channels, features, stage.kernel, padding=(z, y, x)), _norm(features, plan), activation
+def normed_convolution(
+    channels: int, features: int, kernel: tuple[int, int, int], plan: NetworkPlan
+) -> tuple[nn.Module, nn.Module]:
+    """Return a convolution that keeps the extents, and the plan's norm."""
+    z, y, x = (k // 2 for k in kernel)
+    return Convolution(channels, features, kernel, padding=(z, y, x)), _norm(features, plan)
+
+
+def activation(plan: NetworkPlan) -> nn.Module:
+    """Return the plan's activation; it works in place."""
+    return nn.ReLU(inplace=True) if plan.activation == "relu" else nn.LeakyReLU(LEAK, inplace=True)
 
 
 def _norm(features: int, plan: NetworkPlan) -> nn.Module:

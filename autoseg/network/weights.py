@@ -8,17 +8,17 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoseg.errors import ModelError
 from autoseg.files import atomic_path
+from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
-from autoseg.network.unet import UNet3D
 from autoseg.plan import Plan, parse_plan
 
 MODEL = "autoseg model 1"
@@ -102,26 +102,27 @@ def save_ensemble(file: Path, plan: Plan, networks: Sequence[Mapping[str, Tensor
     save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(about)})
 
 
-def load_networks(file: Path, device: DeviceName) -> tuple[tuple[UNet3D, ...], Plan, dict[str, Any]]:
+def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...], Plan, dict[str, Any]]:
     """Return the networks of a model, ready for prediction on `device`, their plan, and the facts of their training.
 
     Raises:
         ModelError: If the file is missing, damaged, foreign, or its tensors do not fit its plan.
+        PlanError: If its plan is not valid, or of a network that is not known.
     """
     weights, texts = load_tensors(file, MODEL)
-    plan = parse_plan(texts.get("plan", ""), str(file))
+    plan = require_known(parse_plan(texts.get("plan", ""), str(file)), str(file))
     facts: dict[str, Any] = json.loads(texts.get("facts", "{}"))
     count = facts.get("networks")
     parts = [weights] if count is None else [_part(weights, f"{number}.") for number in range(int(count))]
     networks = []
     for part in parts:
-        network = UNet3D(len(plan.channels), plan.classes, plan.network)
+        network = build(plan)
         try:
             network.load_state_dict(part)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
-        networks.append(cast(UNet3D, place(network, device)).eval())
+        networks.append(place(network, device).eval())
     return tuple(networks), plan, facts
 
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from autoseg.machine import GIB
+from autoseg.network.build import NETWORKS, build
 from autoseg.network.losses import LOSSES
-from autoseg.network.unet import UNet3D, parameter_count
+from autoseg.network.unet import parameter_count
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget
 from autoseg.planning.context import Context
@@ -176,12 +177,12 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
         budget.device == "cpu" and decision.chosen is not None and not any("network" in k for k in decision.changed)
     )
     widths = ", ".join("-".join(str(f) for f in stage.features) for stage in plan.network.stages)
-    network = UNet3D(len(plan.channels), plan.classes, plan.network)
+    parameters = parameter_count(build(plan))
     flat = [n for n, stage in enumerate(plan.network.stages) if 1 in stage.kernel]
     yield "## Network"
     yield (
-        f"3D U-Net with {len(plan.network.stages)} levels of widths {widths}: "
-        f"{parameter_count(network) / 1e6:.2f} million parameters (weights, biases, and scale and shift of the norms). "
+        f"{NETWORKS[plan.network.kind].name} with {len(plan.network.stages)} levels of widths {widths}: "
+        f"{parameters / 1e6:.2f} million parameters (weights, biases, and scale and shift of the norms). "
         f"{plan.network.norm} norm, {plan.network.activation}. "
         + ("Kernels and poolings leave the coarse axis alone until voxels are even. " if flat else "")
         + ("The 32 features that Roth et al. 2018 begin with are halved on a CPU." if halved else "")

@@ -13,7 +13,8 @@ from autoseg.dataset.names import side_pairs
 from autoseg.errors import PlanError
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import default_workers
-from autoseg.plan import Plan, with_settings
+from autoseg.network.build import require_known
+from autoseg.plan import WRITE_SETTING, Plan, asked, with_settings
 from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
 from autoseg.planning.planner import Cost, Decision
 from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, MANY_ITERATIONS, grid_of, ratio, working_median
@@ -196,15 +197,18 @@ def apply_settings(decision: Decision, found: Fingerprint, budget: Budget, setti
     """
     if "device" in settings:
         raise PlanError(f"--set device={settings['device']}: give it as --device, as memory and widths follow from it")
-    plan = _on_one_grid(with_settings(decision.plan, dict(settings)), found, settings) if settings else decision.plan
+    plan = decision.plan
+    if settings:
+        plan = require_known(with_settings(plan, dict(settings)), asked(settings), WRITE_SETTING)
+        plan = _on_one_grid(plan, found, settings)
     _require_sensible_grid(plan, found)
     _require_sides(plan)
     require_crops(plan, budget.processes)
     gib = step_gib(plan, budget)
     if gib > budget.step_gib:
-        asked = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
+        cause = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
         raise PlanError(
-            f"{asked}: a step would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are "
+            f"{cause}: a step would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are "
             f"for it; {nearest_fit(plan, budget)}"
         )
     if decision.chosen is not None and {"spacing_mm", "downsampling"} & set(settings):

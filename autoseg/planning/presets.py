@@ -11,6 +11,7 @@ from typing import Any
 
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import PlanError
+from autoseg.network.build import require_known
 from autoseg.network.device import DeviceName
 from autoseg.plan import Plan, parse_plan
 from autoseg.planning import rules
@@ -41,7 +42,7 @@ def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any
         if loss.get("weights") is not None:
             settings["loss"]["weights"] = rules.balanced_class_weights(found.organs)
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
-    plan = parse_plan(json.dumps(tree), source)
+    plan = require_known(parse_plan(json.dumps(tree), source), source)
     if plan.spacing_mm is None:
         return plan
     return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, found.median_spacing_mm)})

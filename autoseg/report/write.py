@@ -23,6 +23,7 @@ from autoseg.evaluation.tables import TABLES, dice_table, paper_tables
 from autoseg.evaluation.verdict import beside_table
 from autoseg.figures.colours import organ_colour
 from autoseg.files import atomic_path, write_text
+from autoseg.network.build import plan_of
 from autoseg.network.weights import MODEL_NAME
 from autoseg.pool import Track, untracked
 from autoseg.report.history import commands_of, trainings_of
@@ -49,7 +50,7 @@ def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[lis
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
     """
-    plan = run.plan()
+    plan = plan_of(run)
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     _forget(run)
     tables, published, metrics = _write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())

@@ -15,6 +15,7 @@ from autoseg.dataset.split import Split, load_splits
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import default_workers, free_memory_gib
+from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.distributed import from_first, process_group, process_rank, world_size
 from autoseg.plan import Plan, with_settings
@@ -37,7 +38,7 @@ def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
     Raises:
         CasesFailedError: When all others are done, if some cases could not be read.
     """
-    settings, dataset = run.plan(), dataset_of(run)
+    settings, dataset = plan_of(run), dataset_of(run)
     patients = {case.id: case.patient for case in dataset.cases}
     splits = load_splits(run.split_file, tuple(patients), patients)
     wanted = {name for split in splits for name in split.cases()}
@@ -81,7 +82,7 @@ def train(
     if unknown:
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
     ending = _Ending(run, stop)
-    device = device_of(run.plan(), options.device)
+    device = device_of(plan_of(run), options.device)
     if options.deterministic:
         repeat_exactly()
     finished = {}

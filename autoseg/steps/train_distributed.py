@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autoseg.errors import TrainingError
 from autoseg.machine import process_place, set_default_variable, usable_cores
+from autoseg.network.build import plan_of
 from autoseg.network.distributed import require_devices
 from autoseg.planning.fit import require_crops
 from autoseg.run import Run
@@ -30,7 +31,7 @@ def train_distributed(run: Run, options: TrainOptions, processes: int) -> bool:
         PlanError: If there are more than crops of a batch or GPUs.
         TrainingError: If one of them failed.
     """
-    settings = run.plan()
+    settings = plan_of(run)
     require_crops(settings, processes)
     require_devices(device_of(settings, options.device), processes)
     set_default_variable("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun would set 1

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from autoseg.network.build import build
 from autoseg.network.device import keep_freed_memory, place
 from autoseg.network.distributed import with_synced_norms
-from autoseg.network.unet import UNet3D
 from autoseg.plan import Plan
 
 
@@ -36,7 +36,7 @@ def new_state(plan: Plan) -> State:
     torch.manual_seed(plan.seed)
     if plan.device == "cpu":
         keep_freed_memory()
-    network = place(with_synced_norms(UNet3D(len(plan.channels), plan.classes, plan.network), plan.device), plan.device)
+    network = place(with_synced_norms(build(plan), plan.device), plan.device)
     average = copy.deepcopy(network).eval().requires_grad_(False) if plan.optimiser.averaging else None
     kind = Adam if plan.optimiser.name == "adam" else AdamW
     optimiser = kind(

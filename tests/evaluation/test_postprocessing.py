@@ -18,7 +18,7 @@ from autoseg.inference.calibration import Calibration
 from autoseg.inference.model import Model, Postprocessing, open_model
 from autoseg.inference.postprocess import PostprocessRule
 from autoseg.inference.upsample import Upsampler
-from autoseg.network.unet import UNet3D
+from autoseg.network.build import build
 from autoseg.network.weights import load_networks, save_model
 
 PLAN = made.plan(tile_depth=None)
@@ -53,7 +53,7 @@ def test_the_clean_up_that_helps_and_the_line_are_learnt(tmp_path: Path, monkeyp
 
 
 def test_what_was_learnt_is_stored_beside_the_weights_and_used(tmp_path: Path) -> None:
-    network = UNet3D(1, 3, PLAN.network)
+    network = build(PLAN)
     save_model(tmp_path / "m", PLAN, network.state_dict(), {"iteration": 3, "trained_on": ["a"]})
     before = open_model(tmp_path / "m", "cpu").digest
     learnt = Postprocessing(
@@ -74,7 +74,7 @@ def test_what_was_learnt_is_stored_beside_the_weights_and_used(tmp_path: Path) -
 def test_it_is_learnt_once_and_again_when_a_label_map_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases, file, label = made.easy_cases(tmp_path / "cache", 2), tmp_path / "m", tmp_path / "label.nii.gz"
     label.write_bytes(b"label")
-    save_model(file, PLAN, UNet3D(1, 3, PLAN.network).state_dict(), {"iteration": 3, "trained_on": ["a"]})
+    save_model(file, PLAN, build(PLAN).state_dict(), {"iteration": 3, "trained_on": ["a"]})
     learnt: list[int] = []
 
     def learn(_: Model, cases: Sequence[CachedCase], *__: object) -> Postprocessing:

@@ -28,7 +28,7 @@ from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.inference.predict import predict
 from autoseg.inference.statistics import NAME, Statistics, require_table
 from autoseg.labels import Label
-from autoseg.network.unet import UNet3D
+from autoseg.network.build import build
 from autoseg.network.weights import save_ensemble, save_model
 
 PLAIN = Outputs()
@@ -38,7 +38,7 @@ PLAN = made.plan(tile_depth=None, spacing_mm=(2.0, 2.0, 2.0))
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
     torch.manual_seed(0)
-    save_model(tmp_path / "model.autoseg", PLAN, UNet3D(1, 3, PLAN.network).state_dict(), {})
+    save_model(tmp_path / "model.autoseg", PLAN, build(PLAN).state_dict(), {})
     return open_model(tmp_path / "model.autoseg", "cpu")
 
 
@@ -252,7 +252,7 @@ def test_several_networks_in_one_file_are_averaged(tmp_path: Path) -> None:
     networks = []
     for seed in range(3):
         torch.manual_seed(seed)
-        networks.append(UNet3D(1, 3, PLAN.network))
+        networks.append(build(PLAN))
         save_model(tmp_path / f"{seed}.autoseg", PLAN, networks[-1].state_dict(), {"trained_on": [f"case{seed}"]})
     save_ensemble(tmp_path / "all.autoseg", PLAN, [n.state_dict() for n in networks], {"trained_on": ["case0"]})
     write_scan(tmp_path / "a.nii.gz", Grid(shape=(16, 16, 16), spacing_mm=(2, 2, 2)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.plan import load_plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
 from autoseg.planning.context import Context
@@ -52,12 +53,12 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
         training_s=1458.0 if name == "slow_cpu" else None,
         cache_bytes=voxels * (2 * len(found.channels) + 1),
     )
-    made = {"json": decision.plan.model_dump_json(indent=1) + "\n", "md": explain(decision, told)}
-    for suffix, expected in made.items():
-        file = FOLDER / cohort / f"{name}.{suffix}"
-        if request.config.getoption("--rewrite-plans"):
-            file.write_text(expected, encoding="utf-8")
-        assert file.read_text(encoding="utf-8") == expected
+    stored, words = (FOLDER / cohort / f"{name}.{suffix}" for suffix in ("json", "md"))
+    if request.config.getoption("--rewrite-plans"):
+        stored.write_text(decision.plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        words.write_text(explain(decision, told), encoding="utf-8")
+    assert load_plan(stored) == decision.plan  # what a file does not name is as it was before there was a name for it
+    assert words.read_text(encoding="utf-8") == explain(decision, told)
 
 
 @pytest.mark.parametrize("cohort", ["hippocampus", "abdomen_ct"])

@@ -15,20 +15,22 @@ from autoseg.errors import ModelError
 from autoseg.inference.model import Model
 from autoseg.inference.outputs import onnx as onnx_output
 from autoseg.inference.outputs.onnx import Probabilities, write_onnx
-from autoseg.network.unet import UNet3D, fold_norms
+from autoseg.network.build import NETWORKS, build
+from autoseg.network.unet import fold_norms
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
 
-@pytest.fixture
-def model() -> Model:
-    """Two untrained networks of the small plan."""
+@pytest.fixture(params=NETWORKS)
+def model(request: pytest.FixtureRequest) -> Model:
+    """Two untrained networks of the small plan, of each kind."""
     plan = made.plan()
+    plan = plan.model_copy(update={"network": plan.network.model_copy(update={"kind": request.param})})
     networks = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        network = UNet3D(len(plan.channels), plan.classes, plan.network).eval()
+        network = build(plan).eval()
         fold_norms(network)
         networks.append(network)
     return Model(networks=tuple(networks), plan=plan, trained_on=frozenset())

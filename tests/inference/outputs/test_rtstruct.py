@@ -29,7 +29,7 @@ from autoseg.inference.outputs.legend import rgb
 from autoseg.inference.outputs.rtstruct import write_rtstruct
 from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.labels import Label
-from autoseg.network.unet import UNet3D
+from autoseg.network.build import build
 from autoseg.network.weights import save_model
 
 LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
@@ -228,7 +228,7 @@ def test_it_lies_beside_the_mask_and_beside_a_dicom_seg(tmp_path: Path) -> None:
 
 def test_what_is_no_dicom_folder_is_refused_before_anything_is_predicted(tmp_path: Path) -> None:
     plan = made.plan()
-    save_model(tmp_path / "model.autoseg", plan, UNet3D(1, 3, plan.network).state_dict(), {})
+    save_model(tmp_path / "model.autoseg", plan, build(plan).state_dict(), {})
     (tmp_path / "scan.nii.gz").touch()
     told = CliRunner().invoke(
         app, ["predict", *(str(tmp_path / name) for name in ("model.autoseg", "scan.nii.gz", "out")), "--rtstruct"]
