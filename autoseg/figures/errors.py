@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,20 +15,17 @@ from matplotlib.patches import Patch
 
 from autoseg.figures.canvas import legend_below
 from autoseg.figures.colours import INK
-from autoseg.figures.overlays import window_of
 from autoseg.figures.planes import (
     PLANES,
+    CaseArrays,
     Cut,
-    Image,
     Labels,
     Plane,
-    best_cut,
     densest_slices,
     draw_pixels,
     grey_panels,
     organ_boxes,
 )
-from autoseg.imaging.grid import Triple
 
 # The kinds of error: they differ in lightness too, so that they are told apart in print without colour.
 KINDS = {"missed": "#0A4FD0", "added": "#F0E442", "wrong organ": "#D55E00"}
@@ -37,45 +34,34 @@ _DIMMED = 0.35  # the white of the window is moved up by this share of it: bone 
 Kinds = npt.NDArray[np.uint8]  # (Z, Y, X), 0 right, then the places of KINDS from 1
 
 
-def errors_figure(
-    image: Image,
-    truth: Labels,
-    prediction: Labels,
-    spacing_mm: Triple,
-    organs: Mapping[int, str],
-    window: tuple[float, float] | None = None,
-    title: str = "",
-    focus: int | None = None,
-) -> Figure:
+def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -> Figure:
     """Return the planes of `overlay_figure` with the errors filled, and their volumes in the whole case.
 
     Missed: an organ's voxels predicted as background; added: background predicted as an organ; wrong organ: one
     organ's voxels predicted as another's. A thin line is the outline of the truth.
 
     Args:
-        image: One channel (Z, Y, X) on an LPS grid.
-        truth: Label map of the same shape.
-        prediction: Label map of the same shape.
-        spacing_mm: Voxel spacing (Z, Y, X).
-        organs: Label value to name; other values are background.
-        window: Intensities shown black and white; None: from the image's percentiles.
+        case: What to show; without truth or prediction all of it counts as background there.
         title: Heading, as in "case_07, Dice 93.1 %".
         focus: Label value of the organ that alone decides slices and view, and whose errors alone are shown.
     """
-    kinds = error_kinds(truth, prediction, list(organs), focus)
-    cut = best_cut((truth, prediction), image.shape, spacing_mm, organs, focus)
+    nothing = np.zeros(case.image.shape, dtype=np.uint8)
+    truth = nothing if case.truth is None else case.truth
+    prediction = nothing if case.prediction is None else case.prediction
+    kinds = error_kinds(truth, prediction, list(case.organs), focus)
+    cut = case.best_cut(focus)
     where = (kinds > 0).astype(np.uint8)
     if boxes := organ_boxes(where, [1]):
         cut = replace(cut, at=densest_slices(where, boxes))  # not where the organ is densest, but the errors are
-    low, high = window or window_of(image)
-    figure, panels = grey_panels(cut, image, (low, high + _DIMMED * (high - low)))
+    low, high = case.shades
+    figure, panels = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)))
     for axes, plane in zip(panels, PLANES, strict=True):
         _draw_kinds(axes, plane, cut, kinds)
-        _outline_truth(axes, plane, cut, truth, list(organs))
+        _outline_truth(axes, plane, cut, truth, list(case.organs))
     figure.suptitle(title, fontsize=11, color=INK)
-    millilitres = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:] * np.prod(spacing_mm) / 1000
+    millilitres = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:] * np.prod(case.spacing_mm) / 1000
     names = [f"{kind} {ml:.{2 if ml < 10 else 1}f} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
-    whose = organs.get(focus, str(focus)) if focus is not None else "all organs"
+    whose = case.organs.get(focus, str(focus)) if focus is not None else "all organs"
     patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in KINDS.values()]
     legend_below(figure, patches, names, f"Errors of {whose} in the whole volume")
     return figure
@@ -95,13 +81,13 @@ def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus:
     """
     known = np.zeros(max(int(truth.max()), int(prediction.max()), *values) + 1, dtype=np.bool_)
     known[list(values)] = True
-    there, found = known[truth], known[prediction]
-    wrong = there & found & (truth != prediction)
+    true, predicted = known[truth], known[prediction]
+    wrong = true & predicted & (truth != prediction)
     if focus is not None:
         counted = (truth == focus) | (prediction == focus)
-        there, found, wrong = there & counted, found & counted, wrong & counted
-    kinds: Kinds = (there & ~found).astype(np.uint8)
-    kinds[found & ~there] = 2
+        true, predicted, wrong = true & counted, predicted & counted, wrong & counted
+    kinds: Kinds = (true & ~predicted).astype(np.uint8)
+    kinds[predicted & ~true] = 2
     kinds[wrong] = 3
     return kinds
 

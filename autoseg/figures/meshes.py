@@ -12,8 +12,9 @@ from scipy import ndimage
 from scipy.sparse import coo_array, csr_array
 from skimage.measure import marching_cubes
 
-from autoseg.figures.planes import Box, Labels
+from autoseg.figures.planes import Labels
 from autoseg.imaging.grid import Triple
+from autoseg.imaging.resample import Box
 
 Field = npt.NDArray[np.float32]  # (Z, Y, X), from -0.5 outside an organ to 0.5 inside
 Numbers = npt.NDArray[np.floating[Any]]

@@ -16,13 +16,34 @@ from scipy import ndimage
 from autoseg.figures.canvas import new_figure
 from autoseg.figures.colours import INK
 from autoseg.imaging.grid import Triple, Voxels
+from autoseg.imaging.resample import Box
 
 _MARGIN_MM = 25.0  # shown around the organs
 _WIDTH_IN, _HEIGHT_IN = 11.0, 6.0  # of the three panels together, at most
 
 Image = npt.NDArray[np.number]  # (Z, Y, X)
 Labels = npt.NDArray[np.integer]  # (Z, Y, X)
-Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class CaseArrays:
+    """What figures show of a case: one channel, and its label maps, on one LPS grid."""
+
+    image: Image
+    truth: Labels | None  # of the same shape; None where there is none
+    prediction: Labels | None
+    spacing_mm: Triple  # (Z, Y, X)
+    organs: Mapping[int, str]  # label value to name, in label order, which gives the colours; others are background
+    window: tuple[float, float] | None = None  # intensities shown black and white; None: from the image's percentiles
+
+    @property
+    def shades(self) -> tuple[float, float]:
+        """The intensities to show black and white."""
+        return self.window or window_of(self.image)
+
+    def best_cut(self, focus: int | None = None) -> Cut:
+        """Return where to cut; `focus` is the value of the one organ that matters, None: all do."""
+        return best_cut((self.truth, self.prediction), self.image.shape, self.spacing_mm, self.organs, focus)
 
 
 @dataclass(frozen=True)
@@ -84,8 +105,8 @@ def best_cut(
         focus: The one organ that matters; where no map has it, or with None, all do.
     """
     values = [focus] if focus is not None else list(organs)
-    found = [(labels, organ_boxes(labels, values)) for labels in maps if labels is not None]
-    filled = [(labels, boxes) for labels, boxes in found if boxes]
+    boxed = [(labels, organ_boxes(labels, values)) for labels in maps if labels is not None]
+    filled = [(labels, boxes) for labels, boxes in boxed if boxes]
     if focus is not None and not filled:
         return best_cut(maps, shape, spacing_mm, organs, None)
     z, y, x = (
@@ -96,10 +117,17 @@ def best_cut(
     return Cut(at=densest_slices(*filled[0]) if filled else middle, box=(z, y, x), spacing_mm=spacing_mm)
 
 
+def window_of(image: Image) -> tuple[float, float]:
+    """Return the intensities to show black and white: the 1st and 99.5th percentile of the image."""
+    steps = tuple(slice(None, None, max(1, n // 64)) for n in image.shape)
+    low, high = np.nanpercentile(image[steps].astype(np.float64), (1, 99.5))
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
 def organ_boxes(labels: Labels, values: Sequence[int]) -> dict[int, Box]:
     """Return the box around each organ that a label map has, by value, in the given order."""
-    found = ndimage.find_objects(labels, max_label=max(values, default=0))
-    return {value: found[value - 1] for value in values if found[value - 1] is not None}
+    boxes = ndimage.find_objects(labels, max_label=max(values, default=0))
+    return {value: boxes[value - 1] for value in values if boxes[value - 1] is not None}
 
 
 def densest_slices(labels: Labels, boxes: Mapping[int, Box]) -> Voxels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from autoseg.errors import VolumeError
 from autoseg.figures.canvas import save_figure
 from autoseg.figures.errors import errors_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
+from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.files import digest_of_sources
 from autoseg.imaging.volumes import Volume, read_image, read_label
@@ -86,26 +86,19 @@ def draw_case(work: CaseWork) -> None:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
         organs = work.plan.scheme.names
+        case = CaseArrays(image.array[0], truth.array, mask.array, image.grid.spacing_mm, organs, window)
         for view in work.views:
-            _draw_view(view, image, truth, mask, organs, window)
+            _draw_view(view, case, truth, mask)
     except OSError as error:
         raise VolumeError(f"{error.filename or work.mask}: {error.strerror or error}") from error
 
 
-def _draw_view(
-    view: View,
-    image: Volume,
-    truth: Volume,
-    mask: Volume,
-    organs: Mapping[int, str],
-    window: tuple[float, float] | None,
-) -> None:
-    spacing_mm = image.grid.spacing_mm
+def _draw_view(view: View, case: CaseArrays, truth: Volume, mask: Volume) -> None:
     if view.kind == "surfaces":
-        figure = surfaces_figure(truth.array, mask.array, spacing_mm, organs)
+        figure = surfaces_figure(truth.array, mask.array, case.spacing_mm, case.organs)
     elif view.kind == "case":
-        figure = case_figure(image.array[0], truth.array, mask.array, spacing_mm, organs, window)
+        figure = case_figure(case)
     else:
         draw = overlay_figure if view.kind == "overlay" else errors_figure
-        figure = draw(image.array[0], truth.array, mask.array, spacing_mm, organs, window, focus=view.focus)
+        figure = draw(case, focus=view.focus)
     save_figure(figure, view.file, {".webp": None} if view.printed is None else {".png": 300, ".webp": None})

@@ -17,7 +17,8 @@ from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split import load_splits
 from autoseg.errors import AutosegError, DatasetError
-from autoseg.figures.overlays import CT_WINDOW_HU, window_of
+from autoseg.figures.overlays import CT_WINDOW_HU
+from autoseg.figures.planes import window_of
 from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels, resized
 from autoseg.imaging.volumes import read_image, read_label, write_array

@@ -15,7 +15,8 @@ from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes, new_figure, save_figure
 from autoseg.figures.colours import PALETTE, luminance, organ_colour
 from autoseg.figures.curves import curves_figure, smoothed
-from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure, window_of
+from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
+from autoseg.figures.planes import CaseArrays, window_of
 
 NAN = float("nan")
 ORGANS = ["liver", "spleen"]
@@ -123,7 +124,7 @@ def test_boxes_without_cases_say_so(sets: dict[str, dict[str, list[float]]]) -> 
 
 def test_planes_are_oriented_as_radiologists_look_at_them() -> None:
     image, labels = phantom()
-    figure = overlay_figure(image, labels, labels, (2.0, 1.0, 1.0), {7: "liver"})
+    figure = overlay_figure(CaseArrays(image, labels, labels, (2.0, 1.0, 1.0), {7: "liver"}))
     axial, coronal, sagittal = figure.axes
     assert texts(axial)[:4] == ["R", "L", "A", "P"]
     assert texts(coronal)[:4] == ["R", "L", "H", "F"]
@@ -137,7 +138,7 @@ def test_planes_are_oriented_as_radiologists_look_at_them() -> None:
 
 def test_planes_are_as_large_as_the_patient_in_mm() -> None:
     image, labels = phantom()
-    figure = overlay_figure(image, labels, None, (3.0, 0.5, 1.0), {7: "liver"})
+    figure = overlay_figure(CaseArrays(image, labels, None, (3.0, 0.5, 1.0), {7: "liver"}))
     sizes = [tuple(np.abs(np.diff(np.reshape(axes.images[0].get_extent(), (2, 2)))).ravel()) for axes in figure.axes]
     assert sizes == [(6.0, 2.5), (6.0, 12.0), (2.5, 12.0)]  # (width, height): x 6 x 1, y 5 x 0.5, z 4 x 3
     assert all(axes.get_aspect() == 1.0 for axes in figure.axes)
@@ -145,7 +146,7 @@ def test_planes_are_as_large_as_the_patient_in_mm() -> None:
 
 def test_outlines_lie_on_the_organ_truth_solid_prediction_dashed() -> None:
     image, labels = phantom()
-    axial = overlay_figure(image, labels, np.roll(labels, 1, axis=1), (2.0, 1.0, 1.0), {7: "liver"}).axes[0]
+    axial = overlay_figure(CaseArrays(image, labels, np.roll(labels, 1, axis=1), (2.0, 1.0, 1.0), {7: "liver"})).axes[0]
     truth, prediction = (outline.get_paths()[0].vertices for outline in axial.collections)
     # voxels x 3 and 4 of row 2 have their centres at 3.5, 4.5 and 2.5 mm; an outline runs half a voxel around them
     assert np.asarray(truth).min(axis=0) == pytest.approx((3.0, 2.0))
@@ -159,7 +160,7 @@ def test_outlines_lie_on_the_organ_truth_solid_prediction_dashed() -> None:
 @pytest.mark.parametrize("labels", [None, np.zeros((4, 5, 6), dtype=np.uint8)], ids=["no map", "empty map"])
 def test_a_case_without_organs_is_shown_in_its_middle(labels: np.ndarray | None) -> None:
     image = phantom()[0]
-    axial = overlay_figure(image, labels, labels, (1.0, 1.0, 1.0), {7: "liver"}, CT_WINDOW_HU).axes[0]
+    axial = overlay_figure(CaseArrays(image, labels, labels, (1.0, 1.0, 1.0), {7: "liver"}, CT_WINDOW_HU)).axes[0]
     np.testing.assert_array_equal(np.asarray(axial.images[0].get_array()), image[2])
     assert axial.images[0].get_clim() == CT_WINDOW_HU
 

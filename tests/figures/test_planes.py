@@ -14,7 +14,7 @@ from PIL import Image
 from autoseg.figures.canvas import figure_bytes
 from autoseg.figures.errors import KINDS, error_kinds, errors_figure
 from autoseg.figures.overlays import case_figure, overlay_figure
-from autoseg.figures.planes import best_cut, densest_slices, organ_boxes
+from autoseg.figures.planes import CaseArrays, best_cut, densest_slices, organ_boxes
 
 ORGANS = {1: "liver", 2: "spleen"}
 
@@ -51,7 +51,7 @@ def test_the_densest_slice_weighs_a_small_organ_like_a_large_one() -> None:
 
 @pytest.mark.parametrize(("focus", "z"), [(1, 2), (2, 8)])
 def test_the_focus_decides_the_slice(focus: int, z: int) -> None:
-    axial = overlay_figure(slices_image(), two_organs(), None, (1.0, 1.0, 1.0), ORGANS, focus=focus).axes[0]
+    axial = overlay_figure(CaseArrays(slices_image(), two_organs(), None, (1.0, 1.0, 1.0), ORGANS), focus=focus).axes[0]
     assert set(shown(axial).ravel()) == {z}
 
 
@@ -63,7 +63,7 @@ def test_the_view_is_cut_to_the_focus_and_a_margin() -> None:
 def test_other_organs_are_still_drawn_beside_the_focus() -> None:
     labels = two_organs()
     labels[8, 1, 1:3] = 1
-    axial = overlay_figure(slices_image(), labels, None, (1.0, 1.0, 1.0), ORGANS, focus=2).axes[0]
+    axial = overlay_figure(CaseArrays(slices_image(), labels, None, (1.0, 1.0, 1.0), ORGANS), focus=2).axes[0]
     assert len(axial.collections) == 2
 
 
@@ -97,9 +97,9 @@ def test_the_legend_counts_the_errors_of_the_whole_volume_in_ml() -> None:
     prediction[2, 1, 1] = 0  # 1 voxel missed
     prediction[0, 0, :2] = 1  # 2 added
     prediction[7:9][truth[7:9] == 2] = 1  # 3 of the wrong organ
-    figure = errors_figure(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS)  # a voxel is 1 ml
+    figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS))  # a voxel is 1 ml
     assert names(figure) == ["missed 1.00 ml", "added 2.00 ml", "wrong organ 3.00 ml"]
-    figure = errors_figure(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS, focus=2)
+    figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS), focus=2)
     assert names(figure) == ["missed 0.00 ml", "added 0.00 ml", "wrong organ 3.00 ml"]
     assert figure.legends[0].get_title().get_text() == "Errors of spleen in the whole volume"
 
@@ -107,14 +107,16 @@ def test_the_legend_counts_the_errors_of_the_whole_volume_in_ml() -> None:
 def test_errors_are_drawn_where_they_are_in_the_colour_of_their_kind() -> None:
     truth, prediction = two_organs(), two_organs()
     prediction[2, 1, 1] = 0
-    axial = errors_figure(slices_image(), truth, prediction, (1.0, 1.0, 1.0), ORGANS, focus=1).axes[0]
+    axial = errors_figure(CaseArrays(slices_image(), truth, prediction, (1.0, 1.0, 1.0), ORGANS), focus=1).axes[0]
     colours = np.asarray(axial.images[1].get_array())  # (rows, columns, RGBA)
     assert np.argwhere(colours[..., 3] > 0).tolist() == [[1, 1]]
     assert to_hex(colours[1, 1, :3]).upper() == KINDS["missed"]
 
 
 def test_the_outline_of_the_truth_runs_along_its_voxels() -> None:
-    axial = errors_figure(slices_image(), two_organs(), two_organs(), (3.0, 2.0, 1.0), ORGANS, focus=2).axes[0]
+    axial = errors_figure(
+        CaseArrays(slices_image(), two_organs(), two_organs(), (3.0, 2.0, 1.0), ORGANS), focus=2
+    ).axes[0]
     edges = np.stack([np.asarray(path.vertices) for path in axial.collections[0].get_paths()])  # (N, 2 ends, x y)
     assert len(edges) == 6  # a row of 2 voxels: 2 above, 2 below, 1 at each end
     assert sorted(np.abs(np.diff(edges, axis=1)).reshape(-1, 2).tolist()) == [[0.0, 2.0]] * 2 + [[1.0, 0.0]] * 4
@@ -124,14 +126,14 @@ def test_the_outline_of_the_truth_runs_along_its_voxels() -> None:
 
 def test_what_is_drawn_on_a_plane_does_not_widen_its_view() -> None:
     labels = np.ones((4, 4, 4), dtype=np.uint8)
-    axial = overlay_figure(labels * 1.0, labels, labels, (1.0, 1.0, 1.0), ORGANS).axes[0]
+    axial = overlay_figure(CaseArrays(labels * 1.0, labels, labels, (1.0, 1.0, 1.0), ORGANS)).axes[0]
     assert (axial.get_xlim(), axial.get_ylim()) == ((0.0, 4.0), (4.0, 0.0))
 
 
 def test_a_long_organ_does_not_make_a_long_figure() -> None:
     labels = np.zeros((60, 3, 3), dtype=np.uint8)
     labels[:, 1, 1] = 1
-    figure = overlay_figure(labels * 1.0, labels, None, (10.0, 1.0, 1.0), ORGANS)
+    figure = overlay_figure(CaseArrays(labels * 1.0, labels, None, (10.0, 1.0, 1.0), ORGANS))
     assert figure.get_figheight() < 8
 
 
@@ -139,7 +141,7 @@ def test_a_long_organ_does_not_make_a_long_figure() -> None:
     "spacing_mm", [(1.0, 1.0, 1.0), (20.0, 1.0, 1.0), (0.1, 1.0, 1.0)], ids=["cube", "high", "low"]
 )
 def test_the_strip_of_a_case_is_900_pixels_wide(spacing_mm: tuple[float, float, float]) -> None:
-    figure = case_figure(slices_image(), two_organs(), two_organs(), spacing_mm, ORGANS)
+    figure = case_figure(CaseArrays(slices_image(), two_organs(), two_organs(), spacing_mm, ORGANS))
     picture = Image.open(io.BytesIO(figure_bytes(figure, "webp")))
     assert (picture.format, picture.width) == ("WEBP", 900)
     assert 75 <= picture.height <= 375
@@ -147,7 +149,9 @@ def test_the_strip_of_a_case_is_900_pixels_wide(spacing_mm: tuple[float, float, 
 
 def test_the_strip_shows_the_planes_of_the_overlay() -> None:
     arguments = (slices_image(), two_organs(), None, (1.0, 1.0, 1.0), ORGANS)
-    for strip, panel in zip(case_figure(*arguments).axes, overlay_figure(*arguments).axes, strict=True):
+    for strip, panel in zip(
+        case_figure(CaseArrays(*arguments)).axes, overlay_figure(CaseArrays(*arguments)).axes, strict=True
+    ):
         np.testing.assert_array_equal(shown(strip), shown(panel))
         assert len(strip.collections) == len(panel.collections)
 
@@ -156,13 +160,15 @@ def test_a_strip_of_noise_as_webp_is_small_and_the_same_every_time() -> None:
     noise = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     labels = np.zeros((64, 64, 64), dtype=np.uint8)
     labels[20:40, 20:40, 20:40] = 1
-    one, other = (figure_bytes(case_figure(noise, labels, labels, (1.0, 1.0, 1.0), ORGANS), "webp") for _ in range(2))
+    one, other = (
+        figure_bytes(case_figure(CaseArrays(noise, labels, labels, (1.0, 1.0, 1.0), ORGANS)), "webp") for _ in range(2)
+    )
     assert one == other
     assert 15_000 < len(one) < 60_000  # noise is the hardest to compress
 
 
 def test_a_picture_has_the_pixels_asked_for() -> None:
-    figure = case_figure(slices_image(), None, None, (1.0, 1.0, 1.0), ORGANS)
+    figure = case_figure(CaseArrays(slices_image(), None, None, (1.0, 1.0, 1.0), ORGANS))
     assert Image.open(io.BytesIO(figure_bytes(figure, "webp", dpi=75))).width == 450
 
 
@@ -174,11 +180,11 @@ def empty() -> np.ndarray:
 @pytest.mark.parametrize("truth", [empty(), two_organs()], ids=["empty", "organs"])
 @pytest.mark.parametrize("prediction", [empty(), two_organs()], ids=["none found", "found"])
 def test_empty_maps_are_drawn(truth: np.ndarray, prediction: np.ndarray, focus: int | None) -> None:
-    figure = errors_figure(slices_image(), truth, prediction, (5.0, 0.7, 0.7), ORGANS, focus=focus)
+    figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (5.0, 0.7, 0.7), ORGANS), focus=focus)
     assert figure_bytes(figure).startswith(b"\x89PNG")
 
 
 def test_a_single_voxel_is_drawn() -> None:
     one = np.ones((1, 1, 1), dtype=np.uint8)
-    assert figure_bytes(errors_figure(one, one, one, (1.0, 1.0, 1.0), ORGANS))
-    assert figure_bytes(case_figure(one, one, None, (1.0, 1.0, 1.0), ORGANS), "webp")
+    assert figure_bytes(errors_figure(CaseArrays(one, one, one, (1.0, 1.0, 1.0), ORGANS)))
+    assert figure_bytes(case_figure(CaseArrays(one, one, None, (1.0, 1.0, 1.0), ORGANS)), "webp")

@@ -10,6 +10,7 @@ import numpy as np
 
 from autoseg.figures.canvas import PNG, save_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
+from autoseg.figures.planes import CaseArrays
 from autoseg.imaging.volumes import Volume, strip_suffix, write_label
 from autoseg.inference.inputs import Input, require_series
 from autoseg.inference.model import Prediction
@@ -86,6 +87,6 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
 
 def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, found: Prediction) -> None:
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
-    organs = plan.scheme.names
-    figure = overlay_figure(image.array[0], None, found.mask.array, image.grid.spacing_mm, organs, window, job.name)
-    save_figure(figure, file, PNG)
+    grid, organs = image.grid, plan.scheme.names
+    case = CaseArrays(image.array[0], None, found.mask.array, grid.spacing_mm, organs, window)
+    save_figure(overlay_figure(case, job.name), file, PNG)
