@@ -40,10 +40,10 @@ def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float
     figure = new_figure(0.3 + 2.6 * columns, 0.3 + 2.0 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for index, (axes, (organ, (truth, prediction))) in enumerate(zip(panels, volumes.items(), strict=False)):
-        true, found = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
-        both = np.isfinite(true) & np.isfinite(found)
+        true, predicted = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
+        both = np.isfinite(true) & np.isfinite(predicted)
         plain_axes(axes).set_title(f"{organ} (n = {both.sum()})", fontsize=9, color=INK)
-        _draw(axes, (true[both] + found[both]) / 2, found[both] - true[both], organ_colour(index))
+        _draw(axes, (true[both] + predicted[both]) / 2, predicted[both] - true[both], organ_colour(index))
     for axes in panels[len(volumes) :]:
         axes.set_axis_off()
     if not volumes:

@@ -92,14 +92,14 @@ def _lowest_percent(lines: Sequence[pd.Series[float]]) -> int:
 def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str], lowest: int) -> None:
     label = f"Dice (%; axis begins at {lowest})" if lowest else "Dice (%)"
     plain_axes(axes).set(xlabel="Iteration", ylabel=label, ylim=(lowest, 100))
-    found = {i: _measured(log, f"dice_{split}_{organ}") * 100 for i, organ in enumerate(organs)}
-    for i, line in found.items():
+    lines = {i: _measured(log, f"dice_{split}_{organ}") * 100 for i, organ in enumerate(organs)}
+    for i, line in lines.items():
         dots = _marker(line, i)
         axes.plot(line.index, line, color=organ_colour(i), marker=dots, markersize=3.5, linewidth=1.3, label=organs[i])
-    if not any(len(line) for line in found.values()):
+    if not any(len(line) for line in lines.values()):
         say(axes, "not measured yet")
     elif len(organs) > 1:
-        mean = pd.DataFrame(found).mean(axis=1).dropna()
+        mean = pd.DataFrame(lines).mean(axis=1).dropna()
         axes.plot(mean.index, mean, color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label="mean of organs")
 
 

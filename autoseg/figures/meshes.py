@@ -90,8 +90,8 @@ def _raised(field: Field) -> Field:
     organ = field > -0.5
     field = field.copy()
     for _ in range(_RAISES):
-        kept = ndimage.gaussian_filter(field, _SMOOTHING, mode="nearest") > 0.15
-        lost = organ & ~ndimage.binary_dilation(kept, np.ones((3, 3, 3)))
+        thick = ndimage.gaussian_filter(field, _SMOOTHING, mode="nearest") > 0.15
+        lost = organ & ~ndimage.binary_dilation(thick, np.ones((3, 3, 3)))
         if not lost.any():
             break
         field[lost] += 0.5

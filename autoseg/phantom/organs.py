@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoseg.phantom.body import GAS_HU, Enhancement, Part, Torso
-from autoseg.phantom.shapes import Ellipsoid, Joined, Plane, Point, Shape, Tube, Within, tube
+from autoseg.phantom.body import GAS_HU, Enhancement, Tissue, Torso
+from autoseg.phantom.shapes import Ellipsoid, HalfSpace, Joined, Point, Shape, Tube, Within, tube
 
 ORGANS = ("artery", "vein", "liver", "spleen", "stomach", "gallbladder", "pancreas")
 ARTERY, VEIN, LIVER, SPLEEN, STOMACH, GALLBLADDER, PANCREAS = range(1, 8)
 
 
-def draw_organs(rng: np.random.Generator, torso: Torso, hu: Enhancement) -> list[Part]:
+def draw_organs(rng: np.random.Generator, torso: Torso, hu: Enhancement) -> list[Tissue]:
     """Return bowel, kidneys, the organs and the vessels: what sways with breath and differs most between people."""
     hull = torso.cavity.grown(-1.5)
     return [
@@ -46,7 +46,7 @@ def _shifted(points: list[Point], by: Point) -> list[Point]:
     return [(z + by[0], y + by[1], x + by[2]) for z, y, x in points]
 
 
-def _kidneys(rng: np.random.Generator, hu: Enhancement) -> list[Part]:
+def _kidneys(rng: np.random.Generator, hu: Enhancement) -> list[Tissue]:
     """Return both kidneys with the fat around and within them: not labelled."""
     parts = []
     for side, height in ((-1, -42.0), (1, -28.0)):
@@ -54,47 +54,47 @@ def _kidneys(rng: np.random.Generator, hu: Enhancement) -> list[Part]:
         body = Ellipsoid((z, y, x), _sized(rng, (47.0, 28.0, 24.0), 0.1), turn_deg=-25.0 * side)
         sinus = Ellipsoid((z, y - 6, x - 17 * side), (22.0, 9.0, 13.0))
         parts += [
-            Part(body, hu.kidney, fat_mm=6.0, mottle_hu=14.0),
-            Part(sinus, -50.0),
-            Part(Ellipsoid((z, y - 5, x - 14 * side), (10.0, 5.0, 8.0)), 40.0),
+            Tissue(body, hu.kidney, fat_mm=6.0, mottle_hu=14.0),
+            Tissue(sinus, -50.0),
+            Tissue(Ellipsoid((z, y - 5, x - 14 * side), (10.0, 5.0, 8.0)), 40.0),
         ]
     return parts
 
 
-def _liver(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]:
+def _liver(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Tissue]:
     """Return the liver: two lobes, hollow where hilum and right kidney lie."""
     right = Ellipsoid(_near(rng, (20.0, 0.0, -68.0), 4.0), _sized(rng, (72.0, 74.0, 58.0), 0.1))
     left = Ellipsoid(_near(rng, (38.0, -48.0, -6.0), 5.0), _sized(rng, (33.0, 30.0, 62.0), 0.15), turn_deg=12)
     hilum = Ellipsoid(_near(rng, (-32.0, -10.0, -8.0), 3.0), (58.0, 44.0, 46.0))
     renal = Ellipsoid(_near(rng, (-52.0, 60.0, -42.0), 3.0), (58.0, 50.0, 50.0))
     shape = Within(Joined((right, left), 18.0), inside=hull, outside=Joined((hilum, renal), 12.0))
-    return [Part(shape, hu.liver, LIVER, mottle_hu=6.0)]
+    return [Tissue(shape, hu.liver, LIVER, mottle_hu=6.0)]
 
 
-def _spleen(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]:
+def _spleen(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Tissue]:
     """Return the spleen: between kidney, wall and stomach, hollow towards the stomach."""
     z, y, x = _near(rng, (36.0, 36.0, 88.0), 4.0)
     body = Ellipsoid((z, y, x), _sized(rng, (47.0, 46.0, 30.0), 0.14), turn_deg=-30)
     hollow = Ellipsoid((z, y - 28, x - 36), (60.0, 42.0, 32.0))
-    return [Part(Within(body, inside=hull, outside=hollow), hu.spleen, SPLEEN, mottle_hu=7.0)]
+    return [Tissue(Within(body, inside=hull, outside=hollow), hu.spleen, SPLEEN, mottle_hu=7.0)]
 
 
 def _hollow_organ(
     rng: np.random.Generator, outer: Tube, hull: Shape, wall: float, content: float, label: int, gas_share: float
-) -> list[Part]:
+) -> list[Tissue]:
     """Return wall, content and the gas that rises to the front, above a level."""
     low, high = outer.box()
     level = float(low[1] + gas_share * (high[1] - low[1]))
     lumen = Within(outer.grown(-3.0), inside=hull)
-    gas = Within(lumen, inside=Plane((0.0, level, 0.0), (0.0, -1.0, 0.0)))
+    gas = Within(lumen, inside=HalfSpace((0.0, level, 0.0), (0.0, -1.0, 0.0)))
     parts = [
-        Part(Within(outer, inside=hull), wall, label, fat_mm=2.0),
-        Part(lumen, content, label, mottle_hu=float(rng.uniform(5, 16))),
+        Tissue(Within(outer, inside=hull), wall, label, fat_mm=2.0),
+        Tissue(lumen, content, label, mottle_hu=float(rng.uniform(5, 16))),
     ]
-    return [*parts, Part(gas, GAS_HU, label)] if gas_share > 0 else parts
+    return [*parts, Tissue(gas, GAS_HU, label)] if gas_share > 0 else parts
 
 
-def _stomach(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]:
+def _stomach(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Tissue]:
     """Return the stomach, from below the left diaphragm forwards and across to the right."""
     points: list[Point] = [(63, 1, 52), (38, -25, 64), (12, -49, 62), (-12, -57, 38), (-16, -57, 8), (-8, -48, -18)]
     fill = rng.uniform(0.88, 1.08)
@@ -104,10 +104,10 @@ def _stomach(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Par
     return _hollow_organ(rng, shape, hull, hu.wall, content, STOMACH, float(rng.uniform(0.08, 0.28)))
 
 
-def _bowel(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]:
+def _bowel(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Tissue]:
     """Return small bowel loops and the colon."""
-    parts: list[Part] = []
-    front = Within(hull, inside=Plane((0.0, 10.0, 0.0), (0.0, -1.0, 0.0)))  # of the spine
+    parts: list[Tissue] = []
+    front = Within(hull, inside=HalfSpace((0.0, 10.0, 0.0), (0.0, -1.0, 0.0)))  # of the spine
     for _ in range(16):
         start = np.array((rng.uniform(-110, -52), rng.uniform(-62, 0), rng.uniform(-62, 78)))
         steps = np.cumsum(rng.normal(0, (9, 14, 20), (4, 3)), axis=0)
@@ -127,7 +127,7 @@ def _bowel(rng: np.random.Generator, hull: Shape, hu: Enhancement) -> list[Part]
     return parts
 
 
-def _gallbladder_duodenum(rng: np.random.Generator, hu: Enhancement) -> list[Part]:
+def _gallbladder_duodenum(rng: np.random.Generator, hu: Enhancement) -> list[Tissue]:
     """Return the duodenum around the pancreas's head, and the gallbladder under the liver."""
     z, y, x = _near(rng, (-25.0, -49.0, -63.0), 3.0)
     size = rng.uniform(0.92, 1.12)
@@ -142,13 +142,13 @@ def _gallbladder_duodenum(rng: np.random.Generator, hu: Enhancement) -> list[Par
     ]
     duodenum = tube([_near(rng, p, 2.0) for p in sweep], (11.0, 12.0, 12.5, 12.0, 11.0, 11.0))
     return [
-        Part(duodenum, hu.wall, fat_mm=1.5),
-        Part(duodenum.grown(-3.0), float(rng.uniform(40, 100)), mottle_hu=14.0),
-        Part(bag, float(rng.uniform(0, 16)), GALLBLADDER, fat_mm=1.0, mottle_hu=3.0),
+        Tissue(duodenum, hu.wall, fat_mm=1.5),
+        Tissue(duodenum.grown(-3.0), float(rng.uniform(40, 100)), mottle_hu=14.0),
+        Tissue(bag, float(rng.uniform(0, 16)), GALLBLADDER, fat_mm=1.0, mottle_hu=3.0),
     ]
 
 
-def _pancreas_vessels(rng: np.random.Generator, hu: Enhancement) -> list[Part]:
+def _pancreas_vessels(rng: np.random.Generator, hu: Enhancement) -> list[Tissue]:
     """Return the pancreas with the vessels around it: they move together."""
     by = _near(rng, (0.0, 0.0, 0.0), 3.0)
     size = rng.uniform(1.0, 1.16)
@@ -156,20 +156,20 @@ def _pancreas_vessels(rng: np.random.Generator, hu: Enhancement) -> list[Part]:
     thick = [float(size * r) for r in (15.0, 14.0, 11.5, 12.5, 12.5, 11.5)]
     pancreas = tube(_shifted([_near(rng, p, 2.0) for p in gland], by), thick)
     return [
-        Part(pancreas, hu.pancreas, PANCREAS, fat_mm=3.0, mottle_hu=12.0),
+        Tissue(pancreas, hu.pancreas, PANCREAS, fat_mm=3.0, mottle_hu=12.0),
         *_caval_tree(rng, hu.cava),
-        *(Part(shape, hu.vein, VEIN) for shape in _portal_tree(rng, by)),
-        *(Part(shape, hu.artery, ARTERY) for shape in _arterial_tree(rng, by)),
+        *(Tissue(shape, hu.vein, VEIN) for shape in _portal_tree(rng, by)),
+        *(Tissue(shape, hu.artery, ARTERY) for shape in _arterial_tree(rng, by)),
     ]
 
 
-def _caval_tree(rng: np.random.Generator, hu: float) -> list[Part]:
+def _caval_tree(rng: np.random.Generator, hu: float) -> list[Tissue]:
     """Return the lower caval vein and the three veins of the liver: about as bright as the portal vein, no organ."""
     cava: list[Point] = [(-120, 8, -20), (0, 8, -22), (60, 2, -26), (120, -6, -26)]
     joins: Point = (68.0, 0.0, -28.0)
     ends: list[Point] = [(45, 18, -80), (35, -30, -60), (48, -48, -18)]
-    veins = [Part(tube([joins, _near(rng, end, 6.0)], (5.5, 4.0)), hu, label=None) for end in ends]
-    return [*veins, Part(tube(cava, float(rng.uniform(9.5, 12))), hu)]
+    veins = [Tissue(tube([joins, _near(rng, end, 6.0)], (5.5, 4.0)), hu, label=None) for end in ends]
+    return [*veins, Tissue(tube(cava, float(rng.uniform(9.5, 12))), hu)]
 
 
 def _portal_tree(rng: np.random.Generator, by: Point) -> list[Shape]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from autoseg.imaging.grid import Grid
-from autoseg.phantom.body import FAT_HU, Part, Torso, draw_enhancement, draw_frame, draw_torso
+from autoseg.phantom.body import FAT_HU, Tissue, Torso, draw_enhancement, draw_frame, draw_torso
 from autoseg.phantom.organs import ORGANS, draw_organs
 from autoseg.phantom.shapes import Floats, smooth_field
 
@@ -122,7 +122,7 @@ def _canvas(points: Floats, image: Floats, label: npt.NDArray[np.uint8], mottle:
     return Canvas(image, label, mottle, points, tuple(reach))
 
 
-def _paint(part: Part, canvas: Canvas) -> None:
+def _paint(part: Tissue, canvas: Canvas) -> None:
     """Draw `part` over what the canvas shows so far, in place."""
     where = _voxels_around(part, canvas)
     if where is None:
@@ -143,7 +143,7 @@ def _cover(image: Floats, distance: Floats, hu: Floats | np.float32) -> None:
     image += share * (hu - image)
 
 
-def _voxels_around(part: Part, canvas: Canvas) -> tuple[slice, slice, slice] | None:
+def _voxels_around(part: Tissue, canvas: Canvas) -> tuple[slice, slice, slice] | None:
     """Return the voxels among which the part lies; None where it is outside the volume."""
     margin = part.fat_mm + 2.0
     spans = []

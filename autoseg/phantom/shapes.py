@@ -114,7 +114,7 @@ class Trunk:
 
 
 @dataclass(frozen=True)
-class Plane:
+class HalfSpace:
     """All that lies on the far side of a plane, where the normal points."""
 
     point: Point
@@ -168,12 +168,12 @@ class Within:
 
     def distance(self, points: Floats) -> Floats:
         """See `Shape`."""
-        found = self.shape.distance(points)
+        distance = self.shape.distance(points)
         if self.inside is not None:
-            found = np.maximum(found, self.inside.distance(points))
+            distance = np.maximum(distance, self.inside.distance(points))
         if self.outside is not None:
-            found = np.maximum(found, -self.outside.distance(points))
-        return found
+            distance = np.maximum(distance, -self.outside.distance(points))
+        return distance
 
 
 def tube(points: Sequence[Point], radii_mm: float | Sequence[float]) -> Tube:
