@@ -7,10 +7,9 @@ from pathlib import Path
 
 from autoseg.dataset.findings import Finding, Severity
 from autoseg.dataset.load import Dataset
-from autoseg.imaging.volumes import strip_suffix
+from autoseg.imaging.readers import READERS, strip_suffix
 
 MOST_ROWS = 5  # files of a folder that get a row each; more get one row together
-DATA_SUFFIXES = (".raw", ".zraw", ".img")  # voxels that a header beside them names
 
 
 def unused_files(dataset: Dataset) -> Iterator[Finding]:
@@ -27,8 +26,13 @@ def unused_files(dataset: Dataset) -> Iterator[Finding]:
 
 def _belongs(file: Path, named: set[Path]) -> bool:
     """Return whether a file is hidden, a folder, or the voxels of a header that a case names."""
-    header = file.with_suffix(".mhd")
-    return file.name.startswith(".") or file.is_dir() or (file.suffix.lower() in DATA_SUFFIXES and header in named)
+    headers = [
+        file.with_suffix(suffix)
+        for reader in READERS.values()
+        if file.suffix.lower() in reader.voxel_suffixes
+        for suffix in reader.suffixes
+    ]
+    return file.name.startswith(".") or file.is_dir() or not named.isdisjoint(headers)
 
 
 def _rows(files: list[Path], severity: Severity, fix: str) -> Iterator[Finding]:

@@ -22,7 +22,8 @@ from autoseg.dataset.metadata import (
     read_json,
 )
 from autoseg.errors import DatasetError, VolumeError
-from autoseg.imaging.volumes import IMAGE_SUFFIXES, read_image, read_label, strip_suffix
+from autoseg.imaging.readers import image_suffixes, reader_of, strip_suffix
+from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import MOST_LABELS, Label
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
@@ -192,8 +193,8 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _require_known_type(where: str, file: Path) -> None:
-    if strip_suffix(file) is None and not file.is_dir():  # a folder may hold a DICOM series
-        known = ", ".join(IMAGE_SUFFIXES)
+    if reader_of(file) is None:
+        known = ", ".join(image_suffixes())
         raise DatasetError(f"{where}: {file.name} is of an unknown file type; convert it to one of {known}")
 
 

@@ -13,7 +13,8 @@ from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.scores import Row, score_rows
 from autoseg.imaging.grid import corner_distance_mm
-from autoseg.imaging.volumes import IMAGE_SUFFIXES, Volume, read_label, strip_suffix
+from autoseg.imaging.readers import image_suffixes, strip_suffix
+from autoseg.imaging.volumes import Volume, read_label
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
@@ -122,7 +123,7 @@ def _masks(folder: Path) -> dict[str, Path]:
         RunError: If there is no folder, or two masks differ only in their suffix.
     """
     if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(IMAGE_SUFFIXES)})")
+        raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(image_suffixes())})")
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         name = strip_suffix(file)

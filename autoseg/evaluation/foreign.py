@@ -13,7 +13,7 @@ import pandas as pd
 
 from autoseg.dataset.label_names import label_values, names_by_values
 from autoseg.errors import RunError
-from autoseg.imaging.volumes import strip_suffix
+from autoseg.imaging.readers import strip_suffix
 from autoseg.words import counted
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's

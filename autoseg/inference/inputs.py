@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.errors import VolumeError
-from autoseg.imaging.volumes import IMAGE_SUFFIXES, is_dicom_folder, strip_suffix
+from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, reader_of, strip_suffix
+from autoseg.imaging.volumes import is_dicom_folder
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000
 
@@ -39,15 +40,15 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
     """
     found = _images(source, channels)
     if not found:
-        raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(IMAGE_SUFFIXES)}, or a DICOM series")
-    if series and not any(image.is_dir() for images in found.values() for image in images):
+        raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(image_suffixes())}, or a DICOM series")
+    if series and not any(reader_of(image) is DICOM_SERIES for images in found.values() for image in images):
         raise VolumeError(f"--series {series}: {source} is no DICOM folder; leave it out")
     if strip_suffix(out) is not None:
         if len(found) > 1:
             raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")
         jobs = tuple(Input(name=name, images=images, out=out, series=series) for name, images in found.items())
     elif out.is_file():
-        raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(IMAGE_SUFFIXES)}")
+        raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(image_suffixes())}")
     else:
         jobs = tuple(
             Input(name=name, images=images, out=out / f"{name}.nii.gz", series=series) for name, images in found.items()
@@ -69,7 +70,7 @@ def require_series(images: Sequence[Path], option: str) -> None:
         VolumeError: If an image is no DICOM folder.
     """
     for image in images:
-        if not image.is_dir():
+        if reader_of(image) is not DICOM_SERIES:
             raise VolumeError(f"{image}: is no DICOM series, so {option} has nothing to refer to; leave it out")
 
 

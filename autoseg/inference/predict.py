@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -150,8 +149,7 @@ def _reading_bytes(jobs: Sequence[Input]) -> float:
     total = 0.0
     for job in jobs:
         with suppress(AutosegError):
-            headers = [read_header(file, job.series) for file in job.images]
-            total += reading_bytes(sum(math.prod(grid.shape) * size for grid, size in headers))
+            total += reading_bytes(sum(read_header(file, job.series).image_bytes for file in job.images))
     return total
 
 

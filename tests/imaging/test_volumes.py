@@ -25,7 +25,6 @@ from autoseg.imaging.volumes import (
     read_grid,
     read_image,
     read_label,
-    strip_suffix,
     write_array,
     write_label,
 )
@@ -339,13 +338,6 @@ def test_a_label_value_that_would_wrap_round_is_refused(tmp_path: Path, value: f
     write_array(tmp_path / "a.nii.gz", np.full((2, 2, 2), value, kind), Grid(shape=(2, 2, 2), spacing_mm=(1, 1, 1)))
     with pytest.raises(VolumeError, match="not whole numbers"):
         read_label(tmp_path / "a.nii.gz")
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("a.nii.gz", "a"), ("A.NII.GZ", "A"), ("a.b.mha", "a.b"), ("a.gz", None), ("a.dcm", None)]
-)
-def test_only_image_suffixes_are_stripped(name: str, expected: str | None) -> None:
-    assert strip_suffix(Path(name)) == expected
 
 
 def test_a_folder_without_dicom_is_no_dicom_folder(tmp_path: Path) -> None:

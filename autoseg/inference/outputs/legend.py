@@ -32,7 +32,7 @@ def write_legends(folder: Path, labels: Sequence[Label]) -> None:
     write_text(folder / SLICER, "\n".join(slicer) + "\n")
 
 
-def segment_facts(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
+def segment_fields(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
     """Return the fields of an NRRD header from which 3D Slicer takes segments, where the name ends in .seg.nrrd.
 
     Args:
@@ -40,7 +40,7 @@ def segment_facts(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
         shape: Voxels of the mask (Z, Y, X).
     """
     z, y, x = (n - 1 for n in shape)
-    facts = {
+    fields = {
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
@@ -48,7 +48,7 @@ def segment_facts(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
     for index, label in enumerate(labels):
         segment = f"Segment{index}_"
         colour = " ".join(f"{part / 255:.4f}" for part in rgb(index))
-        facts |= {
+        fields |= {
             f"{segment}ID": f"Segment_{label.value}",
             f"{segment}Name": label.name,
             f"{segment}Color": colour,
@@ -56,7 +56,7 @@ def segment_facts(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
             f"{segment}Layer": "0",
             f"{segment}Extent": f"0 {x} 0 {y} 0 {z}",
         }
-    return facts
+    return fields
 
 
 def rgb(index: int) -> tuple[int, int, int]:

@@ -11,12 +11,13 @@ import numpy as np
 from autoseg.figures.canvas import PNG, save_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.figures.planes import CaseArrays
-from autoseg.imaging.volumes import Volume, strip_suffix, write_label
+from autoseg.imaging.readers import reader_of_suffix, strip_suffix
+from autoseg.imaging.volumes import Volume, write_label
 from autoseg.inference.inputs import Input, require_series
 from autoseg.inference.model import Prediction
 from autoseg.inference.outputs import dicom_seg, rtstruct
 from autoseg.inference.outputs.dicom_object import SeriesMask
-from autoseg.inference.outputs.legend import file_names, segment_facts
+from autoseg.inference.outputs.legend import file_names, segment_fields
 from autoseg.inference.upsample import to_percent
 from autoseg.plan import Plan
 
@@ -76,8 +77,10 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
         for index, name in zip(plan.scheme.organs, file_names(plan.labels), strict=True):
             percent = to_percent(found.probabilities[index], found.mask.grid.shape)
             write_label(beside / f"{name}{PERCENT}{suffix}", percent, found.mask.stored)
-    facts = segment_facts(plan.labels, found.mask.stored.shape) if suffix.endswith(".nrrd") else None
-    write_label(job.out, found.mask.array, found.mask.stored, facts)
+    reader = reader_of_suffix(job.out.name)
+    segments = reader is not None and reader.slicer_segments
+    fields = segment_fields(plan.labels, found.mask.stored.shape) if segments else None
+    write_label(job.out, found.mask.array, found.mask.stored, fields)
     source = SeriesMask(found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
     if wanted.dicom_seg:
         dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)

@@ -1,0 +1,177 @@
+"""The formats of images on disk, each as one value: NIfTI, NRRD, MetaImage, DICOM series.
+
+A further format is one more `Reader` in READERS. Readers give what the file says: voxels and grid as stored; bringing
+them to LPS, and the checks that every image must pass, are done once for all formats in `volumes`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.errors import VolumeError
+from autoseg.files import atomic_path
+from autoseg.imaging.dicom import grid_of, pick_series
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.itk import Array, image_of, read_file, read_information, read_slices, write_file
+from autoseg.imaging.nifti import read_voxels
+
+DICOM_BYTES = 2  # of a voxel, as nearly all scanners write them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a file says of its image before the voxels are read."""
+
+    grid: Grid  # as stored
+    channels: int
+    voxel_bytes: int  # of one channel
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes that the image takes in memory as it is read."""
+        return math.prod(self.grid.shape) * self.channels * self.voxel_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """An image as a file holds it."""
+
+    array: Array  # (C, Z, Y, X)
+    grid: Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """How images of one format are read and written.
+
+    Both kinds of reading take a path, and the SeriesInstanceUID (or its end) of the one that is meant where a folder
+    holds several images. Writing takes a path, an array (Z, Y, X), its grid and fields for the header, which a format
+    without room for them leaves out; it is atomic, and raises RuntimeError or OSError.
+    """
+
+    suffixes: tuple[str, ...]  # in lower case; none: a folder is an image
+    header: Callable[[Path, str | None], Header]
+    read: Callable[[Path, str | None], StoredImage]
+    write: Callable[[Path, Array, Grid, Mapping[str, str]], None] | None = None  # None: the format is only read
+    voxel_suffixes: tuple[str, ...] = ()  # of a file of the same name that holds the voxels
+    slicer_segments: bool = False  # whether 3D Slicer looks for its segments in the header's fields
+
+
+def _read_header(file: Path, series: str | None) -> Header:
+    grid, channels, voxel_bytes = read_information(file)
+    return Header(grid=grid, channels=channels, voxel_bytes=voxel_bytes)
+
+
+def _read_image(file: Path, series: str | None) -> StoredImage:
+    array, grid = read_file(file)
+    return StoredImage(array=array, grid=grid)
+
+
+def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
+    suffix = suffix_of(file.name) or ""
+    with atomic_path(file, suffix) as beside:
+        write_file(beside, image_of(array, grid), fields, compress=suffix != ".nii")
+
+
+def _read_nifti_header(file: Path, series: str | None) -> Header:
+    grid, channels, voxel_bytes = read_information(file, "NiftiImageIO")
+    return Header(grid=grid, channels=channels, voxel_bytes=voxel_bytes)
+
+
+def _read_nifti(file: Path, series: str | None) -> StoredImage:
+    voxels = read_voxels(file)
+    if voxels is None:
+        return _read_image(file, series)
+    return StoredImage(array=voxels, grid=_read_nifti_header(file, series).grid)
+
+
+def _write_header_and_voxels(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
+    """Write a .mhd, which names a file with the voxels, and that file: never a pair that does not fit."""
+    header, voxels = file.with_suffix(".mhd"), file.with_suffix(".raw")
+    with atomic_path(header) as header_beside, atomic_path(voxels) as voxels_beside:  # renamed from right to left
+        write_file(header_beside, image_of(array, grid), fields, compress=False)  # ITK picks voxels_beside itself
+        text = header_beside.read_bytes().replace(os.fsencode(voxels_beside.name), os.fsencode(voxels.name))
+        header_beside.write_bytes(text)
+        header.unlink(missing_ok=True)  # or, after a kill between the two, it would stand beside other voxels
+
+
+def _read_series_header(folder: Path, series: str | None) -> Header:
+    chosen = pick_series(folder, series)
+    return Header(grid=grid_of(chosen), channels=1, voxel_bytes=DICOM_BYTES if chosen.same_slope else 4)
+
+
+def _read_series(folder: Path, series: str | None) -> StoredImage:
+    """Read a DICOM series slice by slice in the order of their positions, in scaled values (HU)."""
+    chosen = pick_series(folder, series)
+    slices = []
+    for file, voxels in zip(chosen.files, read_slices(chosen.files, as_float=not chosen.same_slope), strict=True):
+        if voxels.size != math.prod(chosen.size):
+            raise VolumeError(f"{file}: a slice in colour; autoseg reads CT and MR, so leave this series out")
+        slices.append(voxels.reshape(chosen.size))
+    return StoredImage(array=np.stack(slices)[None], grid=grid_of(chosen))
+
+
+DICOM_SERIES = Reader(suffixes=(), header=_read_series_header, read=_read_series)
+READERS: dict[str, Reader] = {
+    "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_image),
+    "NRRD": Reader(
+        suffixes=(".nrrd",), header=_read_header, read=_read_image, write=_write_image, slicer_segments=True
+    ),
+    "MetaImage": Reader(suffixes=(".mha",), header=_read_header, read=_read_image, write=_write_image),
+    "MetaImage in two files": Reader(
+        suffixes=(".mhd",),
+        header=_read_header,
+        read=_read_image,
+        write=_write_header_and_voxels,
+        voxel_suffixes=(".raw", ".zraw", ".img"),
+    ),
+    "DICOM series": DICOM_SERIES,
+}
+ANY_FILE = Reader(suffixes=(), header=_read_header, read=_read_image)  # as ITK knows more formats than are named here
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of all formats whose images are files, in lower case."""
+    return tuple(suffix for reader in READERS.values() for suffix in reader.suffixes)
+
+
+def suffix_of(name: str) -> str | None:
+    """Return the longest of the known suffixes that a file's name ends with, in lower case; None for another name."""
+    fitting = [suffix for suffix in image_suffixes() if name.lower().endswith(suffix)]
+    return max(fitting, key=len, default=None)
+
+
+def strip_suffix(file: Path) -> str | None:
+    """Return the name of `file` without its image suffix, or None where it has none that is known."""
+    suffix = suffix_of(file.name)
+    return None if suffix is None else file.name[: -len(suffix)]
+
+
+def reader_of(path: Path) -> Reader | None:
+    """Return the reader of a folder, or of a file by its suffix, whether it is there or not; None for another name."""
+    if path.is_dir():
+        return DICOM_SERIES
+    return reader_of_suffix(path.name)
+
+
+def reader_of_suffix(name: str) -> Reader | None:
+    """Return the reader of a file by its name alone; None where no format has its suffix."""
+    suffix = suffix_of(name)
+    return next((reader for reader in READERS.values() if suffix in reader.suffixes), None)
+
+
+def open_path(path: Path) -> Reader:
+    """Return the reader of a file or folder that is to be read now.
+
+    Raises:
+        VolumeError: If it is missing.
+    """
+    if not path.exists():
+        raise VolumeError(f"{path}: there is no such file; correct the dataset or the path")
+    return reader_of(path) or ANY_FILE
