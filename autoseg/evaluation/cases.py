@@ -8,17 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from autoseg.dataset.split import SIDES
+from autoseg.metrics.registry import METRICS, Metric, known_metric
 
 ORDER = {side: place for place, side in enumerate(reversed(SIDES))}  # testing cases first
-SHOWN = {
-    "dice": ("Dice (%)", 100.0, 1),
-    "nsd": ("NSD (%)", 100.0, 1),
-    "hd95_mm": ("HD95 (mm)", 1.0, 1),
-    "assd_mm": ("ASSD (mm)", 1.0, 2),
-    "truth_ml": ("Truth (ml)", 1.0, 2),
-    "volume_ml": ("Prediction (ml)", 1.0, 2),
-    "expected_dice": ("Expected Dice (%)", 100.0, 1),
-}
+COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda metric: metric.case_column or 0)
 SURE_GAP = 0.05  # Dice below what the model expects, from which a label is doubted
 SPREADS = 3.0  # robust standard deviations of the organ's gaps
 MAD_TO_STD = 1.4826
@@ -59,7 +52,8 @@ def own_folds(scores: pd.DataFrame) -> pd.DataFrame:
 def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
     """Return every case on its own grid: testing cases first, then the lowest mean Dice first."""
     own = scores[scores["grid"] == "original"].copy()
-    own["metric"] = own["metric"].where(~own["metric"].str.startswith("nsd_"), "nsd")
+    families = {name: metric.family for name in own["metric"].unique() if (metric := known_metric(name)) is not None}
+    own["metric"] = [families.get(name) or name for name in own["metric"]]
     chosen = set(own_folds(own).itertuples(index=False, name=None))
     of_case: dict[str, list[pd.DataFrame]] = {}
     told = []
@@ -120,8 +114,9 @@ def _told(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> CaseScores:
     keys = ["label", "organ", "metric"]
     wide = frame.drop_duplicates(keys, keep="last").set_index(keys)["value"].unstack("metric")
     wide = wide.reset_index("label", drop=True)
-    shown = [metric for metric in SHOWN if metric in wide.columns]
-    cells = [[_number(value, *SHOWN[metric][1:]) for value in wide[metric]] for metric in shown]
+    columns = {metric.family or metric.name: metric for metric in COLUMNS}
+    columns = {column: metric for column, metric in columns.items() if column in wide.columns}
+    cells = [[_number(value, metric) for value in wide[column]] for column, metric in columns.items()]
     organs = [str(organ) for organ in wide.index]
     dice = wide["dice"].dropna() if "dice" in wide else pd.Series(dtype=float)
     missed = wide.index[wide["missed"] > 0] if "missed" in wide else ()
@@ -132,7 +127,7 @@ def _told(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> CaseScores:
         mean_dice=float(dice.mean()) if len(dice) else None,
         lowest=f"{dice.idxmin()} {100 * dice.min():.1f}" if len(dice) else "",
         missed=tuple(str(organ) for organ in missed),
-        columns=("Organ", *(SHOWN[metric][0] for metric in shown)),
+        columns=("Organ", *(f"{metric.family.upper() or metric.title} ({metric.unit})" for metric in columns.values())),
         rows=tuple(zip(organs, *cells, strict=True)),
         others=tuple(_in_words(other) for other in others),
     )
@@ -143,5 +138,5 @@ def _in_words(frame: pd.DataFrame) -> str:
     return f"fold {frame['fold'].iloc[0]}, {frame['split'].iloc[0]}: {100 * mean:.1f}"
 
 
-def _number(value: float, factor: float, decimals: int) -> str:
-    return "" if pd.isna(value) else f"{factor * value:.{decimals}f}"
+def _number(value: float, metric: Metric) -> str:
+    return "" if pd.isna(value) else f"{metric.factor * value:.{metric.decimals}f}"

@@ -77,7 +77,7 @@ class Comparison:
     """What was compared with the first source, and what was found."""
 
     baseline: str
-    measure: Metric
+    metric: Metric
     differences: tuple[Difference, ...]  # a row an organ, from two organs on one over them, for each other source
     beside: Mapping[str, pd.DataFrame]  # per-case source to its table beside the published one, from `published_beside`
     sources: tuple[ScoreSource, ...]
@@ -121,7 +121,7 @@ def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -
     corrected = holm([row.p for row in rows])
     return Comparison(
         baseline=baseline.name,
-        measure=comparable_metric(metric),
+        metric=comparable_metric(metric),
         differences=tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)),
         beside=beside,
         sources=(baseline, *others),

@@ -29,6 +29,7 @@ from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
+from autoseg.metrics.registry import METRICS
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
 from autoseg.network.weights import MODEL, MODEL_NAME, read_facts
@@ -143,7 +144,7 @@ class _Evaluation:
     def made_of(self, case: CachedCase, split: str) -> str:
         """Return a digest of what decides on a case's rows."""
         truth = [self.labels[case.id]] if case.id in self.labels else []
-        how = (SCORES_FORMAT, self.model.runs, self.tolerance_mm)
+        how = (SCORES_FORMAT, tuple(METRICS), self.model.runs, self.tolerance_mm)
         return digest_of_sources(truth, self.digest, how, split, cases_key([case]))
 
 

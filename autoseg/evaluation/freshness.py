@@ -6,7 +6,8 @@ import pandas as pd
 
 from autoseg.dataset.origin import splits_of
 from autoseg.errors import RunError
-from autoseg.evaluation.scores import nsd_name, read_scores
+from autoseg.evaluation.scores import read_scores
+from autoseg.metrics.registry import nsd_name
 from autoseg.network.weights import MODEL_NAME
 from autoseg.run import Run
 from autoseg.words import counted

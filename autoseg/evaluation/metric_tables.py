@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
 from autoseg.evaluation.formats import TextTable
 from autoseg.evaluation.intervals import mean_interval
 from autoseg.evaluation.tables import TOTAL, Table, by_case, organs_of
-from autoseg.metrics.registry import metric_named
+from autoseg.metrics.registry import METRICS, Metric, metric_named
 
 _NONE: pd.Series[float] = pd.Series(dtype=float)
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
-_NOT_SHOWN = ("volume_ml", "truth_ml", "volume_difference_ml", "hd100_mm", "missed", "expected_dice", "ceiling_dice")
-_NOTE = (
-    "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice. NSD: share of both "
-    "surfaces within the tolerance. HD95, ASSD: over cases where truth and prediction both have the organ. "
-    f"Volume difference: prediction − truth, in % of truth. {TOTAL}: mean over the organs of each mean."
-)
 
 
 def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> pd.DataFrame:
@@ -35,10 +29,10 @@ def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
         organ in label order and metric. NaN where undefined.
     """
     rows = []
-    for metric in scores["metric"].drop_duplicates():
-        found = by_case(scores, metric, splits, grid)
-        organs = organs_of(scores) if found else {}  # an organ that is labelled in none of the cases has its row, too
-        rows += [[o, label, metric, *_numbers(found.get(label, _NONE).dropna())] for label, o in organs.items()]
+    for metric, frame in scores.groupby("metric", sort=False):
+        values = by_case(scores, str(metric), splits, grid)
+        organs = organs_of(frame) if values else {}  # an organ that is labelled in none of the cases has its row, too
+        rows += [[o, label, metric, *_numbers(values.get(label, _NONE).dropna())] for label, o in organs.items()]
     frame = pd.DataFrame(rows, columns=["organ", "label", "metric", *STATISTICS])
     return frame.sort_values("label", kind="stable", ignore_index=True)
 
@@ -47,7 +41,7 @@ def metric_table(table: Table, numbers: pd.DataFrame) -> TextTable:
     """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none."""
     columns, rows = _wide(numbers)
     title = f"All metrics of {table.cases}."
-    return TextTable(name=f"metrics_{table.which}", title=title, note=_NOTE, columns=columns, rows=rows)
+    return TextTable(name=f"metrics_{table.which}", title=title, note=_note(numbers), columns=columns, rows=rows)
 
 
 def _numbers(values: pd.Series[float]) -> list[float]:
@@ -56,8 +50,7 @@ def _numbers(values: pd.Series[float]) -> list[float]:
 
 
 def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
-    shown = [metric for metric in numbers["metric"].drop_duplicates() if metric not in _NOT_SHOWN]
-    shown.sort(key=lambda metric: metric.startswith("volume"))  # last
+    shown = [metric.name for metric in _in_table(map(metric_named, numbers["metric"].drop_duplicates()))]
     titles = [_title(metric) for metric in shown]
     place = shown.index("dice") + 1 if "dice" in shown else 0
     columns = ("Organ", *titles[:place], *(("95 % CI", "Median") if place else ()), *titles[place:], "N")
@@ -74,9 +67,26 @@ def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
     return columns, rows
 
 
+def _in_table(metrics: Iterable[Metric]) -> list[Metric]:
+    """Return the metrics that the table has columns of, those without a better side last."""
+    return sorted((m for m in metrics if m.in_table), key=lambda metric: metric.higher_is_better is None)
+
+
+def _note(numbers: pd.DataFrame) -> str:
+    """Return what the columns mean; of a metric that is not for every organ only where there is one."""
+    there = set(numbers["metric"])
+    metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in there)
+    return " ".join(
+        [
+            "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice.",
+            *(metric.note for metric in metrics if metric.note),
+            f"{TOTAL}: mean over the organs of each mean.",
+        ]
+    )
+
+
 def _title(metric: str) -> str:
-    measure = metric_named(metric)
-    return f"{measure.title} ({measure.unit})"
+    return f"{metric_named(metric).title} ({metric_named(metric).unit})"
 
 
 def _mean_and_spread(organ: pd.DataFrame, metric: str) -> str:

@@ -17,13 +17,11 @@ from autoseg.files import atomic_path
 from autoseg.imaging.grid import Triple
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
-from autoseg.metrics.overlap import Overlap, overlap
-from autoseg.metrics.surface import SurfaceDistances, surface_distances
+from autoseg.metrics.pair import organ_pairs
+from autoseg.metrics.registry import SHARE, computed_metrics, known_metric
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
-MM3_PER_ML = 1000.0
 GRIDS = ("original", "working")
-SHARES = ("dice", "iou", "sensitivity", "precision", "expected_dice", "ceiling_dice")  # from 0 to 1
 ROUNDING = 1e-6
 Row = dict[str, Any]
 
@@ -35,7 +33,6 @@ def score_rows(
     spacing_mm: Triple,
     about: Mapping[str, Any],
     tolerance_mm: float = TOLERANCE_MM,
-    threads: int = 1,
 ) -> list[Row]:
     """Return the rows of one case on one grid.
 
@@ -46,28 +43,19 @@ def score_rows(
         spacing_mm: (Z, Y, X).
         about: The columns fold, case, split and grid.
         tolerance_mm: Of the normalised surface Dice.
-        threads: Organs measured at the same time.
     """
-    values = [organ.value for organ in labels]
-    counts = overlap(prediction, truth, values)
-    distances = surface_distances(prediction, truth, values, spacing_mm, threads)
-    voxel_ml = float(np.prod(spacing_mm)) / MM3_PER_ML
-    rows = []
-    for organ in labels:
-        found = counts[organ.value]
-        scores = {**_overlaps(found, voxel_ml), **_distances(distances[organ.value], found, tolerance_mm)}
-        named = {**about, "organ": organ.name, "label": organ.value}
-        rows += [{**named, "metric": metric, "value": value} for metric, value in scores.items()]
-    return rows
-
-
-def nsd_name(tolerance_mm: float) -> str:
-    """Return the name of the metric NSD at a tolerance.
-
-    >>> nsd_name(2.0), nsd_name(0.5)
-    ('nsd_2mm', 'nsd_0.5mm')
-    """
-    return f"nsd_{tolerance_mm:g}mm"
+    pairs = organ_pairs(prediction, truth, [organ.value for organ in labels], spacing_mm)
+    return [
+        {
+            **about,
+            "organ": organ.name,
+            "label": organ.value,
+            "metric": metric.name,
+            "value": compute(pairs[organ.value]),
+        }
+        for organ in labels
+        for metric, compute in computed_metrics(organ.name, tolerance_mm)
+    ]
 
 
 def write_scores(rows: Sequence[Row], file: Path) -> None:
@@ -105,7 +93,8 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
         RunError: If a cell is not what its column holds, or a row repeats another; the text names the line.
     """
     numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in ("value", "label", "fold")}
-    shares = frame["metric"].isin(SHARES) | frame["metric"].str.startswith("nsd_")
+    metrics = {name: known_metric(str(name)) for name in frame["metric"].unique()}
+    shares = frame["metric"].isin([name for name, metric in metrics.items() if metric and metric.range == SHARE])
     value = numbers["value"].astype(float)
     whole = {name: numbers[name].notna() & (numbers[name] % 1 == 0) for name in ("label", "fold")}
     wrong = {
@@ -126,32 +115,3 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
                 "`autoseg evaluate RUN` again"
             )
     return frame.assign(value=value, label=numbers["label"].astype(int), fold=numbers["fold"].astype(int))
-
-
-def _overlaps(found: Overlap, voxel_ml: float) -> dict[str, float | int | None]:
-    absent = not found.truth and not found.prediction
-    apart = found.prediction - found.truth
-    return {
-        "dice": found.dice,
-        "iou": found.iou,
-        "sensitivity": found.sensitivity,
-        "precision": found.precision,
-        "volume_ml": found.prediction * voxel_ml,
-        "truth_ml": found.truth * voxel_ml,
-        "volume_difference_ml": None if absent else apart * voxel_ml,
-        "volume_difference_percent": 100.0 * apart / found.truth if found.truth else None,
-        "missed": int(found.missed),
-    }
-
-
-def _distances(found: SurfaceDistances | None, counts: Overlap, tolerance_mm: float) -> dict[str, float | None]:
-    if found is None:  # with one mask empty no part of the other's surface is near: NSD 0, and no distance at all
-        one_is_empty = bool(counts.truth or counts.prediction)
-        distances = dict.fromkeys(("hd95_mm", "hd100_mm", "assd_mm"))
-        return {nsd_name(tolerance_mm): 0.0 if one_is_empty else None, **distances}
-    return {
-        nsd_name(tolerance_mm): found.share_within(tolerance_mm),
-        "hd95_mm": found.hausdorff_mm(95),
-        "hd100_mm": found.hausdorff_mm(100),
-        "assd_mm": found.average_mm,
-    }

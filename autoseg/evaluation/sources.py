@@ -16,7 +16,7 @@ from autoseg.dataset.split import TESTING, TRAINING, load_splits
 from autoseg.errors import RunError
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
 from autoseg.evaluation.published import PUBLISHED, TITLE, organ_key, published_table
-from autoseg.evaluation.scores import read_scores
+from autoseg.evaluation.scores import ROUNDING, read_scores
 from autoseg.evaluation.tables import TOTAL, by_case, organs_of
 from autoseg.metrics.registry import comparable_metric
 from autoseg.run import Run
@@ -162,7 +162,7 @@ def _sound(file: Path, metric: str, name: str, found: ForeignScores) -> ScoreSou
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise RunError(f"{file}: has the organ {twice[0]} twice; give every organ a name of its own")
-    highest = 1 + 1e-6 if comparable_metric(metric).steps == "points" else sys.float_info.max
+    highest = min(comparable_metric(metric).range[1] + ROUNDING, sys.float_info.max)
     for organ, column in found.values.items():
         wrong = column[(column < 0) | (column > highest)]
         if len(wrong):

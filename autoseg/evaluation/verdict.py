@@ -53,26 +53,26 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
 
 def difference_table(comparison: Comparison, other: str, name: str) -> TextTable:
     """Return the rows of one other source as text, as shown and written."""
-    measure, base = comparison.measure, comparison.baseline
+    metric, base = comparison.metric, comparison.baseline
     columns = (
-        "Organ", "N", f"{base} ({measure.unit})", f"{other} ({measure.unit})", f"Difference ({measure.steps})",
+        "Organ", "N", f"{base} ({metric.unit})", f"{other} ({metric.unit})", f"Difference ({metric.difference_unit})",
         "95 % interval", "p", "p (Holm)",
     )  # fmt: skip
     rows = [
         [
             row.organ,
             str(len(row.cases)),
-            number(row.baseline_mean * measure.factor),
-            number(row.other_mean * measure.factor),
-            signed(row.mean * measure.factor),
-            _interval(row, measure, 1),
+            number(row.baseline_mean * metric.factor),
+            number(row.other_mean * metric.factor),
+            signed(row.mean * metric.factor),
+            _interval(row, metric, 1),
             "" if row.p is None else p_value(row.p),
             "" if row.p_holm is None else p_value(row.p_holm),
         ]
         for row in comparison.differences
         if row.other == other
     ]
-    title = f"{measure.title} by case, {other} minus {base}, over the held-out cases that both have."
+    title = f"{metric.title} by case, {other} minus {base}, over the held-out cases that both have."
     return TextTable(name=name, title=title, note="", columns=columns, rows=rows, last_is_total=False)
 
 
@@ -140,10 +140,10 @@ def _tally(other: str, organs: Sequence[Difference]) -> str:
 
 
 def _sentence(comparison: Comparison, row: Difference) -> str:
-    measure, base, organ = comparison.measure, comparison.baseline, row.organ
+    metric, base, organ = comparison.metric, comparison.baseline, row.organ
     where = "the mean over organs" if organ == OVER_ORGANS else organ
     count = counted(len(row.cases), "case")
-    by = f"{signed(row.mean * measure.factor)} {measure.steps}"
+    by = f"{signed(row.mean * metric.factor)} {metric.difference_unit}"
     if row.standing == "none":
         return f"{where}: no case has a value in both {row.other} and {base}."
     if row.standing == "equal":
@@ -169,37 +169,37 @@ def _sentence(comparison: Comparison, row: Difference) -> str:
 
 
 def _shown(comparison: Comparison, row: Difference, where: str, count: str) -> str:
-    measure = comparison.measure
+    metric = comparison.metric
     higher = row.standing == "higher"
-    side = row.standing if measure.higher_is_better else f"{row.standing} ({'worse' if higher else 'better'})"
-    amount = abs(row.mean * measure.factor)
+    side = row.standing if metric.higher_is_better else f"{row.standing} ({'worse' if higher else 'better'})"
+    amount = abs(row.mean * metric.factor)
     text = (
-        f"{row.other} is {side} than {comparison.baseline} by {number(amount)} {measure.steps} on {where} "
+        f"{row.other} is {side} than {comparison.baseline} by {number(amount)} {metric.difference_unit} on {where} "
         f"{_facts(comparison, row, 1 if higher else -1, count)}."
     )
-    if measure.steps == "points" and amount < SMALL_POINTS:
+    if metric.difference_unit == "points" and amount < SMALL_POINTS:
         text += f" That is less than {SMALL_POINTS:g} points."
     return text
 
 
 def _facts(comparison: Comparison, row: Difference, side: int, count: str) -> str:
     """Return interval, p and number of cases in brackets; `side` -1 turns the interval over."""
-    interval = _interval(row, comparison.measure, side)
+    interval = _interval(row, comparison.metric, side)
     p = p_value(row.p_holm if row.p_holm is not None else math.nan)
     after = " after Holm" if comparison.tests > 1 else ""
     spread = f"95 % interval {interval}" if interval else "no interval: every case differs by the same"
     return f"({spread}, p {p if p.startswith('<') else f'= {p}'}{after}, {count})"
 
 
-def _interval(row: Difference, measure: Metric, side: int) -> str:
+def _interval(row: Difference, metric: Metric, side: int) -> str:
     if row.interval is None:
         return ""
-    low, high = sorted(side * end * measure.factor for end in row.interval)
+    low, high = sorted(side * end * metric.factor for end in row.interval)
     return f"{number(low)} to {number(high)}"
 
 
 def _left_out(row: Difference, comparison: Comparison) -> str:
-    why = "a missed organ has no distance" if not comparison.measure.higher_is_better else "nothing to score in one"
+    why = "a missed organ has no distance" if not comparison.metric.higher_is_better else "nothing to score in one"
     return (
         f"{row.organ}: left out, with a value in only one of {row.other} and {comparison.baseline} ({why}): "
         f"{counted(row.one_sided, 'common case')}."

@@ -1,82 +1,206 @@
-"""What the metrics of scores.csv are called, what they are told in, and which side of them is better."""
+"""The metrics of scores.csv, each as one value: its name, how it is printed, which side is better, how it is computed.
+
+Their order is that of the rows of a case and organ. A new metric is one more value here.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from autoseg.errors import RunError
+from autoseg.metrics import TOLERANCE_MM
+from autoseg.metrics.pair import OrganPair
+from autoseg.metrics.surface import SurfaceDistances
+
+Compute = Callable[[OrganPair], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """How a metric is told."""
+    """A number that says how well a prediction agrees with the truth, or what to see that beside."""
 
     name: str  # as in scores.csv
     title: str
-    unit: str  # of a value as it is told
+    unit: str  # of a value as printed
     decimals: int
-    higher_is_better: bool | None  # None: neither side is
+    range: tuple[float, float] = (0.0, math.inf)  # of a value in scores.csv
+    higher_is_better: bool | None = None  # None: neither side is
+    compute: Compute | None = None  # None: evaluation has it from elsewhere
+    family: str = ""  # what metrics with another parameter in their names have in common
+    in_table: bool = True  # whether the wide table of all metrics has a column of it
+    case_column: int | None = None  # its place in the table of one case; None: it is not there
+    note: str = ""  # a sentence below the wide table
+    only_for: Callable[[str], bool] | None = None  # by the organ's name; None: for every organ
 
     @property
     def factor(self) -> float:
-        """From scores.csv's unit to `unit`: shares from 0 to 1 are told in %."""
-        return 100.0 if self.steps == "points" else 1.0
+        """From scores.csv's unit to `unit`: shares from 0 to 1 are printed in %."""
+        return 100.0 if self.unit == "%" and self.range == SHARE else 1.0
 
     @property
-    def steps(self) -> str:
+    def difference_unit(self) -> str:
         """The unit of a difference."""
-        return "points" if self.unit == "%" and self.higher_is_better is not None else self.unit
+        return "points" if self.factor == 100.0 else self.unit
+
+    def applies_to(self, organ: str) -> bool:
+        """Return whether it is computed for an organ of this name."""
+        return self.only_for is None or self.only_for(organ)
 
 
-_NSD = re.compile(r"nsd_(\d+(?:\.\d+)?)mm")
-_MEASURES = {
-    one.name: one
-    for one in (
-        Metric(name="dice", title="Dice", unit="%", decimals=1, higher_is_better=True),
-        Metric(name="iou", title="IoU", unit="%", decimals=1, higher_is_better=True),
-        Metric(name="sensitivity", title="Sensitivity", unit="%", decimals=1, higher_is_better=True),
-        Metric(name="precision", title="Precision", unit="%", decimals=1, higher_is_better=True),
-        Metric(name="hd95_mm", title="HD95", unit="mm", decimals=1, higher_is_better=False),
-        Metric(name="hd100_mm", title="Hausdorff distance", unit="mm", decimals=1, higher_is_better=False),
-        Metric(name="assd_mm", title="ASSD", unit="mm", decimals=2, higher_is_better=False),
-        Metric(name="volume_ml", title="Volume", unit="ml", decimals=1, higher_is_better=None),
-        Metric(name="truth_ml", title="True volume", unit="ml", decimals=1, higher_is_better=None),
-        Metric(name="volume_difference_ml", title="Volume diff.", unit="ml", decimals=2, higher_is_better=None),
-        Metric(name="volume_difference_percent", title="Volume diff.", unit="%", decimals=1, higher_is_better=None),
+SHARE = (0.0, 1.0)
+NSD = "nsd"
+
+
+def nsd(tolerance_mm: float) -> Metric:
+    """Return the normalised surface Dice at a tolerance, which its name holds.
+
+    With one mask empty no part of the other's surface is near: 0.
+    """
+
+    def compute(pair: OrganPair) -> float | None:
+        if pair.distances is None:
+            return 0.0 if pair.overlap.truth or pair.overlap.prediction else None
+        return pair.distances.share_within(tolerance_mm)
+
+    return Metric(
+        name=f"{NSD}_{tolerance_mm:g}mm", title=f"NSD at {tolerance_mm:g} mm", unit="%", decimals=1, range=SHARE,
+        higher_is_better=True, compute=compute, family=NSD, case_column=2,
+        note="NSD: share of both surfaces within the tolerance.",
+    )  # fmt: skip
+
+
+def _volume_difference(pair: OrganPair) -> float | None:
+    absent = not pair.overlap.truth and not pair.overlap.prediction
+    return None if absent else (pair.overlap.prediction - pair.overlap.truth) * pair.voxel_ml
+
+
+def _relative_difference(pair: OrganPair) -> float | None:
+    counts = pair.overlap
+    return 100.0 * (counts.prediction - counts.truth) / counts.truth if counts.truth else None
+
+
+def _of_surfaces(measure: Callable[[SurfaceDistances], float]) -> Compute:
+    """Return a distance of two surfaces, which is undefined where one mask is empty."""
+    return lambda pair: None if pair.distances is None else measure(pair.distances)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="dice", title="Dice", unit="%", decimals=1, range=SHARE, higher_is_better=True, case_column=1,
+            compute=lambda pair: pair.overlap.dice,
+        ),
+        Metric(
+            name="iou", title="IoU", unit="%", decimals=1, range=SHARE, higher_is_better=True,
+            compute=lambda pair: pair.overlap.iou,
+        ),
+        Metric(
+            name="sensitivity", title="Sensitivity", unit="%", decimals=1, range=SHARE, higher_is_better=True,
+            compute=lambda pair: pair.overlap.sensitivity,
+        ),
+        Metric(
+            name="precision", title="Precision", unit="%", decimals=1, range=SHARE, higher_is_better=True,
+            compute=lambda pair: pair.overlap.precision,
+        ),
+        Metric(
+            name="volume_ml", title="Prediction", unit="ml", decimals=2, in_table=False, case_column=6,
+            compute=lambda pair: pair.overlap.prediction * pair.voxel_ml,
+        ),
+        Metric(
+            name="truth_ml", title="Truth", unit="ml", decimals=2, in_table=False, case_column=5,
+            compute=lambda pair: pair.overlap.truth * pair.voxel_ml,
+        ),
+        Metric(
+            name="volume_difference_ml", title="Volume diff.", unit="ml", decimals=2, range=(-math.inf, math.inf),
+            in_table=False, compute=_volume_difference,
+        ),
+        Metric(
+            name="volume_difference_percent", title="Volume diff.", unit="%", decimals=1, range=(-100.0, math.inf),
+            note="Volume difference: prediction − truth, in % of truth.", compute=_relative_difference,
+        ),
+        Metric(
+            name="missed", title="Missed", unit="", decimals=0, range=SHARE, in_table=False,
+            compute=lambda pair: int(pair.overlap.missed),
+        ),
+        nsd(TOLERANCE_MM),
+        Metric(
+            name="hd95_mm", title="HD95", unit="mm", decimals=1, higher_is_better=False, case_column=3,
+            note="HD95, ASSD: over cases where truth and prediction both have the organ.",
+            compute=_of_surfaces(lambda distances: distances.hausdorff_mm(95)),
+        ),
+        Metric(
+            name="hd100_mm", title="Hausdorff distance", unit="mm", decimals=1, higher_is_better=False, in_table=False,
+            compute=_of_surfaces(lambda distances: distances.hausdorff_mm(100)),
+        ),
+        Metric(
+            name="assd_mm", title="ASSD", unit="mm", decimals=2, higher_is_better=False, case_column=4,
+            compute=_of_surfaces(lambda distances: distances.average_mm),
+        ),
+        Metric(
+            name="expected_dice", title="Expected Dice", unit="%", decimals=1, range=SHARE, in_table=False,
+            case_column=7,
+        ),
+        Metric(name="ceiling_dice", title="Ceiling", unit="%", decimals=1, range=SHARE, in_table=False),
     )
-}
+}  # fmt: skip
+_NSD = re.compile(rf"{NSD}_(\d+(?:\.\d+)?)mm")
 
 
-def metric_named(metric: str) -> Metric:
-    """Return how a metric is told.
+def computed_metrics(organ: str, tolerance_mm: float) -> list[tuple[Metric, Compute]]:
+    """Return what is computed of an organ of some name, in the order of its rows, NSD at a tolerance."""
+    metrics = (nsd(tolerance_mm) if metric.family == NSD else metric for metric in METRICS.values())
+    return [(metric, metric.compute) for metric in metrics if metric.compute is not None and metric.applies_to(organ)]
+
+
+def nsd_name(tolerance_mm: float) -> str:
+    """Return the name of the metric NSD at a tolerance.
+
+    >>> nsd_name(2.0), nsd_name(0.5)
+    ('nsd_2mm', 'nsd_0.5mm')
+    """
+    return nsd(tolerance_mm).name
+
+
+def known_metric(name: str) -> Metric | None:
+    """Return the metric of a name; None where it is not known, as one of another program."""
+    if match := _NSD.fullmatch(name):
+        return nsd(float(match[1]))
+    return METRICS.get(name)
+
+
+def metric_named(name: str) -> Metric:
+    """Return the metric of a name.
 
     Raises:
         RunError: If it is not known.
 
-    >>> metric_named("nsd_2mm").title, metric_named("hd95_mm").higher_is_better, metric_named("dice").factor
-    ('NSD at 2 mm', False, 100.0)
+    >>> metric_named("nsd_4mm").title, metric_named("hd95_mm").higher_is_better, metric_named("dice").factor
+    ('NSD at 4 mm', False, 100.0)
     """
-    if nsd := _NSD.fullmatch(metric):
-        return Metric(name=metric, title=f"NSD at {nsd[1]} mm", unit="%", decimals=1, higher_is_better=True)
-    if metric in _MEASURES:
-        return _MEASURES[metric]
-    raise _unfit(metric)
+    metric = known_metric(name)
+    if metric is None:
+        raise _unfit(name)
+    return metric
 
 
-def comparable_metric(metric: str) -> Metric:
-    """Return how a metric is told of which a side is better.
+def comparable_metric(name: str) -> Metric:
+    """Return the metric of a name, if one of its sides is better.
 
     Raises:
-        RunError: If none is, as a volume has none, or it is not known.
+        RunError: If neither is, as of a volume, or it is not known.
     """
-    measure = metric_named(metric)
-    if measure.higher_is_better is None:
-        raise _unfit(metric)
-    return measure
+    metric = metric_named(name)
+    if metric.higher_is_better is None:
+        raise _unfit(name)
+    return metric
 
 
-def _unfit(metric: str) -> RunError:
-    sided = [one.name for one in _MEASURES.values() if one.higher_is_better is not None]
-    known = ", ".join([*sided, "nsd_2mm (the tolerance of evaluate)"])
-    return RunError(f"--metric {metric}: is not one of which a side is better; compare {known}")
+def _unfit(name: str) -> RunError:
+    sided = [metric for metric in METRICS.values() if metric.higher_is_better is not None]
+    known = [metric.name for metric in sided if not metric.family]
+    known += [f"{metric.name} (the tolerance of evaluate)" for metric in sided if metric.family]
+    return RunError(f"--metric {name}: is not one of which a side is better; compare {', '.join(known)}")

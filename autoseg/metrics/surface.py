@@ -75,15 +75,22 @@ def surface_distances(
     boxes, true_boxes = (ndimage.find_objects(one, max_label=most) for one in (prediction, truth))
 
     def measure(value: int) -> SurfaceDistances | None:
-        one, other = boxes[value - 1], true_boxes[value - 1]
-        if one is None or other is None:
-            return None
-        points = _border_mm(prediction, value, one, spacing_mm)
-        true_points = _border_mm(truth, value, other, spacing_mm)
-        return SurfaceDistances(there_mm=_nearest_mm(points, true_points), back_mm=_nearest_mm(true_points, points))
+        return label_distances(prediction, truth, value, (boxes[value - 1], true_boxes[value - 1]), spacing_mm)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         return dict(zip(labels, pool.map(measure, labels), strict=True))
+
+
+def label_distances(
+    prediction: LabelMap, truth: LabelMap, value: int, boxes: tuple[Box | None, Box | None], spacing_mm: Triple
+) -> SurfaceDistances | None:
+    """Return the distances of one label, of which both boxes are known; None where either mask is empty."""
+    box, true_box = boxes
+    if box is None or true_box is None:
+        return None
+    points = _border_mm(prediction, value, box, spacing_mm)
+    true_points = _border_mm(truth, value, true_box, spacing_mm)
+    return SurfaceDistances(there_mm=_nearest_mm(points, true_points), back_mm=_nearest_mm(true_points, points))
 
 
 def _border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> npt.NDArray[np.float64]:

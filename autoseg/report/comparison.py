@@ -75,7 +75,7 @@ def numbers(comparison: Comparison) -> pd.DataFrame:
             "baseline": comparison.baseline,
             "other": row.other,
             "organ": row.organ,
-            "metric": comparison.measure.name,
+            "metric": comparison.metric.name,
             "cases": len(row.cases),
             "baseline_mean": row.baseline_mean,
             "other_mean": row.other_mean,
@@ -108,20 +108,20 @@ def _write(shown: ComparisonReport, out: Path) -> list[Path]:
 
 
 def _picture(comparison: Comparison, out: Path) -> list[Path]:
-    measure = comparison.measure
+    metric = comparison.metric
     others: dict[str, dict[str, Paired]] = {}
     for row in comparison.differences:
-        interval = row.interval and (row.interval[0] * measure.factor, row.interval[1] * measure.factor)
-        values = [value * measure.factor for value in row.differences]
+        interval = row.interval and (row.interval[0] * metric.factor, row.interval[1] * metric.factor)
+        values = [value * metric.factor for value in row.differences]
         others.setdefault(row.other, {})[row.organ] = Paired(values=values, interval=interval)
-    unit = "percentage points" if measure.steps == "points" else measure.steps
-    what = f"Difference of {measure.title} ({unit})"
-    better = "right" if measure.higher_is_better else "left"
+    unit = "percentage points" if metric.difference_unit == "points" else metric.difference_unit
+    what = f"Difference of {metric.title} ({unit})"
+    better = "right" if metric.higher_is_better else "left"
     return save_figure(differences_figure(others, comparison.baseline, what, better), out / "differences")
 
 
 def _markdown(shown: ComparisonReport) -> str:
-    title = f"# {shown.comparison.measure.title} compared with {shown.comparison.baseline}"
+    title = f"# {shown.comparison.metric.title} compared with {shown.comparison.baseline}"
     lines = [markdown_text(title), "", *(f"- {markdown_text(sentence)}" for sentence in shown.verdict)]
     lines += ["", *(markdown_table(table) for table in shown.tables)]
     return "\n".join([*lines, "Beside it:", "", *(f"- {markdown_text(note)}" for note in shown.notes), ""])

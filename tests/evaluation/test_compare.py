@@ -297,7 +297,7 @@ def test_two_score_files_of_ours_are_compared_by_any_metric_with_a_better_side(t
     found = shown(tmp_path / "one.csv", tmp_path / "two.csv", metric="hd95_mm")
     assert found.written == ()
     assert found.verdict[0].startswith("two is higher (worse) than one by 1.00 mm on liver (no interval")
-    assert shown(tmp_path / "one.csv", tmp_path / "two.csv", metric="nsd_2mm").comparison.measure.title == "NSD at 2 mm"
+    assert shown(tmp_path / "one.csv", tmp_path / "two.csv", metric="nsd_2mm").comparison.metric.title == "NSD at 2 mm"
 
 
 def test_what_has_nothing_in_common_is_refused(tmp_path: Path) -> None:

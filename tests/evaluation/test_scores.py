@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from autoseg.errors import RunError
-from autoseg.evaluation.scores import COLUMNS, Row, nsd_name, read_scores, write_scores
+from autoseg.evaluation.scores import COLUMNS, Row, read_scores, write_scores
+from autoseg.metrics.registry import nsd_name
 
 ROW: Row = dict(zip(COLUMNS, (0, 'a, "b"', "testing", "<liver>", 1, "dice", 0.987654321, "original"), strict=True))
 
