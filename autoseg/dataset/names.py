@@ -1,4 +1,4 @@
-"""What the names of channels and organs tell: which channel is CT, which organs are a left and right pair."""
+"""What the names of channels and organs tell: which channel is CT, which organs are a left and right pair or tubes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ _CT = re.compile(r"(?<![a-z])(cb|ce|nc|ld)?ct(?![a-z])|hounsfield", re.IGNORECAS
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 
+_TUBES = {
+    *("artery", "arteries", "arterial", "aorta", "carotid", "vein", "veins", "venous", "vena", "cava"),
+    *("vessel", "vessels", "vascular", "duct", "ducts", "ureter", "ureters", "urethra", "nerve", "nerves"),
+    *("bronchus", "bronchi", "airway", "airways"),
+}
+
 
 def named_ct(name: str) -> bool:
     """Return whether a channel's name says CT.
@@ -19,6 +25,15 @@ def named_ct(name: str) -> bool:
     [True, True, True, False, False]
     """
     return _CT.search(name) is not None
+
+
+def is_tubular(organ: str) -> bool:
+    """Return whether an organ's name says that it is a tube or a tree of tubes, of which the course matters.
+
+    >>> [is_tubular(name) for name in ("artery", "portal_vein", "LeftOpticNerve", "liver", "conduct")]
+    [True, True, True, False, False]
+    """
+    return not _TUBES.isdisjoint(word.lower() for word in _WORDS.findall(organ))
 
 
 def side_pairs(labels: Sequence[Label]) -> tuple[tuple[int, int], ...]:
