@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autoseg.dataset.names import is_tubular
 from autoseg.errors import RunError
 from autoseg.metrics import TOLERANCE_MM
+from autoseg.metrics.cldice import cldice
 from autoseg.metrics.pair import OrganPair
 from autoseg.metrics.surface import SurfaceDistances
 
@@ -139,6 +141,10 @@ METRICS = {
         Metric(
             name="assd_mm", title="ASSD", unit="mm", decimals=2, higher_is_better=False, case_column=4,
             compute=_of_surfaces(lambda distances: distances.average_mm),
+        ),
+        Metric(
+            name="cldice", title="clDice", unit="%", decimals=1, range=SHARE, higher_is_better=True,
+            only_for=is_tubular, note="clDice: of tubular organs, by their centre lines.", compute=cldice,
         ),
         Metric(
             name="expected_dice", title="Expected Dice", unit="%", decimals=1, range=SHARE, in_table=False,
