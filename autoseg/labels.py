@@ -180,9 +180,13 @@ class LabelScheme:
             best.clamp_(min=by_class[index])
         return atoms
 
+    def values_of(self, organ: Label) -> tuple[int, ...]:
+        """Return the values of a label map that lie within an organ."""
+        return self._regions[self.labels.index(organ)]
+
     def mask(self, label_map: LabelMap, organ: Label) -> Mask:
-        """Return where a label map, or a mask, has an organ."""
-        return _is_one_of(label_map, self._regions[self.labels.index(organ)])
+        """Return where a label map, or a mask as it is written, has an organ."""
+        return _is_one_of(label_map, self.values_of(organ))
 
     def class_mask(self, atoms: Atoms, index: int) -> Mask:
         """Return which atoms belong to a class."""

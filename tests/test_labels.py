@@ -140,6 +140,7 @@ def test_a_region_is_painted_with_its_own_value_whatever_the_first_of_it_is() ->
     label_map = np.array([0, 1, 7])
     atoms = scheme.encode(label_map, "a")
     assert atoms.tolist() == [0, 2, 1]
+    assert (scheme.values_of(kidney), scheme.values_of(tumour)) == ((7, 1), (7,))
     assert scheme.mask(label_map, kidney).tolist() == [False, True, True]
     assert scheme.class_mask(atoms, 0).tolist() == [False, True, True]
     assert scheme.class_mask(atoms, 1).tolist() == [False, False, True]

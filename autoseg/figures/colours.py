@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from autoseg.labels import Label
+
 # Okabe & Ito's palette for the colour-blind (jfly.uni-koeln.de/color) without its black and yellow, which vanish on
 # a CT image and on white paper, then colours of Paul Tol's "muted" and "bright" schemes (SRON/EPS/TN/09-002).
 PALETTE = (
@@ -30,6 +34,11 @@ TESTING = "#0072B2"
 def organ_colour(index: int) -> str:
     """Return the colour of the organ at a place in label order (from 0), as #RRGGBB; repeats after the palette."""
     return PALETTE[index % len(PALETTE)]
+
+
+def organ_colours(labels: Iterable[Label]) -> dict[int, str]:
+    """Return the colour of each organ of a plan, by its value; `labels` are all of them, in label order."""
+    return {label.value: organ_colour(place) for place, label in enumerate(labels)}
 
 
 def luminance(colour: str) -> float:

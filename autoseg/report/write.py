@@ -21,7 +21,7 @@ from autoseg.evaluation.published import published_beside, published_note
 from autoseg.evaluation.scores import COLUMNS, read_scores
 from autoseg.evaluation.tables import TABLES, dice_table, paper_tables
 from autoseg.evaluation.verdict import beside_table
-from autoseg.figures.colours import organ_colour
+from autoseg.figures.colours import organ_colours
 from autoseg.files import atomic_path, write_text
 from autoseg.network.build import plan_of
 from autoseg.network.weights import MODEL_NAME
@@ -67,7 +67,7 @@ def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[lis
         metrics=metrics,
         pictures=drawn.pictures,
         cases=case_scores(scores),
-        colours={organ.name: organ_colour(place) for place, organ in enumerate(plan.labels)},
+        colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=_read(run.folder / "plan.md"),
         check_rows=check,

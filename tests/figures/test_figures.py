@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes, new_figure, save_figure
-from autoseg.figures.colours import PALETTE, luminance, organ_colour
+from autoseg.figures.colours import PALETTE, luminance, organ_colour, organ_colours
 from autoseg.figures.curves import curves_figure, smoothed
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.figures.planes import CaseArrays, window_of
+from autoseg.labels import Label
 
 NAN = float("nan")
 ORGANS = ["liver", "spleen"]
@@ -102,6 +103,11 @@ def test_palette_colours_differ_and_are_seen_on_white_paper() -> None:
     assert len(set(PALETTE)) == len(PALETTE)
     assert max(luminance(colour) for colour in PALETTE) < 0.6
     assert organ_colour(len(PALETTE)) == organ_colour(0)
+
+
+def test_an_organ_has_the_colour_of_its_place_among_the_labels_whatever_its_value() -> None:
+    labels = (Label(value=9, name="liver"), Label(value=2, name="spleen"))
+    assert organ_colours(labels) == {9: PALETTE[0], 2: PALETTE[1]}
 
 
 def test_boxes_draw_every_case_and_a_box_from_five_cases_on() -> None:

@@ -17,7 +17,7 @@ from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.imaging.dicom import Series, pick_series, read_slices
 from autoseg.imaging.grid import Grid, to_lps
-from autoseg.labels import Label
+from autoseg.labels import Label, LabelScheme
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class SeriesMask:
 
     mask: npt.NDArray[np.integer[Any]]  # label values (Z, Y, X), axes along LPS
     stored: Grid  # of the series, slices in the order of their positions
-    labels: Sequence[Label]
+    scheme: LabelScheme
     folder: Path  # of the series
     uid: str | None = None  # its SeriesInstanceUID, or the end of it; None: there is one
 
@@ -37,7 +37,6 @@ class SeriesMask:
 class Organ:
     """An organ that was found."""
 
-    index: int  # in label order, from 0: its colour
     label: Label
     slices: slice  # that it has any voxel in
 
@@ -46,6 +45,7 @@ class Organ:
 class SlicedMask:
     """The mask on the slices of the series."""
 
+    scheme: LabelScheme
     mask: npt.NDArray[np.integer[Any]]  # label values (slices, rows, columns)
     organs: Sequence[Organ]
     series: Series
@@ -65,12 +65,14 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
         VolumeError: If the series cannot be read or referred to.
         OSError: If the disk is full.
     """
-    mask = to_lps(source.stored)[0].undo(source.mask)
-    boxes = ndimage.find_objects(mask, max(label.value for label in source.labels))
+    mask, scheme = to_lps(source.stored)[0].undo(source.mask), source.scheme
+    boxes = ndimage.find_objects(mask, max(scheme.values))
+    parts = {label: [boxes[value - 1] for value in scheme.values_of(label)] for label in scheme.labels}
+    spans = {label: [box[0] for box in there if box is not None] for label, there in parts.items()}
     organs = [
-        Organ(index=index, label=label, slices=boxes[label.value - 1][0])
-        for index, label in enumerate(source.labels)
-        if boxes[label.value - 1] is not None
+        Organ(label=label, slices=slice(min(z.start for z in span), max(z.stop for z in span)))
+        for label, span in spans.items()
+        if span
     ]
     if not organs:
         logger.warning("%s: no organ was found, so %s is not written", file, what)
@@ -79,7 +81,7 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what is odd in the series' own headers is not ours to tell
-            made = make(SlicedMask(mask=mask, organs=organs, series=series, headers=read_slices(series)))
+            made = make(SlicedMask(scheme=scheme, mask=mask, organs=organs, series=series, headers=read_slices(series)))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise VolumeError(f"{file}: the series cannot be referred to as {what} must ({error}); use .nii.gz") from error
     with atomic_path(file) as beside:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.errors import VolumeError
+from autoseg.figures.colours import organ_colours
 from autoseg.inference.outputs.dicom_object import SeriesMask, SlicedMask, write_object
 from autoseg.inference.outputs.legend import rgb
 from autoseg.labels import Label
@@ -50,12 +51,15 @@ def _segmentation(sliced: SlicedMask) -> Any:
 
     numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
     for number, organ in enumerate(sliced.organs, start=1):
-        numbers[sliced.mask == organ.label.value] = number
+        numbers[sliced.scheme.mask(sliced.mask, organ.label)] = number
+    colours = organ_colours(sliced.scheme.labels)
     return hd.seg.Segmentation(
         source_images=sliced.headers,
         pixel_array=numbers,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_described(n, o.index, o.label) for n, o in enumerate(sliced.organs, start=1)],
+        segment_descriptions=[
+            _described(n, colours[o.label.value], o.label) for n, o in enumerate(sliced.organs, start=1)
+        ],
         series_instance_uid=hd.UID(),
         series_number=1000,
         sop_instance_uid=hd.UID(),
@@ -80,7 +84,7 @@ def require_highdicom() -> None:
         raise VolumeError(NO_PACKAGE) from error
 
 
-def _described(number: int, index: int, label: Label) -> Any:
+def _described(number: int, colour: str, label: Label) -> Any:
     import highdicom as hd
 
     family = hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
@@ -96,5 +100,5 @@ def _described(number: int, index: int, label: Label) -> Any:
         segmented_property_type=organ,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
-        display_color=hd.color.CIELabColor.from_rgb(*rgb(index)),
+        display_color=hd.color.CIELabColor.from_rgb(*rgb(colour)),
     )

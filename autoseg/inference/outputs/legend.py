@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.figures.colours import organ_colour
+from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
 from autoseg.imaging.grid import Voxels
 from autoseg.labels import Label
@@ -23,8 +23,9 @@ def write_legends(folder: Path, labels: Sequence[Label]) -> None:
     """
     snap = ['    0     0    0    0        0  0  0    "Clear Label"']
     slicer = ["# Color table file", "0 background 0 0 0 0"]
-    for index, label in enumerate(labels):
-        red, green, blue = rgb(index)
+    colours = organ_colours(labels)
+    for label in labels:
+        red, green, blue = rgb(colours[label.value])
         name = label.name.replace('"', "'")
         snap.append(f'{label.value:5d}   {red:3d}  {green:3d}  {blue:3d}        1  1  1    "{name}"')
         slicer.append(f"{label.value} {'_'.join(label.name.split())} {red} {green} {blue} 255")
@@ -45,9 +46,10 @@ def segment_fields(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
+    colours = organ_colours(labels)
     for index, label in enumerate(labels):
         segment = f"Segment{index}_"
-        colour = " ".join(f"{part / 255:.4f}" for part in rgb(index))
+        colour = " ".join(f"{part / 255:.4f}" for part in rgb(colours[label.value]))
         fields |= {
             f"{segment}ID": f"Segment_{label.value}",
             f"{segment}Name": label.name,
@@ -59,9 +61,12 @@ def segment_fields(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
     return fields
 
 
-def rgb(index: int) -> tuple[int, int, int]:
-    """Return the colour of the organ at a place in label order (from 0), 0 to 255."""
-    colour = organ_colour(index)
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return red, green and blue of #RRGGBB, 0 to 255.
+
+    >>> rgb("#D55E00")
+    (213, 94, 0)
+    """
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 

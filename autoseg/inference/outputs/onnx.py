@@ -100,14 +100,15 @@ def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequen
         with torch.no_grad():
             ours = network(torch.from_numpy(image)).numpy()
         (theirs,) = session.run(None, {"image": image})
-        apart = _voxels_apart(ours[0], theirs[0])
+        apart = _voxels_apart(ours[0], theirs[0], model.plan.scheme)
         if apart:
             raise ModelError(
                 f"{file}: in onnxruntime the class differs in {counted(apart, 'voxel')} of a random volume; not written"
             )
 
 
-def _voxels_apart(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> int:
+def _voxels_apart(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], scheme: LabelScheme) -> int:
     """Return how many voxels have another class (classes, Z, Y, X), where ours is not a tie."""
     second, first = np.sort(ours, axis=0)[-2:]
-    return int(np.count_nonzero((ours.argmax(axis=0) != theirs.argmax(axis=0)) & (first - second > SURE)))
+    mask, other = (scheme.decide(torch.from_numpy(probabilities)).numpy() for probabilities in (ours, theirs))
+    return int(np.count_nonzero((mask != other) & (first - second > SURE)))

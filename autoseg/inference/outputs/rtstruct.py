@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.figures.colours import organ_colours
 from autoseg.imaging.dicom import Series
 from autoseg.inference.outputs.contours import Points, slice_contours
 from autoseg.inference.outputs.dicom_object import Organ, SeriesMask, SlicedMask, write_object
@@ -58,9 +59,10 @@ def _with_contours(sliced: SlicedMask) -> Any:
         _dataset(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in sliced.headers
     ]
     made = _structure_set(sliced.headers[0], images, [organ.label for organ in sliced.organs])
+    colours = organ_colours(sliced.scheme.labels)
     made.ROIContourSequence = [
         _dataset(
-            ROIDisplayColor=list(rgb(organ.index)),
+            ROIDisplayColor=list(rgb(colours[organ.label.value])),
             ReferencedROINumber=organ.label.value,
             ContourSequence=_contours(sliced, organ, images),
         )
@@ -88,7 +90,7 @@ def _contours(sliced: SlicedMask, organ: Organ, images: Sequence[Any]) -> list[A
     """Return the items of an organ's ContourSequence, slice by slice; `images` are references to the slices."""
     items: list[Any] = []
     for number in range(organ.slices.start, organ.slices.stop):
-        for points in slice_contours(sliced.mask[number] == organ.label.value):
+        for points in slice_contours(sliced.scheme.mask(sliced.mask[number], organ.label)):
             item = _dataset(
                 ContourImageSequence=[images[number]],
                 ContourGeometricType="CLOSED_PLANAR",

@@ -81,7 +81,7 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
     segments = reader is not None and reader.slicer_segments
     fields = segment_fields(plan.labels, found.mask.stored.shape) if segments else None
     write_label(job.out, found.mask.array, found.mask.stored, fields)
-    source = SeriesMask(found.mask.array, found.mask.stored, plan.labels, job.images[0], job.series)
+    source = SeriesMask(found.mask.array, found.mask.stored, plan.scheme, job.images[0], job.series)
     if wanted.dicom_seg:
         dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)
     if wanted.rtstruct:

@@ -17,7 +17,7 @@ from autoseg.inference.inputs import Input
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.dicom_seg import write_dicom_seg
 from autoseg.inference.outputs.write import Outputs, require_outputs
-from autoseg.labels import Label
+from autoseg.labels import Label, LabelScheme
 
 LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
 
@@ -53,7 +53,7 @@ def test_a_mask_comes_back_where_it_was(series: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
     mask = blocks(image)
-    write_dicom_seg(tmp_path / "m.seg.dcm", SeriesMask(mask, image.stored, LABELS, series))
+    write_dicom_seg(tmp_path / "m.seg.dcm", SeriesMask(mask, image.stored, LabelScheme(labels=LABELS), series))
     found = read_back(tmp_path / "m.seg.dcm", image)
     stored = to_lps(image.stored)[0].undo(mask)
     assert list(found) == ["liver", "thing"]  # what was not found is left out
@@ -65,7 +65,7 @@ def test_a_mask_comes_back_where_it_was(series: Path, tmp_path: Path) -> None:
 def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
-    write_dicom_seg(tmp_path / "m.seg.dcm", SeriesMask(blocks(image), image.stored, LABELS, series))
+    write_dicom_seg(tmp_path / "m.seg.dcm", SeriesMask(blocks(image), image.stored, LabelScheme(labels=LABELS), series))
     told = subprocess.run(["dciodvfy", str(tmp_path / "m.seg.dcm")], capture_output=True, text=True, check=False)
     assert not [line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")]
 
@@ -73,7 +73,10 @@ def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
 def test_nothing_found_is_said_and_no_failure(series: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
-    write_dicom_seg(tmp_path / "m", SeriesMask(np.zeros(image.grid.shape, np.uint8), image.stored, LABELS, series))
+    write_dicom_seg(
+        tmp_path / "m",
+        SeriesMask(np.zeros(image.grid.shape, np.uint8), image.stored, LabelScheme(labels=LABELS), series),
+    )
     assert "no organ was found" in caplog.text
     assert not list(tmp_path.iterdir())
 

@@ -59,7 +59,7 @@ def test_the_file_holds_the_plan_and_the_card(model: Model, tmp_path: Path) -> N
 def test_nothing_is_written_where_the_masks_differ(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_output, "_voxels_apart", lambda ours, theirs: 3)
+    monkeypatch.setattr(onnx_output, "_voxels_apart", lambda ours, theirs, scheme: 3)
     with pytest.raises(ModelError, match=r"m\.onnx: in onnxruntime the class differs in 3 voxels of a random volume"):
         write_onnx(model, tmp_path / "m.onnx", "")
     assert list(tmp_path.iterdir()) == []
@@ -68,7 +68,7 @@ def test_nothing_is_written_where_the_masks_differ(
 def test_voxels_apart_leave_out_ties() -> None:
     ours = np.array([[0.5, 0.2, 0.49999], [0.5, 0.8, 0.50001]], dtype=np.float32)[:, None, None]
     theirs = np.array([[0.4, 0.6, 0.6], [0.6, 0.4, 0.4]], dtype=np.float32)[:, None, None]
-    assert onnx_output._voxels_apart(ours, theirs) == 1
+    assert onnx_output._voxels_apart(ours, theirs, made.scheme(2)) == 1
 
 
 def test_a_missing_package_is_told_with_the_way_to_install_it(

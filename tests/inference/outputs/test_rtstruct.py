@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from autoseg.cli.app import app
 from autoseg.errors import VolumeError
+from autoseg.figures.colours import organ_colour
 from autoseg.imaging.dicom import grid_of, pick_series
 from autoseg.imaging.grid import Grid, to_lps
 from autoseg.imaging.volumes import Volume, read_label
@@ -28,11 +29,12 @@ from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.legend import rgb
 from autoseg.inference.outputs.rtstruct import write_rtstruct
 from autoseg.inference.outputs.write import Outputs, write_outputs
-from autoseg.labels import Label
+from autoseg.labels import Label, LabelScheme
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
 
 LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
+SCHEME = LabelScheme(labels=LABELS)
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EMPTY = (  # what a DICOM SEG wants to be there
     "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
@@ -116,7 +118,7 @@ def turned(degrees: float) -> tuple[list[float], list[float]]:
 def test_a_mask_comes_back_from_a_series_of_any_orientation(orientation: object, tmp_path: Path) -> None:
     stored = write_series(tmp_path / "ct", (5, 9, 7), orientation)
     mask = np.random.default_rng(1).choice(np.array([0, 0, 5, 5, 5, 7], np.uint8), stored.shape)
-    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(mask, stored), stored, LABELS, tmp_path / "ct"))
+    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(mask, stored), stored, SCHEME, tmp_path / "ct"))
     found = read_back(tmp_path / "m", tmp_path / "ct", stored)
     assert list(found) == ["liver", "thing"]  # what was not found is left out
     np.testing.assert_array_equal(found["liver"], mask == 5)
@@ -126,7 +128,7 @@ def test_a_mask_comes_back_from_a_series_of_any_orientation(orientation: object,
 def test_a_contour_of_more_than_64_kib_is_written(tmp_path: Path) -> None:
     stored = write_series(tmp_path / "ct", (1, 160, 160), SliceThickness="2")
     mask = np.where(np.random.default_rng(0).random(stored.shape) < 0.7, 5, 0).astype(np.uint8)
-    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(mask, stored), stored, LABELS, tmp_path / "ct"))
+    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(mask, stored), stored, SCHEME, tmp_path / "ct"))
     raw = pydicom.dcmread(tmp_path / "m").ROIContourSequence[0].ContourSequence
     assert max(len(contour.get_item("ContourData").value) for contour in raw) > 2**16
     np.testing.assert_array_equal(read_back(tmp_path / "m", tmp_path / "ct", stored)["liver"], mask == 5)
@@ -138,7 +140,9 @@ def structures(folder: Path, labels: Sequence[Label] = LABELS[:2], **changes: ob
     mask = np.zeros(stored.shape, np.uint8)
     for label, place in zip(labels, ((0, 1, 1), (2, 3, 4)), strict=True):
         mask[place] = label.value
-    write_rtstruct(folder / "m", SeriesMask(in_lps(mask, stored), stored, labels, folder / "ct"))
+    write_rtstruct(
+        folder / "m", SeriesMask(in_lps(mask, stored), stored, LabelScheme(labels=tuple(labels)), folder / "ct")
+    )
     return pydicom.dcmread(folder / "m")
 
 
@@ -164,7 +168,10 @@ def test_an_roi_has_the_labels_number_the_legends_colour_and_is_an_organ_found_b
     assert [roi.ROINumber for roi in made.StructureSetROISequence] == [5, 7]
     assert {roi.ROIGenerationAlgorithm for roi in made.StructureSetROISequence} == {"AUTOMATIC"}
     assert {roi.ReferencedFrameOfReferenceUID for roi in made.StructureSetROISequence} == {"1.2.6"}
-    assert [tuple(roi.ROIDisplayColor) for roi in made.ROIContourSequence] == [rgb(0), rgb(1)]
+    assert [tuple(roi.ROIDisplayColor) for roi in made.ROIContourSequence] == [
+        rgb(organ_colour(0)),
+        rgb(organ_colour(1)),
+    ]
     seen = [(item.ReferencedROINumber, item.RTROIInterpretedType) for item in made.RTROIObservationsSequence]
     assert seen == [(5, "ORGAN"), (7, "ORGAN")]
     assert made.ApprovalStatus == "UNAPPROVED"
@@ -204,13 +211,13 @@ def test_a_slice_that_nothing_can_refer_to_is_told(tmp_path: Path) -> None:
     del header.file_meta.MediaStorageSOPInstanceUID
     header.save_as(file)
     with pytest.raises(VolumeError, match="cannot be referred to as an RT Structure Set must"):
-        write_rtstruct(tmp_path / "m", SeriesMask(np.full(stored.shape, 5, np.uint8), stored, LABELS, tmp_path / "ct"))
+        write_rtstruct(tmp_path / "m", SeriesMask(np.full(stored.shape, 5, np.uint8), stored, SCHEME, tmp_path / "ct"))
     assert not (tmp_path / "m").exists()
 
 
 def test_nothing_found_is_said_and_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stored = write_series(tmp_path / "ct", (2, 3, 4))
-    write_rtstruct(tmp_path / "m", SeriesMask(np.zeros(stored.shape, np.uint8), stored, LABELS, tmp_path / "ct"))
+    write_rtstruct(tmp_path / "m", SeriesMask(np.zeros(stored.shape, np.uint8), stored, SCHEME, tmp_path / "ct"))
     assert "no organ was found" in caplog.text
     assert not (tmp_path / "m").exists()
 
@@ -256,7 +263,7 @@ def blobs(stored: Grid) -> npt.NDArray[np.uint8]:
 def test_a_mask_comes_back_from_a_real_series(series: Path, tmp_path: Path) -> None:
     stored = grid_of(pick_series(series))
     mask = blobs(stored)
-    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(mask, stored), stored, LABELS, series))
+    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(mask, stored), stored, SCHEME, series))
     found = read_back(tmp_path / "m", series, stored)
     np.testing.assert_array_equal(found["liver"], mask == 5)
     np.testing.assert_array_equal(found["thing"], mask == 7)
@@ -265,7 +272,7 @@ def test_a_mask_comes_back_from_a_real_series(series: Path, tmp_path: Path) -> N
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs Debian's dicom3tools")
 def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
     stored = grid_of(pick_series(series))
-    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(blobs(stored), stored), stored, LABELS, series))
+    write_rtstruct(tmp_path / "m", SeriesMask(in_lps(blobs(stored), stored), stored, SCHEME, series))
     told = subprocess.run(["dciodvfy", str(tmp_path / "m")], capture_output=True, text=True, check=False)
     lines = (told.stdout + told.stderr).splitlines()
     assert "RTStructureSet" in lines
@@ -285,7 +292,9 @@ def test_the_volume_is_that_of_the_structure_set_which_a_planning_system_wrote(r
     folder = real_data / "dicom" / "thigh_rtstruct"
     stored = grid_of(pick_series(folder / "image"))
     mask = read_label(folder / "CT_mask.nii.gz").array
-    write_rtstruct(tmp_path / "m", SeriesMask(mask, stored, (Label(value=1, name="tumour"),), folder / "image"))
+    write_rtstruct(
+        tmp_path / "m", SeriesMask(mask, stored, LabelScheme(labels=(Label(value=1, name="tumour"),)), folder / "image")
+    )
     theirs, ours = (volume_ml(file, stored.spacing_mm[0]) for file in (folder / "mask" / "RS.dcm", tmp_path / "m"))
     assert ours == pytest.approx(theirs, rel=0.001)
     assert ours == pytest.approx(int(mask.sum()) * stored.voxel_ml, rel=0.001)
@@ -296,7 +305,7 @@ def test_an_independent_reader_gives_the_mask_back(real_data: Path, tmp_path: Pa
     folder = real_data / "dicom" / "thigh_rtstruct" / "image"
     stored = grid_of(pick_series(folder))
     mask = blobs(stored)
-    write_rtstruct(tmp_path / "m.dcm", SeriesMask(in_lps(mask, stored), stored, LABELS, folder))
+    write_rtstruct(tmp_path / "m.dcm", SeriesMask(in_lps(mask, stored), stored, SCHEME, folder))
     said = ["--input", tmp_path / "m.dcm", "--referenced-ct", folder, "--output-prefix", tmp_path / "read"]
     subprocess.run(["plastimatch", "convert", *said, "--prefix-format", "nii.gz"], capture_output=True, check=True)
     for label in LABELS[:2]:
