@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 METHOD = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-MODULES = [name for _, name, _ in pkgutil.walk_packages(autoseg.__path__, "autoseg.") if "__main__" not in name]
+MODULES = [name for _, name, _ in pkgutil.walk_packages(autoseg.__path__, "autoseg.") if not name.endswith("__main__")]
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [(verb, p) for verb, command in VERBS.items() for p in command.params if p.param_type_name == "option"]
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
