@@ -22,23 +22,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from autoseg.errors import VolumeError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line imports plans, and with them this module: it must answer at once
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
 IGNORED = 255  # atom of a voxel whose truth is not known
 MOST_LABELS = 254  # that organs can have: with background and the ignored one they fit into a byte
 IN_REGION = 0.5  # probability above which a voxel is in a region
-Atoms = npt.NDArray[np.uint8]
-LabelMap = npt.NDArray[np.integer[Any]]  # values
-Mask = npt.NDArray[np.bool_]
+Atoms: TypeAlias = "npt.NDArray[np.uint8]"
+LabelMap: TypeAlias = "npt.NDArray[np.integer[Any]]"  # values
+Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 class Label(BaseModel):
@@ -110,6 +110,8 @@ class LabelScheme:
 
         With an ignored value it has 256 rows, so that every atom that occurs has one.
         """
+        import numpy as np
+
         belongs = np.zeros((len(self.values) if self.ignored is None else IGNORED + 1, self.classes), dtype=np.bool_)
         if not self.overlapping:
             belongs[0, 0] = True
@@ -128,6 +130,8 @@ class LabelScheme:
         Raises:
             VolumeError: If a value is no organ's.
         """
+        import numpy as np
+
         atoms = self.encode_known(label_map)
         if np.count_nonzero(atoms) != np.count_nonzero(label_map):
             unknown = sorted({*np.unique(label_map).tolist()} - {*self._atom_of})
@@ -138,6 +142,8 @@ class LabelScheme:
 
     def encode_known(self, label_map: LabelMap) -> Atoms:
         """Return the atoms of a label map, where a value that is no organ's counts as background."""
+        import numpy as np
+
         table = np.zeros(max(self._atom_of) + 1, dtype=np.uint8)
         table[list(self._atom_of)] = list(self._atom_of.values())
         if label_map.min(initial=0) < 0 or label_map.max(initial=0) >= len(table):
@@ -146,6 +152,8 @@ class LabelScheme:
 
     def decode(self, atoms: Atoms) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the label values of atoms, in the smallest type that holds them; the array itself where they agree."""
+        import numpy as np
+
         values = np.array(self.values)
         if self.ignored is not None:
             values = np.concatenate((values, np.zeros(IGNORED - len(values), dtype=int), [self.ignored]))
@@ -155,7 +163,8 @@ class LabelScheme:
 
     def known(self, atoms: Atoms) -> Mask:
         """Return where the truth is known."""
-        return np.asarray(atoms != IGNORED)
+        known: Mask = atoms != IGNORED
+        return known
 
     def activate(self, logits: Tensor, dim: int) -> Tensor:
         """Return the probabilities of the network's outputs, whose classes lie along `dim`."""
@@ -190,7 +199,7 @@ class LabelScheme:
 
     def class_mask(self, atoms: Atoms, index: int) -> Mask:
         """Return which atoms belong to a class."""
-        return _is_one_of(atoms, np.flatnonzero(self.membership[:, index]).tolist())
+        return _is_one_of(atoms, [atom for atom, belongs in enumerate(self.membership[:, index]) if belongs])
 
     def hidden(self, shows: Callable[[int], bool]) -> tuple[int, ...]:
         """Return the classes of organs that a label map does not show, given which values it shows."""
@@ -203,6 +212,8 @@ class LabelScheme:
 
     def without(self, atoms: Atoms, hidden: Collection[int]) -> Atoms:
         """Return atoms in which what belongs to hidden classes alone is background."""
+        import numpy as np
+
         table = np.arange(IGNORED + 1, dtype=np.uint8)
         belongs = self.membership[: len(self.values)]
         table[: len(belongs)][~belongs[:, list(self.shown(hidden))].any(axis=1)] = 0
@@ -222,7 +233,7 @@ class LabelScheme:
 
 def _is_one_of(array: LabelMap, values: Iterable[int]) -> Mask:
     first, *others = values
-    mask = np.asarray(array == first)
+    mask: Mask = array == first
     for value in others:
         mask |= array == value
     return mask
