@@ -203,7 +203,7 @@ def score_masks(
     Raises:
         PartlyScoredError: When the others are written, if some could not be scored.
     """
-    from autoseg.dataset.label_names import labelled_organs, organ_names
+    from autoseg.dataset.metadata import labelled_organs, organ_names
     from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
 
     require_free(out)

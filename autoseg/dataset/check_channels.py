@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dataset.check_outliers import FEWEST
 from autoseg.dataset.check_twins import voxel_key
 from autoseg.dataset.facts import CaseFacts, ChannelFacts
-from autoseg.dataset.findings import Finding, row
+from autoseg.dataset.findings import FEWEST, Finding, row
 from autoseg.dataset.load import Dataset
 
 USUAL = 0.5  # share of the cases above which it is said once for all

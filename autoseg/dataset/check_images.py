@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from autoseg.dataset.check_outliers import FAR, FEWEST, far
 from autoseg.dataset.facts import CaseFacts, ChannelFacts
-from autoseg.dataset.findings import Finding, Severity, row
+from autoseg.dataset.findings import FAR, FEWEST, Finding, Severity, far, row
 from autoseg.dataset.load import Dataset
 from autoseg.dataset.names import named_ct
 from autoseg.imaging.grid import Grid

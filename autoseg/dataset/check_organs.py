@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from autoseg.dataset.check_outliers import FAR, FEWEST, far
 from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts
-from autoseg.dataset.findings import Finding, row
+from autoseg.dataset.findings import FAR, FEWEST, Finding, far, row
 from autoseg.dataset.load import Dataset
 from autoseg.dataset.names import named_ct, side_pairs
 from autoseg.labels import Label

@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a dataset, one row each, with the way out."""
+"""Findings: what is wrong with a dataset, one row each, with the way out; and what counts as an outlier."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from autoseg.dataset.load import Dataset
 from autoseg.files import write_text
 
+FEWEST = 8  # cases below which nothing is an outlier
+FAR = 6.0  # robust standard deviations from the median that make an outlier
 Severity = Literal["fatal", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fatal", "warning", "note")  # worst first
 
@@ -57,3 +62,14 @@ def write_check(findings: Sequence[Finding], file: Path) -> None:
         OSError: If it cannot be written.
     """
     write_text(file, json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False) + "\n")
+
+
+def far(values: npt.ArrayLike, least: float) -> npt.NDArray[np.float64]:
+    """Return how far each value lies from the median, in robust standard deviations of at least `least`.
+
+    >>> far([1.0, 2.0, 3.0, 4.0, 100.0], 0.0).round(1).tolist()
+    [-1.3, -0.7, 0.0, 0.7, 65.4]
+    """
+    array = np.asarray(values, dtype=np.float64)
+    offset = array - np.median(array)
+    return np.asarray(offset / max(1.4826 * float(np.median(np.abs(offset))), least))

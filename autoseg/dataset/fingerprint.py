@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from autoseg.dataset.check import is_ct
+from autoseg.dataset.check_images import is_ct
 from autoseg.dataset.examine import CaseFacts
 from autoseg.dataset.load import Dataset
 from autoseg.errors import DatasetError

@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
-from autoseg.dataset.label_names import label_values, names_by_values
+from autoseg.dataset.metadata import label_values, names_by_values
 from autoseg.errors import RunError
 from autoseg.imaging.readers import strip_suffix
 from autoseg.words import counted

@@ -29,9 +29,10 @@ from planted import (
     swap,
 )
 
-from autoseg.dataset.check import all_findings, is_ct, write_check
+from autoseg.dataset.check import all_findings
+from autoseg.dataset.check_images import is_ct
 from autoseg.dataset.examine import ChannelFacts, Examination, examine_case
-from autoseg.dataset.findings import Finding
+from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.load import Dataset, load_dataset
 from autoseg.imaging.volumes import write_array
 

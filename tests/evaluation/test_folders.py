@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg.dataset.label_names import labelled_organs, organ_names
+from autoseg.dataset.metadata import labelled_organs, organ_names
 from autoseg.errors import DatasetError, RunError
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
 from autoseg.evaluation.scores import Row
