@@ -9,6 +9,7 @@ from torch import nn
 
 from autoseg.errors import PlanError
 from autoseg.network.losses import LOSSES
+from autoseg.network.residual import residual_unet
 from autoseg.network.unet import UNet3D
 from autoseg.plan import CORRECT_FILE, NetworkPlan, Plan
 from autoseg.run import Run
@@ -24,6 +25,7 @@ class Network:
 
 NETWORKS: dict[str, Network] = {  # by the plan's network.kind
     "unet": Network(build=UNet3D, name="3D U-Net"),
+    "residual": Network(build=residual_unet, name="Residual-encoder 3D U-Net"),
 }
 
 
