@@ -89,17 +89,34 @@ class Seeded(AbstractTransform):  # type: ignore[misc]
         return self.transform(requests=[request])  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, kw_only=True)
+class IntensityChange:
+    """A random change of the intensities of every crop."""
+
+    amount: Callable[[AugmentationPlan], float]  # how much the plan wants of it; 0: none
+    transform: Callable[[float], AbstractTransform]  # of that amount
+
+
+INTENSITY_CHANGES = (  # in this order
+    IntensityChange(
+        amount=lambda plan: plan.contrast,
+        transform=lambda c: ContrastAugmentationTransform((1 - c, 1 + c), preserve_range=False),
+    ),
+    IntensityChange(
+        amount=lambda plan: plan.brightness,
+        transform=lambda sigma: BrightnessTransform(mu=0.0, sigma=sigma),
+    ),
+    IntensityChange(
+        amount=lambda plan: plan.noise,
+        transform=lambda most: GaussianNoiseTransform(noise_variance=(0.0, most), p_per_sample=1.0),
+    ),
+)
+
+
 def transforms(plan: Plan) -> Seeded:
     """Return the plan's augmentation as one transform."""
-    what = plan.augmentation
-    steps: list[AbstractTransform] = [SpatialCrop(plan)]
-    if what.contrast:
-        steps.append(ContrastAugmentationTransform((1 - what.contrast, 1 + what.contrast), preserve_range=False))
-    if what.brightness:
-        steps.append(BrightnessTransform(mu=0.0, sigma=what.brightness))
-    if what.noise:
-        steps.append(GaussianNoiseTransform(noise_variance=(0.0, what.noise), p_per_sample=1.0))
-    return Seeded(steps)
+    amounts = [(change, change.amount(plan.augmentation)) for change in INTENSITY_CHANGES]
+    return Seeded([SpatialCrop(plan), *(change.transform(amount) for change, amount in amounts if amount)])
 
 
 def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Tensor:
