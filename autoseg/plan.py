@@ -103,6 +103,7 @@ class AugmentationPlan(PlanPart):
     undeformed_end: Share = 0.0  # share of the iterations, the last, whose crops keep their shape and place
     brightness: Annotated[float, Field(ge=0)] = 0.0  # deviation of a Gaussian shift, in standard deviations
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0  # exponent, half of the time from [1 - g, 1], else from [1, 1 + g]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
 
     @property

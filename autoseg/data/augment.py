@@ -18,7 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from batchgenerators.transforms.abstract_transforms import AbstractTransform, Compose
-from batchgenerators.transforms.color_transforms import BrightnessTransform, ContrastAugmentationTransform
+from batchgenerators.transforms.color_transforms import (
+    BrightnessTransform,
+    ContrastAugmentationTransform,
+    GammaTransform,
+)
 from batchgenerators.transforms.noise_transforms import GaussianNoiseTransform
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -105,6 +109,10 @@ INTENSITY_CHANGES = (  # in this order
     IntensityChange(
         amount=lambda plan: plan.brightness,
         transform=lambda sigma: BrightnessTransform(mu=0.0, sigma=sigma),
+    ),
+    IntensityChange(
+        amount=lambda plan: plan.gamma,
+        transform=lambda g: GammaTransform((1 - g, 1 + g), per_channel=True, retain_stats=True),
     ),
     IntensityChange(
         amount=lambda plan: plan.noise,

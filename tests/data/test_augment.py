@@ -217,13 +217,31 @@ def test_a_batch_has_the_shapes_and_kinds_that_training_expects(tmp_path: Path) 
     assert batch["keys"] == ["random"] * 3
 
 
-@pytest.mark.parametrize("what", ["brightness", "contrast", "noise"])
+@pytest.mark.parametrize("what", ["brightness", "contrast", "gamma", "noise"])
 def test_intensity_changes_leave_the_labels_alone(tmp_path: Path, what: str) -> None:
     requests = [CropRequest(case=made.random_case(tmp_path, SHAPE), centre=(4.0, 4.0, 4.0))]
     plain = transforms(made.plan())(requests=requests, seeds=[3])
     changed = transforms(made.plan(augmentation=changes(**{what: 0.5})))(requests=requests, seeds=[3])
     np.testing.assert_array_equal(changed["seg"], plain["seg"])
     assert not np.allclose(changed["data"], plain["data"], atol=1e-3)
+
+
+def test_gamma_bends_the_values_between_the_ends_of_the_crop_and_keeps_mean_and_deviation(tmp_path: Path) -> None:
+    requests = [CropRequest(case=made.random_case(tmp_path, SHAPE), centre=(4.0, 4.0, 4.0))] * 6
+    bend = transforms(made.plan(augmentation=changes(gamma=0.5)))
+    plain = transforms(made.plan())(requests=requests, seeds=[*range(6)])["data"]
+    bent = bend(requests=requests, seeds=[*range(6)])["data"]
+    exponents = []
+    for before, after in zip(plain[:, 0].astype(float), bent[:, 0].astype(float), strict=True):
+        assert (after.mean(), after.std()) == pytest.approx((before.mean(), before.std()), abs=1e-4)
+        share = (before - before.min()) / np.ptp(before)  # of the way from the least value to the greatest
+        inside = (share > 0.05) & (share < 0.95)
+        exponent = np.log(((after - after.min()) / np.ptp(after))[inside]) / np.log(share[inside])
+        assert exponent == pytest.approx(exponent.mean(), abs=1e-3)
+        exponents.append(exponent.mean())
+    assert 0.5 <= min(exponents) < 1 < max(exponents) <= 1.5
+    alone = bend(requests=requests[:1], seeds=[3])["data"]
+    np.testing.assert_array_equal(alone[0], bent[3])  # a crop is decided by its own seed
 
 
 def test_crops_are_mirrored_half_of_the_time_about_their_middle(request_at_the_middle: CropRequest) -> None:
