@@ -17,8 +17,8 @@ import autoseg
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
     "version", "words", "errors", "files", "machine", "pool", "labels", "plan", "run", "imaging", "dataset", "metrics",
-    "figures", "network", "planning", "phantom", "data", "inference", "training", "evaluation", "report", "steps",
-    "cli", "__main__",
+    "options", "figures", "network", "planning", "phantom", "data", "inference", "training", "evaluation", "report",
+    "steps", "cli", "__main__",
 ]  # fmt: skip
 DOORS = {
     "SimpleITK": "imaging",

@@ -6,7 +6,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,14 +34,29 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 GAP = 2  # characters between a table's columns
-IS_FIRST = process_place().rank == 0  # of the processes that train together; the others are quiet
-console = Console(highlight=False, quiet=not IS_FIRST)
+console = Console(highlight=False)
 logger = logging.getLogger("autoseg")
-logger.propagate = False  # to RUN/log.txt, and warnings to the console
-_warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
-_warnings.addFilter(lambda record: IS_FIRST and record.levelno == logging.WARNING)
-_warnings.setFormatter(logging.Formatter("warning: %(message)s"))
-logger.addHandler(_warnings)
+
+
+@contextmanager
+def output() -> Iterator[None]:
+    """Let the program talk to the user: lines, bars, and its warnings; of processes that train together the first."""
+    is_first, propagates = _is_first(), logger.propagate
+    warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
+    warnings.addFilter(lambda record: is_first and record.levelno == logging.WARNING)
+    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    console.quiet = not is_first
+    logger.propagate = False  # to RUN/log.txt, and warnings to the console
+    logger.addHandler(warnings)
+    try:
+        yield
+    finally:
+        logger.removeHandler(warnings)
+        logger.propagate, console.quiet = propagates, False
+
+
+def _is_first() -> bool:
+    return process_place().rank == 0
 
 
 def say(text: str) -> None:
@@ -100,12 +115,6 @@ def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
     return list(widths)
 
 
-def show_seconds(seconds: Mapping[str, float], peak_gib: float) -> None:
-    """Print how long the stages took, and the most memory there was."""
-    console.print(", ".join(f"{stage} {took:.1f} s" for stage, took in seconds.items()), soft_wrap=True)
-    console.print(f"memory: {peak_gib:.1f} GiB at most")
-
-
 def progress_bar() -> Progress:
     """Return a bar with count, elapsed time and ETA; it vanishes when done."""
     columns = (
@@ -119,7 +128,7 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """Yield items while a bar shows how many are done; a `workers.Track`."""
+    """Yield items while a bar shows how many are done; a `pool.Track`."""
     with progress_bar() as bar:
         task = bar.add_task(what, total=total)
         for item in items:
@@ -166,7 +175,7 @@ def logging_to(run: Run) -> Iterator[None]:
 
     A folder that is no RUN stays as it is; where it becomes one meanwhile, the command is written afterwards.
     """
-    if not IS_FIRST:
+    if not _is_first():
         yield
     elif run.plan_file.is_file():
         with _log_file(run):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autoseg.data.cache import ORGAN_VOXELS
-from autoseg.dataset.check import all_findings
-from autoseg.dataset.examine import CaseFacts, Examination, examine_case
+from autoseg.dataset.examine import CaseFacts, Examination
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset
@@ -23,60 +21,40 @@ from autoseg.dataset.split import Split, load_splits, make_splits, save_splits, 
 from autoseg.errors import AutosegError, DatasetError, PlanError
 from autoseg.files import write_text
 from autoseg.imaging.grid import working_shape
-from autoseg.machine import free_memory_gib
+from autoseg.machine import free_memory_gib, usable_cores
 from autoseg.network.device import pick_device
 from autoseg.network.distributed import require_devices
+from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, detect_budget, step_gib
 from autoseg.planning.context import Context
 from autoseg.planning.explain import explain
-from autoseg.planning.fit import PlanRequest, fit_plan
+from autoseg.planning.fit import fit_plan
 from autoseg.planning.planner import Decision
 from autoseg.planning.presets import load_preset, preset_plan
 from autoseg.planning.recipe import grid_of
 from autoseg.planning.search import PlanSearch
-from autoseg.pool import Track, each, untracked
+from autoseg.pool import Track, untracked
 from autoseg.run import Run
+from autoseg.steps.check import check
+from autoseg.training.measure import measure_step
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlanOptions:
-    """What the user asks of `plan`."""
+def comparable(options: PlanOptions) -> dict[str, Any]:
+    """Return the options as plain values, to be compared with those of another call.
 
-    preset: str | None = None
-    gpu_memory_gib: float | None = None
-    device: str = "auto"
-    seed: int = 0
-    settings: Mapping[str, str] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()
-    folds: int = 1
-    split: Path | None = None  # a file that says which cases train and test
-    measure: bool = False
-    gpus: int = 1  # that will train together
-    training_s: float | None = None  # that the iterations are to fit; None: on a CPU those that fit 36 minutes
-    iterations: int | None = None  # of the training that follows, where it is told already
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the options as plain values, to be compared with those of another call.
-
-        Measuring, length and GPUs are not among them: a RUN that is planned stays so when it is given more of them.
-        """
-        values = {**self.__dict__, "settings": dict(self.settings), "exclude": list(self.exclude)}
-        values["split"] = None if self.split is None else _text_of(self.split)
-        if self.preset is not None and self.preset.endswith(".json"):
-            values["preset"] = _text_of(Path(self.preset))
-        for name in ("measure", "training_s", "iterations", "gpus"):
-            del values[name]
-        return values
-
-    def wishes(self) -> PlanRequest:
-        """Return what is asked of the plan itself, once one is derived or taken from a preset."""
-        return PlanRequest(
-            settings=self.settings, measured=self.measure, training_s=self.training_s, iterations=self.iterations
-        )
+    Measuring, length and GPUs are not among them: a RUN that is planned stays so when it is given more of them.
+    """
+    values = {**vars(options), "settings": dict(options.settings), "exclude": list(options.exclude)}
+    values["split"] = None if options.split is None else _text_of(options.split)
+    if options.preset is not None and options.preset.endswith(".json"):
+        values["preset"] = _text_of(Path(options.preset))
+    for name in ("measure", "time_budget_s", "iterations", "gpus", "force", "jobs"):
+        del values[name]
+    return values
 
 
 def _text_of(file: Path) -> str:
@@ -84,41 +62,21 @@ def _text_of(file: Path) -> str:
     return digest_of(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else str(file)
 
 
-def check(path: Path, jobs: int, track: Track = untracked) -> tuple[Dataset, list[Examination], list[Finding]]:
-    """Examine every case of a dataset; return what was found, the worst first.
-
-    Raises:
-        DatasetError: If the dataset as a whole cannot be understood.
-    """
-    dataset = load_dataset(path)
-    examine = partial(examine_case, dataset=replace(dataset, cases=()))
-    work = {case.id: case for case in dataset.cases}
-    found: dict[str, Examination] = {}
-    extra: list[Finding] = []
-    for name, result in track(each(examine, work, jobs), "Checking", len(work)):
-        if isinstance(result, AutosegError):
-            extra.append(
-                Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
-            )
-        else:
-            found[name] = result
-    examinations = [found[case.id] for case in dataset.cases if case.id in found]
-    return dataset, examinations, [*extra, *all_findings(examinations, dataset)]
-
-
-def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, track: Track = untracked) -> Decision:
+def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -> Decision:
     """Check the dataset, decide, and write check.json, fingerprint.json, split.json, plan.json and plan.md.
 
     Raises:
         DatasetError: If cases are unusable and not excluded.
-        PlanError: If the plan in RUN was edited and `force` is not given, or no valid plan can be made.
+        PlanError: If the plan in RUN was edited and --force is not given, or no valid plan can be made.
     """
-    _require_startable(run, options, force)
+    _require_startable(run, options)
     budget, here = _budget(options)
-    if options.training_s is not None and not here:
+    if options.time_budget_s is not None and not here:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
-    dataset, examinations, findings = check(path, jobs, track)
+    checked = check(path, options.jobs, track)
+    dataset, examinations, findings = checked.dataset, checked.examinations, checked.findings
+    jobs = options.jobs or usable_cores()
     write_check(findings, _made(run) / "check.json")
     facts = _usable(dataset, examinations, findings, options)
     splits = _splits(dataset, facts, options)
@@ -130,7 +88,7 @@ def plan(path: Path, run: Run, options: PlanOptions, jobs: int, force: bool, tra
     choosing = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in {f.case for f in seen}))
     derive = PlanSearch(found=found, seed=options.seed, dataset=choosing, jobs=jobs, track=track)
     decision = derive(budget) if preset is None else _preset(preset, found, budget, options)
-    settled = fit_plan(decision, found, budget, derive, options.wishes(), here)
+    settled = fit_plan(decision, found, budget, derive, options, measure_step if here else None)
     derive.measure_grids(settled.decision)
     told = Context(
         found=found,
@@ -162,7 +120,7 @@ def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
     if is_edited(run):
         return True
     origin = read_origin(run)
-    now = origin_of(path, load_dataset(path), options.as_json(), run)
+    now = origin_of(path, load_dataset(path), comparable(options), run)
     return all(origin.get(key) == now[key] for key in ("dataset", "files", "options"))
 
 
@@ -173,15 +131,14 @@ def is_edited(run: Run) -> bool:
     )
 
 
-def _require_startable(run: Run, options: PlanOptions, force: bool) -> None:
+def _require_startable(run: Run, options: PlanOptions) -> None:
     """Refuse what can be refused before any case is read."""
     if run.folder.exists() and not run.folder.is_dir():
         raise PlanError(f"{run.folder}: RUN must be a folder, and this is a file; give another name")
     if options.split is not None and not options.split.is_file():
         raise PlanError(f"--split {options.split}: there is no such file; correct the path")
-    if options.training_s is not None and "iterations" in options.settings:
-        raise PlanError("--time-budget and --set iterations exclude each other: the time says how many fit; give one")
-    if not force and is_edited(run):
+    options.require_compatible()
+    if not options.force and is_edited(run):
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
         )
@@ -210,8 +167,6 @@ def _usable(
 
 def _budget(options: PlanOptions) -> tuple[Budget, bool]:
     """Return what to plan for, and whether that is this machine."""
-    if options.gpu_memory_gib is not None and options.device not in ("auto", "cuda"):
-        raise PlanError(f"--gpu-memory plans for CUDA and --device {options.device} does not; give one of them")
     device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
     here = options.gpu_memory_gib is None or device == "cuda"
     if options.gpu_memory_gib is None:
@@ -224,8 +179,6 @@ def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) 
     patients = {case.id: case.patient for case in dataset.cases}
     if options.split is None:
         return make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
-    if options.folds > 1:
-        raise PlanError("--split and --folds exclude each other: the file says the folds; give one")
     splits = load_splits(options.split, tuple(patients), patients)
     return tuple(without(fold, options.exclude) for fold in splits)
 
@@ -251,7 +204,7 @@ def _write(
     write_text(run.folder / "plan.md", explain(decision, told))
     _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
-    origin = origin_of(path, dataset, options.as_json(), run) | {"plan": digest_of(text)}
+    origin = origin_of(path, dataset, comparable(options), run) | {"plan": digest_of(text)}
     run.plan_file.unlink(missing_ok=True)  # or, after a kill between the two, it would look edited by hand
     write_text(run.dataset_file, json.dumps(origin, indent=1))
     write_text(run.plan_file, text)

@@ -1,4 +1,4 @@
-"""preprocess and train: from a plan to models."""
+"""train: from a plan and its cache to models."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_key
-from autoseg.data.preprocess import preprocess as preprocess_cases
-from autoseg.dataset.origin import dataset_of, splits_of
-from autoseg.dataset.split import Split, load_splits
+from autoseg.dataset.origin import splits_of
+from autoseg.dataset.split import Split
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import default_workers, free_memory_gib
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.distributed import from_first, process_group, process_rank, world_size
+from autoseg.options import TrainOptions
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import GPU_SHARE, detect_budget, share_of, step_gib
-from autoseg.planning.fit import ITERATIONS_SHARE, nearest_fit, require_crops, warn_of_few, warn_of_others
-from autoseg.pool import Track, untracked
+from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
+from autoseg.planning.requirements import nearest_fit, require_crops
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
 from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
@@ -30,33 +30,6 @@ from autoseg.training.measure import measure_step
 
 logger = logging.getLogger(__name__)
 LESS = 0.8  # of the memory that a step was thought to take, after it did not fit
-
-
-def preprocess(run: Run, jobs: int, track: Track = untracked) -> int:
-    """Cache all cases of the split; return how many were made anew.
-
-    Raises:
-        CasesFailedError: When all others are done, if some cases could not be read.
-    """
-    settings, dataset = plan_of(run), dataset_of(run)
-    patients = {case.id: case.patient for case in dataset.cases}
-    splits = load_splits(run.split_file, tuple(patients), patients)
-    wanted = {name for split in splits for name in split.cases()}
-    return preprocess_cases([case for case in dataset.cases if case.id in wanted], settings, run.cache, jobs, track)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What the user asks of `train`."""
-
-    folds: tuple[int, ...] | None = None  # None: all of the split
-    iterations: int | None = None
-    time_budget_s: float | None = None
-    device: str | None = None  # None: the plan's, where this machine has it
-    workers: int | None = None  # None: one less than the cores, at most 8
-    patience: int | None = None  # examinations without a better validation Dice after which a fold ends
-    tensorboard: bool = False
-    deterministic: bool = False  # on a GPU: the same bits every time
 
 
 def train(
@@ -159,48 +132,48 @@ def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], boo
         ) from error
 
 
-def device_of(settings: Plan, wanted: str | None) -> DeviceName:
-    """Return where to train: as wanted, else the plan's device, where this machine has it."""
-    device = pick_device(wanted or (settings.device if _has(settings.device) else "auto"))
-    if device != settings.device:
-        logger.warning("the plan is for %s, training on %s", settings.device, device)
+def device_of(plan: Plan, name: str | None) -> DeviceName:
+    """Return where to train: the device that the user names, else the plan's, where this machine has it."""
+    device = pick_device(name or (plan.device if _has(plan.device) else "auto"))
+    if device != plan.device:
+        logger.warning("the plan is for %s, training on %s", plan.device, device)
     return device
 
 
 def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int) -> Plan:
     """Return the plan with the device and the iterations of this training; once begun, they stay."""
-    settings, began = run.plan(), time.monotonic()
-    require_crops(settings, world_size())
-    settings = settings.model_copy(update={"device": device})
+    plan, began = run.plan(), time.monotonic()
+    require_crops(plan, world_size())
+    plan = plan.model_copy(update={"device": device})
     begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
     if begun is None:
-        _require_memory(settings, run)
+        _require_memory(plan, run)
     if options.iterations is not None:
         iterations = options.iterations
     elif begun is not None:
         iterations = begun
     elif options.time_budget_s is not None:
-        iterations = _fitting(settings, options.time_budget_s, began, shape, workers)
+        iterations = _fitting(plan, options.time_budget_s, began, shape, workers)
     else:
-        iterations = settings.iterations
-    return with_settings(settings, {"iterations": str(iterations)})
+        iterations = plan.iterations
+    return with_settings(plan, {"iterations": str(iterations)})
 
 
-def _require_memory(settings: Plan, run: Run) -> None:
+def _require_memory(plan: Plan, run: Run) -> None:
     """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
-    budget = detect_budget(settings.device, None, free_memory_gib(), world_size())
-    gib = step_gib(settings, budget)
+    budget = detect_budget(plan.device, None, free_memory_gib(), world_size())
+    gib = step_gib(plan, budget)
     if gib > budget.memory_gib:
         raise PlanError(
             f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
-            f"{nearest_fit(settings, budget)} (with `autoseg plan … --force`, or in the file)"
+            f"{nearest_fit(plan, budget)} (with `autoseg plan … --force`, or in the file)"
         )
 
 
-def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
+def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit what is left of a time budget when they have been measured."""
     measures = process_rank() == 0  # one measures for all: the others would only disturb
-    measured = measure_step(share_of(settings, world_size()), shape, workers) if measures else None
+    measured = measure_step(share_of(plan, world_size()), shape, workers) if measures else None
     left_s = ITERATIONS_SHARE * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(from_first(fitting))
@@ -208,7 +181,7 @@ def _fitting(settings: Plan, time_budget_s: float, began: float, shape: Voxels, 
         warn_of_others(measured, "begin anew (Ctrl-C, remove the fold's folder)")
         warn_of_few(iterations, measured.seconds_per_iteration)
     if not iterations:
-        raise PlanError(f"{settings.device}: too little memory for one iteration; plan again, or --set batch_size=1")
+        raise PlanError(f"{plan.device}: too little memory for one iteration; plan again, or --set batch_size=1")
     return iterations
 
 

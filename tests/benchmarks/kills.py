@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 TIMES = {"seconds", "wait_share"}  # columns of log.csv that no two runs share
-OFTEN = "import autoseg.training.loop as loop; loop.SAVE_EVERY_S = 2; from autoseg.cli import main; main()"
+OFTEN = "import autoseg.training.loop as loop; loop.SAVE_EVERY_S = 2; from autoseg.cli.app import main; main()"
 
 
 def autoseg(*arguments: object) -> subprocess.Popen[bytes]:

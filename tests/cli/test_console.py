@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
+
 import pytest
 from rich.console import Console
 
@@ -48,3 +52,35 @@ def test_where_not_even_words_fit_they_are_folded_and_no_letter_is_lost(
     lines = printed(40, monkeypatch, capsys)
     letters = sorted("".join(lines[1:]).replace("─", "").replace(" ", ""))
     assert letters == sorted("".join((*COLUMNS, *ROWS[0])).replace(" ", ""))
+
+
+def test_importing_the_console_changes_no_logger() -> None:
+    code = (
+        "import logging, os; os.environ['RANK'] = '1'; import autoseg.cli.console as c; "
+        "log = logging.getLogger('autoseg'); print(log.handlers, log.propagate, log.level, c.console.quiet)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True 0 False\n"
+
+
+def test_warnings_are_shown_while_the_program_talks_and_nothing_is_left_behind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logger = logging.getLogger("autoseg")
+    before = [*logger.handlers]
+    with console.output():
+        logger.warning("the scale is %s", "odd")
+        logger.info("quiet")
+    logger.warning("after")
+    assert capsys.readouterr().err == "warning: the scale is odd\n"
+    assert logger.handlers == before
+
+
+def test_of_processes_that_train_together_only_the_first_talks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with console.output():
+        console.say("a line")
+        logging.getLogger("autoseg").warning("a warning")
+    assert capsys.readouterr() == ("", "")

@@ -9,40 +9,40 @@ import made
 import pytest
 
 from autoseg.errors import PlanError
-from autoseg.plan import with_settings
+from autoseg.options import PlanOptions
+from autoseg.plan import Plan, with_settings
 from autoseg.planning import fit
 from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
-from autoseg.planning.fit import PlanRequest, apply_settings, fit_plan, nearest_fit
+from autoseg.planning.fit import apply_settings, fit_plan
 from autoseg.planning.planner import Cost, Decision, derive_plan
+from autoseg.planning.requirements import nearest_fit
 
 FOUND = made.fingerprint((96, 96, 96), (1.0, 1.0, 1.0), cases=100)
 GPU = Budget(device="cuda", memory_gib=6.0, bfloat16=True)
 CPU = Budget(device="cpu", memory_gib=20.0, bfloat16=True)
-MEASURE = PlanRequest(settings={}, measured=True)
+MEASURE = PlanOptions(measure=True)
 
 
 def derive(budget: Budget, cost: Cost) -> Decision:
     return derive_plan(FOUND, budget, 0, cost=cost)
 
 
-def measuring(
-    monkeypatch: pytest.MonkeyPatch, *results: float | None, voxels_a_second: float = 0, others_share: float = 0
-) -> list[int]:
-    """Replace measuring by made-up GiB (None: out of memory); return the voxels of each plan that was measured.
+class Measuring:
+    """Stands in for measuring: made-up GiB, None where the memory was too little.
 
     A step takes half a second, or what it takes at `voxels_a_second`.
     """
-    seen: list[int] = []
 
-    def measure(plan: object, shape: object, workers: int) -> StepCost | None:
-        gib = results[len(seen)]
-        seen.append(plan.batch_size * math.prod(plan.crop_size))  # type: ignore[attr-defined]
-        seconds = seen[-1] / voxels_a_second if voxels_a_second else 0.5
-        found = {"seconds_per_iteration": seconds, "waiting_share": 0.01, "others_share": others_share}
-        return None if gib is None else StepCost(**found, gib=gib)
+    def __init__(self, *gib: float | None, voxels_a_second: float = 0, others_share: float = 0) -> None:
+        self.gib, self.voxels_a_second, self.others_share = gib, voxels_a_second, others_share
+        self.voxels: list[int] = []  # of the step of each plan that was measured
 
-    monkeypatch.setattr(fit, "measure_step", measure)
-    return seen
+    def __call__(self, plan: Plan, shape: object, workers: int) -> StepCost | None:
+        gib = self.gib[len(self.voxels)]
+        self.voxels.append(plan.batch_size * math.prod(plan.crop_size))
+        seconds = self.voxels[-1] / self.voxels_a_second if self.voxels_a_second else 0.5
+        times = {"seconds_per_iteration": seconds, "waiting_share": 0.01, "others_share": self.others_share}
+        return None if gib is None else StepCost(**times, gib=gib)
 
 
 def test_a_setting_that_does_not_fit_the_memory_gets_the_nearest_that_does() -> None:
@@ -73,121 +73,115 @@ def test_a_downsampling_that_is_set_sets_the_spacing_too() -> None:
     assert apply_settings(decision, FOUND, GPU, {"spacing_mm": "[4,4,4]"}).plan.downsampling == (4.0, 4.0, 4.0)
 
 
-def test_a_plan_whose_measured_step_is_too_large_is_derived_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    voxels = measuring(monkeypatch, 7.0, None, 5.0)
-    done = fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, here=True)
-    assert voxels == sorted(voxels, reverse=True)
-    assert voxels[2] < voxels[0]
+def test_a_plan_whose_measured_step_is_too_large_is_derived_again() -> None:
+    measure = Measuring(7.0, None, 5.0)
+    done = fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, measure)
+    assert measure.voxels == sorted(measure.voxels, reverse=True)
+    assert measure.voxels[2] < measure.voxels[0]
     assert done.corrected
     assert done.measured is not None
     assert done.measured.gib == 5.0
 
 
-def test_a_last_attempt_that_fits_is_taken_though_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, None, None, None, 1.0, voxels_a_second=1000)
-    wishes = PlanRequest(settings={}, measured=False, training_s=1000.0)
-    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+def test_a_last_attempt_that_fits_is_taken_though_it_is_slow() -> None:
+    measure = Measuring(None, None, None, 1.0, voxels_a_second=1000)
+    wishes = PlanOptions(time_budget_s=1000.0)
+    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
     assert done.corrected
     assert done.measured is not None
     assert done.measured.gib == 1.0
 
 
-def test_a_step_that_never_fits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, None, None, None, None)
+def test_a_step_that_never_fits_is_told() -> None:
+    measure = Measuring(None, None, None, None)
     with pytest.raises(PlanError, match="no plan was found whose measured step fits; give"):
-        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, here=True)
+        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, measure)
 
 
-def test_the_users_own_step_is_not_changed_but_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, None)
-    wishes = PlanRequest(settings={"batch_size": "2"}, measured=True)
+def test_the_users_own_step_is_not_changed_but_refused_with_the_nearest() -> None:
+    measure = Measuring(None)
+    wishes = PlanOptions(settings={"batch_size": "2"}, measure=True)
     with pytest.raises(PlanError, match=r"does not fit this cuda; nearest that fits: --set batch_size=1"):
-        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True)
+        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, measure)
 
 
-def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, 1.0)
-    unmeasured = PlanRequest(settings={}, measured=False)
-    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, unmeasured, here=True)
+def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes() -> None:
+    measure = Measuring(1.0)
+    unmeasured = PlanOptions()
+    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, unmeasured, measure)
     assert done.decision.plan.iterations == 36 * 60 * 2
     assert not done.corrected
 
 
-def test_a_length_that_is_told_is_taken_and_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    voxels = measuring(monkeypatch)
+def test_a_length_that_is_told_is_taken_and_nothing_is_measured() -> None:
+    measure = Measuring()
     decision = derive_plan(FOUND, CPU, seed=0)
-    done = fit_plan(decision, FOUND, CPU, derive, PlanRequest(settings={}, measured=False, iterations=70), here=True)
-    assert not voxels
+    done = fit_plan(decision, FOUND, CPU, derive, PlanOptions(iterations=70), measure)
+    assert not measure.voxels
     assert done.decision.plan == decision.plan.model_copy(update={"iterations": 70})
-    both = PlanRequest(settings={"iterations": "90"}, measured=False, iterations=70)
-    assert fit_plan(decision, FOUND, CPU, derive, both, here=True).decision.plan.iterations == 90
+    both = PlanOptions(settings={"iterations": "90"}, iterations=70)
+    assert fit_plan(decision, FOUND, CPU, derive, both, measure).decision.plan.iterations == 90
 
 
-def test_a_length_that_is_told_stays_when_the_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, 7.0, 5.0)
-    wishes = PlanRequest(settings={}, measured=True, iterations=70)
-    done = fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True)
+def test_a_length_that_is_told_stays_when_the_memory_is_measured() -> None:
+    measure = Measuring(7.0, 5.0)
+    wishes = PlanOptions(measure=True, iterations=70)
+    done = fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, measure)
     assert done.corrected
     assert done.decision.plan.iterations == 70
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.35, True), (0.02, False)])
 def test_a_measurement_that_others_disturbed_is_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, told: bool
+    caplog: pytest.LogCaptureFixture, share: float, told: bool
 ) -> None:
-    measuring(monkeypatch, 1.0, others_share=share)
-    fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, PlanRequest(settings={}, measured=False), here=True)
+    measure = Measuring(1.0, others_share=share)
+    fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, PlanOptions(), measure)
     words = "other programs took 35% of the processors while iterations were measured"
     assert (words in caplog.text and "close them and plan again with --force" in caplog.text) == told
 
 
-def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    voxels = measuring(monkeypatch, 1.0, 1.0, voxels_a_second=300_000)
+def test_a_machine_too_slow_for_enough_iterations_gets_smaller_steps() -> None:
+    measure = Measuring(1.0, 1.0, voxels_a_second=300_000)
     decision = derive_plan(FOUND, CPU, seed=0)
-    done = fit_plan(decision, FOUND, CPU, derive, PlanRequest(settings={}, measured=False, training_s=200.0), here=True)
-    assert 200 * 300_000 / voxels[0] < 100
+    done = fit_plan(decision, FOUND, CPU, derive, PlanOptions(time_budget_s=200.0), measure)
+    assert 200 * 300_000 / measure.voxels[0] < 100
     assert done.budget.cpu_step_voxels == 135_000  # 180 s of 300,000 voxels in 400 iterations
-    assert voxels[1] <= 135_000
-    assert done.decision.plan.iterations == int(0.9 * 200 * 300_000 / voxels[1]) >= 400
+    assert measure.voxels[1] <= 135_000
+    assert done.decision.plan.iterations == int(0.9 * 200 * 300_000 / measure.voxels[1]) >= 400
     assert done.decision.plan.downsampling[0] > decision.plan.downsampling[0]
 
 
 @pytest.mark.parametrize(("training_s", "batch"), [(900.0, 2), (5000.0, 7), (20_000.0, 10)])
-def test_where_many_iterations_do_not_fit_a_step_gets_fewer_crops(
-    monkeypatch: pytest.MonkeyPatch, training_s: float, batch: int
-) -> None:
+def test_where_many_iterations_do_not_fit_a_step_gets_fewer_crops(training_s: float, batch: int) -> None:
     found = made.fingerprint((40, 40, 40), (1.0, 1.0, 1.0), cases=100)
-    voxels = measuring(monkeypatch, 1.0, 1.0, voxels_a_second=200_000)
+    measure = Measuring(1.0, 1.0, voxels_a_second=200_000)
     decision = derive_plan(found, CPU, seed=0)
     assert (decision.plan.crop_size, decision.plan.batch_size) == ((40, 40, 40), 10)
-    wishes = PlanRequest(settings={}, measured=False, training_s=training_s)
-    done = fit_plan(
-        decision, found, CPU, lambda b, c: derive_plan(found, b, 0, cost=c), wishes, here=True
-    ).decision.plan
+    wishes = PlanOptions(time_budget_s=training_s)
+    done = fit_plan(decision, found, CPU, lambda b, c: derive_plan(found, b, 0, cost=c), wishes, measure).decision.plan
     assert (done.crop_size, done.batch_size, done.spacing_mm) == ((40, 40, 40), batch, decision.plan.spacing_mm)
-    assert done.iterations == int(0.9 * training_s * 200_000 / voxels[-1])
+    assert done.iterations == int(0.9 * training_s * 200_000 / measure.voxels[-1])
     assert done.iterations >= (2000 if batch > 2 else 1000)
 
 
-def test_a_time_that_is_told_is_kept_even_where_its_steps_are_the_default_36_minutes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    measuring(monkeypatch, 1.0, 1.0, voxels_a_second=1000)
-    wishes = PlanRequest(settings={"batch_size": "2"}, measured=False, training_s=40 * 60.0)
-    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+def test_a_time_that_is_told_is_kept_even_where_its_steps_are_the_default_36_minutes() -> None:
+    measure = Measuring(1.0, 1.0, voxels_a_second=1000)
+    wishes = PlanOptions(settings={"batch_size": "2"}, time_budget_s=40 * 60.0)
+    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
     assert done.decision.plan.iterations < fit.FEWEST_ITERATIONS
 
 
-def test_settings_that_do_not_make_the_step_leave_it_to_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, 1.0, 1.0, voxels_a_second=300_000)
-    wishes = PlanRequest(settings={"seed": "7", "loss.kind": "dice"}, measured=False, training_s=200.0)
-    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+def test_settings_that_do_not_make_the_step_leave_it_to_the_machine() -> None:
+    measure = Measuring(1.0, 1.0, voxels_a_second=300_000)
+    wishes = PlanOptions(settings={"seed": "7", "loss.kind": "dice"}, time_budget_s=200.0)
+    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
     assert done.budget.cpu_step_voxels == 135_000
     assert (done.decision.plan.seed, done.decision.plan.loss.kind) == (7, "dice")
     assert done.decision.changed == ("seed", "loss.kind")
 
 
-def test_several_gpus_get_a_crop_each_and_the_memory_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_gpus_get_a_crop_each_and_the_memory_is_that_of_one() -> None:
     one = replace(GPU, memory_gib=2.5)
     four = replace(one, processes=4)
     alone, shared = derive_plan(FOUND, one, seed=0), derive_plan(FOUND, four, seed=0)
@@ -195,52 +189,49 @@ def test_several_gpus_get_a_crop_each_and_the_memory_is_that_of_one(monkeypatch:
     assert shared.plan.batch_size == 4
     assert math.prod(shared.plan.crop_size) > math.prod(alone.plan.crop_size)  # one crop on a GPU, not two
     assert shared.step_gib == step_gib(share_of(shared.plan, 4), one) <= one.step_gib
-    voxels = measuring(monkeypatch, 2.0)
-    assert fit_plan(shared, FOUND, four, derive, MEASURE, here=True).decision.plan.batch_size == 4
-    assert voxels == [math.prod(shared.plan.crop_size)]  # a share is measured
+    measure = Measuring(2.0)
+    assert fit_plan(shared, FOUND, four, derive, MEASURE, measure).decision.plan.batch_size == 4
+    assert measure.voxels == [math.prod(shared.plan.crop_size)]  # a share is measured
     with pytest.raises(PlanError, match=r"batch_size 3 on 4 processes: each needs a crop; start at most 3, or plan"):
         apply_settings(shared, FOUND, four, {"batch_size": "3"})
 
 
-def test_given_more_time_the_same_machine_gets_the_usual_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    voxels = measuring(monkeypatch, 1.0, voxels_a_second=300_000)
+def test_given_more_time_the_same_machine_gets_the_usual_step() -> None:
+    measure = Measuring(1.0, voxels_a_second=300_000)
     decision = derive_plan(FOUND, CPU, seed=0)
-    done = fit_plan(
-        decision, FOUND, CPU, derive, PlanRequest(settings={}, measured=False, training_s=7200.0), here=True
-    )
+    done = fit_plan(decision, FOUND, CPU, derive, PlanOptions(time_budget_s=7200.0), measure)
     assert done.budget is CPU
     assert done.decision.plan.crop_size == decision.plan.crop_size
-    assert done.decision.plan.iterations == int(0.9 * 7200 * 300_000 / voxels[0])
+    assert done.decision.plan.iterations == int(0.9 * 7200 * 300_000 / measure.voxels[0])
 
 
-def test_a_step_is_never_made_smaller_than_a_network_can_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, 1.0, 1.0, voxels_a_second=1000)
-    wishes = PlanRequest(settings={}, measured=False, training_s=60.0)
-    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+def test_a_step_is_never_made_smaller_than_a_network_can_learn_from() -> None:
+    measure = Measuring(1.0, 1.0, voxels_a_second=1000)
+    wishes = PlanOptions(time_budget_s=60.0)
+    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
     assert done.budget.cpu_step_voxels == fit.SMALLEST_STEP
     assert done.decision.plan.iterations == 1
 
 
-def test_the_users_own_step_keeps_its_size_and_gets_the_iterations_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    voxels = measuring(monkeypatch, 1.0, voxels_a_second=300_000)
-    wishes = PlanRequest(settings={"batch_size": "2"}, measured=False, training_s=1000.0)
-    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, here=True)
+def test_the_users_own_step_keeps_its_size_and_gets_the_iterations_that_fit() -> None:
+    measure = Measuring(1.0, voxels_a_second=300_000)
+    wishes = PlanOptions(settings={"batch_size": "2"}, time_budget_s=1000.0)
+    done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
     assert done.budget is CPU
     assert done.decision.plan.batch_size == 2
-    assert done.decision.plan.iterations == int(0.9 * 1000 * 300_000 / voxels[0])
+    assert done.decision.plan.iterations == int(0.9 * 1000 * 300_000 / measure.voxels[0])
 
 
-def test_a_plan_for_a_gpu_gets_the_iterations_that_fit_a_time_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    measuring(monkeypatch, 1.0)
-    wishes = PlanRequest(settings={}, measured=False, training_s=500.0)
+def test_a_plan_for_a_gpu_gets_the_iterations_that_fit_a_time_that_is_told() -> None:
+    measure = Measuring(1.0)
+    wishes = PlanOptions(time_budget_s=500.0)
     assert (
-        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, here=True).decision.plan.iterations == 900
+        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, measure).decision.plan.iterations == 900
     )
 
 
-def test_a_plan_for_another_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not measuring(monkeypatch)
-    assert fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, here=False).measured is None
+def test_a_plan_for_another_machine_is_not_measured() -> None:
+    assert fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, None).measured is None
 
 
 def test_crops_are_not_mirrored_along_x_where_organs_are_pairs() -> None:

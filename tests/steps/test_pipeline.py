@@ -26,9 +26,10 @@ from autoseg.dataset.split import load_splits
 from autoseg.evaluation import evaluate
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.network.weights import read_facts
+from autoseg.options import PlanOptions
 from autoseg.phantom.scan import ORGANS
 from autoseg.run import Run
-from autoseg.steps.plan import PlanOptions, is_planned
+from autoseg.steps.plan import is_planned
 from autoseg.training.checkpoint import CHECKPOINT
 
 
@@ -255,10 +256,10 @@ def test_a_split_file_decides_who_is_looked_at(cohort: Path, tmp_path: Path, cli
     assert "4 usable cases; the 3 that may be learnt from" in text
     assert cli(*options, "--exclude", ids[1])[0] == 0
     assert json.loads((run / "split.json").read_text())[0]["training"] == [ids[0]]
-    wanted = PlanOptions(gpu_memory_gib=8, split=file, exclude=(ids[1],))
-    assert is_planned(cohort, Run(run), wanted)
+    options = PlanOptions(gpu_memory_gib=8, split=file, exclude=(ids[1],))
+    assert is_planned(cohort, Run(run), options)
     file.write_text(json.dumps(folds[:1]))
-    assert not is_planned(cohort, Run(run), wanted)
+    assert not is_planned(cohort, Run(run), options)
 
 
 def test_a_grid_that_the_user_sets_is_the_one_that_is_explained(cohort: Path, tmp_path: Path, cli: Cli) -> None:

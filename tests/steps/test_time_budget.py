@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 from command_line import Cli, assert_one_line, copy_of
 
-from autoseg.cli import verbs
-from autoseg.cli.options import plan_options, seconds_of, train_options
-from autoseg.errors import PlanError
-from autoseg.evaluation import freshness
-from autoseg.planning import fit
+from autoseg.options import EvaluateOptions, PlanOptions, TrainOptions
 from autoseg.planning.budget import StepCost
 from autoseg.run import Run
 from autoseg.steps import plan, train
-from autoseg.steps.plan import PlanOptions, is_planned
+from autoseg.steps import run as run_step
+from autoseg.steps.plan import is_planned
+from autoseg.steps.run import due_steps
 from autoseg.training.checkpoint import planned_iterations
 
 
@@ -37,22 +35,23 @@ class Clock:
 
 
 def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
-    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copy_of(finished, tmp_path / "RUN")
     shutil.rmtree(run / "fold-0")
     clock = Clock(measuring_s=30.0, seconds_per_iteration=15.0)
     monkeypatch.setattr(train, "measure_step", clock.measure)
     monkeypatch.setattr(train, "time", clock)
-    assert cli("train", run, "--time-budget", "130s")[0] == 0
+    code, _, err = cli("train", run, "--time-budget", "130s")
+    assert code == 0
     assert planned_iterations(run / "fold-0" / "checkpoint.safetensors") == 6  # 0.9 · (130 - 30) / 15
-    assert "only 6 iterations fit the time" in caplog.text
+    assert "only 6 iterations fit the time" in err
 
 
 def test_a_plan_gets_the_iterations_of_its_time_budget(
     cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 0.25).measure)
+    monkeypatch.setattr(plan, "measure_step", Clock(0.0, 0.25).measure)
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2160  # 0.9 · 600 / 0.25
     assert "those whose steps fit 9 min at the measured 0.25 s each" in (tmp_path / "RUN" / "plan.md").read_text()
@@ -61,7 +60,7 @@ def test_a_plan_gets_the_iterations_of_its_time_budget(
 def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
     cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 5.0).measure)
+    monkeypatch.setattr(plan, "measure_step", Clock(0.0, 5.0).measure)
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     text = (tmp_path / "RUN" / "plan.md").read_text()
     assert "voxels at most, in place of 790,000" in text
@@ -80,13 +79,14 @@ def test_a_time_and_a_number_of_iterations_exclude_each_other(cli: Cli, cohort: 
 
 
 def test_a_preset_too_slow_for_the_time_gets_what_fits_and_a_warning(
-    cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 42.9).measure)
+    monkeypatch.setattr(plan, "measure_step", Clock(0.0, 42.9).measure)
     options = ("--preset", "roth2018", "--device", "cpu", "-j", "1", "--time-budget", "2m")
-    assert cli("plan", cohort, tmp_path / "RUN", *options)[0] == 0
+    code, _, err = cli("plan", cohort, tmp_path / "RUN", *options)
+    assert code == 0
     assert json.loads((tmp_path / "RUN" / "plan.json").read_text())["iterations"] == 2
-    assert "only 2 iterations fit the time, at the measured 43 s each" in caplog.text
+    assert "only 2 iterations fit the time, at the measured 43 s each" in err
 
 
 def test_planning_anew_tells_which_training_cannot_go_on(
@@ -95,17 +95,17 @@ def test_planning_anew_tells_which_training_cannot_go_on(
     finished: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = copy_of(finished, tmp_path / "RUN")
-    monkeypatch.setattr(fit, "measure_step", Clock(0.0, 0.25).measure)
-    assert cli("plan", cohort, run, "--device", "cpu", "-j", "1")[0] == 0
-    assert f"{run / 'fold-0'}: was trained under another plan, so its training cannot go on; remove it" in caplog.text
+    monkeypatch.setattr(plan, "measure_step", Clock(0.0, 0.25).measure)
+    code, _, err = cli("plan", cohort, run, "--device", "cpu", "-j", "1")
+    assert code == 0
+    assert f"{run / 'fold-0'}: was trained under another plan, so its training cannot go on; remove it" in err
 
 
 def test_a_run_that_is_planned_stays_so_when_it_is_given_another_time(finished: Path, cohort: Path) -> None:
     options = PlanOptions(**json.loads((finished / "dataset.json").read_text())["options"])
-    assert is_planned(cohort, Run(finished), replace(options, training_s=1000.0))
+    assert is_planned(cohort, Run(finished), replace(options, time_budget_s=1000.0))
 
 
 def test_a_run_that_is_planned_stays_so_when_it_is_given_another_length(finished: Path, cohort: Path) -> None:
@@ -116,29 +116,19 @@ def test_a_run_that_is_planned_stays_so_when_it_is_given_another_length(finished
 
 @pytest.mark.parametrize(
     ("gpu_memory", "is_planned", "planner", "trainer"),
-    [(None, False, 2700.0, None), (8.0, False, None, 2700.0), (None, True, "not called", 2700.0)],
+    [(None, False, [2700.0], None), (8.0, False, [None], 2700.0), (None, True, [], 2700.0)],
 )
 def test_run_measures_once_in_planning_where_the_plan_is_for_this_machine(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     gpu_memory: float | None,
     is_planned: bool,
-    planner: object,
+    planner: list[float | None],
     trainer: float | None,
 ) -> None:
-    told: dict[str, object] = {"planner": "not called"}
-    monkeypatch.setattr(plan, "is_planned", lambda *_: is_planned)
-    monkeypatch.setattr(freshness, "is_evaluated", lambda *_: True)
-    monkeypatch.setattr(verbs, "plan_run", lambda _, __, wanted, *___: told.update(planner=wanted.training_s))
-    monkeypatch.setattr(verbs, "train_run", lambda _, wanted, *__: told.update(trainer=wanted.time_budget_s))
-    for verb in ("preprocess_run", "report_run"):
-        monkeypatch.setattr(verbs, verb, lambda *_: None)
-    planning = plan_options(None, gpu_memory, "auto", 0, None, None, 1, None, False)
-    verbs.run_all(tmp_path, Run(tmp_path), planning, train_options(None, None, "45m", None, None), 1, 2.0, False, 1)
-    assert told == {"planner": planner, "trainer": trainer}
-
-
-@pytest.mark.parametrize("text", ["", "45", "m", "-3m", "0s", "infh", "nans", "1y"])
-def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(PlanError, match=f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d"):
-        seconds_of(text)
+    monkeypatch.setattr(run_step, "is_planned", lambda *_: is_planned)
+    monkeypatch.setattr(run_step, "is_evaluated", lambda *_: True)
+    planning, training = PlanOptions(gpu_memory_gib=gpu_memory), TrainOptions(time_budget_s=2700.0)
+    steps = list(due_steps(tmp_path, Run(tmp_path), planning, training, EvaluateOptions()))
+    assert [step.time_budget_s for step in steps if isinstance(step, PlanOptions)] == planner
+    assert [step.time_budget_s for step in steps if isinstance(step, TrainOptions)] == [trainer]

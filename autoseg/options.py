@@ -1,0 +1,301 @@
+"""The options of every verb: dataclasses whose fields carry their flag, help and limits.
+
+An option is written here and nowhere else. What the command line asks for (cli/parameters.py) and the arguments that
+the processes of a team get (`arguments_of`) follow from the fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from autoseg.errors import PlanError
+from autoseg.metrics import TOLERANCE_MM
+
+_OPTION = "option"  # key of a field's metadata
+_DEVICES = "auto|cpu|cuda|mps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notation:
+    """How a value is written on the command line, where its type does not say it."""
+
+    asked_as: Any  # type of what the command line hands over
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Sequence[str]]  # one text for each time that the flag is given; the inverse of `read`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """How the command line asks for one field of an options dataclass."""
+
+    flags: tuple[str, ...]  # as in ("-j", "--jobs"), or ("--open/--no-open",)
+    help: str
+    metavar: str | None = None
+    least: int | float | None = None  # smallest value that is allowed
+    notation: Notation | None = None  # None: as its type is written
+    excludes: str | None = None  # flag that must not be given, too
+
+    @property
+    def flag(self) -> str:
+        """The flag that sets it, as in --jobs."""
+        return self.flags[-1].partition("/")[0]
+
+    def arguments(self, value: Any) -> list[str]:
+        """Return the command line's words for a value."""
+        if isinstance(value, bool):
+            return [self.flag if value else self.flags[-1].partition("/")[2]]
+        texts = [str(value)] if self.notation is None else self.notation.write(value)
+        return [word for text in texts for word in (self.flag, text)]
+
+
+def option(
+    default: Any,
+    *flags: str,
+    help: str,  # noqa: A002 - the word of the command line
+    metavar: str | None = None,
+    least: int | float | None = None,
+    notation: Notation | None = None,
+    excludes: str | None = None,
+) -> Any:
+    """Return a field that is an option of the command line."""
+    about = Option(flags=flags, help=help, metavar=metavar, least=least, notation=notation, excludes=excludes)
+    metadata = {_OPTION: about}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def options_of(kind: type[Any]) -> dict[str, Option]:
+    """Return the options of a dataclass by field; a field without one is not asked for."""
+    return {one.name: one.metadata[_OPTION] for one in fields(kind) if _OPTION in one.metadata}
+
+
+def arguments_of(options: Any) -> list[str]:
+    """Return the command line that gives these options: a flag for each that differs from its default.
+
+    >>> arguments_of(TrainOptions(iterations=500, tensorboard=True))
+    ['--iterations', '500', '--tensorboard']
+    """
+    values, asked = vars(options), options_of(type(options))
+    changed = {one.name: values[one.name] for one in fields(options) if values[one.name] != _default(one)}
+    return [word for name, value in changed.items() if name in asked for word in asked[name].arguments(value)]
+
+
+def _default(one: Field[Any]) -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+def seconds_of(text: str) -> float:
+    """Return a time in seconds.
+
+    Raises:
+        PlanError: If the text is not a number with s, m, h or d behind it.
+
+    >>> seconds_of("45m")
+    2700.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise PlanError(f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d")
+    return seconds
+
+
+def _settings_of(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    wrong = [key for key, equals, _ in pairs if not equals or not key]
+    if wrong:
+        raise PlanError(f"--set {wrong[0]}: write it as KEY=VALUE, as in --set batch_size=2")
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def _folds_of(text: str) -> tuple[int, ...] | None:
+    if text != "all" and not text.isdigit():
+        raise PlanError(f"--fold {text}: give a number or all")
+    return None if text == "all" else (int(text),)
+
+
+_TIME = Notation(asked_as=str, read=seconds_of, write=lambda seconds: [f"{seconds:.15g}s"])
+_FOLD = Notation(asked_as=str, read=_folds_of, write=lambda folds: ["all" if folds is None else str(folds[0])])
+_NAMES = Notation(asked_as=list[str], read=tuple, write=list)
+_SETTINGS = Notation(
+    asked_as=list[str], read=_settings_of, write=lambda settings: [f"{key}={value}" for key, value in settings.items()]
+)
+
+
+def _jobs() -> Any:
+    return option(None, "-j", "--jobs", least=1, help="Processes. Default: one a core.")
+
+
+def _device() -> Any:
+    return option("auto", "--device", metavar=_DEVICES, help="Where to compute.")
+
+
+def _tolerance() -> Any:
+    return option(TOLERANCE_MM, "--tolerance", metavar="MM", least=0.0, help="Of the normalised surface Dice (NSD).")
+
+
+def _time_budget(excludes: str | None = None) -> Any:
+    return option(
+        None, "--time-budget", metavar="45m", notation=_TIME, excludes=excludes, help="Train as long as this."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """What the user asks of `check`."""
+
+    json: Path | None = option(None, "--json", metavar="FILE", help="Write the rows as JSON too.")
+    jobs: int | None = _jobs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What the user asks of `plan`."""
+
+    preset: str | None = option(None, "--preset", metavar="NAME|FILE", help="Take all settings from a plan file.")
+    gpu_memory_gib: float | None = option(None, "--gpu-memory", metavar="GIB", help="Plan for a GPU of this memory.")
+    device: str = _device()
+    seed: int = option(0, "--seed", least=0, help="Decides split, initial weights and every crop.")
+    settings: Mapping[str, str] = option(
+        dict, "--set", metavar="KEY=VALUE", notation=_SETTINGS, help="Change a key of the plan."
+    )
+    exclude: tuple[str, ...] = option((), "--exclude", metavar="CASE", notation=_NAMES, help="Leave a case out.")
+    folds: int = option(1, "--folds", least=1, help="Folds of a cross-validation; 1: one split.")
+    split: Path | None = option(
+        None, "--split", metavar="FILE", help="Which cases train and test: JSON as split.json, or CSV."
+    )
+    measure: bool = option(False, "--measure", help="Run real iterations and write their time into plan.md.")
+    time_budget_s: float | None = _time_budget()  # None: on a CPU the iterations are those that fit 36 minutes
+    gpus: int = option(1, "--gpus", least=1, help="Plan for so many GPUs that train together.")
+    force: bool = option(False, "--force", help="Overwrite a plan that was edited.")
+    jobs: int | None = _jobs()
+    iterations: int | None = None  # of the training that follows, where `run` knows it already
+
+    def require_compatible(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            PlanError: If there are any.
+        """
+        if self.time_budget_s is not None and "iterations" in self.settings:
+            raise PlanError(
+                "--time-budget and --set iterations exclude each other: the time says how many fit; give one"
+            )
+        if self.gpu_memory_gib is not None and self.device not in ("auto", "cuda"):
+            raise PlanError(f"--gpu-memory plans for CUDA and --device {self.device} does not; give one of them")
+        if self.split is not None and self.folds > 1:
+            raise PlanError("--split and --folds exclude each other: the file says the folds; give one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions:
+    """What the user asks of `preprocess`."""
+
+    jobs: int | None = _jobs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What the user asks of `train`."""
+
+    folds: tuple[int, ...] | None = option(
+        None, "--fold", metavar="K|all", notation=_FOLD, help="Which folds to train. Default: all."
+    )
+    iterations: int | None = option(None, "--iterations", least=1, help="Instead of the plan's.")
+    time_budget_s: float | None = _time_budget(excludes="--iterations")
+    device: str | None = option(None, "--device", metavar=_DEVICES, help="Default: the plan's.")
+    workers: int | None = option(None, "--workers", least=0, help="Augmentation processes; 0: none.")
+    patience: int | None = option(
+        None, "--patience", least=1, help="End after so many examinations (5 %) without a better validation Dice."
+    )
+    tensorboard: bool = option(False, "--tensorboard", help="Log to RUN/fold-K/tensorboard, too.")
+    deterministic: bool = option(False, "--deterministic", help="On a GPU: the same bits every time; slower.")
+    gpus: int = option(1, "--gpus", least=1, help="Train with so many processes, one a GPU.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What the user asks of `predict`."""
+
+    device: str = _device()
+    mirror: bool = option(
+        False, "--mirror", help="Average over the mirrorings that training knew; several times slower."
+    )
+    cleanup: bool = option(True, "--clean-up/--no-clean-up", help="By the rules that helped on validation cases.")
+    series: str | None = option(
+        None, "--series", metavar="UID", help="Of a DICOM folder with several: SeriesInstanceUID, or its end."
+    )
+    statistics: Path | None = option(
+        None, "--statistics", metavar="FILE", help="Volumes and expected Dice, .csv or .json. Default: in OUT."
+    )
+    per_organ: bool = option(False, "--per-organ", help="Write a mask of each organ, too: OUT/NAME/ORGAN.nii.gz.")
+    probabilities: bool = option(
+        False,
+        "--probabilities",
+        help="Write each organ's probability in percent, too: OUT/NAME/ORGAN_percent.nii.gz.",
+    )
+    preview: bool = option(False, "--preview", help="Write a picture, too: three planes with contours.")
+    dicom_seg: bool = option(
+        False, "--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (autoseg[dicom])."
+    )
+    rtstruct: bool = option(False, "--rtstruct", help="For a DICOM series: write contours as an RT Structure Set, too.")
+    overwrite: bool = option(False, "--overwrite", help="Predict also what this model has predicted already.")
+    verbose: bool = option(False, "--verbose", help="Say how long each stage took.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What the user asks of `evaluate`."""
+
+    device: str = _device()
+    tolerance_mm: float = _tolerance()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What the user asks of `score`."""
+
+    out: Path = option(Path("scores.csv"), "--out", metavar="FILE", help="Where to write the scores.")
+    labels: Path | None = option(
+        None, "--labels", metavar="FILE", help="Names of the labels: a dataset.json or plan.json."
+    )
+    tolerance_mm: float = _tolerance()
+    jobs: int | None = _jobs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What the user asks of `compare`."""
+
+    metric: str = option("dice", "--metric", metavar="NAME", help="As in scores.csv.")
+    out: Path | None = option(None, "--out", metavar="FOLDER", help="Write tables and a picture there, too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What the user asks of `report`."""
+
+    jobs: int | None = _jobs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """What the user asks of `view`."""
+
+    out: Path | None = option(None, "--out", metavar="FILE", help="Where to write. Default: RUN/report/view/CASE.html.")
+    open: bool = option(True, "--open/--no-open", help="Open it in the browser.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortOptions:
+    """What the user asks of the phantoms that `demo` makes."""
+
+    cases: int = option(24, "--cases", least=4, help="Phantoms to make.")

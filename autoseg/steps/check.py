@@ -1,0 +1,70 @@
+"""check: every case of a dataset looked at, and what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from autoseg.dataset.check import all_findings
+from autoseg.dataset.examine import Examination, examine_case
+from autoseg.dataset.findings import Finding, write_check
+from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.errors import AutosegError
+from autoseg.machine import usable_cores
+from autoseg.options import CheckOptions
+from autoseg.pool import Track, each, untracked
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCheck:
+    """A dataset, and what its cases show."""
+
+    dataset: Dataset
+    examinations: tuple[Examination, ...]  # of the cases that could be examined, in the dataset's order
+    findings: list[Finding]  # the worst first
+
+    @property
+    def fatal_cases(self) -> list[str]:
+        """The cases that cannot be used, sorted."""
+        return sorted({finding.case for finding in self.findings if finding.severity == "fatal"})
+
+
+def check(path: Path, jobs: int | None = None, track: Track = untracked) -> DatasetCheck:
+    """Examine every case of a dataset.
+
+    Args:
+        path: Of the dataset.
+        jobs: Processes; None: one a core.
+        track: Shows progress.
+
+    Raises:
+        DatasetError: If the dataset as a whole cannot be understood.
+    """
+    dataset = load_dataset(path)
+    examine = partial(examine_case, dataset=replace(dataset, cases=()))
+    work = {case.id: case for case in dataset.cases}
+    by_case: dict[str, Examination] = {}
+    crashes: list[Finding] = []
+    for name, result in track(each(examine, work, jobs or usable_cores()), "Checking", len(work)):
+        if isinstance(result, AutosegError):
+            crashes.append(
+                Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
+            )
+        else:
+            by_case[name] = result
+    examinations = tuple(by_case[case.id] for case in dataset.cases if case.id in by_case)
+    findings = [*crashes, *all_findings(examinations, dataset)]
+    return DatasetCheck(dataset=dataset, examinations=examinations, findings=findings)
+
+
+def check_and_write(path: Path, options: CheckOptions, track: Track = untracked) -> DatasetCheck:
+    """Examine every case of a dataset, and write the findings where the user wants them.
+
+    Raises:
+        DatasetError: If the dataset as a whole cannot be understood.
+    """
+    checked = check(path, options.jobs, track)
+    if options.json is not None:
+        write_check(checked.findings, options.json)
+    return checked

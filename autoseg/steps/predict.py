@@ -1,0 +1,108 @@
+"""predict: masks of whatever images the user has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.inference import model as inference
+from autoseg.inference.inputs import Input, folder_of, list_inputs
+from autoseg.inference.model import Model, open_model
+from autoseg.inference.outputs.legend import write_legends
+from autoseg.inference.outputs.write import Outputs, require_outputs
+from autoseg.inference.predict import predict as predict_inputs
+from autoseg.inference.statistics import NAME, Statistics, require_table
+from autoseg.inference.stopwatch import Stopwatch
+from autoseg.machine import peak_memory_gib
+from autoseg.network.device import pick_device
+from autoseg.options import PredictOptions
+from autoseg.pool import Track, untracked
+from autoseg.words import counted
+
+NAMED = 3  # cases in the line on those that the model has learnt from
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedImages:
+    """How many masks were written."""
+
+    masks: int
+    there_before: int  # that the model had predicted already
+
+
+def predict(
+    model: Path,
+    image: Path,
+    out: Path,
+    options: PredictOptions,
+    say: Callable[[str], None],
+    track: Track = untracked,
+) -> PredictedImages:
+    """Segment what an image file, a folder of images or a DICOM folder holds.
+
+    Args:
+        model: A model file or a RUN.
+        image: What to segment.
+        out: A file where it has an image suffix, else a folder.
+        options: What the user asks.
+        say: Gets the lines that the user should read whether or not all goes well, such as what to look at first.
+        track: Shows progress.
+
+    Raises:
+        AutosegError: Before anything is predicted, if an option is not possible.
+        CasesFailedError: When all others are done, if some images could not be predicted.
+    """
+    opened = open_model(model, pick_device(options.device))
+    inputs = list_inputs(image, out, len(opened.plan.channels), options.series)
+    way = inference.PredictOptions(
+        mirrored=options.mirror, cleaned=options.cleanup, probabilities=options.probabilities
+    )
+    outputs = Outputs(
+        per_organ=options.per_organ, preview=options.preview, dicom_seg=options.dicom_seg, rtstruct=options.rtstruct
+    )
+    _require_possible(opened, inputs, way, outputs, options.statistics)
+    _warn_of_training_cases(opened, inputs, say)
+    if folder := folder_of(out):
+        write_legends(folder, opened.plan.labels)
+    statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
+    watch = Stopwatch()
+    say_memory = say if options.verbose and opened.plan.device == "cpu" else None
+    try:
+        masks = predict_inputs(opened, inputs, statistics, way, outputs, track, watch, say_memory)
+    finally:
+        if options.statistics is not None:
+            statistics.write(options.statistics)
+        for line in _last_lines(watch, statistics, options.verbose):
+            say(line)
+    return PredictedImages(masks=masks, there_before=len(inputs) - masks)
+
+
+def _require_possible(
+    model: Model, inputs: Sequence[Input], way: inference.PredictOptions, outputs: Outputs, statistics: Path | None
+) -> None:
+    """Refuse what could not be done, before anything is predicted."""
+    model.require_possible(way)
+    if statistics is not None:
+        require_table(statistics)
+    require_outputs(outputs, inputs)
+
+
+def _warn_of_training_cases(model: Model, inputs: Sequence[Input], say: Callable[[str], None]) -> None:
+    """Say which images seem to be those that the model has learnt from."""
+    seen = sorted(model.trained_on & {one.name for one in inputs})
+    if seen:
+        say(
+            f"{len(seen)} of {counted(len(inputs), 'image')} named like cases that the model has learnt from "
+            f"({', '.join(seen[:NAMED])}{', …' if len(seen) > NAMED else ''}): if they are these, their masks say "
+            "nothing of new ones"
+        )
+
+
+def _last_lines(watch: Stopwatch, statistics: Statistics, verbose: bool) -> Iterable[str]:
+    """Yield the time of each stage and the memory where they are asked for, and which masks to look at first."""
+    if verbose:
+        yield ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in watch.seconds.items())
+        yield f"memory: {peak_memory_gib():.1f} GiB at most"
+    for line in statistics.look_at_first():
+        yield f"look at {line}"

@@ -1,0 +1,26 @@
+"""preprocess: the cases of a RUN cached on its working grid."""
+
+from __future__ import annotations
+
+from autoseg.data.preprocess import preprocess as preprocess_cases
+from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.split import load_splits
+from autoseg.machine import usable_cores
+from autoseg.network.build import plan_of
+from autoseg.options import PreprocessOptions
+from autoseg.pool import Track, untracked
+from autoseg.run import Run
+
+
+def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -> int:
+    """Cache all cases of the split; return how many were made anew.
+
+    Raises:
+        CasesFailedError: When all others are done, if some cases could not be read.
+    """
+    plan, dataset = plan_of(run), dataset_of(run)
+    patients = {case.id: case.patient for case in dataset.cases}
+    splits = load_splits(run.split_file, tuple(patients), patients)
+    names = {name for split in splits for name in split.cases()}
+    cases = [case for case in dataset.cases if case.id in names]
+    return preprocess_cases(cases, plan, run.cache, options.jobs or usable_cores(), track)

@@ -1,0 +1,36 @@
+"""run: every step from plan to report that is not done yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from autoseg.evaluation.freshness import is_evaluated
+from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
+from autoseg.run import Run
+from autoseg.steps.plan import is_planned
+
+StepOptions = PlanOptions | PreprocessOptions | TrainOptions | EvaluateOptions | ReportOptions
+
+
+def due_steps(
+    dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions, evaluation: EvaluateOptions
+) -> Iterator[StepOptions]:
+    """Yield the options of each step that is due; whether the next one is, is seen when the one before is done.
+
+    The iterations, the time and the GPUs of the training count for the plan, too.
+    """
+    planning = replace(planning, iterations=training.iterations, gpus=training.gpus)
+    if planning.gpu_memory_gib is None:  # with it the plan is for any machine, and the time a matter of training
+        planning = replace(planning, time_budget_s=training.time_budget_s)
+    training = replace(training, device=None if planning.device == "auto" else planning.device)
+    if planning.force or not is_planned(dataset, run, planning):
+        yield planning
+        if planning.time_budget_s is not None:  # measured just now: the plan's iterations fit the time
+            training = replace(training, time_budget_s=None)
+    yield PreprocessOptions(jobs=planning.jobs)
+    yield training
+    if not is_evaluated(run, evaluation.tolerance_mm):
+        yield evaluation
+    yield ReportOptions(jobs=planning.jobs)

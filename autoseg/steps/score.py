@@ -1,0 +1,42 @@
+"""score: the masks of one folder against those of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.dataset.metadata import labelled_organs, organ_names
+from autoseg.errors import CasesFailedError
+from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
+from autoseg.evaluation.scores import Row, write_scores
+from autoseg.machine import usable_cores
+from autoseg.options import ScoreOptions
+from autoseg.pool import Track, untracked
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredMasks:
+    """How many cases have scores, and what kept the others from it."""
+
+    cases: int
+    failed: CasesFailedError | None = None
+
+
+def score(predictions: Path, references: Path, options: ScoreOptions, track: Track = untracked) -> ScoredMasks:
+    """Score the masks of one folder against those of the same name in another, and write what could be scored.
+
+    Raises:
+        RunError: If a folder is missing, no names match, or the file for the scores must not be replaced.
+    """
+    require_free(options.out)
+    labels, jobs = options.labels, options.jobs or usable_cores()
+    names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
+    rows: list[Row]
+    failed: PartlyScoredError | None = None
+    try:
+        rows = score_folders(predictions, references, names, labelled, options.tolerance_mm, jobs, track)
+    except PartlyScoredError as error:
+        rows, failed = error.rows, error
+    if rows or failed is None:
+        write_scores(rows, options.out)
+    return ScoredMasks(cases=len({row["case"] for row in rows}), failed=failed)

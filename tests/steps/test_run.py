@@ -1,0 +1,60 @@
+"""Tests of autoseg.steps.run and demo: which steps are due, and with what options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
+from autoseg.run import Run
+from autoseg.steps import run as run_step
+from autoseg.steps.demo import demo_training
+from autoseg.steps.run import StepOptions, due_steps
+
+
+def due(
+    monkeypatch: pytest.MonkeyPatch, planning: PlanOptions, training: TrainOptions, *, planned: bool, evaluated: bool
+) -> list[StepOptions]:
+    monkeypatch.setattr(run_step, "is_planned", lambda *_: planned)
+    monkeypatch.setattr(run_step, "is_evaluated", lambda *_: evaluated)
+    return list(due_steps(Path("data"), Run(Path("RUN")), planning, training, EvaluateOptions(device="cpu")))
+
+
+def test_all_steps_are_due_in_order_in_a_new_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = due(monkeypatch, PlanOptions(jobs=3), TrainOptions(), planned=False, evaluated=False)
+    assert [type(step) for step in steps] == [
+        PlanOptions,
+        PreprocessOptions,
+        TrainOptions,
+        EvaluateOptions,
+        ReportOptions,
+    ]
+    assert [step.jobs for step in steps if not isinstance(step, TrainOptions | EvaluateOptions)] == [3, 3, 3]
+
+
+def test_what_is_planned_and_evaluated_is_not_due_but_for_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = [PreprocessOptions, TrainOptions, ReportOptions]
+    steps = due(monkeypatch, PlanOptions(), TrainOptions(), planned=True, evaluated=True)
+    assert [type(step) for step in steps] == rest
+    forced = due(monkeypatch, PlanOptions(force=True), TrainOptions(), planned=True, evaluated=True)
+    assert [type(step) for step in forced] == [PlanOptions, *rest]
+
+
+def test_the_plan_knows_the_length_and_the_gpus_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, *_ = due(monkeypatch, PlanOptions(), TrainOptions(iterations=7, gpus=2), planned=False, evaluated=False)
+    assert plan == PlanOptions(iterations=7, gpus=2)
+
+
+@pytest.mark.parametrize(("device", "trained_on"), [("auto", None), ("cpu", "cpu")])
+def test_training_takes_the_plans_device_unless_the_user_names_one(
+    monkeypatch: pytest.MonkeyPatch, device: str, trained_on: str | None
+) -> None:
+    steps = due(monkeypatch, PlanOptions(device=device), TrainOptions(device=device), planned=True, evaluated=True)
+    assert [step.device for step in steps if isinstance(step, TrainOptions)] == [trained_on]
+
+
+def test_a_demo_has_its_own_time_where_the_user_gives_no_length() -> None:
+    assert demo_training(TrainOptions(workers=0)) == TrainOptions(workers=0, time_budget_s=245.0)
+    for given in (TrainOptions(iterations=5), TrainOptions(time_budget_s=60.0)):
+        assert demo_training(given) == given
