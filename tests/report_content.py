@@ -6,10 +6,9 @@ import dataclasses
 
 import pandas as pd
 
-from autoseg.evaluation.cases import case_scores
-from autoseg.evaluation.metric_tables import metric_table, statistics
-from autoseg.evaluation.tables import TABLES, paper_tables
+from autoseg.evaluation.statistics import TABLES, statistics
 from autoseg.report.page import Picture, Pictures, ReportContent, summary_of
+from autoseg.report.tables import case_scores, metric_table, paper_tables
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
 DOT = Picture(data=b"\x89PNG", media_type="image/png", caption="Worst: case_1", alt="Outlines of the liver")

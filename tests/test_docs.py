@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 import autoseg
 from autoseg.cli.app import app
-from autoseg.evaluation import scores, tables
+from autoseg.evaluation import scores, statistics
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
@@ -80,7 +80,7 @@ def test_a_key_of_the_plan_stands_in_the_reference(key: str) -> None:
     assert f"\n| `{key}` |" in REFERENCE
 
 
-@pytest.mark.parametrize("column", [*scores.COLUMNS, *log.COLUMNS, *tables.COLUMNS])
+@pytest.mark.parametrize("column", [*scores.COLUMNS, *log.COLUMNS, *statistics.COLUMNS])
 def test_a_column_stands_in_the_reference(column: str) -> None:
     assert f"\n| `{column}` |" in REFERENCE
 

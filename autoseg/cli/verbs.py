@@ -171,7 +171,7 @@ def score(predictions: Path, references: Path, options: ScoreOptions) -> None:
 
 def compare(sources: list[str], options: CompareOptions) -> None:
     """Compare runs or score files with the first of them, and tell what follows."""
-    from autoseg.report.comparison import compare_sources
+    from autoseg.steps.compare import compare_sources
 
     comparison = compare_sources(sources, options.out, options.metric)
     for table in comparison.tables:

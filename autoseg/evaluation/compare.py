@@ -12,9 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from autoseg.errors import RunError
-from autoseg.evaluation.intervals import mean_interval
 from autoseg.evaluation.published import organ_key, published_beside
 from autoseg.evaluation.sources import ScoreSource
+from autoseg.evaluation.statistics import mean_interval
 from autoseg.metrics.registry import Metric, comparable_metric
 from autoseg.words import counted
 

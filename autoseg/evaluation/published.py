@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from autoseg.evaluation.tables import NUMBERS, TOTAL
+from autoseg.evaluation.statistics import NUMBERS, TOTAL
 
 PUBLISHED = "roth2018"  # what the user types
 TITLE = "Roth et al. 2018"

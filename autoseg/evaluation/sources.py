@@ -17,7 +17,7 @@ from autoseg.errors import RunError
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
 from autoseg.evaluation.published import PUBLISHED, TITLE, organ_key, published_table
 from autoseg.evaluation.scores import ROUNDING, read_scores
-from autoseg.evaluation.tables import TOTAL, by_case, organs_of
+from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
 from autoseg.metrics.registry import comparable_metric
 from autoseg.run import Run
 from autoseg.words import counted

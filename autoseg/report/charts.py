@@ -8,7 +8,7 @@ import pandas as pd
 
 from autoseg.dataset.split import TESTING, TRAINING, load_splits
 from autoseg.errors import AutosegError
-from autoseg.evaluation.tables import by_case, dice_by_organ
+from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, saved_drawing

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from autoseg.evaluation.cases import CaseScores, Doubt
-from autoseg.evaluation.formats import TextTable, templates
-from autoseg.evaluation.tables import TABLES, TOTAL, dice_table
+from autoseg.evaluation.cases import Doubt
+from autoseg.evaluation.statistics import TABLES, TOTAL, dice_table
+from autoseg.report.formats import TextTable, render_template
+from autoseg.report.tables import CaseScores
 from autoseg.words import counted
 
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
@@ -56,7 +56,7 @@ class ReportContent:
     missing: tuple[str, ...]  # what the run does not have yet, and how to get it; a sentence each
     tables: tuple[TextTable, ...]  # training and testing, as from `tables.paper_tables`
     published: tuple[TextTable, ...]  # the same organs in the paper, where it has any
-    metrics: tuple[TextTable, ...]  # as from `metric_tables.metric_tables`
+    metrics: tuple[TextTable, ...]  # as from `tables.metric_table`
     pictures: Pictures
     cases: tuple[CaseScores, ...]
     colours: Mapping[str, str]  # organ to #RRGGBB, as in every picture
@@ -73,15 +73,14 @@ def render_report(content: ReportContent) -> str:
 
     Every text is escaped, so a label may be named `<script>`.
     """
-    page = templates(Path(__file__).parent).get_template("report.html.jinja")
-    return page.render(content=content, check_columns=CHECK_COLUMNS)
+    return render_template("report.html.jinja", content=content, check_columns=CHECK_COLUMNS)
 
 
 def summary_of(scores: pd.DataFrame) -> tuple[str, ...]:
     """Return the result in words, a sentence or two a paragraph.
 
     Args:
-        scores: Long scores, as for `tables.dice_table`.
+        scores: Long scores, as for `statistics.dice_table`.
     """
     cases = {table.which: scores.loc[scores["split"].isin(table.splits), "case"].nunique() for table in TABLES}
     if not any(cases.values()):

@@ -16,7 +16,7 @@ from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.errors import AutosegError
 from autoseg.evaluation.cases import chosen_cases, own_folds
-from autoseg.evaluation.tables import by_case, dice_by_organ
+from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.imaging.volumes import read_grid
 from autoseg.inference.outputs.legend import file_names

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autoseg.evaluation.formats import templates
 from autoseg.figures.colours import organ_colour
+from autoseg.report.formats import render_template
 
 VERSION = "0.69.0"  # of NiiVue
 NIIVUE = Path(__file__).parent / "niivue"
@@ -63,20 +63,15 @@ def view_page(content: ViewContent) -> str:
     """
     script = SCRIPT.read_text(encoding="utf-8")
     volumes = {"image": content.image, "truth": content.truth, "prediction": content.prediction}
-    return (
-        templates(Path(__file__).parent)
-        .get_template("view.html.jinja")
-        .render(
-            content=content,
-            colours=[organ_colour(index) for index in range(len(content.organs))],
-            facts=_json(_facts(content)),
-            volumes={
-                name: base64.b64encode(data).decode("ascii") for name, data in volumes.items() if data is not None
-            },
-            script=re.sub(r"<(?=/?script|!--)", r"\\x3C", script, flags=re.IGNORECASE),
-            notice=NOTICE.read_text(encoding="utf-8"),
-            version=VERSION,
-        )
+    return render_template(
+        "view.html.jinja",
+        content=content,
+        colours=[organ_colour(index) for index in range(len(content.organs))],
+        facts=_json(_facts(content)),
+        volumes={name: base64.b64encode(data).decode("ascii") for name, data in volumes.items() if data is not None},
+        script=re.sub(r"<(?=/?script|!--)", r"\\x3C", script, flags=re.IGNORECASE),
+        notice=NOTICE.read_text(encoding="utf-8"),
+        version=VERSION,
     )
 
 

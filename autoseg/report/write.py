@@ -13,22 +13,21 @@ from pathlib import Path
 import pandas as pd
 
 from autoseg.dataset.origin import read_origin, splits_of
-from autoseg.evaluation.cases import case_scores, doubts
-from autoseg.evaluation.formats import TextTable, write_text_table
+from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import stale_scores
-from autoseg.evaluation.metric_tables import metric_table, statistics
 from autoseg.evaluation.published import published_beside, published_note
 from autoseg.evaluation.scores import COLUMNS, read_scores
-from autoseg.evaluation.tables import TABLES, dice_table, paper_tables
-from autoseg.evaluation.verdict import beside_table
+from autoseg.evaluation.statistics import TABLES, dice_table, statistics
 from autoseg.figures.colours import organ_colours
 from autoseg.files import atomic_path, write_text
 from autoseg.network.build import plan_of
 from autoseg.network.weights import MODEL_NAME
 from autoseg.pool import Track, untracked
+from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.history import commands_of, trainings_of
 from autoseg.report.page import ReportContent, render_report, summary_of
 from autoseg.report.pictures import draw_pictures
+from autoseg.report.tables import beside_table, case_scores, metric_table, paper_tables
 from autoseg.run import Run
 from autoseg.version import VERSION
 

@@ -12,13 +12,14 @@ import pandas as pd
 from autoseg.errors import ModelError
 from autoseg.evaluation.freshness import is_evaluated
 from autoseg.evaluation.scores import read_scores
-from autoseg.evaluation.tables import TABLES, dice_table, text_rows
+from autoseg.evaluation.statistics import TABLES, dice_table
 from autoseg.inference.model import Postprocessing, open_model
 from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
 from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words
 from autoseg.network.weights import MODEL, MODEL_NAME, load_networks, read_facts, save_ensemble, save_model
 from autoseg.plan import Plan
+from autoseg.report.tables import text_rows
 from autoseg.run import Run
 from autoseg.version import VERSION
 from autoseg.words import counted

@@ -1,42 +1,16 @@
-"""The cases one by one, and the labels that the model doubts."""
+"""Tests of autoseg.evaluation.cases: the labels that the model doubts, and the cases to show."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from autoseg.evaluation.cases import Doubt, case_scores, chosen_cases, doubts
+from autoseg.evaluation.cases import Doubt, chosen_cases, doubts
 from autoseg.evaluation.scores import COLUMNS
 
 
 def scores(*rows: tuple[str, str, str, int, str, float | None]) -> pd.DataFrame:
     """Long scores from (case, split, organ, label, metric, value)."""
     return pd.DataFrame([[0, *row, "original"] for row in rows], columns=list(COLUMNS))
-
-
-FRAME = scores(
-    ("good", "testing", "liver", 1, "dice", 0.9),
-    ("good", "testing", "liver", 1, "nsd_2mm", 0.5),
-    ("good", "testing", "vein", 2, "dice", None),
-    ("bad", "testing", "liver", 1, "dice", 0.8),
-    ("bad", "testing", "vein", 2, "dice", 0.0),
-    ("bad", "testing", "vein", 2, "missed", 1.0),
-    ("learnt", "training", "liver", 1, "dice", 0.1),
-)
-
-
-def test_testing_cases_come_first_and_the_worst_of_them_at_the_top() -> None:
-    told = case_scores(FRAME)
-    assert [(case.case, case.mean_dice) for case in told] == [("bad", 0.4), ("good", 0.9), ("learnt", 0.1)]
-    assert told[0].missed == ("vein",)
-    assert told[0].lowest == "vein 0.0"
-    assert told[1].columns == ("Organ", "Dice (%)", "NSD (%)")
-    assert told[1].rows == (("liver", "90.0", "50.0"), ("vein", "", ""))
-
-
-def test_a_case_without_any_organ_has_no_mean() -> None:
-    told = case_scores(scores(("a", "testing", "liver", 1, "dice", None)))
-    assert (told[0].mean_dice, told[0].lowest) == (None, "")
-    assert case_scores(FRAME.iloc[:0]) == ()
 
 
 def test_a_label_is_doubted_where_the_model_is_sure_and_contradicts_it() -> None:
@@ -48,7 +22,7 @@ def test_a_label_is_doubted_where_the_model_is_sure_and_contradicts_it() -> None
     found = doubts(scores(*usual, *odd, *unsure, *seen))
     assert found == (Doubt(case="odd", organ="liver", dice=0.6, expected=0.93),)
     assert doubts(scores(*usual)) == ()
-    assert doubts(FRAME) == ()
+    assert doubts(scores(("a", "training", "liver", 1, "dice", 0.1))) == ()  # without what it expects
 
 
 def test_a_label_is_doubted_where_the_model_finds_nothing_of_what_it_learnt() -> None:

@@ -18,9 +18,10 @@ from autoseg.evaluation.compare import OVER_ORGANS, Comparison, Difference, comp
 from autoseg.evaluation.published import PAPER
 from autoseg.evaluation.scores import COLUMNS
 from autoseg.evaluation.sources import ScoreSource, open_sources
-from autoseg.evaluation.verdict import caveats, p_value, verdict
 from autoseg.figures.differences import Paired, differences_figure
-from autoseg.report.comparison import ComparisonReport, compare_sources
+from autoseg.report.comparison import ComparisonReport
+from autoseg.report.verdict import caveats, p_value, verdict
+from autoseg.steps.compare import compare_sources
 
 SIX = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)
 

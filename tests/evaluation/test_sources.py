@@ -13,7 +13,7 @@ from autoseg.errors import AutosegError, RunError
 from autoseg.evaluation.published import PAPER, published_beside, published_note, published_table
 from autoseg.evaluation.scores import COLUMNS
 from autoseg.evaluation.sources import ScoreSource, open_sources
-from autoseg.evaluation.tables import NUMBERS, TOTAL, dice_table
+from autoseg.evaluation.statistics import NUMBERS, TOTAL, dice_table
 from autoseg.metrics.registry import comparable_metric
 
 Row = list[object]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pandas as pd
-
 from autoseg.evaluation.compare import ALPHA, FEWEST_PAIRS, OVER_ORGANS, Comparison, Difference
-from autoseg.evaluation.formats import TextTable
-from autoseg.evaluation.published import PAPER, TITLE, published_note
+from autoseg.evaluation.published import TITLE, published_note
 from autoseg.metrics.registry import Metric
+from autoseg.report.formats import TextTable
+from autoseg.report.tables import beside_table
 from autoseg.words import counted
 
 SMALL_POINTS = 0.5  # a difference below this is called so, shown or not
@@ -76,13 +75,6 @@ def difference_table(comparison: Comparison, other: str, name: str) -> TextTable
     return TextTable(name=name, title=title, note="", columns=columns, rows=rows, last_is_total=False)
 
 
-def beside_table(table: pd.DataFrame, title: str, note: str, name: str) -> TextTable:
-    """Return a table from `published_beside` as text: Dice with one decimal, counts whole."""
-    columns = tuple(map(str, table.columns))
-    rows = [[str(organ), *map(_cell, columns[1:], numbers)] for organ, *numbers in table.itertuples(index=False)]
-    return TextTable(name=name, title=title, note=note, columns=columns, rows=rows, last_is_total=len(rows) > 1)
-
-
 def tables(comparison: Comparison) -> tuple[TextTable, ...]:
     """Return every table as text."""
     told = [
@@ -94,11 +86,6 @@ def tables(comparison: Comparison) -> tuple[TextTable, ...]:
         for place, (own, table) in enumerate(comparison.beside.items(), start=1)
     ]
     return (*told, *beside)
-
-
-def _cell(column: str, value: float) -> str:
-    decimals = 0 if column.removeprefix(PAPER) == "N" else 1
-    return "" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def number(value: float) -> str:

@@ -1,10 +1,9 @@
-"""The paper's tables from long scores, with numbers that can be checked by hand."""
+"""Tests of autoseg.report.formats: a table in four forms, each of which reads as it should."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import math
 import re
 import shutil
 import subprocess
@@ -13,9 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from autoseg.evaluation.formats import TextTable, latex_table, write_text_table
-from autoseg.evaluation.metric_tables import metric_table, statistics
-from autoseg.evaluation.tables import COLUMNS, TABLES, dice_by_organ, dice_table, paper_tables, text_rows
+from autoseg.evaluation.statistics import (
+    COLUMNS,
+    TABLES,
+    dice_table,
+    statistics,
+)
+from autoseg.report.formats import TextTable, latex_table, write_text_table
+from autoseg.report.tables import metric_table, paper_tables
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
 
@@ -43,91 +47,6 @@ THREE_CASES = frame(
     *(missed_row(case, "liver", 1, 0) for case in "abc"),
     *(missed_row(case, "vein", 2, int(case == "b")) for case in "abc"),
 )
-
-
-def test_three_cases_by_hand() -> None:
-    assert text_rows(dice_table(THREE_CASES, ["testing"])) == [
-        # liver: mean of 90, 80, 70; sample deviation sqrt((100 + 0 + 100) / 2) = 10
-        ["liver", "80.0", "10.0", "70.0", "90.0", "3", "0", "0"],
-        # vein: mean of 50 and 0; sample deviation sqrt((625 + 625) / 1) = 35.36
-        ["vein", "25.0", "35.4", "0.0", "50.0", "2", "1", "1"],
-        # the mean of each column: (80 + 25) / 2 and so on
-        ["Total Avg.", "52.5", "22.7", "35.0", "70.0", "2.5", "0.5", "0.5"],
-    ]
-
-
-def test_the_table_holds_numbers_that_are_not_rounded() -> None:
-    table = dice_table(THREE_CASES, ["testing"])
-    assert tuple(table.columns) == COLUMNS
-    assert table["Std."][1] == pytest.approx(math.sqrt(1250))
-    assert table["Std."][2] == pytest.approx((10 + math.sqrt(1250)) / 2)
-
-
-def test_missed_is_blank_where_it_was_not_measured_and_0_where_it_was() -> None:
-    scores = frame(dice_row("a", "liver", 1, 0.9))
-    assert text_rows(dice_table(scores, ["testing"]))[0][-1] == ""
-    measured = pd.concat([scores, frame(missed_row("a", "liver", 1, 0))])
-    assert text_rows(dice_table(measured, ["testing"]))[0][-1] == "0"
-
-
-def test_one_case_has_no_deviation() -> None:
-    rows = text_rows(dice_table(frame(dice_row("a", "liver", 1, 0.9)), ["testing"]))
-    assert rows[0] == ["liver", "90.0", "", "90.0", "90.0", "1", "0", ""]
-    assert rows[1] == ["Total Avg.", "90.0", "", "90.0", "90.0", "1", "0", ""]
-
-
-def test_an_organ_that_no_case_has_is_blank_and_leaves_the_total_alone() -> None:
-    scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("a", "spleen", 2, None))
-    rows = text_rows(dice_table(scores, ["testing"]))
-    assert rows[1] == ["spleen", "", "", "", "", "0", "1", ""]
-    assert rows[2][:2] == ["Total Avg.", "90.0"]
-
-
-def test_organs_without_a_case_in_the_split_are_listed() -> None:
-    scores = frame(dice_row("a", "liver", 1, 0.9, split="training"))
-    rows = text_rows(dice_table(scores, ["testing"]))
-    assert rows == [["liver", "", "", "", "", "0", "0", ""], ["Total Avg.", "", "", "", "", "0", "0", ""]]
-
-
-def test_no_scores_give_no_rows() -> None:
-    assert text_rows(dice_table(frame(), ["testing"])) == []
-    assert dice_by_organ(frame(), ["testing"]) == {}
-
-
-def test_validation_cases_are_training_cases_and_testing_cases_are_not() -> None:
-    scores = frame(
-        dice_row("a", "liver", 1, 0.9, "training"),
-        dice_row("b", "liver", 1, 0.7, "validation"),
-        dice_row("c", "liver", 1, 0.1, "testing"),
-    )
-    training, testing = (text_rows(dice_table(scores, table.splits))[0] for table in TABLES)
-    assert training == ["liver", "80.0", "14.1", "70.0", "90.0", "2", "0", ""]
-    assert testing == ["liver", "10.0", "", "10.0", "10.0", "1", "0", ""]
-
-
-def test_other_metrics_and_the_working_grid_are_left_out() -> None:
-    scores = frame(
-        dice_row("a", "liver", 1, 0.9),
-        [0, "a", "testing", "liver", 1, "hd95_mm", 4.0, "original"],
-        [0, "a", "testing", "liver", 1, "dice", 0.5, "working"],
-    )
-    assert text_rows(dice_table(scores, ["testing"]))[0][1] == "90.0"
-    assert text_rows(dice_table(scores, ["testing"], grid="working"))[0][1] == "50.0"
-
-
-def test_a_case_of_several_folds_counts_once_with_its_mean() -> None:
-    scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("a", "liver", 1, 0.7), dice_row("b", "liver", 1, 0.5))
-    scores["fold"] = [0, 1, 0]
-    assert text_rows(dice_table(scores, ["testing"]))[0] == ["liver", "65.0", "21.2", "50.0", "80.0", "2", "0", ""]
-
-
-def test_values_read_as_text_are_numbers() -> None:
-    scores = frame(dice_row("a", "liver", 1, 0.9), dice_row("b", "liver", 1, None)).astype({"value": "string"})
-    assert text_rows(dice_table(scores, ["testing"]))[0][5:7] == ["1", "1"]
-
-
-def test_dice_by_organ_keeps_scored_cases_in_label_order() -> None:
-    assert dice_by_organ(THREE_CASES, ["testing"]) == {"liver": [0.9, 0.8, 0.7], "vein": [0.5, 0.0]}
 
 
 def write_tables(scores: pd.DataFrame, folder: Path) -> list[Path]:

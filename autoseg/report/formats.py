@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -55,15 +56,16 @@ def write_text_table(table: TextTable, folder: Path) -> list[Path]:
     return written
 
 
-def templates(folder: Path) -> jinja2.Environment:
-    """Return what renders the templates of a folder; every text that goes in is escaped."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+def render_template(name: str, **values: Any) -> str:
+    """Return a template of this room filled in; every text that goes in is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(name).render(**values)
 
 
 def markdown_text(text: str) -> str:
@@ -145,7 +147,7 @@ def _latex_part(table: TextTable, columns: Sequence[int]) -> str:
 
 
 def _html(table: TextTable) -> str:
-    return templates(Path(__file__).parent).get_template("table.html.jinja").render(table=table)
+    return render_template("table.html.jinja", table=table)
 
 
 def _one_line(text: str) -> str:

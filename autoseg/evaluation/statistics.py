@@ -1,28 +1,27 @@
-"""The paper's tables: Dice by organ over the training and over the testing cases."""
+"""Numbers over cases: Dice by organ as in the paper's tables, statistics of every metric, bootstrap intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from autoseg.dataset.split import TESTING, TRAINING
-from autoseg.evaluation.formats import TextTable
 
 NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
 COUNTS = ("N", "Absent", "Missed")  # cases
 COLUMNS = ("Organ", *NUMBERS, *COUNTS)
 TOTAL = "Total Avg."
-
-_NOTE = (
-    f"{TOTAL}: mean over the organs of each column, also of Std., Min. and Max. "
-    "Std.: sample standard deviation (n − 1), blank for one case. N: scored cases. "
-    "Absent: cases with the organ in neither truth nor prediction, not scored. "
-    "Missed: cases with the organ in the truth and not in the prediction, scored as 0."
-)
+STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
+FEWEST = 5  # no range of 4 random cases holds the middle of all more often than 87.5 % of the time
+RESAMPLES = 9999
+SEED = 0
+_NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,28 +98,67 @@ def organs_of(scores: pd.DataFrame) -> dict[int, str]:
     return dict(sorted((int(label), str(name)) for label, name in pairs.itertuples(index=False)))
 
 
-def text_rows(table: pd.DataFrame) -> list[list[str]]:
-    """Return the cells of a `dice_table` as text: Dice with one decimal, counts whole, "" where undefined.
+def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> pd.DataFrame:
+    """Return the numbers of every organ and metric over the cases of some splits.
 
-    >>> text_rows(pd.DataFrame([["liver", 96.54, None, 96.54, 96.54, 1, 0, 0.5]], columns=list(COLUMNS)))
-    [['liver', '96.5', '', '96.5', '96.5', '1', '0', '0.5']]
+    Args:
+        scores: Long scores, as for `dice_table`.
+        splits: Which cases to count.
+        grid: "original" or "working".
+
+    Returns:
+        Columns organ, label, metric and STATISTICS, in the units of scores.csv (Dice 0 to 1), not rounded; a row an
+        organ in label order and metric. NaN where undefined.
     """
-    return [[str(name), *map(_number, row[:4]), *map(_count, row[4:])] for name, *row in table.itertuples(index=False)]
+    rows = []
+    for metric, frame in scores.groupby("metric", sort=False):
+        values = by_case(scores, str(metric), splits, grid)
+        organs = organs_of(frame) if values else {}  # an organ that is labelled in none of the cases has its row, too
+        rows += [[o, label, metric, *_numbers(values.get(label, _NONE).dropna())] for label, o in organs.items()]
+    frame = pd.DataFrame(rows, columns=["organ", "label", "metric", *STATISTICS])
+    return frame.sort_values("label", kind="stable", ignore_index=True)
 
 
-def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
-    """Return the paper's tables as printed, in the order of `TABLES`; one without a scored case has no rows."""
-    made = []
-    for table in TABLES:
-        frame = dice_table(scores, table.splits)
-        counted = bool(len(frame)) and bool((frame["N"] + frame["Absent"]).max())
-        rows = text_rows(frame) if counted else []
-        title = f"Dice (%) of {table.cases}."
-        made.append(TextTable(name=table.name, title=title, note=_NOTE, columns=COLUMNS, rows=rows))
-    return made
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Return a confidence interval of the mean over cases, by resampling the cases.
 
+    Percentile bootstrap, widened for few cases as a t-interval is. Without that it holds the true mean of 5 cases
+    80 % of the time instead of 95. BCa, widened alike, did no better on differences of two methods and can be
+    undefined. The seed is fixed: the order of the values does not matter, and values of the other sign give the same
+    interval of the other sign.
 
-_NONE: pd.Series[float] = pd.Series(dtype=float)
+    Args:
+        values: One a case; NaN (undefined) is left out.
+        level: Share of such intervals that should hold the true mean.
+
+    Returns:
+        Low and high end; None where it says nothing: fewer than `FEWEST` values, or all equal.
+
+    Source: Hesterberg 2015, What Teachers Should Know About the Bootstrap, expanded percentile interval.
+
+    >>> low, high = mean_interval([0.90, 0.91, 0.92, 0.93, 0.94])
+    >>> round(low, 2), round(high, 2)
+    (0.9, 0.94)
+    """
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    count = len(numbers)
+    if count < FEWEST or np.ptp(numbers) <= 1e-9 * np.abs(numbers).max():  # equal but for rounding
+        return None
+    far = np.abs(numbers - math.fsum(numbers) / count)  # an order that is the same after a change of sign
+    numbers = numbers[np.lexsort((numbers, far))]
+    wider = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + level) / 2, count - 1)
+    found = stats.bootstrap(
+        (numbers,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(1, 2_000_000 // count),
+        vectorized=True,
+        confidence_level=1 - 2 * stats.norm.sf(wider),
+        method="percentile",
+        random_state=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:
@@ -130,9 +168,6 @@ def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> 
     return [name, *numbers, len(percent), absent, count]
 
 
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.1f}"
-
-
-def _count(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+def _numbers(values: pd.Series[float]) -> list[float]:
+    low, high = mean_interval(list(values)) or (math.nan, math.nan)
+    return [len(values), values.mean(), values.std(ddof=1), values.median(), values.min(), values.max(), low, high]

@@ -1,0 +1,221 @@
+"""The tables of a report as text: the paper's, all metrics by organ, a published one beside, each case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from autoseg.evaluation.cases import ORDER, own_folds
+from autoseg.evaluation.published import PAPER
+from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table
+from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
+from autoseg.report.formats import TextTable
+
+CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda m: m.case_column or 0)
+_DICE_NOTE = (
+    f"{TOTAL}: mean over the organs of each column, also of Std., Min. and Max. "
+    "Std.: sample standard deviation (n − 1), blank for one case. N: scored cases. "
+    "Absent: cases with the organ in neither truth nor prediction, not scored. "
+    "Missed: cases with the organ in the truth and not in the prediction, scored as 0."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScores:
+    """One case as the report tells it: as the fold scored it that it tests."""
+
+    case: str
+    split: str
+    fold: int
+    mean_dice: float | None  # 0 to 1, over the organs that have one; None where none has
+    lowest: str  # organ of the lowest Dice, with it; "" where there is none
+    missed: tuple[str, ...]  # organs in the truth of which nothing was predicted
+    columns: tuple[str, ...]  # of `rows`
+    rows: tuple[tuple[str, ...], ...]  # an organ each, as text
+    others: tuple[str, ...]  # what it reached in other folds, in words
+
+
+def text_rows(table: pd.DataFrame) -> list[list[str]]:
+    """Return the cells of a `dice_table` as text: Dice with one decimal, counts whole, "" where undefined.
+
+    >>> text_rows(pd.DataFrame([["liver", 96.54, None, 96.54, 96.54, 1, 0, 0.5]], columns=list(COLUMNS)))
+    [['liver', '96.5', '', '96.5', '96.5', '1', '0', '0.5']]
+    """
+    return [[str(name), *map(_number, row[:4]), *map(_count, row[4:])] for name, *row in table.itertuples(index=False)]
+
+
+def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
+    """Return the paper's tables as printed, in the order of `TABLES`; one without a scored case has no rows."""
+    made = []
+    for table in TABLES:
+        frame = dice_table(scores, table.splits)
+        counted = bool(len(frame)) and bool((frame["N"] + frame["Absent"]).max())
+        rows = text_rows(frame) if counted else []
+        title = f"Dice (%) of {table.cases}."
+        made.append(TextTable(name=table.name, title=title, note=_DICE_NOTE, columns=COLUMNS, rows=rows))
+    return made
+
+
+def metric_table(table: Table, numbers: pd.DataFrame) -> TextTable:
+    """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none."""
+    columns, rows = _wide(numbers)
+    title = f"All metrics of {table.cases}."
+    return TextTable(
+        name=f"metrics_{table.which}", title=title, note=_metrics_note(numbers), columns=columns, rows=rows
+    )
+
+
+def beside_table(table: pd.DataFrame, title: str, note: str, name: str) -> TextTable:
+    """Return a table from `published_beside` as text: Dice with one decimal, counts whole."""
+    columns = tuple(map(str, table.columns))
+    rows = [[str(organ), *map(_beside_cell, columns[1:], numbers)] for organ, *numbers in table.itertuples(index=False)]
+    return TextTable(name=name, title=title, note=note, columns=columns, rows=rows, last_is_total=len(rows) > 1)
+
+
+def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
+    """Return every case on its own grid: testing cases first, then the lowest mean Dice first."""
+    own = scores[scores["grid"] == "original"].copy()
+    families = {name: metric.family for name in own["metric"].unique() if (metric := known_metric(name)) is not None}
+    own["metric"] = [families.get(name) or name for name in own["metric"]]
+    chosen = set(own_folds(own).itertuples(index=False, name=None))
+    of_case: dict[str, list[pd.DataFrame]] = {}
+    told = []
+    for (case, split, fold), frame in own.groupby(["case", "split", "fold"], sort=False):
+        if (case, split, fold) in chosen:
+            told.append(frame)
+        else:
+            of_case.setdefault(str(case), []).append(frame)
+    cases = [_case(frame, of_case.get(str(frame["case"].iloc[0]), [])) for frame in told]
+    return tuple(sorted(cases, key=lambda c: (ORDER.get(c.split, len(ORDER)), _worst_first(c), c.case)))
+
+
+def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
+    shown = [metric.name for metric in _in_table(map(metric_named, numbers["metric"].drop_duplicates()))]
+    titles = [_title(metric) for metric in shown]
+    place = shown.index("dice") + 1 if "dice" in shown else 0
+    columns = ("Organ", *titles[:place], *(("95 % CI", "Median") if place else ()), *titles[place:], "N")
+    rows = []
+    for _, organ in numbers.groupby("label", sort=True):
+        by_metric = organ.set_index("metric")
+        cells = [_mean_and_spread(by_metric, metric) for metric in shown]
+        if place:
+            cells[place:place] = _of_dice(by_metric)
+        count = f"{by_metric['n'].get('dice', 0):.0f}"
+        rows.append([str(organ["organ"].iloc[0]), *cells, count])
+    if rows:
+        rows.append(_total(numbers, shown, place))
+    return columns, rows
+
+
+def _in_table(metrics: Iterable[Metric]) -> list[Metric]:
+    """Return the metrics that the table has columns of, those without a better side last."""
+    return sorted((m for m in metrics if m.in_table), key=lambda metric: metric.higher_is_better is None)
+
+
+def _metrics_note(numbers: pd.DataFrame) -> str:
+    """Return what the columns mean; of a metric that is not for every organ only where there is one."""
+    there = set(numbers["metric"])
+    metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in there)
+    return " ".join(
+        [
+            "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice.",
+            *(metric.note for metric in metrics if metric.note),
+            f"{TOTAL}: mean over the organs of each mean.",
+        ]
+    )
+
+
+def _title(metric: str) -> str:
+    return f"{metric_named(metric).title} ({metric_named(metric).unit})"
+
+
+def _mean_and_spread(organ: pd.DataFrame, metric: str) -> str:
+    if metric not in organ.index:
+        return ""
+    mean, spread = (metric_named(metric).factor * _value(organ, metric, name) for name in ("mean", "std"))
+    if math.isnan(mean):
+        return ""
+    return _text(metric, mean) + ("" if math.isnan(spread) else f" ± {_text(metric, spread)}")
+
+
+def _of_dice(organ: pd.DataFrame) -> list[str]:
+    if "dice" not in organ.index:
+        return ["", ""]
+    low, high, median = (100 * _value(organ, "dice", name) for name in ("ci95_low", "ci95_high", "median"))
+    interval = "" if math.isnan(low) else f"{_text('dice', low)} to {_text('dice', high)}"
+    return [interval, "" if math.isnan(median) else _text("dice", median)]
+
+
+def _value(organ: pd.DataFrame, metric: str, name: str) -> float:
+    return float(organ[name].to_numpy(dtype=float)[organ.index.get_loc(metric)])
+
+
+def _total(numbers: pd.DataFrame, shown: list[str], place: int) -> list[str]:
+    means = numbers.groupby("metric")["mean"].mean()
+    cells = ["" if pd.isna(means[m]) else _text(m, metric_named(m).factor * means[m]) for m in shown]
+    if place:
+        medians = numbers.loc[numbers["metric"] == "dice", "median"]
+        cells[place:place] = ["", "" if medians.isna().all() else _text("dice", 100 * medians.mean())]
+    counts = numbers.loc[numbers["metric"] == "dice", "n"]
+    count = counts[counts > 0].mean() if counts.any() else 0.0
+    return [TOTAL, *cells, f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"]
+
+
+def _text(metric: str, value: float) -> str:
+    """Return a number with the decimals its metric deserves, a true minus sign, and no negative zero."""
+    text = f"{value:.{metric_named(metric).decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def _beside_cell(column: str, value: float) -> str:
+    decimals = 0 if column.removeprefix(PAPER) == "N" else 1
+    return "" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"
+
+
+def _count(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+
+
+def _worst_first(case: CaseScores) -> float:
+    return 2.0 if case.mean_dice is None else case.mean_dice
+
+
+def _case(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> CaseScores:
+    keys = ["label", "organ", "metric"]
+    wide = frame.drop_duplicates(keys, keep="last").set_index(keys)["value"].unstack("metric")
+    wide = wide.reset_index("label", drop=True)
+    columns = {metric.family or metric.name: metric for metric in CASE_COLUMNS}
+    columns = {column: metric for column, metric in columns.items() if column in wide.columns}
+    cells = [[_case_cell(value, metric) for value in wide[column]] for column, metric in columns.items()]
+    organs = [str(organ) for organ in wide.index]
+    dice = wide["dice"].dropna() if "dice" in wide else pd.Series(dtype=float)
+    missed = wide.index[wide["missed"] > 0] if "missed" in wide else ()
+    return CaseScores(
+        case=str(frame["case"].iloc[0]),
+        split=str(frame["split"].iloc[0]),
+        fold=int(frame["fold"].iloc[0]),
+        mean_dice=float(dice.mean()) if len(dice) else None,
+        lowest=f"{dice.idxmin()} {100 * dice.min():.1f}" if len(dice) else "",
+        missed=tuple(str(organ) for organ in missed),
+        columns=("Organ", *(f"{metric.family.upper() or metric.title} ({metric.unit})" for metric in columns.values())),
+        rows=tuple(zip(organs, *cells, strict=True)),
+        others=tuple(_in_words(other) for other in others),
+    )
+
+
+def _in_words(frame: pd.DataFrame) -> str:
+    mean = frame.loc[frame["metric"] == "dice", "value"].mean()
+    return f"fold {frame['fold'].iloc[0]}, {frame['split'].iloc[0]}: {100 * mean:.1f}"
+
+
+def _case_cell(value: float, metric: Metric) -> str:
+    return "" if pd.isna(value) else f"{metric.factor * value:.{metric.decimals}f}"
