@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autoseg.evaluation.formats import TextTable
 from autoseg.machine import usable_cores
 from autoseg.options import ReportOptions
 from autoseg.pool import Track, untracked
+from autoseg.report.formats import TextTable
 from autoseg.report.write import write_report
 from autoseg.run import Run
 
