@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,17 @@ from torch import nn
 from autoseg.data.preprocess import plan_key, working_image
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import ModelError, PlanError
+from autoseg.imaging.convert import Files, to_volume
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
-from autoseg.inference.calibration import Calibration, unlike_training, unusual_organs
+from autoseg.inference.calibration import Calibration
 from autoseg.inference.ensemble import Ensemble, mirrors_of
 from autoseg.inference.foreground import foreground_box
 from autoseg.inference.memory import KEPT_BYTES, PREDICTION_HEAP, prediction_gib
+from autoseg.inference.novelty import unlike_training, unusual_organs
 from autoseg.inference.postprocess import PostprocessRule, apply_rules
+from autoseg.inference.prediction import OrganPrediction, Prediction
 from autoseg.inference.stopwatch import Stopwatch
 from autoseg.inference.tiles import choose_tiling, sliding_window
 from autoseg.inference.upsample import Upsampler
@@ -49,28 +52,6 @@ class Postprocessing(PlanPart):
     calibration: Calibration = Calibration()
     fingerprint: Fingerprint | None = None  # of the training's dataset
     learnt_from: str = ""  # a digest of what it was learnt from beside the weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrganPrediction:
-    """One organ of a prediction."""
-
-    name: str
-    label: int  # its value in the mask
-    volume_ml: float
-    expected_dice: float | None  # 0 to 1; None where nothing of it was found
-    at_border: bool  # it reaches the image's edge, so it may be cut
-    unusual: tuple[str, ...] = ()  # what of its volume and place lies outside of what the training had, in words
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a model makes of an image."""
-
-    mask: Volume  # label values (Z, Y, X), on the image's own grid
-    organs: tuple[OrganPrediction, ...]
-    unlike: tuple[str, ...]  # what of the image is unlike the training, in words
-    probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,22 +95,33 @@ class Model:
         """Where it runs, and whether in bfloat16: another way, other bits."""
         return self.plan.device, runs_bfloat16(self.plan.device, self.plan.precision)
 
+    @overload
     def predict(
-        self, image: Volume, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
-    ) -> Prediction:
-        """Segment an image.
+        self, image: Volume | Files, wanted: PredictOptions = ..., watch: Stopwatch | None = ...
+    ) -> Prediction[Volume]: ...
+    @overload
+    def predict(
+        self, image: object, wanted: PredictOptions = ..., watch: Stopwatch | None = ...
+    ) -> Prediction[Any]: ...
+    def predict(
+        self, image: object, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
+    ) -> Prediction[Any]:
+        """Segment an image of any kind; the mask is of the same kind and on the image's own grid.
 
         Args:
-            image: (C, Z, Y, X), axes along LPS, as from `autoseg.read_image`.
+            image: A path, or one path a channel; a volume, as from `autoseg.read_image`; a SimpleITK or nibabel image;
+                an array with its spacing, from `autoseg.array_image`. For a path the mask is a volume.
             wanted: How.
             watch: Gets the time of each stage.
 
         Raises:
-            VolumeError: If the number of channels is not the model's.
+            VolumeError: If the image cannot be read or used, or the number of channels is not the model's.
             TooLittleMemoryError: If not even the smallest tile fits.
             PlanError: If mirroring is wanted and the training did not mirror.
         """
-        return self.segment(self.prepare(image, watch), wanted, watch)
+        conversion = to_volume(image)
+        prediction = self.segment(self.prepare(conversion.volume, watch), wanted, watch)
+        return replace(prediction, mask=conversion.mask_like(prediction.mask))
 
     def require_possible(self, wanted: PredictOptions) -> None:
         """Refuse what the model cannot do.
@@ -161,7 +153,7 @@ class Model:
 
     def segment(
         self, prepared: PreparedImage, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
-    ) -> Prediction:
+    ) -> Prediction[Volume]:
         """Segment an image that was prepared; raises as `predict`."""
         self.require_possible(wanted)
         watch, grid = watch or Stopwatch(), prepared.grid

@@ -13,8 +13,9 @@ from autoseg.files import states_of
 from autoseg.imaging.volumes import Volume, read_header, read_image
 from autoseg.inference.inputs import Input
 from autoseg.inference.memory import reading_bytes
-from autoseg.inference.model import USUAL_OPTIONS, Model, Prediction, PredictOptions, PreparedImage
+from autoseg.inference.model import USUAL_OPTIONS, Model, PredictOptions, PreparedImage
 from autoseg.inference.outputs.write import PLAIN, Outputs, write_outputs
+from autoseg.inference.prediction import Prediction
 from autoseg.inference.statistics import Statistics
 from autoseg.inference.stopwatch import Stopwatch
 from autoseg.plan import Plan
@@ -74,7 +75,7 @@ class _Work:
     ) -> None:
         self.model, self.statistics, self.wanted, self.outputs, self.watch = model, statistics, wanted, outputs, watch
         self.failed: dict[str, str] = {}
-        self._writing: deque[tuple[Input, Prediction, Future[None]]] = deque()
+        self._writing: deque[tuple[Input, Prediction[Volume], Future[None]]] = deque()
 
     def is_done(self, job: Input) -> bool:
         """Return whether the mask is there, made by this model from these files in this way."""
@@ -91,7 +92,7 @@ class _Work:
 
     def _read(self, job: Input) -> tuple[PreparedImage, Volume | None]:
         """Return the prepared image, and where it is to be drawn the image itself."""
-        with _told_as_error():
+        with _raise_as_job_error():
             with self.watch.stage("read"):
                 image = read_image(job.images, job.series)
             return self.model.prepare(image, self.watch), image if self.outputs.preview else None
@@ -100,23 +101,23 @@ class _Work:
         """Predict a job and have it written."""
         try:
             prepared, image = reading.result()
-            with _told_as_error():
-                made = self.model.segment(prepared, self.wanted, self.watch)
+            with _raise_as_job_error():
+                prediction = self.model.segment(prepared, self.wanted, self.watch)
         except AutosegError as error:
             self.failed[job.name] = str(error)
             return
         self.statistics.forget(job.name)
-        written = writer.submit(_write, job, self.model.plan, image, made, self.outputs, self.watch)
-        self._writing.append((job, made, written))
+        written = writer.submit(_write, job, self.model.plan, image, prediction, self.outputs, self.watch)
+        self._writing.append((job, prediction, written))
         self.settle(leave=1)
 
     def settle(self, leave: int) -> None:
         """Wait until at most `leave` jobs are still being written."""
         while len(self._writing) > leave:
-            job, made, written = self._writing.popleft()
+            job, prediction, written = self._writing.popleft()
             try:
                 written.result()
-                self.statistics.add(job.name, self._key(job), made)
+                self.statistics.add(job.name, self._key(job), prediction)
             except AutosegError as error:
                 self.failed[job.name] = str(error)
 
@@ -127,7 +128,7 @@ class _Work:
 
 
 @contextmanager
-def _told_as_error() -> Iterator[None]:
+def _raise_as_job_error() -> Iterator[None]:
     """Turn what the system refuses into an error of the one job.
 
     Raises:
@@ -153,6 +154,8 @@ def _reading_bytes(jobs: Sequence[Input]) -> float:
     return total
 
 
-def _write(job: Input, plan: Plan, image: Volume | None, made: Prediction, outputs: Outputs, watch: Stopwatch) -> None:
-    with watch.stage("write"), _told_as_error():
-        write_outputs(job, plan, image, made, outputs)
+def _write(
+    job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], outputs: Outputs, watch: Stopwatch
+) -> None:
+    with watch.stage("write"), _raise_as_job_error():
+        write_outputs(job, plan, image, prediction, outputs)

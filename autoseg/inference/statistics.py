@@ -10,7 +10,7 @@ import pandas as pd
 
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
-from autoseg.inference.model import Prediction
+from autoseg.inference.prediction import Prediction
 
 NAME = "predictions.csv"  # in OUT
 COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")
@@ -46,7 +46,7 @@ class Statistics:
         if self._rows.pop(case, None) is not None:
             self._write()
 
-    def add(self, case: str, key: str, found: Prediction) -> None:
+    def add(self, case: str, key: str, found: Prediction[object]) -> None:
         """Take what was found in an image, and write all rows.
 
         Raises:

@@ -14,10 +14,10 @@ from autoseg.figures.planes import CaseArrays
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
 from autoseg.imaging.volumes import Volume, write_label
 from autoseg.inference.inputs import Input, require_series
-from autoseg.inference.model import Prediction
 from autoseg.inference.outputs import dicom_seg, rtstruct
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.legend import file_names, segment_fields
+from autoseg.inference.prediction import Prediction
 from autoseg.inference.upsample import to_percent
 from autoseg.plan import Plan
 
@@ -51,7 +51,7 @@ def require_outputs(wanted: Outputs, jobs: Sequence[Input]) -> None:
         require_series(images, "--rtstruct")
 
 
-def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Prediction, wanted: Outputs) -> None:
+def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Prediction[Volume], wanted: Outputs) -> None:
     """Write what is wanted of a prediction, each file atomically; the probabilities where it has them.
 
     Args:
@@ -88,7 +88,7 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
         rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
 
 
-def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, found: Prediction) -> None:
+def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, found: Prediction[Volume]) -> None:
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     grid, organs = image.grid, plan.scheme.names
     case = CaseArrays(image.array[0], None, found.mask.array, grid.spacing_mm, organs, window)
