@@ -59,13 +59,13 @@ def doubts(scores: pd.DataFrame) -> tuple[Doubt, ...]:
     )
 
 
-def chosen_cases(told: Sequence[tuple[str, float]]) -> dict[str, str]:
+def chosen_cases(dice_of_cases: Sequence[tuple[str, float]]) -> dict[str, str]:
     """Return which of some (case, Dice) to show: "Worst", "Median" and "Best" to case; fewer where there are fewer.
 
     >>> chosen_cases([("a", 0.9), ("b", 0.5), ("c", 0.7)])
     {'Worst': 'b', 'Median': 'c', 'Best': 'a'}
     """
-    ranked = [case for case, _ in sorted(told, key=lambda pair: (pair[1], pair[0]))]
+    ranked = [case for case, _ in sorted(dice_of_cases, key=lambda pair: (pair[1], pair[0]))]
     places = {"Worst": 0, "Median": len(ranked) // 2, "Best": len(ranked) - 1}
     if len(ranked) < len(places):
         places = {"Worst": 0, "Best": 1} if len(ranked) == 2 else {"Only": 0} if ranked else {}

@@ -115,8 +115,8 @@ def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -
                 [f"Not in the published table or without a case: {', '.join(alone)} of {own.name}."] if alone else []
             )
         else:
-            found, more = _paired(baseline, other, baseline.values, other.values)
-            rows += found
+            differences, more = _paired(baseline, other, baseline.values, other.values)
+            rows += differences
             notes += more
     corrected = holm([row.p for row in rows])
     return Comparison(
@@ -194,9 +194,9 @@ def _paired(
     """Return the differences of two sources by case, not yet corrected, and what was left out."""
     matched = match_organs(baseline, other)
     if not matched:
-        found = f"{', '.join(_organs(baseline)[:5])} and {', '.join(_organs(other)[:5])}"
+        names = f"{', '.join(_organs(baseline)[:5])} and {', '.join(_organs(other)[:5])}"
         way_out = "name the organs alike (`autoseg score` takes names with --labels)"
-        raise RunError(f"{baseline.name} and {other.name}: have no organ in common ({found}); {way_out}")
+        raise RunError(f"{baseline.name} and {other.name}: have no organ in common ({names}); {way_out}")
     seen = (baseline.trained_on or frozenset()) | (other.trained_on or frozenset())
     cases = sorted((set(one.index) & set(two.index)) - seen)
     notes = [*_cases_left_out(baseline, other, cases), *_organs_left_out(baseline, other, matched)]

@@ -68,15 +68,15 @@ def score_folders(
         RunError: If a folder is missing or no names match.
         PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
     """
-    found, wanted = _masks(predictions), _masks(references)
-    if extra := sorted(found.keys() - wanted.keys()):
+    predicted, true = _masks(predictions), _masks(references)
+    if extra := sorted(predicted.keys() - true.keys()):
         count = counted(len(extra), "mask")
         logger.warning("%s: not scored, as without a reference: %s (%s …)", predictions, count, extra[0])
-    pairs = {name: (found[name], file) for name, file in wanted.items() if name in found}
+    pairs = {name: (predicted[name], file) for name, file in true.items() if name in predicted}
     if not pairs:
         raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
     failed: dict[str, str] = {
-        name: f"{file}: has no prediction in {predictions}" for name, file in wanted.items() if name not in found
+        name: f"{file}: has no prediction in {predictions}" for name, file in true.items() if name not in predicted
     }
     if names is None:
         values, unread = _values_in(pairs, jobs, track)
@@ -84,8 +84,8 @@ def score_folders(
         names = {value: f"label {value}" for value in sorted(values - {0})}
     labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
     rows: list[Row] = []
-    shown = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
-    work = {name: _Pair(name, *pair, shown.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
+    labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
+    work = {name: _Pair(name, *pair, labels_of.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
     good = {name: pair for name, pair in work.items() if name not in failed}
     for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
         if isinstance(scored, AutosegError):
@@ -124,15 +124,15 @@ def _masks(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(image_suffixes())})")
-    found: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         name = strip_suffix(file)
         if not name or name.startswith("."):
             continue
-        if name in found:
-            raise RunError(f"{file}: has the name of {found[name].name}; move one of them away")
-        found[name] = file
-    return found
+        if name in masks:
+            raise RunError(f"{file}: has the name of {masks[name].name}; move one of them away")
+        masks[name] = file
+    return masks
 
 
 def _values_in(pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track) -> tuple[set[int], dict[str, str]]:

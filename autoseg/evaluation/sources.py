@@ -55,8 +55,8 @@ def open_sources(names: Sequence[str], metric: str) -> tuple[ScoreSource, ...]:
     twice = [name for name, place in zip(names, places, strict=True) if places.count(place) > 1]
     if twice:
         raise RunError(f"{twice[-1]}: these scores are given twice; give sources that differ")
-    shown = _short_names(list(files.values()))
-    opened = {name: _open(file, short, metric) for (name, file), short in zip(files.items(), shown, strict=True)}
+    short_names = _short_names(list(files.values()))
+    opened = {name: _open(file, short, metric) for (name, file), short in zip(files.items(), short_names, strict=True)}
     return tuple(opened[name] if name in opened else _published(metric) for name in names)
 
 
@@ -128,12 +128,12 @@ def _long(file: Path, name: str, metric: str) -> ScoreSource:
     values = pd.DataFrame(columns)
     values.columns = pd.Index([organs[label] for label in columns])
     again = int(testing[["fold", "case"]].drop_duplicates()["case"].duplicated().sum())
-    found = ForeignScores(
+    table = ForeignScores(
         values=values,
         labels={organ: label for label, organ in organs.items()},
         notes=(f"the mean counts where several folds test a case ({counted(again, 'case')})",) if again else (),
     )
-    return replace(_sound(file, metric, name, found), trained_on=_trained_on(file, scores))
+    return replace(_sound(file, metric, name, table), trained_on=_trained_on(file, scores))
 
 
 def _trained_on(file: Path, scores: pd.DataFrame) -> frozenset[str] | None:
@@ -152,21 +152,21 @@ def _require_metric(file: Path, metric: str, held: Collection[str]) -> None:
         raise RunError(f"{file}: does not hold {metric}; compare one of {', '.join(held)}")
 
 
-def _sound(file: Path, metric: str, name: str, found: ForeignScores) -> ScoreSource:
+def _sound(file: Path, metric: str, name: str, scores: ForeignScores) -> ScoreSource:
     """Return what was read as a source, after a look at its organs and its numbers.
 
     Raises:
         RunError: If two organs have one name, or a value cannot be of the metric.
     """
-    keys = Counter(organ_key(str(organ)) for organ in found.values.columns)
+    keys = Counter(organ_key(str(organ)) for organ in scores.values.columns)
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise RunError(f"{file}: has the organ {twice[0]} twice; give every organ a name of its own")
     highest = min(comparable_metric(metric).range[1] + ROUNDING, sys.float_info.max)
-    for organ, column in found.values.items():
+    for organ, column in scores.values.items():
         wrong = column[(column < 0) | (column > highest)]
         if len(wrong):
             value = f"{metric} of {organ} is {wrong.iloc[0]:g}"
             raise RunError(f"{file}, case {wrong.index[0]}: {value}, which cannot be; correct it")
-    notes = tuple(f"{name}: {note}." for note in found.notes)
-    return ScoreSource(name=name, values=found.values, labels=found.labels, notes=notes)
+    notes = tuple(f"{name}: {note}." for note in scores.notes)
+    return ScoreSource(name=name, values=scores.values, labels=scores.labels, notes=notes)

@@ -86,9 +86,9 @@ def by_case(
     scores: pd.DataFrame, metric: str, splits: Collection[str], grid: str = "original"
 ) -> dict[int, pd.Series[float]]:
     """Return the values of one metric, label to a series by case: the mean over folds, NaN where undefined."""
-    wanted = scores[(scores["metric"] == metric) & scores["split"].isin(list(splits)) & (scores["grid"] == grid)]
-    values = pd.to_numeric(wanted["value"]).astype(float)
-    means = values.groupby([wanted["label"].astype(int), wanted["case"]]).mean()
+    rows = scores[(scores["metric"] == metric) & scores["split"].isin(list(splits)) & (scores["grid"] == grid)]
+    values = pd.to_numeric(rows["value"]).astype(float)
+    means = values.groupby([rows["label"].astype(int), rows["case"]]).mean()
     return {int(label): means[label] for label in means.index.unique(level=0)}
 
 
@@ -148,7 +148,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     far = np.abs(numbers - math.fsum(numbers) / count)  # an order that is the same after a change of sign
     numbers = numbers[np.lexsort((numbers, far))]
     wider = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + level) / 2, count - 1)
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (numbers,),
         np.mean,
         n_resamples=RESAMPLES,
@@ -158,7 +158,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
         method="percentile",
         random_state=np.random.default_rng(SEED),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:

@@ -85,9 +85,11 @@ def summary_of(scores: pd.DataFrame) -> tuple[str, ...]:
     cases = {table.which: scores.loc[scores["split"].isin(table.splits), "case"].nunique() for table in TABLES}
     if not any(cases.values()):
         return ("No case is scored yet: the training may still be running, or the run was not evaluated.",)
-    told = {t.which: _in_words(t.which, dice_table(scores, t.splits), cases[t.which]) for t in TABLES if cases[t.which]}
+    summaries = {
+        t.which: _in_words(t.which, dice_table(scores, t.splits), cases[t.which]) for t in TABLES if cases[t.which]
+    }
     unknown = "No testing case is scored, so how the model does on patients it has not seen is not known."
-    return (told.pop("testing", unknown), *told.values())
+    return (summaries.pop("testing", unknown), *summaries.values())
 
 
 def _in_words(what: str, table: pd.DataFrame, cases: int) -> str:

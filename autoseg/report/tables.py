@@ -49,14 +49,14 @@ def text_rows(table: pd.DataFrame) -> list[list[str]]:
 
 def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
     """Return the paper's tables as printed, in the order of `TABLES`; one without a scored case has no rows."""
-    made = []
+    tables = []
     for table in TABLES:
         frame = dice_table(scores, table.splits)
         counted = bool(len(frame)) and bool((frame["N"] + frame["Absent"]).max())
         rows = text_rows(frame) if counted else []
         title = f"Dice (%) of {table.cases}."
-        made.append(TextTable(name=table.name, title=title, note=_DICE_NOTE, columns=COLUMNS, rows=rows))
-    return made
+        tables.append(TextTable(name=table.name, title=title, note=_DICE_NOTE, columns=COLUMNS, rows=rows))
+    return tables
 
 
 def metric_table(table: Table, numbers: pd.DataFrame) -> TextTable:
@@ -82,31 +82,31 @@ def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
     own["metric"] = [families.get(name) or name for name in own["metric"]]
     chosen = set(own_folds(own).itertuples(index=False, name=None))
     of_case: dict[str, list[pd.DataFrame]] = {}
-    told = []
+    frames = []
     for (case, split, fold), frame in own.groupby(["case", "split", "fold"], sort=False):
         if (case, split, fold) in chosen:
-            told.append(frame)
+            frames.append(frame)
         else:
             of_case.setdefault(str(case), []).append(frame)
-    cases = [_case(frame, of_case.get(str(frame["case"].iloc[0]), [])) for frame in told]
+    cases = [_case(frame, of_case.get(str(frame["case"].iloc[0]), [])) for frame in frames]
     return tuple(sorted(cases, key=lambda c: (ORDER.get(c.split, len(ORDER)), _worst_first(c), c.case)))
 
 
 def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
-    shown = [metric.name for metric in _in_table(map(metric_named, numbers["metric"].drop_duplicates()))]
-    titles = [_title(metric) for metric in shown]
-    place = shown.index("dice") + 1 if "dice" in shown else 0
+    metrics = [metric.name for metric in _in_table(map(metric_named, numbers["metric"].drop_duplicates()))]
+    titles = [_title(metric) for metric in metrics]
+    place = metrics.index("dice") + 1 if "dice" in metrics else 0
     columns = ("Organ", *titles[:place], *(("95 % CI", "Median") if place else ()), *titles[place:], "N")
     rows = []
     for _, organ in numbers.groupby("label", sort=True):
         by_metric = organ.set_index("metric")
-        cells = [_mean_and_spread(by_metric, metric) for metric in shown]
+        cells = [_mean_and_spread(by_metric, metric) for metric in metrics]
         if place:
             cells[place:place] = _of_dice(by_metric)
         count = f"{by_metric['n'].get('dice', 0):.0f}"
         rows.append([str(organ["organ"].iloc[0]), *cells, count])
     if rows:
-        rows.append(_total(numbers, shown, place))
+        rows.append(_total(numbers, metrics, place))
     return columns, rows
 
 
@@ -153,9 +153,9 @@ def _value(organ: pd.DataFrame, metric: str, name: str) -> float:
     return float(organ[name].to_numpy(dtype=float)[organ.index.get_loc(metric)])
 
 
-def _total(numbers: pd.DataFrame, shown: list[str], place: int) -> list[str]:
+def _total(numbers: pd.DataFrame, metrics: list[str], place: int) -> list[str]:
     means = numbers.groupby("metric")["mean"].mean()
-    cells = ["" if pd.isna(means[m]) else _text(m, metric_named(m).factor * means[m]) for m in shown]
+    cells = ["" if pd.isna(means[m]) else _text(m, metric_named(m).factor * means[m]) for m in metrics]
     if place:
         medians = numbers.loc[numbers["metric"] == "dice", "median"]
         cells[place:place] = ["", "" if medians.isna().all() else _text("dice", 100 * medians.mean())]

@@ -37,7 +37,7 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
     """Return what a reader must know beside the numbers: what was left out first, then how it was tested."""
     if not comparison.differences:
         return (*comparison.notes, *([published_note("testing")] if comparison.beside else []))
-    told = [
+    notes = [
         *comparison.notes,
         *(_left_out(row, comparison) for row in comparison.differences if row.one_sided),
         *_unknown(comparison),
@@ -47,7 +47,7 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         "Interval: bootstrap over cases, 95 % for each row alone. p: two-sided Wilcoxon signed-rank test over the "
         f"pairs (from {FEWEST_PAIRS} on), Holm-corrected over the comparison's {counted(comparison.tests, 'test')}.",
     ]
-    return (*told, *([published_note("testing")] if comparison.beside else []))
+    return (*notes, *([published_note("testing")] if comparison.beside else []))
 
 
 def difference_table(comparison: Comparison, other: str, name: str) -> TextTable:
@@ -77,7 +77,7 @@ def difference_table(comparison: Comparison, other: str, name: str) -> TextTable
 
 def tables(comparison: Comparison) -> tuple[TextTable, ...]:
     """Return every table as text."""
-    told = [
+    differences = [
         difference_table(comparison, other, f"comparison{place}")
         for place, other in enumerate(_others(comparison), start=1)
     ]
@@ -85,7 +85,7 @@ def tables(comparison: Comparison) -> tuple[TextTable, ...]:
         beside_table(table, f"Dice (%) of the testing cases of {own} beside {TITLE}.", "", f"published{place}")
         for place, (own, table) in enumerate(comparison.beside.items(), start=1)
     ]
-    return (*told, *beside)
+    return (*differences, *beside)
 
 
 def number(value: float) -> str:
@@ -197,8 +197,8 @@ def _unknown(comparison: Comparison) -> list[str]:
     names = [source.name for source in comparison.sources if source.values is not None and source.trained_on is None]
     if not names:
         return []
-    told = f"{', '.join(names)}: which cases {'it was' if len(names) == 1 else 'they were'} trained on is not known"
-    return [f"{told} from the file; none may be among these."]
+    unknown = f"{', '.join(names)}: which cases {'it was' if len(names) == 1 else 'they were'} trained on is not known"
+    return [f"{unknown} from the file; none may be among these."]
 
 
 def _too_few(comparison: Comparison) -> list[str]:

@@ -94,14 +94,14 @@ def _write_tables(
     """Write all tables and their numbers; return the paper's, those beside it, and the wide ones."""
     numbers = [statistics(scores, table.splits) for table in TABLES]
     tables, published = paper_tables(scores), _published(scores)
-    metrics = tuple(metric_table(table, found) for table, found in zip(TABLES, numbers, strict=True))
+    metrics = tuple(metric_table(table, frame) for table, frame in zip(TABLES, numbers, strict=True))
     for table in (*tables, *published, *metrics):
         write_text_table(table, run.report)
     coarse = [statistics(scores, table.splits, "working") for table in TABLES]
     frames = [
-        found.assign(cases=table.which, grid=grid)
+        frame.assign(cases=table.which, grid=grid)
         for grid, both in (("original", numbers), ("working", coarse))
-        for table, found in zip(TABLES, both, strict=True)
+        for table, frame in zip(TABLES, both, strict=True)
     ]
     with atomic_path(run.report / "statistics.csv") as beside:
         pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
@@ -133,13 +133,13 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
 
 def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
     """Return the paper's numbers beside the run's own, where it has the same organs."""
-    made = []
+    tables = []
     for table in TABLES:
         beside = published_beside(dice_table(scores, table.splits), table.which)
         if beside is not None:
             title = f"Dice (%) of the {table.which} cases beside the paper's."
-            made.append(beside_table(beside, title, published_note(table.which), f"published_{table.which}"))
-    return tuple(made)
+            tables.append(beside_table(beside, title, published_note(table.which), f"published_{table.which}"))
+    return tuple(tables)
 
 
 def _hashes(run: Run) -> dict[str, str]:
