@@ -46,8 +46,8 @@ class Statistics:
         if self._rows.pop(case, None) is not None:
             self._write()
 
-    def add(self, case: str, key: str, found: Prediction[object]) -> None:
-        """Take what was found in an image, and write all rows.
+    def add(self, case: str, key: str, prediction: Prediction[object]) -> None:
+        """Take the organs predicted in an image, and write all rows.
 
         Raises:
             OSError: If the disk is full.
@@ -61,10 +61,10 @@ class Statistics:
                 "expected_dice": None if organ.expected_dice is None else round(organ.expected_dice, 4),
                 "at_border": organ.at_border,
                 "unusual": "; ".join(organ.unusual),
-                "unlike_training": "; ".join(found.unlike),
+                "unlike_training": "; ".join(prediction.unlike),
                 "key": key,
             }
-            for organ in found.organs
+            for organ in prediction.organs
         ]
         self._write()
 

@@ -51,14 +51,16 @@ def require_outputs(wanted: Outputs, jobs: Sequence[Input]) -> None:
         require_series(images, "--rtstruct")
 
 
-def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Prediction[Volume], wanted: Outputs) -> None:
+def write_outputs(
+    job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], wanted: Outputs
+) -> None:
     """Write what is wanted of a prediction, each file atomically; the probabilities where it has them.
 
     Args:
         job: Names the files.
         plan: Of the model.
         image: To draw a preview of; None: no preview.
-        found: What to write.
+        prediction: What to write.
         wanted: What is written beside the mask.
 
     Raises:
@@ -68,28 +70,28 @@ def write_outputs(job: Input, plan: Plan, image: Volume | None, found: Predictio
     beside = job.out.with_name(strip_suffix(job.out) or job.out.name)
     suffix = job.out.name[len(beside.name) :]
     if image is not None:
-        _write_preview(beside, job, plan, image, found)
+        _write_preview(beside, job, plan, image, prediction)
     if wanted.per_organ:
         for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
-            organ = plan.scheme.mask(found.mask.array, label).astype(np.uint8)
-            write_label(beside / f"{name}{suffix}", organ, found.mask.stored)
-    if found.probabilities is not None:
+            organ = plan.scheme.mask(prediction.mask.array, label).astype(np.uint8)
+            write_label(beside / f"{name}{suffix}", organ, prediction.mask.stored)
+    if prediction.probabilities is not None:
         for index, name in zip(plan.scheme.organs, file_names(plan.labels), strict=True):
-            percent = to_percent(found.probabilities[index], found.mask.grid.shape)
-            write_label(beside / f"{name}{PERCENT}{suffix}", percent, found.mask.stored)
+            percent = to_percent(prediction.probabilities[index], prediction.mask.grid.shape)
+            write_label(beside / f"{name}{PERCENT}{suffix}", percent, prediction.mask.stored)
     reader = reader_of_suffix(job.out.name)
     segments = reader is not None and reader.slicer_segments
-    fields = segment_fields(plan.labels, found.mask.stored.shape) if segments else None
-    write_label(job.out, found.mask.array, found.mask.stored, fields)
-    source = SeriesMask(found.mask.array, found.mask.stored, plan.scheme, job.images[0], job.series)
+    fields = segment_fields(plan.labels, prediction.mask.stored.shape) if segments else None
+    write_label(job.out, prediction.mask.array, prediction.mask.stored, fields)
+    source = SeriesMask(prediction.mask.array, prediction.mask.stored, plan.scheme, job.images[0], job.series)
     if wanted.dicom_seg:
         dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)
     if wanted.rtstruct:
         rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
 
 
-def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, found: Prediction[Volume]) -> None:
+def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, prediction: Prediction[Volume]) -> None:
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     grid, organs = image.grid, plan.scheme.names
-    case = CaseArrays(image.array[0], None, found.mask.array, grid.spacing_mm, organs, window)
+    case = CaseArrays(image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window)
     save_figure(overlay_figure(case, job.name), file, PNG)
