@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from autoseg.errors import RunError
 from autoseg.files import atomic_path, write_text
-from autoseg.imaging.grid import Grid
+from autoseg.imaging.grid import Grid, working_shape
+from autoseg.plan import Plan
 from autoseg.words import counted
 
 ORGAN_VOXELS = 1000  # voxels kept per organ as possible crop centres
@@ -149,3 +151,14 @@ def _record_file(folder: Path, case_id: str) -> Path:
 
 def _grid(values: dict[str, Any]) -> Grid:
     return Grid(**{name: tuple(value) for name, value in values.items()})
+
+
+def cache_bytes(plan: Plan, grids: Sequence[Grid]) -> int:
+    """Return what cases will take: float16 images, uint8 label maps, samples of the organs' voxels.
+
+    Args:
+        plan: What they are preprocessed by.
+        grids: Of the images.
+    """
+    voxels = sum(math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling)) for grid in grids)
+    return voxels * (2 * len(plan.channels) + 1) + len(grids) * len(plan.labels) * 8 * ORGAN_VOXELS

@@ -6,7 +6,7 @@ itself is found where it is read (examine.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from autoseg.dataset.check_channels import channel_findings
@@ -17,7 +17,9 @@ from autoseg.dataset.examine import Examination
 from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, Severity, in_order
 from autoseg.dataset.load import Dataset
+from autoseg.errors import DatasetError
 from autoseg.imaging.readers import READERS, strip_suffix
+from autoseg.words import counted
 
 MOST_ROWS = 5  # files of a folder that get a row each; more get one row together
 
@@ -27,6 +29,32 @@ def all_findings(examinations: Sequence[Examination], dataset: Dataset) -> list[
     alone = [finding for examination in examinations for finding in examination.findings]
     facts = [examination.facts for examination in examinations if examination.facts is not None]
     return in_order([*alone, *check_cohort(facts, dataset), *unused_files(dataset)])
+
+
+def usable_facts(
+    dataset: Dataset, examinations: Sequence[Examination], findings: Sequence[Finding], excluded: Collection[str]
+) -> list[CaseFacts]:
+    """Return the facts of the cases that can be used and are not excluded.
+
+    Raises:
+        DatasetError: If an excluded case does not exist, others cannot be used, or none is left.
+    """
+    known = {case.id for case in dataset.cases}
+    unknown = [name for name in excluded if name not in known]
+    if unknown:
+        raise DatasetError(f"--exclude {unknown[0]}: {dataset.root} has no such case; write its id as `check` does")
+    fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in excluded})
+    if fatal:
+        first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
+        leave_out = " ".join(f"--exclude {name}" for name in fatal[:8] if name)
+        raise DatasetError(
+            f"{dataset.root}: {counted(len(fatal), 'case')} cannot be used ({first.case or 'dataset'}: {first.found}); "
+            f"correct them, see `autoseg check`, or leave them out: {leave_out}"
+        )
+    usable = [e.facts for e in examinations if e.facts is not None and e.case not in excluded]
+    if not usable:
+        raise DatasetError(f"{dataset.root}: no usable case is left; correct some, see `autoseg check`")
+    return usable
 
 
 def check_cohort(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Finding]:

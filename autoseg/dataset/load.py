@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -268,3 +268,8 @@ def _values_found(file: Path, cases: Iterable[Case]) -> tuple[Label, ...]:
             f"name the labels in a dataset.json beside it, as in {EXAMPLE}"
         )
     return tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
+
+
+def of_cases(dataset: Dataset, ids: Collection[str]) -> Dataset:
+    """Return a dataset with some of its cases, by id."""
+    return replace(dataset, cases=tuple(case for case in dataset.cases if case.id in ids))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoseg.errors import PlanError
-from autoseg.machine import GIB
-from autoseg.network.device import DeviceName, has_fast_bfloat16
+from autoseg.machine import GIB, free_memory_gib
+from autoseg.network.device import DeviceName, has_fast_bfloat16, pick_device
+from autoseg.network.distributed import require_devices
 from autoseg.network.memory import training_bytes
+from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning.rules import CPU_STEP_VOXELS, LARGEST_BATCH
 
@@ -98,3 +100,16 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
         return Budget(device="cuda", memory_gib=memory, bfloat16=has_fast_bfloat16("cuda"), processes=processes)
     return Budget(device=device, memory_gib=free_gib, bfloat16=has_fast_bfloat16(device), processes=processes)
+
+
+def choose_budget(options: PlanOptions) -> tuple[Budget, bool]:
+    """Return what to plan for, and whether that is this machine.
+
+    Raises:
+        PlanError: If this machine has no such device, or too few of them.
+    """
+    device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
+    here = options.gpu_memory_gib is None or device == "cuda"
+    if options.gpu_memory_gib is None:
+        require_devices(device, options.gpus)
+    return detect_budget(device, options.gpu_memory_gib, free_memory_gib(), options.gpus), here

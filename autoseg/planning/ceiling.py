@@ -61,8 +61,8 @@ def ceilings(label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels]) -
     >>> ceilings(np.array([[[0, 0, 7, 7, 7, 7, 0, 5]]]), (5, 7), [(1, 1, 8), (1, 1, 4)])
     [{5: 1.0, 7: 1.0}, {5: 0.0, 7: 1.0}]
     """
-    found = ndimage.find_objects(label, max_label=max(values, default=0))
-    boxes: dict[int, Box] = {value: found[value - 1] for value in values if found[value - 1] is not None}
+    objects = ndimage.find_objects(label, max_label=max(values, default=0))
+    boxes: dict[int, Box] = {value: objects[value - 1] for value in values if objects[value - 1] is not None}
     return [_ceilings(label, boxes, shape) for shape in shapes]
 
 
@@ -94,11 +94,11 @@ def dataset_ceilings(
     chosen = _chosen(cases)
     values = tuple(label.value for label in labels)
     work = {case.id: (case, values, tuple(spacings_mm), downsampling) for case in chosen}
-    found: dict[str, list[dict[int, float]]] = {}
+    by_case: dict[str, list[dict[int, float]]] = {}
     for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
-            found[name] = result
-    in_order = [found[case.id] for case in chosen if case.id in found]  # so that sums do not depend on who is first
+            by_case[name] = result
+    in_order = [by_case[case.id] for case in chosen if case.id in by_case]  # so that sums do not depend on who is first
     columns = range(len(spacings_mm))
     return tuple(tuple(_mean([case[column] for case in in_order], value) for column in columns) for value in values)
 
@@ -143,8 +143,8 @@ def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> dict[
 
 def _regions(working: Classes, back: Axes) -> tuple[_Region, ...]:
     """Return the classes that the working grid holds; background first, as far as the others reach."""
-    found = enumerate(ndimage.find_objects(working), start=1)
-    organs = [_Region(index=i, source=box, target=_touched_box(back, box)) for i, box in found if box is not None]
+    boxes = enumerate(ndimage.find_objects(working), start=1)
+    organs = [_Region(index=i, source=box, target=_touched_box(back, box)) for i, box in boxes if box is not None]
     if not organs:
         return ()
     spans = [_hull([organ.target[axis] for organ in organs]) for axis in range(3)]

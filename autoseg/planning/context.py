@@ -16,7 +16,7 @@ from autoseg.planning.planner import Ceilings
 class Context:
     """What the explanation needs beside the decision."""
 
-    found: Fingerprint
+    fingerprint: Fingerprint
     budget: Budget
     findings: Sequence[Finding]
     ceilings: Ceilings | None

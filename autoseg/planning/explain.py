@@ -24,34 +24,34 @@ from autoseg.words import counted, in_minutes
 REJECTED_SHOWN = 3
 
 
-def explain(decision: Decision, told: Context) -> str:
+def explain(decision: Decision, context: Context) -> str:
     """Return plan.md: what was found, what was chosen and why, what was rejected, what it costs."""
     plan = decision.plan
     parts = [
         f"# Plan for {_text(plan.name)}",
         "For research; not a medical device.",
-        *_data(told),
-        *(_preset(plan) if decision.chosen is None else _choices(decision, decision.chosen, told)),
+        *_data(context),
+        *(_preset(plan) if decision.chosen is None else _choices(decision, decision.chosen, context)),
         *_changes(decision),
-        *organs(decision, told),
-        *_network(decision, told.budget),
-        *_split(told),
-        *_training(decision, told),
-        *_cost(decision, told),
+        *organs(decision, context),
+        *_network(decision, context.budget),
+        *_split(context),
+        *_training(decision, context),
+        *_cost(decision, context),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _data(told: Context) -> Iterable[str]:
-    found = told.found
-    least, most = _by(found.smallest_spacing_mm), _by(found.largest_spacing_mm)
+def _data(context: Context) -> Iterable[str]:
+    fingerprint = context.fingerprint
+    least, most = _by(fingerprint.smallest_spacing_mm), _by(fingerprint.largest_spacing_mm)
     yield "## What was found"
     yield (
-        f"{told.cases} usable cases; the {found.cases} that may be learnt from decide. Median size "
-        f"{_by(found.median_shape)} voxels (z, y, x), median spacing {_by(found.median_spacing_mm)} mm"
+        f"{context.cases} usable cases; the {fingerprint.cases} that may be learnt from decide. Median size "
+        f"{_by(fingerprint.median_shape)} voxels (z, y, x), median spacing {_by(fingerprint.median_spacing_mm)} mm"
         + (", in all cases." if least == most else f" (from {least} to {most} mm).")
     )
-    for channel in found.channels:
+    for channel in fingerprint.channels:
         if channel.ct:
             yield (
                 f"Channel {_text(channel.name)} is CT: clipped to {channel.low:.0f} … {channel.high:.0f} HU, "
@@ -63,12 +63,12 @@ def _data(told: Context) -> Iterable[str]:
                 f"Channel {_text(channel.name)} has no common scale: each image is clipped to its own percentiles "
                 "0.5 and 99.5 and brought to mean 0, deviation 1."
             )
-    if found.partly:
+    if fingerprint.partly:
         yield (
-            f"In {counted(found.partly, 'case')} only some organs are labelled. Where one is not, the loss takes "
+            f"In {counted(fingerprint.partly, 'case')} only some organs are labelled. Where one is not, the loss takes "
             "background for background or that organ, and nothing is scored."
         )
-    counts = Counter(f.severity for f in told.findings)
+    counts = Counter(f.severity for f in context.findings)
     if counts:
         said = ", ".join(counted(counts[s], s) for s in ("fatal", "warning", "note") if counts[s])
         yield f"The data check says: {said}. See check.json or `autoseg check`."
@@ -83,7 +83,7 @@ def _preset(plan: Plan) -> Iterable[str]:
     )
 
 
-def _choices(decision: Decision, chosen: WorkingGrid, told: Context) -> Iterable[str]:
+def _choices(decision: Decision, chosen: WorkingGrid, context: Context) -> Iterable[str]:
     plan = decision.plan
     yield "## What was chosen, and why"
     grid = (
@@ -103,17 +103,17 @@ def _choices(decision: Decision, chosen: WorkingGrid, told: Context) -> Iterable
                 f"For the sake of {', '.join(map(_text, decision.finer_for))}, of which a coarser grid alone would "
                 f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
             )
-        yield from _rejected(decision.rejected, told.budget)
-    yield from _crop_and_batch(decision, chosen, told)
+        yield from _rejected(decision.rejected, context.budget)
+    yield from _crop_and_batch(decision, chosen, context)
 
 
-def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Context) -> Iterable[str]:
+def _crop_and_batch(decision: Decision, chosen: WorkingGrid, context: Context) -> Iterable[str]:
     plan = decision.plan
 
     def by_user(key: str, reason: str) -> str:
         return "set by the user" if key in decision.changed else reason
 
-    most = told.budget.step_voxels
+    most = context.budget.step_voxels
     largest = "the largest that fits" + (f", three of them making a step of at most {most:,} voxels" if most else "")
     share = [min(1.0, c / n) for c, n in zip(plan.crop_size, chosen.shape, strict=True)]
     yield (
@@ -121,25 +121,25 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, told: Context) -> I
         f"{', '.join(f'{s:.0%}' for s in share)} of the median volume along z, y, x; every extent is divisible by "
         f"{_by(plan.network.divisor)}, as the network's poolings need."
     )
-    least = max(2, told.budget.processes)
+    least = max(2, context.budget.processes)
     grows = (
         f"more than {least} only once the crop is the whole volume"
         if most is None
         else f"as many as {most:,} voxels hold"
     )
-    if told.budget.cpu_batch < LARGEST_BATCH and told.training_s:
+    if context.budget.cpu_batch < LARGEST_BATCH and context.training_s:
         grows = (
-            f"no more than {told.budget.cpu_batch}, since with more crops fewer than {MANY_ITERATIONS} iterations "
-            f"would fit {in_minutes(told.training_s)} (many small steps learn more than few large ones)"
+            f"no more than {context.budget.cpu_batch}, since with more crops fewer than {MANY_ITERATIONS} iterations "
+            f"would fit {in_minutes(context.training_s)} (many small steps learn more than few large ones)"
         )
-    reason = f"There are {grows}, and no more than a tenth of the {told.found.cases} cases; {least} at least."
+    reason = f"There are {grows}, and no more than a tenth of the {context.fingerprint.cases} cases; {least} at least."
     yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}" + _shared(
-        told.budget
+        context.budget
     )
-    if most is not None and most < CPU_STEP_VOXELS and told.training_s:
+    if most is not None and most < CPU_STEP_VOXELS and context.training_s:
         yield (
             f"A step has {most:,} voxels at most, in place of {CPU_STEP_VOXELS:,}: this machine needs so long for them "
-            f"that fewer than {ENOUGH_ITERATIONS} iterations would have fitted {in_minutes(told.training_s)}. More "
+            f"that fewer than {ENOUGH_ITERATIONS} iterations would have fitted {in_minutes(context.training_s)}. More "
             "time (`--time-budget`) or a faster machine gives a finer plan."
         )
 
@@ -189,24 +189,24 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
     ).strip()
 
 
-def _split(told: Context) -> Iterable[str]:
+def _split(context: Context) -> Iterable[str]:
     """Tell how many cases train, choose and test; warn where there is nothing to choose or test by."""
     yield "## Split"
-    for number, fold in enumerate(told.splits):
+    for number, fold in enumerate(context.splits):
         training, validation, testing = (len(side) for side in fold.sides().values())
-        name = f"Fold {number}: " if len(told.splits) > 1 else ""
+        name = f"Fold {number}: " if len(context.splits) > 1 else ""
         trains = counted(training, "case")
         yield f"{name}{trains} to train, {validation} to choose by (validation), {testing} to test. See split.json."
-    if not all(fold.testing for fold in told.splits):
+    if not all(fold.testing for fold in context.splits):
         yield "**Warning**: nothing tests, so there will be no table of testing cases."
-    if not all(fold.validation for fold in told.splits):
+    if not all(fold.validation for fold in context.splits):
         yield "**Warning**: nothing validates, so the curves show the loss only."
-    if told.unlisted:
-        shown = ", ".join(map(_text, told.unlisted[:5])) + (", …" if len(told.unlisted) > 5 else "")
-        yield f"**Warning**: not used, as in no side of the split: {counted(len(told.unlisted), 'case')}, {shown}."
+    if context.unlisted:
+        shown = ", ".join(map(_text, context.unlisted[:5])) + (", …" if len(context.unlisted) > 5 else "")
+        yield f"**Warning**: not used, as in no side of the split: {counted(len(context.unlisted), 'case')}, {shown}."
 
 
-def _training(decision: Decision, told: Context) -> Iterable[str]:
+def _training(decision: Decision, context: Context) -> Iterable[str]:
     plan = decision.plan
     loss = LOSSES[plan.loss.kind].name + (" weighted by class" if plan.loss.weights else "")
     yield "## Training"
@@ -214,15 +214,15 @@ def _training(decision: Decision, told: Context) -> Iterable[str]:
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "
         f"({plan.optimiser.schedule}), loss {loss}. {_places(plan)} {_mirroring(plan)}{_undeformed(plan)}"
     )
-    if told.measured and told.training_s:
+    if context.measured and context.training_s:
         yield (
-            f"The iterations are those whose steps fit {in_minutes(told.training_s)} at the measured "
-            f"{told.measured.seconds_per_iteration:.2f} s each; a busy machine measures more and gets fewer. A time "
+            f"The iterations are those whose steps fit {in_minutes(context.training_s)} at the measured "
+            f"{context.measured.seconds_per_iteration:.2f} s each; a busy machine measures more and gets fewer. A time "
             "budget keeps a tenth for examinations and checkpoints. `--iterations` or `--time-budget` set them."
         )
-        if told.measured.disturbed:
+        if context.measured.disturbed:
             yield (
-                f"**Warning**: other programs took {told.measured.others_share:.0%} of the processors while it was "
+                f"**Warning**: other programs took {context.measured.others_share:.0%} of the processors while it was "
                 "measured, so iterations, and perhaps the steps, are fewer and smaller than they could be."
             )
 
@@ -244,8 +244,8 @@ def _undeformed(plan: Plan) -> str:
     return f" The crops of the last {share:.0%} of the iterations are not deformed." if share else ""
 
 
-def _cost(decision: Decision, told: Context) -> Iterable[str]:
-    plan, budget, measured = decision.plan, told.budget, told.measured
+def _cost(decision: Decision, context: Context) -> Iterable[str]:
+    plan, budget, measured = decision.plan, context.budget, context.measured
     yield "## Cost"
     owner = "the GPU" if budget.device == "cuda" else "this machine's free memory"
     limit = f"{budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB of {owner} are for training"
@@ -255,14 +255,16 @@ def _cost(decision: Decision, told: Context) -> Iterable[str]:
             "**Time** was not measured: `autoseg plan --measure` does, on the machine that trains."
         )
     else:
-        corrected = " The first plan took too much when it was run, so this one is smaller." if told.corrected else ""
+        corrected = (
+            " The first plan took too much when it was run, so this one is smaller." if context.corrected else ""
+        )
         time = in_minutes(measured.seconds_per_iteration * plan.iterations)
         yield (
             f"**Memory**: predicted {decision.step_gib:.2f} GiB, measured {measured.gib:.2f} GiB; {limit}.{corrected} "
             f"**Time**: measured {measured.seconds_per_iteration:.2f} s an iteration, {measured.waiting_share:.1%} of "
             f"it waiting for data; about {time} for {plan.iterations} iterations, validation apart."
         )
-    yield f"**Disk**: about {_gib(told.cache_bytes / GIB)} for the cache of {counted(told.cases, 'case')}."
+    yield f"**Disk**: about {_gib(context.cache_bytes / GIB)} for the cache of {counted(context.cases, 'case')}."
 
 
 def _gib(gib: float) -> str:

@@ -43,7 +43,7 @@ class Decision:
 
 
 def derive_plan(
-    found: Fingerprint, budget: Budget, seed: int, ceilings: Ceilings | None = None, cost: Cost = step_gib
+    fingerprint: Fingerprint, budget: Budget, seed: int, ceilings: Ceilings | None = None, cost: Cost = step_gib
 ) -> Decision:
     """Derive downsampling factor, crop size, batch size and network.
 
@@ -53,7 +53,7 @@ def derive_plan(
     therefore never gives a coarser grid, nor on the same grid fewer voxels a step.
 
     Args:
-        found: The dataset in numbers.
+        fingerprint: The dataset in numbers.
         budget: Device and memory.
         seed: Goes into the plan.
         ceilings: What each grid leaves of each organ, where it is known.
@@ -62,8 +62,8 @@ def derive_plan(
     Raises:
         PlanError: If not even the coarsest grid fits the budget.
     """
-    search = _Search(found=found, budget=budget, seed=seed, cost=cost)
-    grids = rules.working_grids(found.median_spacing_mm, found.median_shape)
+    search = _Search(fingerprint=fingerprint, budget=budget, seed=seed, cost=cost)
+    grids = rules.working_grids(fingerprint.median_spacing_mm, fingerprint.median_shape)
     fitting = ((number, search.largest(grid, rules.COVER)) for number, grid in enumerate(grids))
     usual, plan = next(((number, plan) for number, plan in fitting if plan is not None), (0, None))
     if plan is None:
@@ -85,7 +85,7 @@ def derive_plan(
         chosen=grids[number],
         step_gib=cost(plan, budget),
         rejected=tuple(search.asked(grid, cover) for grid in grids[:number]),
-        finer_for=tuple(found.organs[n].name for n in sorted(cut)),
+        finer_for=tuple(fingerprint.organs[n].name for n in sorted(cut)),
     )
 
 
@@ -93,7 +93,7 @@ def derive_plan(
 class _Search:
     """Looks for crops and batches that fit."""
 
-    found: Fingerprint
+    fingerprint: Fingerprint
     budget: Budget
     seed: int
     cost: Cost
@@ -115,7 +115,7 @@ class _Search:
         """Return the plan with the batch grown while memory allows, on a GPU, where the crop is the whole volume."""
         if self.budget.device == "cpu" or any(c < n for c, n in zip(plan.crop_size, grid.shape, strict=True)):
             return plan
-        for batch in range(plan.batch_size + 1, rules.largest_batch(self.found.cases) + 1):
+        for batch in range(plan.batch_size + 1, rules.largest_batch(self.fingerprint.cases) + 1):
             larger = plan.model_copy(update={"batch_size": batch})
             if not self._fits(larger):
                 break
@@ -124,14 +124,14 @@ class _Search:
 
     def _sufficient(self, grid: WorkingGrid, cover: float) -> list[Voxels]:
         """Return the crops that see enough, the one with most voxels first; of equals the one that sees more."""
-        enough = rules.enough(grid, self.found, cover)
+        enough = rules.enough(grid, self.fingerprint, cover)
         seeing = [crop for crop in self._crops(grid) if rules.sees(crop, enough)]
         return sorted(seeing, key=lambda crop: (math.prod(crop), rules.share_seen(crop, grid)), reverse=True)
 
     def _plan(self, grid: WorkingGrid, crop: Voxels) -> Plan:
-        found, budget = self.found, self.budget
-        batch = rules.smallest_batch(crop, found.cases, budget.step_voxels, budget.cpu_batch, budget.processes)
-        return default_plan(found, grid, crop, self._crops(grid)[crop], batch, budget, self.seed)
+        fingerprint, budget = self.fingerprint, self.budget
+        batch = rules.smallest_batch(crop, fingerprint.cases, budget.step_voxels, budget.cpu_batch, budget.processes)
+        return default_plan(fingerprint, grid, crop, self._crops(grid)[crop], batch, budget, self.seed)
 
     def _affordable(self, crop: Voxels) -> bool:
         most = self.budget.step_voxels

@@ -13,14 +13,19 @@ from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import PlanError
 from autoseg.network.build import require_known
 from autoseg.network.device import DeviceName
+from autoseg.options import PlanOptions
 from autoseg.plan import Plan, parse_plan
 from autoseg.planning import rules
-from autoseg.planning.recipe import GPU_ITERATIONS, ratio
+from autoseg.planning.budget import Budget, step_gib
+from autoseg.planning.planner import Decision
+from autoseg.planning.recipe import GPU_ITERATIONS, grid_of, ratio
 
 OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that no preset decides
 
 
-def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any], seed: int, source: str) -> Plan:
+def preset_plan(
+    fingerprint: Fingerprint, device: DeviceName, preset: Mapping[str, Any], seed: int, source: str
+) -> Plan:
     """Return the plan of a preset: all its settings, but what depends on the data.
 
     That is: name, channels, labels, intensities, the loss's class weights where the preset has any, whether
@@ -30,22 +35,34 @@ def preset_plan(found: Fingerprint, device: DeviceName, preset: Mapping[str, Any
         PlanError: If the preset does not make a valid plan; the text names `source`.
     """
     own = {
-        "name": found.name,
-        "channels": [c.name for c in found.channels],
-        "labels": [{"value": o.value, "name": o.name} for o in found.organs],
-        "intensity": [rules.intensity(c).model_dump(mode="json") for c in found.channels],
+        "name": fingerprint.name,
+        "channels": [c.name for c in fingerprint.channels],
+        "labels": [{"value": o.value, "name": o.name} for o in fingerprint.organs],
+        "intensity": [rules.intensity(c).model_dump(mode="json") for c in fingerprint.channels],
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}
     loss = settings.get("loss")
     if isinstance(loss, dict):
-        settings["loss"] = {**loss, "partial": bool(found.partly)}
+        settings["loss"] = {**loss, "partial": bool(fingerprint.partly)}
         if loss.get("weights") is not None:
-            settings["loss"]["weights"] = rules.balanced_class_weights(found.organs)
+            settings["loss"]["weights"] = rules.balanced_class_weights(fingerprint.organs)
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
     plan = require_known(parse_plan(json.dumps(tree), source), source)
     if plan.spacing_mm is None:
         return plan
-    return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, found.median_spacing_mm)})
+    return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, fingerprint.median_spacing_mm)})
+
+
+def preset_decision(
+    fingerprint: Fingerprint, budget: Budget, preset: Mapping[str, Any], options: PlanOptions
+) -> Decision:
+    """Return the decision for a preset: nothing is derived, but its step is counted.
+
+    Raises:
+        PlanError: If the preset does not make a valid plan.
+    """
+    plan = preset_plan(fingerprint, budget.device, preset, options.seed, f"--preset {options.preset}")
+    return Decision(plan=plan, grids=(grid_of(plan, fingerprint),), chosen=None, step_gib=step_gib(plan, budget))
 
 
 def load_preset(name: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ WIDEST = 320  # features; nnU-Net (Isensee et al. 2021)
 
 
 def default_plan(
-    found: Fingerprint,
+    fingerprint: Fingerprint,
     grid: WorkingGrid,
     crop: Voxels,
     steps: Sequence[Voxels],
@@ -33,7 +33,7 @@ def default_plan(
     """Return the default plan on a grid.
 
     Args:
-        found: The dataset in numbers.
+        fingerprint: The dataset in numbers.
         grid: Working grid.
         crop: Voxels (Z, Y, X), divisible by the poolings.
         steps: The poolings, one for each level below the first.
@@ -42,10 +42,10 @@ def default_plan(
         seed: Of split, weights and crops.
     """
     return Plan(
-        name=found.name,
-        channels=tuple(c.name for c in found.channels),
-        labels=tuple(Label(value=o.value, name=o.name) for o in found.organs),
-        downsampling=ratio(grid.spacing_mm, found.median_spacing_mm),
+        name=fingerprint.name,
+        channels=tuple(c.name for c in fingerprint.channels),
+        labels=tuple(Label(value=o.value, name=o.name) for o in fingerprint.organs),
+        downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
         crop_size=crop,
         batch_size=batch,
@@ -54,10 +54,10 @@ def default_plan(
         seed=seed,
         organ_share=0.7,
         device=budget.device,
-        intensity=tuple(rules.intensity(c) for c in found.channels),
+        intensity=tuple(rules.intensity(c) for c in fingerprint.channels),
         network=_network(steps, grid, budget),
         augmentation=_augmentation(crop),
-        loss=_loss(found),
+        loss=_loss(fingerprint),
         optimiser=_optimiser(),
         tile_depth=crop[0],
     )
@@ -69,17 +69,19 @@ def ratio(new: Triple, old: Triple) -> Triple:
     return z, y, x
 
 
-def working_median(plan: Plan, found: Fingerprint) -> Voxels:
+def working_median(plan: Plan, fingerprint: Fingerprint) -> Voxels:
     """Return the size of the median volume on the plan's working grid."""
-    median = Grid(shape=found.median_shape, spacing_mm=found.median_spacing_mm)
+    median = Grid(shape=fingerprint.median_shape, spacing_mm=fingerprint.median_spacing_mm)
     return working_shape(median, plan.spacing_mm, plan.downsampling)
 
 
-def grid_of(plan: Plan, found: Fingerprint) -> WorkingGrid:
+def grid_of(plan: Plan, fingerprint: Fingerprint) -> WorkingGrid:
     """Return the working grid of a plan for the median volume."""
-    z, y, x = plan.spacing_mm or (f * mm for f, mm in zip(plan.downsampling, found.median_spacing_mm, strict=True))
-    factor = min((z, y, x)) / min(found.median_spacing_mm)
-    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=working_median(plan, found))
+    z, y, x = plan.spacing_mm or (
+        f * mm for f, mm in zip(plan.downsampling, fingerprint.median_spacing_mm, strict=True)
+    )
+    factor = min((z, y, x)) / min(fingerprint.median_spacing_mm)
+    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=working_median(plan, fingerprint))
 
 
 def _network(steps: Sequence[Voxels], grid: WorkingGrid, budget: Budget) -> NetworkPlan:
@@ -101,9 +103,9 @@ def _augmentation(crop: Voxels) -> AugmentationPlan:
     )
 
 
-def _loss(found: Fingerprint) -> LossPlan:
-    weights = rules.balanced_class_weights(found.organs)
-    partial = bool(found.partly)
+def _loss(fingerprint: Fingerprint) -> LossPlan:
+    weights = rules.balanced_class_weights(fingerprint.organs)
+    partial = bool(fingerprint.partly)
     return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, partial=partial, fade_weights=True)
 
 

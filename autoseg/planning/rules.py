@@ -73,8 +73,8 @@ def poolings(shape: Voxels, spacing_mm: Triple) -> tuple[Voxels, ...]:
     ((1, 2, 2), (1, 2, 2), (2, 2, 2))
     """
     size, spacing = [float(n) for n in shape], list(spacing_mm)
-    found: list[Voxels] = []
-    while len(found) < MOST_LEVELS - 1:
+    chain: list[Voxels] = []
+    while len(chain) < MOST_LEVELS - 1:
         able = [n / 2 >= SMALLEST_EDGE for n in size]
         if not any(able):
             break
@@ -82,8 +82,8 @@ def poolings(shape: Voxels, spacing_mm: Triple) -> tuple[Voxels, ...]:
         steps = [2 if ok and s < EVEN_ENOUGH * finest * 1.001 else 1 for ok, s in zip(able, spacing, strict=True)]
         size = [n / p for n, p in zip(size, steps, strict=True)]
         spacing = [s * p for s, p in zip(spacing, steps, strict=True)]
-        found.append((steps[0], steps[1], steps[2]))
-    return tuple(found) or ((1, 1, 1),)
+        chain.append((steps[0], steps[1], steps[2]))
+    return tuple(chain) or ((1, 1, 1),)
 
 
 def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) -> tuple[Level, ...]:
@@ -91,14 +91,14 @@ def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) 
 
     A kernel is flat on an axis that is still EVEN_ENOUGH times coarser than the finest.
     """
-    found = []
+    levels = []
     spacing = list(spacing_mm)
     for level, step in enumerate([(1, 1, 1), *steps]):
         spacing = [s * p for s, p in zip(spacing, step, strict=True)]
         z, y, x = (1 if s > EVEN_ENOUGH * min(spacing) * 1.001 else 3 for s in spacing)
         width = min(base * 2**level, widest)
-        found.append(Level(features=(width, width), kernel=(z, y, x), pooling=step))
-    return tuple(found)
+        levels.append(Level(features=(width, width), kernel=(z, y, x), pooling=step))
+    return tuple(levels)
 
 
 def crops(grid: WorkingGrid) -> dict[Voxels, tuple[Voxels, ...]]:
@@ -106,13 +106,13 @@ def crops(grid: WorkingGrid) -> dict[Voxels, tuple[Voxels, ...]]:
 
     They have about the proportions of the volume, from the whole of it downwards in steps of SHRINK.
     """
-    found: dict[Voxels, tuple[Voxels, ...]] = {}
+    tried: dict[Voxels, tuple[Voxels, ...]] = {}
     for number in range(CROPS):
         z, y, x = (max(m, round(n * SHRINK**number)) for n, m in zip(grid.shape, SMALLEST_CROP, strict=True))
         steps = poolings((z, y, x), grid.spacing_mm)
         for size in divisible((z, y, x), steps, grid.shape):
-            found.setdefault(size, steps)
-    return found
+            tried.setdefault(size, steps)
+    return tried
 
 
 def divisible(size: Voxels, steps: Sequence[Voxels], whole: Voxels) -> tuple[Voxels, ...]:
@@ -137,18 +137,18 @@ def divisible(size: Voxels, steps: Sequence[Voxels], whole: Voxels) -> tuple[Vox
     return tuple((z, y, x) for z in axes[0] for y in axes[1] for x in axes[2])
 
 
-def enough(grid: WorkingGrid, found: Fingerprint, cover: float) -> Triple:
+def enough(grid: WorkingGrid, fingerprint: Fingerprint, cover: float) -> Triple:
     """Return how many voxels (Z, Y, X) a crop must have to see enough of the body.
 
     `cover` of the median volume; or, where that is less, AROUND times the largest organ and all organs together: to
     tell where a small organ lies in a scan of the whole body, half of that body is not needed.
     """
-    extents = [organ.median_extent_mm for organ in found.organs if organ.cases]
+    extents = [organ.median_extent_mm for organ in fingerprint.organs if organ.cases]
     need = []
     for axis in range(3):
         share = cover * grid.shape[axis]
         around = max((AROUND * extent[axis] for extent in extents), default=0.0)
-        around = max(around, found.foreground_extent_mm[axis])
+        around = max(around, fingerprint.foreground_extent_mm[axis])
         need.append(min(share, around / grid.spacing_mm[axis]) if around else share)
     return need[0], need[1], need[2]
 

@@ -19,7 +19,7 @@ FINER_SHOWN = 2  # working grids finer than the chosen one whose ceilings are me
 class PlanSearch:
     """Derives plans for one dataset; a grid's ceilings are measured once, when it comes into question."""
 
-    found: Fingerprint
+    fingerprint: Fingerprint
     seed: int
     dataset: Dataset  # the cases that may choose
     jobs: int
@@ -32,8 +32,8 @@ class PlanSearch:
         Raises:
             PlanError: If not even the coarsest grid fits the budget.
         """
-        self.measure_grids(derive_plan(self.found, budget, self.seed, self.ceilings, cost))
-        return derive_plan(self.found, budget, self.seed, self.ceilings, cost)
+        self.measure_grids(derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost))
+        return derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost)
 
     def measure_grids(self, decision: Decision) -> None:
         """Measure the ceilings of a decision's grid and of the next finer ones, as far as they are not known."""

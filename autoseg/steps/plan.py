@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.data.cache import ORGAN_VOXELS
-from autoseg.dataset.examine import CaseFacts, Examination
+from autoseg.data.cache import cache_bytes
+from autoseg.dataset.check import usable_facts
+from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
-from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.dataset.load import Dataset, load_dataset, of_cases
 from autoseg.dataset.origin import digest_of, origin_of, read_origin
 from autoseg.dataset.split import Split, load_splits, make_splits, save_splits, without
-from autoseg.errors import AutosegError, DatasetError, PlanError
+from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_text
-from autoseg.imaging.grid import working_shape
-from autoseg.machine import free_memory_gib, usable_cores
-from autoseg.network.device import pick_device
-from autoseg.network.distributed import require_devices
+from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan
-from autoseg.planning.budget import Budget, detect_budget, step_gib
+from autoseg.planning.budget import choose_budget
 from autoseg.planning.context import Context
 from autoseg.planning.explain import explain
-from autoseg.planning.fit import fit_plan
-from autoseg.planning.planner import Decision
-from autoseg.planning.presets import load_preset, preset_plan
-from autoseg.planning.recipe import grid_of
+from autoseg.planning.fit import FittedPlan, fit_plan
+from autoseg.planning.planner import Ceilings, Decision
+from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.planning.search import PlanSearch
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
-from autoseg.steps.check import check
+from autoseg.steps.check import DatasetCheck, check
 from autoseg.training.measure import measure_step
-from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -70,47 +65,84 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         PlanError: If the plan in RUN was edited and --force is not given, or no valid plan can be made.
     """
     _require_startable(run, options)
-    budget, here = _budget(options)
+    budget, here = choose_budget(options)
     if options.time_budget_s is not None and not here:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track)
-    dataset, examinations, findings = checked.dataset, checked.examinations, checked.findings
-    jobs = options.jobs or usable_cores()
-    write_check(findings, _made(run) / "check.json")
-    facts = _usable(dataset, examinations, findings, options)
-    splits = _splits(dataset, facts, options)
-    usable = [f.case for f in facts]
-    facts = [f for f in facts if any(f.case in fold.cases() for fold in splits)]
-    tested = set.intersection(*(set(fold.testing) for fold in splits))  # testing cases choose nothing
-    seen = [f for f in facts if f.case not in tested]
-    found = fingerprint(dataset, seen)
-    choosing = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in {f.case for f in seen}))
-    derive = PlanSearch(found=found, seed=options.seed, dataset=choosing, jobs=jobs, track=track)
-    decision = derive(budget) if preset is None else _preset(preset, found, budget, options)
-    settled = fit_plan(decision, found, budget, derive, options, measure_step if here else None)
-    derive.measure_grids(settled.decision)
-    told = Context(
-        found=found,
-        budget=settled.budget,
-        findings=findings,
-        ceilings=derive.ceilings,
-        cache_bytes=_cache_bytes(settled.decision.plan, facts),
-        cases=len(facts),
-        splits=splits,
-        unlisted=sorted(set(usable) - {f.case for f in facts}),
-        measured=settled.measured,
-        corrected=settled.corrected,
-        training_s=settled.training_s,
+    write_check(checked.findings, _folder(run) / "check.json")
+    cohort = _cohort(checked, options)
+    data = fingerprint(checked.dataset, cohort.choosing)
+    search = PlanSearch(
+        fingerprint=data,
+        seed=options.seed,
+        dataset=of_cases(checked.dataset, {one.case for one in cohort.choosing}),
+        jobs=options.jobs or usable_cores(),
+        track=track,
     )
-    _write(run, path, dataset, options, splits, settled.decision, told)
-    return settled.decision
+    decision = search(budget) if preset is None else preset_decision(data, budget, preset, options)
+    fitted = fit_plan(decision, data, budget, search, options, measure_step if here else None)
+    search.measure_grids(fitted.decision)
+    context = _context(fitted, data, checked.findings, cohort, search.ceilings)
+    _write(run, path, checked.dataset, options, fitted.decision, context)
+    return fitted.decision
 
 
-def _preset(preset: dict[str, Any], found: Fingerprint, budget: Budget, options: PlanOptions) -> Decision:
-    """Return the decision for a preset: nothing is derived, but its step is counted."""
-    made = preset_plan(found, budget.device, preset, options.seed, f"--preset {options.preset}")
-    return Decision(plan=made, grids=(grid_of(made, found),), chosen=None, step_gib=step_gib(made, budget))
+@dataclass(frozen=True, kw_only=True)
+class _Cohort:
+    """The usable cases, and what each is for."""
+
+    splits: tuple[Split, ...]
+    facts: list[CaseFacts]  # of the cases that are in a side of a split
+    unlisted: list[str]  # the others
+
+    @property
+    def choosing(self) -> list[CaseFacts]:
+        """The cases that decide on the plan: those that always test choose nothing."""
+        tested = set.intersection(*(set(fold.testing) for fold in self.splits))
+        return [one for one in self.facts if one.case not in tested]
+
+
+def _cohort(checked: DatasetCheck, options: PlanOptions) -> _Cohort:
+    """Split the usable cases.
+
+    Raises:
+        DatasetError: If cases are unusable and not excluded.
+    """
+    usable = usable_facts(checked.dataset, checked.examinations, checked.findings, options.exclude)
+    splits = _splits(checked.dataset, usable, options)
+    facts = [one for one in usable if any(one.case in fold.cases() for fold in splits)]
+    listed = {one.case for one in facts}
+    return _Cohort(splits=splits, facts=facts, unlisted=sorted({one.case for one in usable} - listed))
+
+
+def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) -> tuple[Split, ...]:
+    """Return the splits of the file that the user gives, else new ones."""
+    patients = {case.id: case.patient for case in dataset.cases}
+    if options.split is None:
+        return make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
+    splits = load_splits(options.split, tuple(patients), patients)
+    return tuple(without(fold, options.exclude) for fold in splits)
+
+
+def _context(
+    fitted: FittedPlan, data: Fingerprint, findings: Sequence[Finding], cohort: _Cohort, ceilings: Ceilings
+) -> Context:
+    """Return what the explanation of a plan needs to know beside it."""
+    plan = fitted.decision.plan
+    return Context(
+        fingerprint=data,
+        budget=fitted.budget,
+        findings=findings,
+        ceilings=ceilings,
+        cache_bytes=cache_bytes(plan, [one.grid for one in cohort.facts]),
+        cases=len(cohort.facts),
+        splits=cohort.splits,
+        unlisted=cohort.unlisted,
+        measured=fitted.measured,
+        corrected=fitted.corrected,
+        training_s=fitted.training_s,
+    )
 
 
 def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
@@ -144,64 +176,18 @@ def _require_startable(run: Run, options: PlanOptions) -> None:
         )
 
 
-def _usable(
-    dataset: Dataset, examinations: Sequence[Examination], findings: Sequence[Finding], options: PlanOptions
-) -> list[CaseFacts]:
-    known = {case.id for case in dataset.cases}
-    unknown = [name for name in options.exclude if name not in known]
-    if unknown:
-        raise DatasetError(f"--exclude {unknown[0]}: {dataset.root} has no such case; write its id as `check` does")
-    fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in options.exclude})
-    if fatal:
-        first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
-        leave_out = " ".join(f"--exclude {name}" for name in fatal[:8] if name)
-        raise DatasetError(
-            f"{dataset.root}: {counted(len(fatal), 'case')} cannot be used ({first.case or 'dataset'}: {first.found}); "
-            f"correct them, see `autoseg check`, or leave them out: {leave_out}"
-        )
-    usable = [e.facts for e in examinations if e.facts is not None and e.case not in options.exclude]
-    if not usable:
-        raise DatasetError(f"{dataset.root}: no usable case is left; correct some, see `autoseg check`")
-    return usable
-
-
-def _budget(options: PlanOptions) -> tuple[Budget, bool]:
-    """Return what to plan for, and whether that is this machine."""
-    device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
-    here = options.gpu_memory_gib is None or device == "cuda"
-    if options.gpu_memory_gib is None:
-        require_devices(device, options.gpus)
-    budget = detect_budget(device, options.gpu_memory_gib, free_memory_gib(), options.gpus)
-    return budget, here
-
-
-def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) -> tuple[Split, ...]:
-    patients = {case.id: case.patient for case in dataset.cases}
-    if options.split is None:
-        return make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
-    splits = load_splits(options.split, tuple(patients), patients)
-    return tuple(without(fold, options.exclude) for fold in splits)
-
-
-def _cache_bytes(made: Plan, facts: Sequence[CaseFacts]) -> int:
-    """Return what the cached cases will take: float16 images, uint8 label maps, samples of the organs' voxels."""
-    shapes = [working_shape(f.grid, made.spacing_mm, made.downsampling) for f in facts]
-    voxels = sum(math.prod(shape) for shape in shapes)
-    return voxels * (2 * len(made.channels) + 1) + len(facts) * len(made.labels) * 8 * ORGAN_VOXELS
-
-
 def _write(
     run: Run,
     path: Path,
     dataset: Dataset,
     options: PlanOptions,
-    splits: Sequence[Split],
     decision: Decision,
-    told: Context,
+    context: Context,
 ) -> None:
-    write_text(run.fingerprint_file, told.found.model_dump_json(indent=1))
-    save_splits(splits, run.split_file)
-    write_text(run.folder / "plan.md", explain(decision, told))
+    """Write what a RUN knows of its plan, plan.json last."""
+    write_text(run.fingerprint_file, context.fingerprint.model_dump_json(indent=1))
+    save_splits(context.splits, run.split_file)
+    write_text(run.folder / "plan.md", explain(decision, context))
     _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
     origin = origin_of(path, dataset, comparable(options), run) | {"plan": digest_of(text)}
@@ -210,16 +196,17 @@ def _write(
     write_text(run.plan_file, text)
 
 
-def _warn_of_trained(run: Run, made: Plan) -> None:
+def _warn_of_trained(run: Run, plan: Plan) -> None:
     """Say that what was trained does not go on under a plan that differs in more than its length."""
     with suppress(AutosegError):  # a plan that cannot be read is replaced without a word
-        for fold in run.folds() if run.plan().model_copy(update={"iterations": made.iterations}) != made else ():
+        for fold in run.folds() if run.plan().model_copy(update={"iterations": plan.iterations}) != plan else ():
             logger.warning(
                 "%s: was trained under another plan, so its training cannot go on; remove it, or plan into another RUN",
                 run.fold(fold),
             )
 
 
-def _made(run: Run) -> Path:
+def _folder(run: Run) -> Path:
+    """Return the folder of a RUN, which is made where there is none."""
     run.folder.mkdir(parents=True, exist_ok=True)
     return run.folder

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoseg.data import cache
-from autoseg.data.cache import ORGAN_VOXELS, CachedCase, read_case, read_cases, write_case
+from autoseg.data.cache import ORGAN_VOXELS, CachedCase, cache_bytes, read_case, read_cases, write_case
 from autoseg.errors import RunError
 from autoseg.imaging.grid import Grid
 
@@ -125,3 +125,10 @@ def test_a_record_is_plain_json(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "random.json").read_text())
     assert record["working"]["shape"] == [4, 4, 4]
     assert "folder" not in record
+
+
+def test_the_size_of_a_cache_is_known_before_it_is_written() -> None:
+    plan = made.plan(spacing_mm=(2.0, 2.0, 2.0))
+    grid = Grid(shape=(20, 20, 20), spacing_mm=(1.0, 1.0, 1.0))  # 1000 voxels on the working grid
+    voxels, organs = 1000 * (2 * len(plan.channels) + 1), len(plan.labels) * 8 * 1000
+    assert cache_bytes(plan, [grid, grid]) == 2 * (voxels + organs)

@@ -44,7 +44,7 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
     decision = derive_plan(found, budget, seed=0)
     voxels = found.cases * math.prod(working_median(decision.plan, found))
     told = Context(
-        found=found,
+        fingerprint=found,
         budget=budget,
         findings=(),
         ceilings=None,

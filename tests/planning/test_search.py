@@ -25,7 +25,7 @@ SLOW = Budget(device="cpu", memory_gib=20.0, bfloat16=True, cpu_step_voxels=100_
 
 def derivation() -> PlanSearch:
     dataset = Dataset(name="data", root=Path(), channels=("CT",), labels=(), cases=())
-    return PlanSearch(found=FOUND, seed=0, dataset=dataset, jobs=1, track=untracked)
+    return PlanSearch(fingerprint=FOUND, seed=0, dataset=dataset, jobs=1, track=untracked)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_grid_that_the_user_sets_is_measured_though_another_has_its_factor(
 
     monkeypatch.setattr(search, "dataset_ceilings", dataset_ceilings)
     flat = made.fingerprint((32, 96, 96), (3.0, 1.0, 1.0), cases=100)
-    derive = replace(derivation(), found=flat)
+    derive = replace(derivation(), fingerprint=flat)
     made_so = derive(FAST)
     assert (3.0, 1.0, 1.0) in seen
     decision = apply_settings(made_so, flat, FAST, {"spacing_mm": "[1,1,1]"})
