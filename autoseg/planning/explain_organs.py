@@ -43,7 +43,7 @@ def organs(decision: Decision, context: Context) -> Iterable[str]:
     names = plan.scheme.names
     pairs = [f"{_text(names[left])} and {_text(names[right])}" for left, right in side_pairs(plan.labels)]
     if pairs:
-        yield f"**Left and right**: {'; '.join(pairs)} differ only in their side, so no crop is ever mirrored."
+        yield f"**Left and right**: {'; '.join(pairs)} differ only in their side, so no crop is mirrored along x."
 
 
 def _organ_row(
