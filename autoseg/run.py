@@ -1,12 +1,127 @@
-"""A RUN folder: where everything about one run lies."""
+"""A RUN folder: where everything about one run lies. No other module knows the names of its files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.errors import RunError
 from autoseg.plan import Plan, load_plan
+
+
+@dataclass(frozen=True)
+class FoldFolder:
+    """The paths of one fold's training and evaluation."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The model to predict with."""
+        return self.folder / "model.autoseg"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a training goes on from."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """The numbers of the training, a row an iteration."""
+        return self.folder / "log.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the log for TensorBoard."""
+        return self.folder / "tensorboard"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves, without suffix."""
+        return self.folder / "curves"
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of predicted label maps."""
+        return self.folder / "predictions"
+
+    @property
+    def evaluated(self) -> Path:
+        """The scores of the cases that are evaluated already, a line a case."""
+        return self.folder / "evaluated.jsonl"
+
+    def prediction(self, case_id: str) -> Path:
+        """Return the file of a case's predicted label map."""
+        return self.predictions / f"{case_id}.nii.gz"
+
+
+@dataclass(frozen=True)
+class ReportFolder:
+    """The paths of a report; those of figures have no suffix, as a figure may be written in several formats."""
+
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The report itself."""
+        return self.folder / "report.html"
+
+    @property
+    def statistics(self) -> Path:
+        """The numbers of all tables."""
+        return self.folder / "statistics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves."""
+        return self.folder / "curves"
+
+    @property
+    def dice(self) -> Path:
+        """The Dice of each organ."""
+        return self.folder / "dice"
+
+    @property
+    def ceilings(self) -> Path:
+        """The Dice beside what the working grid allows."""
+        return self.folder / "ceilings"
+
+    @property
+    def volumes(self) -> Path:
+        """The agreement of volumes."""
+        return self.folder / "volumes"
+
+    @property
+    def cases(self) -> Path:
+        """The folder of the small picture of each case."""
+        return self.folder / "cases"
+
+    @property
+    def organs(self) -> Path:
+        """The folder of each organ's pictures."""
+        return self.folder / "organs"
+
+    @property
+    def surfaces(self) -> Path:
+        """The folder of pictures of surfaces."""
+        return self.folder / "surfaces"
+
+    @property
+    def drawings_file(self) -> Path:
+        """What the pictures of cases were drawn from."""
+        return self.folder / "drawn.json"
+
+    @property
+    def views(self) -> Path:
+        """The folder of pages that show one case each."""
+        return self.folder / "view"
+
+    def tables_and_charts(self) -> Iterator[Path]:
+        """Yield the files that a report writes anew each time."""
+        charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes)]
+        for pattern in ("table?_*", "metrics_*", "published_*", self.statistics.name, *charts):
+            yield from self.folder.glob(pattern)
 
 
 @dataclass(frozen=True)
@@ -21,9 +136,19 @@ class Run:
         return self.folder / "plan.json"
 
     @property
+    def plan_text_file(self) -> Path:
+        """The plan explained in words."""
+        return self.folder / "plan.md"
+
+    @property
     def dataset_file(self) -> Path:
         """Where the dataset lies, with the options of `plan`."""
         return self.folder / "dataset.json"
+
+    @property
+    def check_file(self) -> Path:
+        """What the check of the dataset reports."""
+        return self.folder / "check.json"
 
     @property
     def fingerprint_file(self) -> Path:
@@ -36,13 +161,23 @@ class Run:
         return self.folder / "split.json"
 
     @property
+    def log_file(self) -> Path:
+        """The commands, warnings and errors."""
+        return self.folder / "log.txt"
+
+    @property
     def stop_file(self) -> Path:
         """A file that the user makes to end a training early, with a usable model."""
         return self.folder / "stop"
 
     @property
+    def phantoms(self) -> Path:
+        """The folder of the dataset that `demo` makes."""
+        return self.folder / "phantoms"
+
+    @property
     def cache(self) -> Path:
-        """The resampled, normalised cases."""
+        """The folder of the resampled, normalised cases."""
         return self.folder / "cache"
 
     @property
@@ -51,18 +186,22 @@ class Run:
         return self.folder / "scores.csv"
 
     @property
-    def report(self) -> Path:
-        """Tables, curves, report.html."""
-        return self.folder / "report"
+    def report(self) -> ReportFolder:
+        """Tables, curves, the page."""
+        return ReportFolder(self.folder / "report")
 
-    def fold(self, number: int) -> Path:
-        """The folder of one fold's training."""
-        return self.folder / f"fold-{number}"
+    def fold(self, number: int) -> FoldFolder:
+        """Return the folder of one fold, which may not be there yet."""
+        return FoldFolder(self.folder / f"fold-{number}")
+
+    def fold_folders(self) -> dict[int, FoldFolder]:
+        """Return the folders of the folds that are begun, by number."""
+        numbers = (path.name.removeprefix("fold-") for path in self.folder.glob("fold-*"))
+        return {number: self.fold(number) for number in sorted(int(n) for n in numbers if n.isdecimal())}
 
     def folds(self) -> tuple[int, ...]:
-        """Return the folds that have a model."""
-        found = (p.parent.name.removeprefix("fold-") for p in self.folder.glob("fold-*/model.autoseg"))
-        return tuple(sorted(int(n) for n in found if n.isdigit()))
+        """Return the numbers of the folds that have a model."""
+        return tuple(number for number, fold in self.fold_folders().items() if fold.model.is_file())
 
     def plan(self) -> Plan:
         """Read the plan.

@@ -189,7 +189,7 @@ def logging_to(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _log_file(run: Run) -> Iterator[None]:
-    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
+    handler = logging.FileHandler(run.log_file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)

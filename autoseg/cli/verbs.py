@@ -97,7 +97,7 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     by = " × ".join
     say(
         f"factor {by(f'{f:g}' for f in made.downsampling)}, crop {by(map(str, made.crop_size))}, "
-        f"batch {made.batch_size}, {counted(made.iterations, 'iteration')} -> {run.folder / 'plan.md'}"
+        f"batch {made.batch_size}, {counted(made.iterations, 'iteration')} -> {run.plan_text_file}"
     )
 
 
@@ -126,7 +126,7 @@ def train(run: Run, options: TrainOptions) -> None:
     with logging_to(run), progress_bar() as bar, interrupts() as stopped:
         finished = step.train(run, options, training_bar(bar), stopped)
     for fold, iterations in finished.items():
-        say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold) / 'model.autoseg'}")
+        say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold).model}")
     if stopped():
         _tell_interrupted()
 
@@ -196,7 +196,7 @@ def report(run: Run, options: ReportOptions) -> None:
         show_table(table.title, table.columns, table.rows)
     for note in dict.fromkeys(table.note for table in tables):
         say(note)
-    say(f"tables, curves, pictures -> {run.report / 'report.html'}")
+    say(f"tables, curves, pictures -> {run.report.page}")
     if failed:
         raise AutosegError(
             "\n".join([f"not drawn: {counted(len(failed), 'case')}", *(f"  {c}: {w}" for c, w in failed.items())])

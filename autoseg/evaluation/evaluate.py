@@ -32,10 +32,10 @@ from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.registry import METRICS
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
-from autoseg.network.weights import MODEL, MODEL_NAME, read_facts
+from autoseg.network.weights import MODEL, read_facts
 from autoseg.planning.ceiling import ceilings
 from autoseg.pool import Track, untracked
-from autoseg.run import Run
+from autoseg.run import FoldFolder, Run
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,13 @@ def evaluate(
     if not folds:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     if folds[-1] >= len(splits):
-        raise ModelError(f"{run.fold(folds[-1])}: the split has only {counted(len(splits), 'fold')}; remove the folder")
+        last = run.fold(folds[-1]).folder
+        raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
     key = plan_key(plan_of(run))
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for fold in folds:
-        file = run.fold(fold) / MODEL_NAME
+        file = run.fold(fold).model
         model = open_model(file, device)
         _require_fitting(file, model, splits[fold], key)
         validation = read_cases(run.cache, splits[fold].validation, key)
@@ -88,9 +89,9 @@ def evaluate(
             digest=read_facts(file, MODEL)["sha256"],
             labels=labels,
             fold=fold,
-            out=run.fold(fold) / "predictions",
+            files=run.fold(fold),
             tolerance_mm=tolerance_mm,
-            kept=ScoreJournal(run.fold(fold) / "evaluated.jsonl"),
+            kept=ScoreJournal(run.fold(fold).evaluated),
         )
         for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
             if isinstance(result, AutosegError):
@@ -133,13 +134,13 @@ class _Evaluation:
     digest: str  # of its file, with what was learnt on validation cases
     labels: Mapping[str, Path]
     fold: int
-    out: Path  # for the masks
+    files: FoldFolder  # which the masks go to
     tolerance_mm: float
     kept: ScoreJournal  # of an evaluation that was ended, or of the same
 
     def mask(self, case: CachedCase) -> Path:
         """Return the file of a case's predicted label map."""
-        return self.out / f"{case.id}.nii.gz"
+        return self.files.prediction(case.id)
 
     def made_of(self, case: CachedCase, split: str) -> str:
         """Return a digest of what decides on a case's rows."""

@@ -18,6 +18,7 @@ from autoseg.imaging.volumes import Volume, read_label
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
+from autoseg.run import Run
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ def require_free(out: Path) -> None:
     """
     if out.is_dir():
         raise RunError(f"--out {out}: is a folder; give a file, as in scores.csv")
-    if out.name == "scores.csv" and (out.absolute().parent / "plan.json").is_file():
+    run = Run(out.absolute().parent)
+    if out.name == run.scores_file.name and run.plan_file.is_file():
         raise RunError(f"--out {out}: holds the RUN's own scores, by split; give another FILE")
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from autoseg.dataset.metadata import label_values, names_by_values
 from autoseg.errors import RunError
 from autoseg.imaging.readers import strip_suffix
+from autoseg.run import Run
 from autoseg.words import counted
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
@@ -145,7 +146,7 @@ def _case_of(prediction: str) -> str:
 def _organ_names(summary: Path) -> tuple[dict[tuple[int, ...], str], Path | None]:
     """Return the names of organs by their label values, and the file that holds them."""
     above = summary.absolute().parents[:3]  # nnU-Net has dataset.json two folders above a fold's validation
-    for file in [folder / name for folder in above for name in ("dataset.json", "plan.json")]:
+    for file in [file for folder in above for file in (folder / "dataset.json", Run(folder).plan_file)]:
         with suppress(RunError):  # names are a help, no need
             return names_by_values(file), file
     return {}, None

@@ -8,7 +8,6 @@ from autoseg.dataset.origin import splits_of
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import read_scores
 from autoseg.metrics.registry import nsd_name
-from autoseg.network.weights import MODEL_NAME
 from autoseg.run import Run
 from autoseg.words import counted
 
@@ -43,7 +42,7 @@ def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
 
 def _newer_than_scores(run: Run) -> list[str]:
     """Return the files that the scores should follow from and do not, as they were written later."""
-    models = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    models = [run.fold(fold).model for fold in run.folds()]
     sources = [run.plan_file, run.split_file, *models, *run.cache.glob("*.json")]
     written = run.scores_file.stat().st_mtime_ns
     newer = [file for file in sources if file.is_file() and file.stat().st_mtime_ns > written]

@@ -20,10 +20,10 @@ from autoseg.files import atomic_path
 from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
 from autoseg.plan import Plan, parse_plan
+from autoseg.run import Run
 
 MODEL = "autoseg model 1"
 FACTS = "autoseg"  # the one field of the header: safetensors writes several in any order
-MODEL_NAME = "model.autoseg"
 
 
 def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
@@ -138,7 +138,8 @@ def model_files(model: Path) -> tuple[Path, ...]:
     """
     if model.is_file():
         return (model,)
-    found = tuple(sorted(model.glob(f"fold-*/{MODEL_NAME}")))
+    run = Run(model)
+    found = tuple(sorted(run.fold(fold).model for fold in run.folds()))  # by name: the order is part of the mean
     if not found:
         raise ModelError(f"{model}: no model here; give a model file, or a RUN after `autoseg train`")
     return found

@@ -30,15 +30,14 @@ def in_words(splits: tuple[str, ...]) -> str:
 
 def curves_picture(run: Run, plan: Plan) -> Picture | None:
     """Draw the learning curves of the lowest fold that has a log."""
-    folds = sorted(run.folder.glob("fold-*/log.csv"))
-    if not folds:
+    logs = {number: fold.log for number, fold in run.fold_folders().items() if fold.log.is_file()}
+    if not logs:
         return None
-    folder, organs = folds[0].parent, [organ.name for organ in plan.labels]
-    number = int(folder.name.removeprefix("fold-"))
-    written = draw_curves(folder, organs, run.report / "curves", _examined(run, number), PRINTED)
+    number, organs = min(logs), [organ.name for organ in plan.labels]
+    written = draw_curves(logs[number], organs, run.report.curves, _examined(run, number), PRINTED)
     if not written:
         return None
-    fold = f" Fold {number}." if len(folds) > 1 else ""
+    fold = f" Fold {number}." if len(logs) > 1 else ""
     return Picture(
         data=next(file for file in written if file.suffix == ".svg").read_bytes(),
         media_type="image/svg+xml",
@@ -68,7 +67,7 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
     if not sets:
         return None
     return Picture(
-        data=saved_drawing(boxes_figure(sets), run.report / "dice"),
+        data=saved_drawing(boxes_figure(sets), run.report.dice),
         media_type="image/svg+xml",
         caption=(
             "Dice of each organ; every point is a case, on the images' own grid. From 5 cases on a box shows median "
@@ -92,7 +91,7 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
     if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
         return None
     return Picture(
-        data=saved_drawing(ceilings_figure(reached, allowed), run.report / "ceilings"),
+        data=saved_drawing(ceilings_figure(reached, allowed), run.report.ceilings),
         media_type="image/svg+xml",
         caption=(
             f"Dice reached in the {in_words(splits)} cases that have the organ, beside the resolution ceiling: what "
@@ -114,7 +113,7 @@ def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[
     if not any(len(pair[0]) for pair in volumes.values()):
         return None
     return Picture(
-        data=saved_drawing(agreement_figure(volumes), run.report / "volumes"),
+        data=saved_drawing(agreement_figure(volumes), run.report.volumes),
         media_type="image/svg+xml",
         caption=(
             f"Agreement of volumes in the {in_words(splits)} cases (Bland and Altman "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from autoseg.files import write_text
+from autoseg.run import ReportFolder
 
 Sources = tuple[str, str | None]  # digests of the mask with all settings, and of image and label (None: not known)
 
@@ -14,9 +15,9 @@ Sources = tuple[str, str | None]  # digests of the mask with all settings, and o
 class Drawings:
     """The pictures below a folder, with a digest of what each was drawn from; kept in a file in that folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read what the folder's file says; without one that can be read, nothing is drawn yet."""
-        self._folder, self._file = folder, folder / "drawn.json"
+    def __init__(self, report: ReportFolder) -> None:
+        """Read what the report's file says; without one that can be read, nothing is drawn yet."""
+        self._report, self._folder, self._file = report, report.folder, report.drawings_file
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -29,9 +30,9 @@ class Drawings:
         mask, others = self._made_of.get(self._name(picture), (None, None))
         return picture.is_file() and mask == made_of[0] and made_of[1] in (None, others)
 
-    def keep_only(self, folders: Sequence[str], pictures: Collection[Path]) -> None:
-        """Remove the pictures in some folders that are not among `pictures` (without suffix)."""
-        for file in [file for folder in folders for file in (self._folder / folder).glob("*.*")]:
+    def keep_only(self, pictures: Collection[Path]) -> None:
+        """Remove the large pictures, which belong to one report alone, save `pictures` (without suffix)."""
+        for file in [*self._report.organs.glob("*.*"), *self._report.surfaces.glob("*.*")]:
             if file.suffix in (".png", ".webp") and file.with_suffix("") not in pictures:
                 file.unlink()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from autoseg.run import Run
-from autoseg.training.log import LOG_NAME, read_rows
+from autoseg.training.log import read_rows
 from autoseg.words import counted, in_minutes
 
 _COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.txt that says what was typed
@@ -13,7 +13,7 @@ _COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.tx
 
 def commands_of(run: Run) -> tuple[str, ...]:
     """Return the commands that worked on a run, each once, in the order of their first use."""
-    file = run.folder / "log.txt"
+    file = run.log_file
     if not file.is_file():
         return ()
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -24,7 +24,7 @@ def trainings_of(run: Run) -> tuple[str, ...]:
     """Return a sentence for each fold that was trained: its iterations, and the time they took."""
     told = []
     for fold in run.folds():
-        rows = read_rows(run.fold(fold) / LOG_NAME)
+        rows = read_rows(run.fold(fold).log)
         if rows:
             done = counted(int(rows[-1]["iteration"]), "iteration")
             seconds = sum(float(row.get("seconds") or 0) for row in rows)

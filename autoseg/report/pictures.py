@@ -35,7 +35,6 @@ from autoseg.report.drawings import Drawings, Sources
 from autoseg.report.page import Picture, Pictures
 from autoseg.run import Run
 
-LARGE = ("organs", "surfaces")  # folders of pictures that belong to this report alone
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
 PART = 4  # pictures of a case that are drawn in one go
@@ -76,7 +75,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
 def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
     """Draw what is not drawn yet and can be; return which cases failed, and why."""
     left = {name: one.stale(drawings) for name, one in work.items()}
-    drawings.keep_only(LARGE, _files(work) - _files(left))
+    drawings.keep_only(_files(work) - _files(left))
     stale = _parts(one for one in left.values() if one.case is not None)
     jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
     made_of = {name: [(view.shown, one.made_of(view)) for view in one.views] for name, one in stale.items()}
@@ -133,7 +132,7 @@ def _work_of(
     work = {
         str(name): CaseWork(
             case=cases.get(str(name)),
-            mask=run.fold(int(fold)) / "predictions" / f"{name}.nii.gz",
+            mask=run.fold(int(fold)).prediction(str(name)),
             plan=plan,
             views=tuple(view for view in views if view.case == str(name)),
         )
@@ -146,7 +145,7 @@ def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
     """Return the picture of every scored case in the list of cases."""
     names = [str(name) for name in scores["case"].drop_duplicates()]
     caption = "truth solid, prediction dashed."
-    return [View(kind="case", case=n, file=run.report / "cases" / n, caption=f"{n}: {caption}") for n in names]
+    return [View(kind="case", case=n, file=run.report.cases / n, caption=f"{n}: {caption}") for n in names]
 
 
 def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[View]:
@@ -160,13 +159,13 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
             f"{which} {of} case, {case}: mean Dice {100 * means[case]:.1f} %. Seen from the front, smoothed."
             + _unlabelled(plan, dice, case)
         )
-        file = run.report / "surfaces" / which.lower()
+        file = run.report.surfaces / which.lower()
         found.append(View(kind="surfaces", case=case, file=file, caption=caption))
     for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
         values = dice.get(label.value, pd.Series(dtype=float)).dropna()
         for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
             about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
-            file = run.report / "organs" / f"{file_name}_{which.lower()}"
+            file = run.report.organs / f"{file_name}_{which.lower()}"
             found.append(View(kind="overlay", case=case, file=file, caption=about, organ=label))
             if which in ("Worst", "Only"):
                 errors = file.with_name(f"{file.name}_errors")

@@ -72,7 +72,7 @@ def write_view(run: Run, case: str, out: Path | None = None) -> Path:
         OSError: If the disk is full.
     """
     plan, found = run.plan(), _case_of(dataset_of(run), case)
-    folder = run.report / "view" if out is None else out
+    folder = run.report.views if out is None else out
     file = folder if folder.suffix.lower() in (".html", ".htm") and not folder.is_dir() else folder / f"{found.id}.html"
     write_text(file, view_page(_content(run, plan, found)))
     return file
@@ -125,10 +125,9 @@ def _prediction_of(run: Run, case: str) -> _Prediction | None:
         splits = ()
     side_in_fold = {fold: split.side_of(case) for fold, split in enumerate(splits)}
     found = []
-    for folder in sorted(run.folder.glob("fold-*/predictions")):
-        number, file = folder.parent.name.removeprefix("fold-"), folder / f"{case}.nii.gz"
-        if number.isdecimal() and file.is_file():
-            found.append(_Prediction(file, int(number), side_in_fold.get(int(number))))
+    for number, fold in run.fold_folders().items():
+        if fold.prediction(case).is_file():
+            found.append(_Prediction(fold.prediction(case), number, side_in_fold.get(number)))
     order = [*_PARTS, None]
     return min(found, key=lambda one: (order.index(one.part), one.fold), default=None)
 

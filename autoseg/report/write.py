@@ -21,7 +21,6 @@ from autoseg.evaluation.statistics import TABLES, dice_table, statistics
 from autoseg.figures.colours import organ_colours
 from autoseg.files import atomic_path, write_text
 from autoseg.network.build import plan_of
-from autoseg.network.weights import MODEL_NAME
 from autoseg.pool import Track, untracked
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.history import commands_of, trainings_of
@@ -31,7 +30,6 @@ from autoseg.report.tables import beside_table, case_scores, metric_table, paper
 from autoseg.run import Run
 from autoseg.version import VERSION
 
-OURS = ("table?_*", "metrics_*", "published_*", "statistics.csv", "curves.*", "dice.*", "ceilings.*", "volumes.*")
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
 
 
@@ -68,13 +66,13 @@ def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[lis
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
-        plan_text=_read(run.folder / "plan.md"),
+        plan_text=_read(run.plan_text_file),
         check_rows=check,
         environment={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         hashes=_hashes(run),
         commands=commands_of(run),
     )
-    write_text(run.report / "report.html", render_report(content))
+    write_text(run.report.page, render_report(content))
     return (tables if len(scores) else []), drawn.failed
 
 
@@ -83,9 +81,8 @@ def _forget(run: Run) -> None:
 
     Pictures of cases stay: each is looked at before it is used.
     """
-    for pattern in OURS:
-        for file in run.report.glob(pattern):
-            file.unlink()
+    for file in list(run.report.tables_and_charts()):
+        file.unlink()
 
 
 def _write_tables(
@@ -96,14 +93,14 @@ def _write_tables(
     tables, published = paper_tables(scores), _published(scores)
     metrics = tuple(metric_table(table, frame) for table, frame in zip(TABLES, numbers, strict=True))
     for table in (*tables, *published, *metrics):
-        write_text_table(table, run.report)
+        write_text_table(table, run.report.folder)
     coarse = [statistics(scores, table.splits, "working") for table in TABLES]
     frames = [
         frame.assign(cases=table.which, grid=grid)
         for grid, both in (("original", numbers), ("working", coarse))
         for table, frame in zip(TABLES, both, strict=True)
     ]
-    with atomic_path(run.report / "statistics.csv") as beside:
+    with atomic_path(run.report.statistics) as beside:
         pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
     return tables, published, metrics
 
@@ -144,7 +141,7 @@ def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
 
 def _hashes(run: Run) -> dict[str, str]:
     """Return the SHA-256 of the files that the scores follow from."""
-    models = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    models = [run.fold(fold).model for fold in run.folds()]
     files = [run.plan_file, run.split_file, run.fingerprint_file, *models, run.scores_file]
     return {
         file.relative_to(run.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
@@ -155,7 +152,7 @@ def _hashes(run: Run) -> dict[str, str]:
 
 def _check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple[str, ...]]:
     """Return the rows of check.json, None where there are none to read, and a sentence where they are damaged."""
-    file = run.folder / "check.json"
+    file = run.check_file
     if not file.is_file():
         return None, ()
     try:

@@ -17,7 +17,7 @@ from autoseg.inference.model import Postprocessing, open_model
 from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
 from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words
-from autoseg.network.weights import MODEL, MODEL_NAME, load_networks, read_facts, save_ensemble, save_model
+from autoseg.network.weights import MODEL, load_networks, read_facts, save_ensemble, save_model
 from autoseg.plan import Plan
 from autoseg.report.tables import text_rows
 from autoseg.run import Run
@@ -39,9 +39,9 @@ def export(run: Run, file: Path) -> str:
     """
     if file.is_dir():
         raise ModelError(f"{file}: is a folder; give a file, as in model.autoseg")
-    if file.resolve().is_relative_to(run.folder.resolve()) and file.name == MODEL_NAME:
+    if file.resolve().is_relative_to(run.folder.resolve()) and file.name == run.fold(0).model.name:
         raise ModelError(f"{file}: is where the RUN keeps its own models; give another FILE")
-    files = [run.fold(fold) / MODEL_NAME for fold in run.folds()]
+    files = [run.fold(fold).model for fold in run.folds()]
     if not files:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     model = open_model(run.folder, "cpu")

@@ -70,7 +70,7 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track)
-    write_check(checked.findings, _folder(run) / "check.json")
+    write_check(checked.findings, run.check_file)
     cohort = _cohort(checked, options)
     data = fingerprint(checked.dataset, cohort.choosing)
     search = PlanSearch(
@@ -187,7 +187,7 @@ def _write(
     """Write what a RUN knows of its plan, plan.json last."""
     write_text(run.fingerprint_file, context.fingerprint.model_dump_json(indent=1))
     save_splits(context.splits, run.split_file)
-    write_text(run.folder / "plan.md", explain(decision, context))
+    write_text(run.plan_text_file, explain(decision, context))
     _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
     origin = origin_of(path, dataset, comparable(options), run) | {"plan": digest_of(text)}
@@ -202,11 +202,5 @@ def _warn_of_trained(run: Run, plan: Plan) -> None:
         for fold in run.folds() if run.plan().model_copy(update={"iterations": plan.iterations}) != plan else ():
             logger.warning(
                 "%s: was trained under another plan, so its training cannot go on; remove it, or plan into another RUN",
-                run.fold(fold),
+                run.fold(fold).folder,
             )
-
-
-def _folder(run: Run) -> Path:
-    """Return the folder of a RUN, which is made where there is none."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    return run.folder

@@ -24,7 +24,7 @@ from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
 from autoseg.planning.requirements import nearest_fit, require_crops
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
-from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress
+from autoseg.training.loop import Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import measure_step
 
@@ -101,7 +101,7 @@ def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: Devi
         training=training,
         validation=read_cases(run.cache, split.validation, key),
         testing=read_cases(run.cache, split.testing, key),
-        folder=run.fold(fold),
+        files=run.fold(fold),
         workers=workers,
         patience=options.patience,
         tensorboard=options.tensorboard,
@@ -145,7 +145,7 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
     plan, began = run.plan(), time.monotonic()
     require_crops(plan, world_size())
     plan = plan.model_copy(update={"device": device})
-    begun = planned_iterations(run.fold(fold) / CHECKPOINT_NAME)
+    begun = planned_iterations(run.fold(fold).checkpoint)
     if begun is None:
         _require_memory(plan, run)
     if options.iterations is not None:

@@ -13,18 +13,18 @@ from autoseg.training.log import read_rows
 
 
 def draw_curves(
-    folder: Path, organs: Sequence[str], out: Path, cases: Mapping[str, int], kinds: Kinds = PNG
+    log_file: Path, organs: Sequence[str], out: Path, cases: Mapping[str, int], kinds: Kinds = PNG
 ) -> list[Path]:
     """Draw the log of a fold; return the files written, none where there is no log yet.
 
     Args:
-        folder: Of the fold.
+        log_file: Of the fold.
         organs: Names in label order.
         out: Path without suffix.
         cases: Split to the number of its cases that are examined.
         kinds: Of file.
     """
-    rows = read_rows(folder / "log.csv")
+    rows = read_rows(log_file)
     if not rows:
         return []
     log = pd.DataFrame(rows).apply(pd.to_numeric, errors="coerce")

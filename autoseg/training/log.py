@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from autoseg.files import write_text
+from autoseg.run import FoldFolder
 from autoseg.training.board import Board
 
 COLUMNS = ("iteration", "loss", "gradient_norm", "learning_rate", "seconds", "wait_share")
 EXAMINED = ("validation", "testing")
-LOG_NAME = "log.csv"
 
 
 class Log:
     """Appends rows to log.csv, and to TensorBoard where wanted."""
 
-    def __init__(self, folder: Path, organs: Sequence[str], done: int, tensorboard: bool, silent: bool) -> None:
+    def __init__(self, files: FoldFolder, organs: Sequence[str], done: int, tensorboard: bool, silent: bool) -> None:
         """Keep the first `done` iterations of an existing log and go on after them.
 
         Args:
-            folder: Of the fold.
+            files: Of the fold.
             organs: Names in label order.
             done: Iterations to keep.
             tensorboard: Whether to write for TensorBoard, too.
@@ -36,15 +36,14 @@ class Log:
         dice = [f"dice_{split}_{organ}" for split in EXAMINED for organ in organs]
         self.columns = (*COLUMNS, *(f"loss_{split}" for split in EXAMINED), *dice)
         self._stream: TextIO | None = None
-        self._board = Board(folder / "tensorboard", done) if tensorboard and not silent else None
+        self._board = Board(files.tensorboard, done) if tensorboard and not silent else None
         if silent:
             return
-        file = folder / LOG_NAME
-        kept = [row for row in read_rows(file) if int(row["iteration"]) <= done] if done else []
+        kept = [row for row in read_rows(files.log) if int(row["iteration"]) <= done] if done else []
         lines = [",".join(_quoted(c) for c in self.columns)]
         lines += [",".join(row.get(c) or "" for c in self.columns) for row in kept]
-        write_text(file, "\n".join(lines) + "\n")
-        self._stream = file.open("a", encoding="utf-8", newline="")
+        write_text(files.log, "\n".join(lines) + "\n")
+        self._stream = files.log.open("a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._stream, lineterminator="\n")
 
     def add(self, row: Mapping[str, float]) -> None:

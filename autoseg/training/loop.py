@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, cases_key, showing_all
@@ -15,18 +14,18 @@ from autoseg.errors import TrainingError
 from autoseg.network.device import memory_explained
 from autoseg.network.distributed import barrier, from_first, process_rank, world_size
 from autoseg.network.losses import LOSSES
-from autoseg.network.weights import MODEL_NAME, save_model
+from autoseg.network.weights import save_model
 from autoseg.plan import Plan
+from autoseg.run import FoldFolder
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
 from autoseg.training.curves import draw_curves
-from autoseg.training.log import LOG_NAME, Log, read_rows
+from autoseg.training.log import Log, read_rows
 from autoseg.training.state import new_state
 from autoseg.training.step import Outcome, Stepper
 from autoseg.training.validate import examinations, examine
 from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 
 logger = logging.getLogger(__name__)
-CHECKPOINT_NAME = "checkpoint.safetensors"
 SAVE_EVERY_S = 120.0
 DRAW_EVERY_S = 60.0  # curves.png, after an examination; it takes about a second
 WAY_OUT = "plan again with a smaller --gpu-memory, or with --set batch_size=1"
@@ -41,7 +40,7 @@ class Fold:
     training: tuple[CachedCase, ...]  # to learn from
     validation: tuple[CachedCase, ...]  # to watch; they do not change the weights
     testing: tuple[CachedCase, ...] = ()  # for the curves alone: nothing is decided by them
-    folder: Path  # gets model.autoseg, checkpoint.safetensors, log.csv and curves.png
+    files: FoldFolder  # which model, checkpoint, log and curves go to
     workers: int  # augmentation processes
     patience: int | None = None  # examinations without a better validation Dice after which training ends
     tensorboard: bool = False  # whether the log goes there too
@@ -63,7 +62,7 @@ def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]
     Where several processes train together, all call this; the first one writes the files and is asked to stop.
 
     Args:
-        fold: Plan, cases and folder.
+        fold: Plan, cases and files.
         tell: Called after each iteration.
         stop: Asked before each iteration; when true, everything is saved and training ends.
 
@@ -76,7 +75,7 @@ def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]
         TooLittleMemoryError: If the device cannot hold a step.
         ModelError: If the checkpoint does not fit the plan.
     """
-    fold.folder.mkdir(parents=True, exist_ok=True)
+    fold.files.folder.mkdir(parents=True, exist_ok=True)
     training = _Training(fold, tell, stop)
     try:
         return training.run()
@@ -85,8 +84,8 @@ def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]
             raise
         kept = "the last checkpoint is kept" if training.checkpoint.is_file() else "no checkpoint is written yet"
         raise TrainingError(
-            f"{fold.folder}: the disk is full (iteration {training.state.done}); {kept}: free some space, then the "
-            "same command goes on"
+            f"{fold.files.folder}: the disk is full (iteration {training.state.done}); {kept}: free some space, then "
+            "the same command goes on"
         ) from error
 
 
@@ -95,7 +94,7 @@ class _Training:
 
     def __init__(self, fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
         self.fold, self.plan, self.tell, self.stop = fold, fold.plan, tell, stop
-        self.checkpoint = fold.folder / CHECKPOINT_NAME
+        self.checkpoint = fold.files.checkpoint
         with memory_explained(WAY_OUT):
             self.state = new_state(fold.plan)
             if self.checkpoint.is_file():
@@ -111,7 +110,7 @@ class _Training:
 
     def run(self) -> bool:
         """Train, after every roll-back anew from the last checkpoint; return whether the training is finished."""
-        if self._is_finished() and (self.fold.folder / MODEL_NAME).is_file():
+        if self._is_finished() and self.fold.files.model.is_file():
             return True
         rolled_back = True
         while rolled_back:
@@ -210,7 +209,7 @@ class _Training:
         if process_rank() > 0:
             return
         counts = {split: len(cases) for split, cases in self._examined()}
-        draw_curves(self.fold.folder, [o.name for o in self.plan.labels], self.fold.folder / "curves", counts)
+        draw_curves(self.fold.files.log, [o.name for o in self.plan.labels], self.fold.files.curves, counts)
 
     def _require_one_start(self) -> None:
         """Refuse processes that would go on from different iterations, as where their folders are not one."""
@@ -225,7 +224,7 @@ class _Training:
         """Return what watches steps and Dice, having seen what the log holds of the iterations that are done."""
         steps = StepWatch(self.fold.workers, LOSSES[self.plan.loss.kind].least)
         examined = DiceWatch(self.fold.patience)
-        for row in read_rows(self.fold.folder / LOG_NAME):
+        for row in read_rows(self.fold.files.log):
             if int(row["iteration"]) <= self.state.done:
                 steps.recall(float(row["loss"] or "nan"), float(row["gradient_norm"] or "nan"))
                 dice = {o.name: row.get(f"dice_validation_{o.name}") or "nan" for o in self.plan.labels}
@@ -237,7 +236,7 @@ class _Training:
 
     def _open_log(self) -> Log:
         organs = [organ.name for organ in self.plan.labels]
-        return Log(self.fold.folder, organs, self.state.done, self.fold.tensorboard, silent=process_rank() > 0)
+        return Log(self.fold.files, organs, self.state.done, self.fold.tensorboard, silent=process_rank() > 0)
 
     def _save(self, log: Log) -> None:
         self.saved_at = time.monotonic()
@@ -246,7 +245,7 @@ class _Training:
         log.flush()
         if self.state.done:  # an untrained network is no model
             facts = {"iteration": self.state.done, "trained_on": [case.id for case in self.fold.training]}
-            save_model(self.fold.folder / MODEL_NAME, self.plan, self.state.best.state_dict(), facts)
+            save_model(self.fold.files.model, self.plan, self.state.best.state_dict(), facts)
         # last: what is killed in between does these iterations, and the model, again
         save_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
 

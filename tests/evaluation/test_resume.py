@@ -12,6 +12,7 @@ import pytest
 from autoseg.evaluation import evaluate
 from autoseg.evaluation.resume import ScoreJournal
 from autoseg.inference.model import Model
+from autoseg.run import FoldFolder
 
 ROWS = [{"fold": 0, "case": "a", "organ": "liver", "metric": "dice", "value": 0.1 + 0.2}]
 
@@ -73,7 +74,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
         digest="weights",
         labels={case.id: label},
         fold=0,
-        out=tmp_path,
+        files=FoldFolder(tmp_path),
         tolerance_mm=2.0,
         kept=ScoreJournal(tmp_path / "kept"),
     )

@@ -19,9 +19,10 @@ from autoseg.network import device
 from autoseg.network.distributed import from_first, process_group, process_rank, report_failure, world_size
 from autoseg.network.launch import why_failed
 from autoseg.plan import LossPlan, OptimiserPlan, Plan
+from autoseg.run import FoldFolder
 from autoseg.training import loop
 from autoseg.training.log import read_rows
-from autoseg.training.loop import CHECKPOINT_NAME, Fold, train
+from autoseg.training.loop import Fold, train
 
 OPTIMISER = OptimiserPlan(name="adamw", schedule="cosine", gradient_clip=1.0, averaging=0.9)
 LOSSES = {
@@ -47,7 +48,7 @@ def member(
     with process_group("cpu"):
         assert (process_rank(), world_size()) == (rank, size)
         assert from_first(rank + 3) == 3
-        fold = Fold(plan=plan, training=cases[:4], validation=cases[4:], folder=folder, workers=0)
+        fold = Fold(plan=plan, training=cases[:4], validation=cases[4:], files=FoldFolder(folder), workers=0)
         train(fold, lambda p: done.append(p.iteration), lambda: rank == 0 and len(done) >= stop)
 
 
@@ -63,7 +64,7 @@ def alone_in_this_process(
     monkeypatch: pytest.MonkeyPatch, cases: tuple[CachedCase, ...], plan: Plan, folder: Path
 ) -> None:
     monkeypatch.setattr(device, "has_fast_bfloat16", lambda _: False)
-    fold = Fold(plan=plan, training=cases[:4], validation=cases[4:], folder=folder, workers=0)
+    fold = Fold(plan=plan, training=cases[:4], validation=cases[4:], files=FoldFolder(folder), workers=0)
     train(fold, lambda _: None, lambda: False)
 
 
@@ -97,7 +98,7 @@ def test_a_team_that_the_first_process_stops_goes_on_from_its_checkpoint(
     assert len(losses(tmp_path / "stopped")) == 4  # the fourth was under way when the third was told
     together(2, cases, plan, tmp_path / "stopped")
     assert losses(tmp_path / "stopped") == losses(tmp_path / "straight")
-    assert (tmp_path / "stopped" / CHECKPOINT_NAME).stat().st_size > 0
+    assert FoldFolder(tmp_path / "stopped").checkpoint.stat().st_size > 0
 
 
 def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:

@@ -17,6 +17,7 @@ from autoseg.pool import untracked
 from autoseg.report import pictures
 from autoseg.report.case_pictures import CaseWork, View
 from autoseg.report.drawings import Drawings
+from autoseg.run import ReportFolder
 
 A, B = ("mask a", "image a"), ("mask b", "image b")
 
@@ -32,19 +33,19 @@ def report(tmp_path: Path) -> Path:
 
 def test_a_picture_is_known_by_what_it_was_drawn_from_as_long_as_it_is_there(report: Path) -> None:
     picture = report / "organs" / "liver_only.webp"
-    assert not Drawings(report).has(picture, A)
-    Drawings(report).remember([(picture, A)])
-    assert Drawings(report).has(picture, A)
-    assert not Drawings(report).has(picture, B)
+    assert not Drawings(ReportFolder(report)).has(picture, A)
+    Drawings(ReportFolder(report)).remember([(picture, A)])
+    assert Drawings(ReportFolder(report)).has(picture, A)
+    assert not Drawings(ReportFolder(report)).has(picture, B)
     picture.unlink()
-    assert not Drawings(report).has(picture, A)
+    assert not Drawings(ReportFolder(report)).has(picture, A)
 
 
 def test_where_image_and_label_are_not_known_the_mask_decides(report: Path) -> None:
     picture = report / "organs" / "liver_only.webp"
-    Drawings(report).remember([(picture, A)])
-    assert Drawings(report).has(picture, ("mask a", None))
-    assert not Drawings(report).has(picture, ("mask b", None))
+    Drawings(ReportFolder(report)).remember([(picture, A)])
+    assert Drawings(ReportFolder(report)).has(picture, ("mask a", None))
+    assert not Drawings(ReportFolder(report)).has(picture, ("mask b", None))
 
 
 def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -
 
 def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:
     picture, other = report / "organs" / "liver_only.webp", report / "organs" / "v. cava_worst.webp"
-    Drawings(report).remember([(picture, A), (other, B)])
+    Drawings(ReportFolder(report)).remember([(picture, A), (other, B)])
     picture.unlink()
-    Drawings(report).remember([])
+    Drawings(ReportFolder(report)).remember([])
     picture.touch()
-    assert not Drawings(report).has(picture, A)
-    assert Drawings(report).has(other, B)
+    assert not Drawings(ReportFolder(report)).has(picture, A)
+    assert Drawings(ReportFolder(report)).has(other, B)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +84,11 @@ def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:
 )
 def test_notes_that_cannot_be_read_mean_that_nothing_is_drawn(report: Path, text: str) -> None:
     (report / "drawn.json").write_text(text, encoding="latin-1")
-    assert not Drawings(report).has(report / "organs" / "liver_only.webp", A)
+    assert not Drawings(ReportFolder(report)).has(report / "organs" / "liver_only.webp", A)
 
 
 def test_pictures_of_an_earlier_report_are_removed(report: Path) -> None:
-    Drawings(report).keep_only(("organs", "none"), {report / "organs" / "v. cava_worst"})
+    Drawings(ReportFolder(report)).keep_only({report / "organs" / "v. cava_worst"})
     assert {file.name for file in (report / "organs").iterdir()} == {
         "v. cava_worst.png", "v. cava_worst.webp", "notes.txt",
     }  # fmt: skip
@@ -119,7 +120,7 @@ def test_the_pictures_of_one_case_are_shared_among_processes_and_its_failure_is_
         raise VolumeError("no")
 
     monkeypatch.setattr(pictures, "draw_case", draw)
-    failed = pictures._draw_all({"a": work}, Drawings(tmp_path), 1, untracked)
+    failed = pictures._draw_all({"a": work}, Drawings(ReportFolder(tmp_path)), 1, untracked)
     assert failed == {"a": "no"}
     assert len(seen) > 1
     assert [view for part in seen for view in part] == list(views)

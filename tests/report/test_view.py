@@ -95,7 +95,7 @@ def small_case(seed: int = 0) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uin
 
 
 def predict(run: Run, mask: npt.NDArray[np.uint8], stored: Grid = OBLIQUE, fold: int = 0) -> None:
-    write_array(run.fold(fold) / "predictions" / "case_1.nii.gz", mask, stored)
+    write_array(run.fold(fold).prediction("case_1"), mask, stored)
 
 
 def content_of(**changes: object) -> ViewContent:
@@ -147,7 +147,7 @@ def test_voxels_and_places_are_those_of_the_files(tmp_path: Path) -> None:
     run = run_of(tmp_path, image, truth)
     predict(run, small_case(seed=1)[1])
     file = write_view(run, "case_1")
-    assert file == run.report / "view" / "case_1.html"
+    assert file == run.report.views / "case_1.html"
     page, original = Page(file), read_image([tmp_path / "data" / "imagesTr" / "case_1_0000.nii.gz"])
     shown = page.volume("image", tmp_path)
     assert np.array_equal(shown.array, original.array)
@@ -214,7 +214,7 @@ def test_a_prediction_of_another_grid_and_values_without_a_name_are_told(
 def test_a_damaged_prediction_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = run_of(tmp_path, *small_case())
     predict(run, small_case()[1])
-    file = run.fold(0) / "predictions" / "case_1.nii.gz"
+    file = run.fold(0).prediction("case_1")
     file.write_bytes(file.read_bytes()[:30])
     page = Page(write_view(run, "case_1", tmp_path / "a.html"))
     assert page.inside("volume-prediction") is None

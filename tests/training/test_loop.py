@@ -17,10 +17,11 @@ from autoseg.data.cache import CachedCase, cases_key
 from autoseg.errors import ModelError, TrainingError
 from autoseg.network.weights import load_networks
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
+from autoseg.run import FoldFolder
 from autoseg.training import loop
 from autoseg.training.checkpoint import load_checkpoint
 from autoseg.training.log import read_rows
-from autoseg.training.loop import CHECKPOINT_NAME, Fold, Progress, train
+from autoseg.training.loop import Fold, Progress, train
 from autoseg.training.state import new_state
 from autoseg.training.step import Stepper
 from autoseg.training.validate import examine
@@ -45,7 +46,7 @@ def cases(tmp_path: Path) -> tuple[CachedCase, ...]:
 
 
 def fold(folder: Path, cases: tuple[CachedCase, ...], plan: Plan = PLAN) -> Fold:
-    return Fold(plan=plan, training=cases[:3], validation=cases[3:], folder=folder, workers=0)
+    return Fold(plan=plan, training=cases[:3], validation=cases[3:], files=FoldFolder(folder), workers=0)
 
 
 def stop_after(iterations: int) -> tuple[Callable[[Progress], None], Callable[[], bool]]:
@@ -74,7 +75,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path, ca
     assert go(straight)
     assert not go(resumed, iterations=3)
     assert go(resumed)
-    for name in ("model.autoseg", CHECKPOINT_NAME):
+    for name in ("model.autoseg", "checkpoint.safetensors"):
         assert tensors(tmp_path / "a" / name) == tensors(tmp_path / "b" / name)
     assert lasting(tmp_path / "a") == lasting(tmp_path / "b")
     assert [row["iteration"] for row in lasting(tmp_path / "b")] == ["1", "2", "3", "4", "5", "6"]
@@ -84,9 +85,9 @@ def test_what_was_logged_after_the_last_checkpoint_is_done_again(tmp_path: Path,
     straight, killed = fold(tmp_path / "a", cases), fold(tmp_path / "b", cases)
     go(straight)
     go(killed, iterations=2)
-    saved = (tmp_path / "b" / CHECKPOINT_NAME).read_bytes()
+    saved = FoldFolder(tmp_path / "b").checkpoint.read_bytes()
     go(killed, iterations=3)
-    (tmp_path / "b" / CHECKPOINT_NAME).write_bytes(saved)  # as if killed in iteration 6, with the log on the disk
+    FoldFolder(tmp_path / "b").checkpoint.write_bytes(saved)  # as if killed in iteration 6, with the log on the disk
     with (tmp_path / "b" / "log.csv").open("a") as log:
         log.write("6,-0.4")
     assert go(killed)
@@ -142,7 +143,7 @@ def test_a_run_killed_between_its_last_two_files_has_the_last_model(
 
 def test_the_model_is_the_average_of_the_weights(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
     go(fold(tmp_path, cases))
-    held = tensors(tmp_path / CHECKPOINT_NAME)
+    held = tensors(FoldFolder(tmp_path).checkpoint)
     (network,), _, _ = load_networks(tmp_path / "model.autoseg", "cpu")
     for name, values in network.named_parameters():
         assert values.flatten().tolist() == held[f"average.{name}"]
@@ -157,10 +158,10 @@ def test_a_run_goes_on_when_more_iterations_are_wanted(tmp_path: Path, cases: tu
 
 def test_another_plan_is_refused_and_nothing_is_overwritten(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
     go(fold(tmp_path, cases), iterations=2)
-    before = (tmp_path / CHECKPOINT_NAME).read_bytes()
+    before = FoldFolder(tmp_path).checkpoint.read_bytes()
     with pytest.raises(ModelError, match="another plan"):
         go(fold(tmp_path, cases, PLAN.model_copy(update={"learning_rate": 0.5})))
-    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
+    assert FoldFolder(tmp_path).checkpoint.read_bytes() == before
 
 
 def test_the_loss_falls_and_the_organs_are_found_on_an_easy_task(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
@@ -189,10 +190,10 @@ def test_validation_does_not_change_the_training(
 ) -> None:
     plan = PLAN.model_copy(update={"optimiser": PLAN.optimiser.model_copy(update={"averaging": averaging})})
     with_validation = fold(tmp_path / "a", cases, plan)
-    without = Fold(plan=plan, training=cases[:3], validation=(), folder=tmp_path / "b", workers=0)
+    without = Fold(plan=plan, training=cases[:3], validation=(), files=FoldFolder(tmp_path / "b"), workers=0)
     go(with_validation)
     go(without)
-    assert tensors(tmp_path / "a" / CHECKPOINT_NAME) == tensors(tmp_path / "b" / CHECKPOINT_NAME)
+    assert tensors(FoldFolder(tmp_path / "a").checkpoint) == tensors(FoldFolder(tmp_path / "b").checkpoint)
 
 
 def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
@@ -200,18 +201,18 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(t
     bad = made.cached_case(tmp_path / "cache", "bad", np.full_like(image, np.nan), label)
     plan = made.plan(batch_size=1)
     with pytest.raises(TrainingError, match=r"exploded again after 3 roll-backs.*learning_rate=0\.001"):
-        go(Fold(plan=plan, training=(bad,), validation=(), folder=tmp_path, workers=0))
+        go(Fold(plan=plan, training=(bad,), validation=(), files=FoldFolder(tmp_path), workers=0))
     state = new_state(plan)
-    load_checkpoint(tmp_path / CHECKPOINT_NAME, plan, cases_key((bad,)), state)
+    load_checkpoint(FoldFolder(tmp_path).checkpoint, plan, cases_key((bad,)), state)
     assert all(torch.isfinite(p).all() for p in state.network.parameters())
     assert not (tmp_path / "model.autoseg").exists()  # nothing was learnt
 
 
 def test_a_damaged_checkpoint_stops_training_before_it_begins(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
-    (tmp_path / CHECKPOINT_NAME).write_bytes(b"damaged")
+    FoldFolder(tmp_path).checkpoint.write_bytes(b"damaged")
     with pytest.raises(ModelError, match="damaged"):
         go(fold(tmp_path, cases))
-    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == b"damaged"
+    assert FoldFolder(tmp_path).checkpoint.read_bytes() == b"damaged"
 
 
 def test_seeds_decide_the_first_weights() -> None:

@@ -16,10 +16,11 @@ from autoseg.data.cache import CachedCase, cases_key
 from autoseg.errors import TrainingError
 from autoseg.network.weights import load_networks
 from autoseg.plan import OptimiserPlan, Plan
+from autoseg.run import FoldFolder
 from autoseg.training import loop
 from autoseg.training.checkpoint import load_checkpoint
 from autoseg.training.log import read_rows
-from autoseg.training.loop import CHECKPOINT_NAME, Fold, train
+from autoseg.training.loop import Fold, train
 from autoseg.training.state import new_state
 from autoseg.training.step import Outcome, Stepper
 from autoseg.training.watch import BAD_IN_A_ROW
@@ -39,7 +40,7 @@ def cases(tmp_path: Path) -> tuple[CachedCase, ...]:
 
 
 def fold(folder: Path, cases: tuple[CachedCase, ...], plan: Plan = PLAN, **more: Any) -> Fold:
-    return Fold(plan=plan, training=cases[:3], validation=cases[3:], folder=folder, workers=0, **more)
+    return Fold(plan=plan, training=cases[:3], validation=cases[3:], files=FoldFolder(folder), workers=0, **more)
 
 
 def go(fold: Fold) -> bool:
@@ -103,7 +104,7 @@ def test_an_explosion_is_rolled_back_at_half_the_rate(
         f"{PLAN.learning_rate / 2:.6g}"
     }  # from the first checkpoint, at 0
     state = new_state(PLAN)
-    load_checkpoint(tmp_path / CHECKPOINT_NAME, PLAN, cases_key(cases[:3]), state)
+    load_checkpoint(FoldFolder(tmp_path).checkpoint, PLAN, cases_key(cases[:3]), state)
     assert (state.done, state.rate_factor) == (40, 0.5)
 
 
@@ -187,6 +188,6 @@ def test_weights_of_an_explosion_at_the_very_end_are_not_the_result(
     monkeypatch.setattr(Outcome, "read", read)
     assert go(job)
     state = new_state(PLAN)
-    load_checkpoint(tmp_path / CHECKPOINT_NAME, PLAN, cases_key(job.training), state)
+    load_checkpoint(FoldFolder(tmp_path).checkpoint, PLAN, cases_key(job.training), state)
     assert (state.done, state.rate_factor) == (PLAN.iterations, 0.5)
     assert len(steps) == 2 * PLAN.iterations  # from the checkpoint before the first iteration again

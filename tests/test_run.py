@@ -1,0 +1,55 @@
+"""Tests of autoseg.run: where the files of a RUN lie."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import autoseg.run
+from autoseg.errors import RunError
+from autoseg.run import FoldFolder, ReportFolder, Run
+
+
+def test_folds_are_told_by_their_models_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in ("fold-10", "fold-2", "fold-0", "fold-old"):
+        (tmp_path / name).mkdir()
+    for name in ("fold-10", "fold-2", "fold-old"):
+        (tmp_path / name / "model.autoseg").touch()
+    assert Run(tmp_path).folds() == (2, 10)
+    assert [*Run(tmp_path).fold_folders()] == [0, 2, 10]
+    assert Run(tmp_path).fold_folders()[10] == FoldFolder(tmp_path / "fold-10")
+
+
+def test_a_report_replaces_its_tables_and_charts_and_keeps_pictures_of_cases(tmp_path: Path) -> None:
+    replaced = {"table1_training.csv", "metrics_testing.md", "statistics.csv", "curves.svg", "dice.png", "volumes.svg"}
+    (tmp_path / "cases").mkdir()
+    for name in (*replaced, "report.html", "cases/a.webp", "notes.txt"):
+        (tmp_path / name).touch()
+    assert {file.name for file in ReportFolder(tmp_path).tables_and_charts()} == replaced
+
+
+def test_a_folder_without_plan_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"not a RUN \(no plan\.json\); make one with"):
+        Run(tmp_path).plan()
+
+
+def file_names() -> set[str]:
+    """Return the names of files and folders that autoseg.run joins to a folder."""
+    tree = ast.parse(Path(autoseg.run.__file__).read_text(encoding="utf-8"))
+    joined = [node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+    return {str(node.value) for node in joined if isinstance(node, ast.Constant)}
+
+
+def test_no_other_module_joins_a_name_that_autoseg_run_knows() -> None:
+    names = file_names()
+    assert {"plan.json", "model.autoseg", "predictions", "report.html"} <= names
+    package = Path(autoseg.__file__).parent
+    for file in package.rglob("*.py"):
+        if file.name == "run.py" or file.parent.name == "phantom":
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        joins = [node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+        found = {str(node.value) for node in joins if isinstance(node, ast.Constant)} & names
+        assert found <= {"dataset.json"}, file  # a dataset has a file of that name, too
