@@ -1,17 +1,14 @@
-"""Files that appear whole or not at all, and whether they have changed since."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from autoseg.version import VERSION
 
 LEFT_S = 3600  # no file takes so long from one block of it to the next
 
@@ -59,21 +56,3 @@ def write_text(file: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic_path(file) as beside:
         beside.write_text(text, encoding="utf-8")
-
-
-def states_of(paths: Iterable[Path]) -> list[tuple[str, tuple[int, int] | None]]:
-    """Return name, and size (bytes) and time (ns), of files; None for one that is missing.
-
-    Of a folder, as of a DICOM series, those of all files in it: its own time does not tell that one was overwritten.
-    """
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    states = [(file, file.stat() if file.exists() else None) for file in files if not file.is_dir()]
-    return [(file.name, state and (state.st_size, state.st_mtime_ns)) for file, state in states]
-
-
-def digest_of_sources(files: Sequence[Path], *settings: object) -> str:
-    """Return a digest of the state (size, time) of files, of settings, and of this version of autoseg.
-
-    As long as it is the same, so is what is made of them. A file that is missing has a state of its own.
-    """
-    return hashlib.sha256(repr((VERSION, states_of(files), settings)).encode()).hexdigest()

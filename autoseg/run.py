@@ -166,6 +166,11 @@ class Run:
         return self.folder / "log.txt"
 
     @property
+    def digests_file(self) -> Path:
+        """What was read of files, and what the scores were made from, as digests; it may be lost without harm."""
+        return self.folder / "digests.json"
+
+    @property
     def stop_file(self) -> Path:
         """A file that the user makes to end a training early, with a usable model."""
         return self.folder / "stop"

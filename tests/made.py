@@ -89,14 +89,13 @@ def cached_case(
         id=case_id,
         folder=folder,
         patient=case_id,
-        source_key="made",
-        plan_key="made",
+        source_digest="made",
+        plan_digest="made",
         grid=grid,
         stored=grid,
         working=grid,
     )
-    write_case(case, image, label.astype(np.uint8), seed=0)
-    return case
+    return write_case(case, image, label.astype(np.uint8), seed=0)
 
 
 def two_blocks(shape: Voxels, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:

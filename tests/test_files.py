@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.files import atomic_path, states_of, write_text
+from autoseg.files import atomic_path, write_text
 
 
 def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
@@ -43,18 +43,6 @@ def test_a_folder_in_the_way_is_named_as_the_user_knows_it(tmp_path: Path) -> No
 def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing\.txt"), atomic_path(tmp_path / "a.txt"):
         (tmp_path / "missing.txt").read_text(encoding="utf-8")
-
-
-def test_a_file_of_a_folder_that_is_overwritten_in_place_is_told(tmp_path: Path) -> None:
-    series = tmp_path / "series"
-    (series / "deep").mkdir(parents=True)
-    slice_file = series / "deep" / "1.dcm"
-    slice_file.write_bytes(b"slice")
-    before, folder_time = states_of([series]), series.stat().st_mtime_ns
-    os.utime(slice_file, ns=(1, 1))
-    assert series.stat().st_mtime_ns == folder_time
-    assert states_of([series]) == [("1.dcm", (5, 1))] != before
-    assert states_of([tmp_path / "none", slice_file]) == [("none", None), ("1.dcm", (5, 1))]
 
 
 def test_what_a_killed_process_has_left_goes_when_the_file_is_written_again(tmp_path: Path) -> None:

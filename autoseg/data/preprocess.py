@@ -11,8 +11,8 @@ import numpy as np
 
 from autoseg.data.cache import CachedCase, read_case, write_case
 from autoseg.dataset.load import Case
+from autoseg.digests import code_digest, digest, files_digest, states_of
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
-from autoseg.files import states_of
 from autoseg.imaging.grid import corner_distance_mm, resized, working_shape
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
 from autoseg.imaging.volumes import Volume, read_image, read_label
@@ -21,7 +21,7 @@ from autoseg.plan import Intensity, Plan
 from autoseg.pool import Track, each, untracked
 from autoseg.words import counted
 
-CACHE_FORMAT = 1  # counts up when the same plan gives another cache
+CODE = ("data/preprocess.py", "data/cache.py", "imaging", "labels.py")  # what makes a cached case
 
 
 def normalised(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArray:
@@ -60,9 +60,9 @@ def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1,
     Raises:
         CasesFailedError: When all others are done, if some cases could not be read.
     """
-    stale = {s.id: s for s in sources if not is_cached(s, plan, folder)}
     folder.mkdir(parents=True, exist_ok=True)
-    work = {name: (source, plan, folder) for name, source in stale.items()}
+    stale = [source for source in sources if not is_cached(source, plan, folder)]
+    work = {source.id: (source, plan, folder, source_digest(source)) for source in stale}  # before they are read
     failed: dict[str, str] = {}
     for name, result in track(each(_preprocess_case, work, jobs), "Preprocessing", len(work)):
         if isinstance(result, AutosegError):
@@ -73,23 +73,21 @@ def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1,
 
 
 def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
-    """Return whether a case is cached for this plan and these source files, as far as size and date tell."""
+    """Return whether a case is cached for this plan, from these files, by this code."""
     cached = read_case(folder, source.id)
+    if cached is None or cached.plan_digest != plan_digest(plan):
+        return False
+    if cached.source_digest != (source_digest(source) if cached.arrays else _source_state(source)):
+        return False
     try:
-        if cached is None or (cached.source_key, cached.plan_key) != (source_key(source), plan_key(plan)):
-            return False
         whole = cached.image().shape[1:] == cached.label().shape == cached.working.shape
         return whole and cached.organs().shape[1] == 4
     except (OSError, RunError):
         return False
 
 
-def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
-    source, plan, folder = work
-    try:
-        key = source_key(source)
-    except OSError as error:
-        raise VolumeError(f"{source.id}: {error}; correct the dataset") from error
+def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
+    source, plan, folder, digest_of_source = work
     image = read_image(source.images)
     label = read_label(source.label)
     apart = corner_distance_mm(image.grid, label.grid)
@@ -103,8 +101,8 @@ def _preprocess_case(work: tuple[Case, Plan, Path]) -> None:
         id=source.id,
         folder=folder,
         patient=source.patient,
-        source_key=key,
-        plan_key=plan_key(plan),
+        source_digest=digest_of_source,
+        plan_digest=plan_digest(plan),
         grid=image.grid,
         stored=image.stored,
         working=resized(image.grid, array.shape[1:]),
@@ -134,16 +132,22 @@ def _normalised_channel(channel: FloatArray, how: Intensity) -> FloatArray:
     return np.asarray((clipped - clipped.mean()) / (deviation if deviation > 0 else 1.0), dtype=np.float32)
 
 
-def source_key(source: Case) -> str:
-    """Return what changes when a case's files do, as far as name, size and date tell."""
-    digest = hashlib.sha256(source.patient.encode())
-    if source.labelled is not None:
-        digest.update(f"labelled {source.labelled}\n".encode())
-    digest.update(repr(states_of((*source.images, source.label))).encode())
-    return digest.hexdigest()[:32]
+def source_digest(source: Case) -> str:
+    """Return a digest of a case's files, of what the dataset says of it, and of the code that caches it."""
+    files = files_digest((*source.images, source.label))
+    return digest(files, source.patient, source.labelled, code_digest(*CODE))
 
 
-def plan_key(plan: Plan) -> str:
-    """Return what changes when a plan asks for another cache."""
+def plan_digest(plan: Plan) -> str:
+    """Return a digest of what a plan says about the cache; plans of one digest can share a cache, and an ensemble."""
     parts = plan.model_dump_json(include={"downsampling", "spacing_mm", "labels", "intensity", "channels"})
-    return hashlib.sha256(f"{CACHE_FORMAT} {parts}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"1 {parts}".encode()).hexdigest()[:32]  # the number is part of what models are compared by
+
+
+def _source_state(source: Case) -> str:
+    """Return what a record of before digests notes of its source files: their names, sizes and times."""
+    state = hashlib.sha256(source.patient.encode())
+    if source.labelled is not None:
+        state.update(f"labelled {source.labelled}\n".encode())
+    state.update(repr(states_of((*source.images, source.label))).encode())
+    return state.hexdigest()[:32]

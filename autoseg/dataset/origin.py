@@ -9,24 +9,42 @@ from typing import Any
 
 from autoseg.dataset.load import Dataset, load_dataset
 from autoseg.dataset.split import Split, load_splits
+from autoseg.digests import digest, files_digest, states_of
 from autoseg.errors import RunError
-from autoseg.files import states_of
 from autoseg.run import Run
+
+CONTENT = "content:"  # before a digest of content; runs of before digests note one of names, sizes and times
 
 
 def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Return what RUN/dataset.json is to say of dataset, state of its files, and options."""
-    digest = hashlib.sha256(repr((dataset.channels, dataset.labels)).encode())
-    for case in dataset.cases:
-        digest.update(f"{case.id} {case.patient}\n".encode())
-        if case.labelled is not None:
-            digest.update(f"labelled {case.labelled}\n".encode())
-        digest.update(repr(states_of((*case.images, case.label))).encode())
+    """Return what RUN/dataset.json is to say of dataset, content of its files, and options."""
+    cases = [(c.id, c.patient, c.labelled, files_digest((*c.images, c.label))) for c in dataset.cases]
     return {
         "dataset": _place(path, run),
-        "files": digest.hexdigest(),
+        "files": f"{CONTENT}{digest(dataset.channels, dataset.labels, cases)}",
         "options": options,
     }
+
+
+def has_origin(run: Run, path: Path, dataset: Dataset, options: dict[str, Any]) -> bool:
+    """Return whether a run was planned for this dataset, as its files are now, with these options."""
+    origin = read_origin(run)
+    if str(origin.get("files")).startswith(CONTENT):
+        now = origin_of(path, dataset, options, run)
+    else:
+        now = {"dataset": _place(path, run), "files": _files_state(dataset), "options": options}
+    return all(origin.get(name) == value for name, value in now.items())
+
+
+def _files_state(dataset: Dataset) -> str:
+    """Return what a run of before digests notes of its dataset: the names, sizes and times of its files."""
+    state = hashlib.sha256(repr((dataset.channels, dataset.labels)).encode())
+    for case in dataset.cases:
+        state.update(f"{case.id} {case.patient}\n".encode())
+        if case.labelled is not None:
+            state.update(f"labelled {case.labelled}\n".encode())
+        state.update(repr(states_of((*case.images, case.label))).encode())
+    return state.hexdigest()
 
 
 def _place(path: Path, run: Run) -> str:
@@ -42,11 +60,6 @@ def read_origin(run: Run) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return origin if isinstance(origin, dict) else {}
-
-
-def digest_of(text: str) -> str:
-    """Return the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def dataset_of(run: Run) -> Dataset:

@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.data.cache import CachedCase, cases_key, read_cases
-from autoseg.data.preprocess import plan_key
+from autoseg.data.cache import CachedCase, read_cases
+from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.split import Split
+from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.evaluation.freshness import note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
 from autoseg.evaluation.resume import ScoreJournal
 from autoseg.evaluation.scores import Row, score_rows, write_scores
-from autoseg.files import digest_of_sources
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_label, write_label
-from autoseg.inference.model import Model, open_model
+from autoseg.inference.model import MASK_CODE, Model, open_model
 from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Label
@@ -39,7 +40,7 @@ from autoseg.run import FoldFolder, Run
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
-SCORES_FORMAT = 1  # raised when prediction or a metric changes, so that kept scores are made anew
+CODE = (*MASK_CODE, "metrics", "evaluation/evaluate.py", "evaluation/scores.py", "planning/ceiling.py")
 
 
 def evaluate(
@@ -72,40 +73,50 @@ def evaluate(
     if folds[-1] >= len(splits):
         last = run.fold(folds[-1]).folder
         raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
-    key = plan_key(plan_of(run))
     rows: list[Row] = []
     failed: dict[str, str] = {}
-    for fold in folds:
-        file = run.fold(fold).model
-        model = open_model(file, device)
-        _require_fitting(file, model, splits[fold], key)
-        validation = read_cases(run.cache, splits[fold].validation, key)
-        model = with_postprocessing(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
-        sides = splits[fold].sides().items()
-        cases = [(side, case) for side, ids in sides for case in read_cases(run.cache, ids, key)]
-        _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
-        evaluation = _Evaluation(
-            model=model,
-            digest=read_facts(file, MODEL)["sha256"],
-            labels=labels,
-            fold=fold,
-            files=run.fold(fold),
-            tolerance_mm=tolerance_mm,
-            kept=ScoreJournal(run.fold(fold).evaluated),
-        )
-        for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
-            if isinstance(result, AutosegError):
-                failed[case_id] = str(result)
-            else:
-                rows += result
-        write_scores(rows, run.scores_file)
+    with remembered(run.digests_file):
+        sources = score_sources(run)  # before they are read
+        for fold in folds:
+            evaluation, cases = _open_fold(run, fold, splits[fold], labels, device, tolerance_mm)
+            sources |= score_sources_of_fold(run, fold)
+            for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
+                if isinstance(result, AutosegError):
+                    failed[case_id] = str(result)
+                else:
+                    rows += result
+            write_scores(rows, run.scores_file)
+        note_score_sources(run, sources)
     if failed:
         raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
     return rows
 
 
+def _open_fold(
+    run: Run, fold: int, split: Split, labels: Mapping[str, Path], device: DeviceName, tolerance_mm: float
+) -> tuple[_Evaluation, list[tuple[str, CachedCase]]]:
+    """Return what evaluates a fold, with what its validation cases teach, and its cases by side."""
+    file, settings = run.fold(fold).model, plan_digest(plan_of(run))
+    model = open_model(file, device)
+    _require_fitting(file, model, split, settings)
+    validation = read_cases(run.cache, split.validation, settings)
+    model = with_postprocessing(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
+    cases = [(side, case) for side, ids in split.sides().items() for case in read_cases(run.cache, ids, settings)]
+    _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
+    evaluation = _Evaluation(
+        model=model,
+        digest=read_facts(file, MODEL)["sha256"],
+        labels=labels,
+        fold=fold,
+        files=run.fold(fold),
+        tolerance_mm=tolerance_mm,
+        kept=ScoreJournal(run.fold(fold).evaluated),
+    )
+    return evaluation, cases
+
+
 def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
-    if plan_key(model.plan) != key:
+    if plan_digest(model.plan) != key:
         raise ModelError(f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again")
     leaked = sorted(model.trained_on & set(split.testing))
     if leaked:
@@ -142,11 +153,11 @@ class _Evaluation:
         """Return the file of a case's predicted label map."""
         return self.files.prediction(case.id)
 
-    def made_of(self, case: CachedCase, split: str) -> str:
+    def sources(self, case: CachedCase, split: str) -> str:
         """Return a digest of what decides on a case's rows."""
         truth = [self.labels[case.id]] if case.id in self.labels else []
-        how = (SCORES_FORMAT, tuple(METRICS), self.model.runs, self.tolerance_mm)
-        return digest_of_sources(truth, self.digest, how, split, cases_key([case]))
+        how = (tuple(METRICS), self.model.runs, self.tolerance_mm)
+        return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
 
 
 def _scored(
@@ -157,8 +168,8 @@ def _scored(
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[str, Future[list[Row]]] | None = None
         for split, case in cases:
-            made_of = evaluation.made_of(case, split)  # before the label map is read: it may be edited meanwhile
-            kept = evaluation.kept.rows(case.id, made_of, evaluation.mask(case))
+            sources = evaluation.sources(case, split)  # before the label map is read: it may be edited meanwhile
+            kept = evaluation.kept.rows(case.id, sources, evaluation.mask(case))
             if kept is not None:
                 if waiting is not None:
                     yield _outcome(*waiting)
@@ -170,7 +181,7 @@ def _scored(
             except AutosegError as error:
                 yield case.id, error
                 continue
-            future = pool.submit(_finish, evaluation, case, split, made_of, upsampler)
+            future = pool.submit(_finish, evaluation, case, split, sources, upsampler)
             if waiting is not None:
                 yield _outcome(*waiting)
             waiting = case.id, future
@@ -185,7 +196,7 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
         return case_id, error
 
 
-def _finish(evaluation: _Evaluation, case: CachedCase, split: str, made_of: str, upsampler: Upsampler) -> list[Row]:
+def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> list[Row]:
     model, scheme = evaluation.model, evaluation.model.plan.scheme
     for cleaned, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
         apply_rules(cleaned, model.postprocessing.cleanup, grid.spacing_mm)
@@ -203,7 +214,7 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, made_of: str,
         of_grid = {**about, "grid": name}
         rows += score_rows(found, wanted, organs, where.spacing_mm, of_grid, evaluation.tolerance_mm)
     rows += _beside(model, upsampler, truth.array, case, {**about, "grid": "original"})
-    evaluation.kept.keep(case.id, made_of, evaluation.mask(case), rows)
+    evaluation.kept.keep(case.id, sources, evaluation.mask(case), rows)
     return rows
 
 

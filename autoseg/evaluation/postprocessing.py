@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autoseg.data.cache import CachedCase, cases_key, showing_all
+from autoseg.data.cache import CachedCase, showing_all
 from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.digests import code_digest, digest, files_digest
 from autoseg.errors import AutosegError
-from autoseg.files import digest_of_sources
 from autoseg.imaging.grid import Triple
 from autoseg.imaging.volumes import read_label
 from autoseg.inference.calibration import calibrate
-from autoseg.inference.model import Model, Postprocessing
+from autoseg.inference.model import MASK_CODE, Model, Postprocessing
 from autoseg.inference.postprocess import apply_rules, choose_rules
 from autoseg.labels import Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, save_tensors
 
 MOST_CASES = 12  # validation cases that are looked at
-FORMAT = 1  # raised when other rules are learnt, so that models learn anew
+CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
 
 
 def with_postprocessing(
@@ -44,11 +44,12 @@ def with_postprocessing(
     """
     truths = [labels[case.id] for case in cases if case.id in labels]
     known = None if fingerprint is None else fingerprint.model_dump_json()
-    learnt_from = digest_of_sources(truths, FORMAT, model.runs, cases_key(cases), known)
-    if model.postprocessing.learnt_from == learnt_from:
+    records = [case.record_digest for case in cases]
+    sources = digest(files_digest(truths), model.runs, records, known, code_digest(*CODE))
+    if model.postprocessing.learnt_from == sources:
         return model
     learnt = determine_postprocessing(model, cases, labels, fingerprint)
-    postprocessing = learnt.model_copy(update={"learnt_from": learnt_from})
+    postprocessing = learnt.model_copy(update={"learnt_from": sources})
     store_postprocessing(file, postprocessing)
     return replace(model, postprocessing=postprocessing)
 

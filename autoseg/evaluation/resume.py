@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoseg.digests import file_digest
 from autoseg.evaluation.scores import Row
-from autoseg.files import digest_of_sources, write_text
+from autoseg.files import write_text
 
 
 class ScoreJournal:
-    """The rows of each case of a fold, with what they were made of; a file of one JSON line a case.
+    """The rows of each case of a fold, with a digest of what they follow from; a file of one JSON line a case.
 
     A line is written as soon as its case is scored, so that little is lost whenever the process ends.
     """
@@ -26,22 +27,22 @@ class ScoreJournal:
         if len(self._kept) < len(found) or (text and not text.endswith("\n")):
             write_text(file, "".join(map(_as_line, self._kept.values())))
 
-    def rows(self, case: str, made_of: str, mask: Path) -> list[Row] | None:
+    def rows(self, case: str, sources: str, mask: Path) -> list[Row] | None:
         """Return the rows of a case; None where it is not scored, or would be scored otherwise now.
 
         Args:
             case: Its id.
-            made_of: A digest of what decides on the rows.
+            sources: A digest of what decides on the rows.
             mask: The predicted label map, which must be as it was written.
         """
         line = self._kept.get(case)
-        if line is None or not mask.is_file() or line["made_of"] != [made_of, digest_of_sources([mask])]:
+        if line is None or not mask.is_file() or [line["sources"], line["mask"]] != [sources, file_digest(mask)]:
             return None
         return list(line["rows"])
 
-    def keep(self, case: str, made_of: str, mask: Path, rows: Sequence[Row]) -> None:
+    def keep(self, case: str, sources: str, mask: Path, rows: Sequence[Row]) -> None:
         """Keep the rows of a case whose mask is written."""
-        line = {"case": case, "made_of": [made_of, digest_of_sources([mask])], "rows": list(rows)}
+        line = {"case": case, "sources": sources, "mask": file_digest(mask), "rows": list(rows)}
         self._kept[case] = line
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(_as_line(line))
@@ -58,4 +59,4 @@ def _lines(text: str) -> Iterator[dict[str, Any] | None]:
             found = json.loads(line)
         except ValueError:
             found = None
-        yield found if isinstance(found, dict) and {"case", "made_of", "rows"} <= set(found) else None
+        yield found if isinstance(found, dict) and {"case", "sources", "mask", "rows"} <= set(found) else None

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 from torch import nn
 
-from autoseg.data.preprocess import plan_key, working_image
+from autoseg.data.preprocess import plan_digest, working_image
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import ModelError, PlanError
 from autoseg.imaging.convert import Files, to_volume
@@ -43,6 +43,7 @@ from autoseg.plan import Plan, PlanPart
 from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
 
 logger = logging.getLogger(__name__)
+MASK_CODE = ("inference", "network", "imaging", "data/preprocess.py", "labels.py")  # what makes a mask
 
 
 class Postprocessing(PlanPart):
@@ -246,7 +247,7 @@ def open_model(model: Path, device: DeviceName) -> Model:
     loaded = [load_networks(file, device) for file in files]
     plan = loaded[0][1]
     for _, other, _ in loaded[1:]:
-        if (other.network, plan_key(other)) != (plan.network, plan_key(plan)):
+        if (other.network, plan_digest(other)) != (plan.network, plan_digest(plan)):
             raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
     networks = tuple(network for part, _, _ in loaded for network in part)
     for network in networks:

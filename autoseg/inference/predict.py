@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+from autoseg.digests import code_digest, digest, files_digest
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
-from autoseg.files import states_of
 from autoseg.imaging.volumes import Volume, read_header, read_image
 from autoseg.inference.inputs import Input
 from autoseg.inference.memory import reading_bytes
-from autoseg.inference.model import USUAL_OPTIONS, Model, PredictOptions, PreparedImage
+from autoseg.inference.model import MASK_CODE, USUAL_OPTIONS, Model, PredictOptions, PreparedImage
 from autoseg.inference.outputs.write import PLAIN, Outputs, write_outputs
 from autoseg.inference.prediction import Prediction
 from autoseg.inference.statistics import Statistics
@@ -79,7 +78,7 @@ class _Work:
 
     def is_done(self, job: Input) -> bool:
         """Return whether the mask is there, made by this model from these files in this way."""
-        return job.out.is_file() and self.statistics.has(job.name, self._key(job))
+        return job.out.is_file() and self.statistics.has(job.name, self._sources(job))
 
     def ahead(self, jobs: Sequence[Input], pool: ThreadPoolExecutor) -> Iterator[tuple[Input, Reading]]:
         """Yield each job with its image, while the next one is being read and prepared."""
@@ -117,14 +116,14 @@ class _Work:
             job, prediction, written = self._writing.popleft()
             try:
                 written.result()
-                self.statistics.add(job.name, self._key(job), prediction)
+                self.statistics.add(job.name, self._sources(job), prediction)
             except AutosegError as error:
                 self.failed[job.name] = str(error)
 
-    def _key(self, job: Input) -> str:
+    def _sources(self, job: Input) -> str:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
-        about = f"{self.model.digest} {self.wanted} {self.outputs} {job.series} {states_of(job.images)}"
-        return hashlib.sha256(about.encode()).hexdigest()[:16]
+        how = (self.wanted, self.outputs, job.series, code_digest(*MASK_CODE))
+        return digest(self.model.digest, how, files_digest(job.images))[:16]
 
 
 @contextmanager

@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg.dataset.load import Case
+from autoseg.digests import code_digest, digest, file_digest, files_digest
 from autoseg.errors import VolumeError
 from autoseg.figures.canvas import save_figure
 from autoseg.figures.errors import errors_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
-from autoseg.files import digest_of_sources
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.labels import Label
 from autoseg.plan import Plan
 from autoseg.report.drawings import Drawings, Sources
 
-FORMAT = 1  # raised when pictures look otherwise, so that they are drawn anew
+CODE = ("figures", "report/case_pictures.py", "imaging")  # what draws a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +56,16 @@ class CaseWork:
     plan: Plan
     views: tuple[View, ...]
 
-    def made_of(self, view: View) -> Sources:
+    def sources(self, view: View) -> Sources:
         """Return digests of what decides on a picture."""
         organs = list(self.plan.scheme.names.items())
-        settings = (FORMAT, view.kind, view.focus, organs, self.plan.intensity[0].kind)
-        mask = digest_of_sources([self.mask], *settings)
-        return mask, None if self.case is None else digest_of_sources([self.case.label, *self.case.images])
+        settings = (view.kind, view.focus, organs, self.plan.intensity[0].kind)
+        mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
+        return mask, None if self.case is None else files_digest([self.case.label, *self.case.images])
 
     def has_drawn(self, view: View, drawings: Drawings) -> bool:
         """Return whether a picture is there, and of what is there now."""
-        return drawings.has(view.shown, self.made_of(view)) and (view.printed is None or view.printed.is_file())
+        return drawings.has(view.shown, self.sources(view)) and (view.printed is None or view.printed.is_file())
 
     def stale(self, drawings: Drawings) -> CaseWork:
         """Return the work without what is drawn already."""

@@ -23,12 +23,12 @@ class Drawings:
         except (OSError, ValueError):
             known = {}
         notes = known.items() if isinstance(known, dict) else ()
-        self._made_of = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == 2}
+        self._sources = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == 2}
 
-    def has(self, picture: Path, made_of: Sources) -> bool:
+    def has(self, picture: Path, sources: Sources) -> bool:
         """Return whether a picture is there and was drawn from just this, as far as it is known."""
-        mask, others = self._made_of.get(self._name(picture), (None, None))
-        return picture.is_file() and mask == made_of[0] and made_of[1] in (None, others)
+        mask, others = self._sources.get(self._name(picture), (None, None))
+        return picture.is_file() and mask == sources[0] and sources[1] in (None, others)
 
     def keep_only(self, pictures: Collection[Path]) -> None:
         """Remove the large pictures, which belong to one report alone, save `pictures` (without suffix)."""
@@ -36,10 +36,10 @@ class Drawings:
             if file.suffix in (".png", ".webp") and file.with_suffix("") not in pictures:
                 file.unlink()
 
-    def remember(self, made_of: Iterable[tuple[Path, Sources]]) -> None:
+    def remember(self, sources: Iterable[tuple[Path, Sources]]) -> None:
         """Note what pictures were drawn from; those that are gone are forgotten."""
-        self._made_of |= {self._name(picture): digest for picture, digest in made_of}
-        there = {name: digest for name, digest in self._made_of.items() if (self._folder / name).is_file()}
+        self._sources |= {self._name(picture): digest for picture, digest in sources}
+        there = {name: digest for name, digest in self._sources.items() if (self._folder / name).is_file()}
         write_text(self._file, json.dumps(there, indent=1, sort_keys=True))
 
     def _name(self, picture: Path) -> str:

@@ -78,7 +78,7 @@ def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track
     drawings.keep_only(_files(work) - _files(left))
     stale = _parts(one for one in left.values() if one.case is not None)
     jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
-    made_of = {name: [(view.shown, one.made_of(view)) for view in one.views] for name, one in stale.items()}
+    sources = {name: [(view.shown, one.sources(view)) for view in one.views] for name, one in stale.items()}
     failed: dict[str, str] = {}
     drawn: list[tuple[Path, Sources]] = []
     try:
@@ -86,7 +86,7 @@ def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track
             if isinstance(result, AutosegError):
                 failed[stale[name].views[0].case] = str(result)
             else:
-                drawn += made_of[name]
+                drawn += sources[name]
     finally:
         if stale:
             drawings.remember(drawn)

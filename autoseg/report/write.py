@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from autoseg.dataset.origin import read_origin, splits_of
+from autoseg.digests import file_digest, remembered
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import stale_scores
 from autoseg.evaluation.published import published_beside, published_note
@@ -51,7 +51,8 @@ def write_report(run: Run, jobs: int = 1, track: Track = untracked) -> tuple[lis
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     _forget(run)
     tables, published, metrics = _write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())
-    drawn = draw_pictures(run, plan, scores, jobs, track)
+    with remembered(run.digests_file):
+        drawn = draw_pictures(run, plan, scores, jobs, track)
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     check, problem = _check_rows(run)
     content = ReportContent(
@@ -143,11 +144,7 @@ def _hashes(run: Run) -> dict[str, str]:
     """Return the SHA-256 of the files that the scores follow from."""
     models = [run.fold(fold).model for fold in run.folds()]
     files = [run.plan_file, run.split_file, run.fingerprint_file, *models, run.scores_file]
-    return {
-        file.relative_to(run.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.is_file()
-    }
+    return {file.relative_to(run.folder).as_posix(): file_digest(file) for file in files if file.is_file()}
 
 
 def _check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple[str, ...]]:

@@ -21,7 +21,7 @@ def make_cohort(run: Run, options: CohortOptions, planning: PlanOptions, track: 
         DatasetError: If there is another dataset in its place.
     """
     jobs = planning.jobs or usable_cores()
-    return write_cohort(run.folder / "phantoms", options.cases, planning.seed, jobs, track)
+    return write_cohort(run.phantoms, options.cases, planning.seed, jobs, track)
 
 
 def demo_training(options: TrainOptions) -> TrainOptions:

@@ -16,8 +16,9 @@ from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset, of_cases
-from autoseg.dataset.origin import digest_of, origin_of, read_origin
+from autoseg.dataset.origin import has_origin, origin_of, read_origin
 from autoseg.dataset.split import Split, load_splits, make_splits, save_splits, without
+from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_text
 from autoseg.machine import usable_cores
@@ -54,7 +55,7 @@ def comparable(options: PlanOptions) -> dict[str, Any]:
 
 def _text_of(file: Path) -> str:
     """Return the digest of a file that an option names: another text means another plan."""
-    return digest_of(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else str(file)
+    return text_digest(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else str(file)
 
 
 def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -> Decision:
@@ -84,7 +85,8 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
     fitted = fit_plan(decision, data, budget, search, options, measure_step if here else None)
     search.measure_grids(fitted.decision)
     context = _context(fitted, data, checked.findings, cohort, search.ceilings)
-    _write(run, path, checked.dataset, options, fitted.decision, context)
+    with remembered(run.digests_file):
+        _write(run, path, checked.dataset, options, fitted.decision, context)
     return fitted.decision
 
 
@@ -151,14 +153,13 @@ def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
         return False
     if is_edited(run):
         return True
-    origin = read_origin(run)
-    now = origin_of(path, load_dataset(path), comparable(options), run)
-    return all(origin.get(key) == now[key] for key in ("dataset", "files", "options"))
+    with remembered(run.digests_file):
+        return has_origin(run, path, load_dataset(path), comparable(options))
 
 
 def is_edited(run: Run) -> bool:
     """Return whether plan.json is another than the one `plan` wrote."""
-    return run.plan_file.is_file() and read_origin(run).get("plan") != digest_of(
+    return run.plan_file.is_file() and read_origin(run).get("plan") != text_digest(
         run.plan_file.read_text(encoding="utf-8")
     )
 
@@ -190,7 +191,7 @@ def _write(
     write_text(run.plan_text_file, explain(decision, context))
     _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
-    origin = origin_of(path, dataset, comparable(options), run) | {"plan": digest_of(text)}
+    origin = origin_of(path, dataset, comparable(options), run) | {"plan": text_digest(text)}
     run.plan_file.unlink(missing_ok=True)  # or, after a kill between the two, it would look edited by hand
     write_text(run.dataset_file, json.dumps(origin, indent=1))
     write_text(run.plan_file, text)

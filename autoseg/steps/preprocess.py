@@ -5,6 +5,7 @@ from __future__ import annotations
 from autoseg.data.preprocess import preprocess as preprocess_cases
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split import load_splits
+from autoseg.digests import remembered
 from autoseg.machine import usable_cores
 from autoseg.network.build import plan_of
 from autoseg.options import PreprocessOptions
@@ -23,4 +24,5 @@ def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -
     splits = load_splits(run.split_file, tuple(patients), patients)
     names = {name for split in splits for name in split.cases()}
     cases = [case for case in dataset.cases if case.id in names]
-    return preprocess_cases(cases, plan, run.cache, options.jobs or usable_cores(), track)
+    with remembered(run.digests_file):
+        return preprocess_cases(cases, plan, run.cache, options.jobs or usable_cores(), track)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autoseg.data.cache import CachedCase, read_cases
-from autoseg.data.preprocess import plan_key
+from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.origin import splits_of
 from autoseg.dataset.split import Split
 from autoseg.errors import PlanError, TooLittleMemoryError
@@ -91,7 +91,7 @@ class _Ending:
 
 
 def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
-    key = plan_key(run.plan())
+    key = plan_digest(run.plan())
     training = read_cases(run.cache, split.training, key)
     _require_labels(run, fold, training)
     workers = default_workers() if options.workers is None else options.workers

@@ -25,7 +25,7 @@ def save_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
     Args:
         file: Where.
         plan: Of the training.
-        cases: Key of the training cases, from `cases_key`.
+        cases: Key of the training cases, from `cases_digest`.
         state: Weights, moments and iteration.
     """
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autoseg.data.batches import Batch, open_batches
-from autoseg.data.cache import CachedCase, cases_key, showing_all
+from autoseg.data.cache import CachedCase, cases_digest, showing_all
 from autoseg.errors import TrainingError
 from autoseg.network.device import memory_explained
 from autoseg.network.distributed import barrier, from_first, process_rank, world_size
@@ -98,7 +98,7 @@ class _Training:
         with memory_explained(WAY_OUT):
             self.state = new_state(fold.plan)
             if self.checkpoint.is_file():
-                load_checkpoint(self.checkpoint, self.plan, cases_key(fold.training), self.state)
+                load_checkpoint(self.checkpoint, self.plan, cases_digest(fold.training), self.state)
         self._require_one_start()
         self.watch, self.dice = self._watches()
         watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
@@ -247,7 +247,7 @@ class _Training:
             facts = {"iteration": self.state.done, "trained_on": [case.id for case in self.fold.training]}
             save_model(self.fold.files.model, self.plan, self.state.best.state_dict(), facts)
         # last: what is killed in between does these iterations, and the model, again
-        save_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
+        save_checkpoint(self.checkpoint, self.plan, cases_digest(self.fold.training), self.state)
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint and halve the rate.
@@ -262,7 +262,7 @@ class _Training:
                 f"learning rate (--set learning_rate={self.plan.learning_rate / 10:g}) and look at the data check"
             )
         barrier()  # nobody reads while the first one may still write
-        load_checkpoint(self.checkpoint, self.plan, cases_key(self.fold.training), self.state)
+        load_checkpoint(self.checkpoint, self.plan, cases_digest(self.fold.training), self.state)
         self._require_one_start()
         self.state.rate_factor = factor
         self.watch, self.dice = self._watches()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import made
@@ -10,7 +12,15 @@ import numpy as np
 import pytest
 
 from autoseg.data import cache
-from autoseg.data.cache import ORGAN_VOXELS, CachedCase, cache_bytes, read_case, read_cases, write_case
+from autoseg.data.cache import (
+    ORGAN_VOXELS,
+    CachedCase,
+    cache_bytes,
+    cases_digest,
+    read_case,
+    read_cases,
+    write_case,
+)
 from autoseg.errors import RunError
 from autoseg.imaging.grid import Grid
 
@@ -23,13 +33,15 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
         id="a.b c",
         folder=tmp_path,
         patient="p",
-        source_key="abc",
-        plan_key="def",
+        source_digest="abc",
+        plan_digest="def",
         grid=grid,
         stored=Grid(shape=(20, 18, 16), spacing_mm=(1.0, 1.0, 1.0), direction=(0, 0, 1, 0, 1, 0, 1, 0, 0)),
         working=working,
     )
-    write_case(written, image, label, seed=0)
+    read = read_case(tmp_path, "a.b c")
+    assert read is None
+    written = write_case(written, image, label, seed=0)
     read = read_case(tmp_path, "a.b c")
     assert read == written
     np.testing.assert_array_equal(read.image(), image.astype(np.float16))
@@ -132,3 +144,32 @@ def test_the_size_of_a_cache_is_known_before_it_is_written() -> None:
     grid = Grid(shape=(20, 20, 20), spacing_mm=(1.0, 1.0, 1.0))  # 1000 voxels on the working grid
     voxels, organs = 1000 * (2 * len(plan.channels) + 1), len(plan.labels) * 8 * 1000
     assert cache_bytes(plan, [grid, grid]) == 2 * (voxels + organs)
+
+
+def test_a_case_made_anew_with_equal_bytes_is_the_same_to_a_training(tmp_path: Path) -> None:
+    image, label = made.two_blocks((4, 4, 4))
+    one = made.cached_case(tmp_path, "a", image, label)
+    again = write_case(replace(one, source_digest="by other code"), image, label, seed=0)
+    assert cases_digest([again]) == cases_digest([one])
+    assert again.record_digest != one.record_digest
+    others = [
+        write_case(one, image + 1, label, seed=0),
+        write_case(one, image, 1 - label, seed=0),
+        replace(one, patient="another"),
+        replace(one, hidden=(1,)),
+        replace(one, plan_digest="another grid"),
+    ]
+    assert len({cases_digest([one]), *(cases_digest([other]) for other in others)}) == 6
+    assert cases_digest([one, again]) != cases_digest([one])
+
+
+def test_a_record_of_before_digests_is_compared_as_its_checkpoint_is(tmp_path: Path) -> None:
+    written = made.random_case(tmp_path, (4, 4, 4))
+    file = tmp_path / f"{written.id}.json"
+    record = json.loads(file.read_text())
+    del record["arrays"]  # as it was written before there were digests
+    file.write_text(json.dumps(record))
+    case = read_case(tmp_path, written.id)
+    assert case is not None
+    line = f"{case.id} {case.patient} {record['source_key']} {record['plan_key']}"
+    assert cases_digest([case, case]) == hashlib.sha256(f"{line}\n{line}".encode()).hexdigest()[:32]

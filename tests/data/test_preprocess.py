@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoseg.data.cache import read_case
-from autoseg.data.preprocess import is_cached, normalised, preprocess, working_image
+import autoseg.data.preprocess
+from autoseg.data.cache import cases_digest, read_case, read_cases
+from autoseg.data.preprocess import is_cached, normalised, plan_digest, preprocess, working_image
 from autoseg.dataset.load import Case
 from autoseg.errors import CasesFailedError, VolumeError
 from autoseg.imaging.grid import Grid
@@ -134,8 +137,37 @@ def test_only_what_changes_the_arrays_makes_a_cache_stale(
 def test_a_source_file_that_changed_makes_its_cache_stale(tmp_path: Path, which: str) -> None:
     case = source(tmp_path)
     preprocess([case], plan(), tmp_path / "cache")
-    os.utime(tmp_path / which, (1, 1))
+    file = tmp_path / which
+    times, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # the same size and time
     assert not is_cached(case, plan(), tmp_path / "cache")
+    file.write_bytes(content)  # at another time
+    assert is_cached(case, plan(), tmp_path / "cache")
+
+
+def test_a_cache_of_before_digests_is_kept_as_long_as_sizes_and_times_are(tmp_path: Path) -> None:
+    case, cache = source(tmp_path), tmp_path / "cache"
+    preprocess([case], plan(), cache)
+    record = json.loads((cache / "a.json").read_text())
+    del record["arrays"]
+    states = [(file.name, (file.stat().st_size, file.stat().st_mtime_ns)) for file in (*case.images, case.label)]
+    record["source_key"] = hashlib.sha256(b"a" + repr(states).encode()).hexdigest()[:32]  # of the patient "a"
+    (cache / "a.json").write_text(json.dumps(record))
+    assert preprocess([case], plan(), cache) == 0
+    os.utime(case.label, (1, 1))
+    assert preprocess([case], plan(), cache) == 1
+
+
+def test_a_cache_made_by_other_code_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, cache = source(tmp_path), tmp_path / "cache"
+    preprocess([case], plan(), cache)
+    before = read_cases(cache, ["a"], plan_digest(plan()))
+    monkeypatch.setattr(autoseg.data.preprocess, "code_digest", lambda *_: "other code")
+    assert preprocess([case], plan(), cache) == 1
+    after = read_cases(cache, ["a"], plan_digest(plan()))
+    assert before != after
+    assert cases_digest(before) == cases_digest(after)  # so that its trainings go on
 
 
 def test_one_bad_case_is_reported_and_the_others_are_done(tmp_path: Path) -> None:

@@ -80,15 +80,15 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
     )
     other_precision = replace(usual.model, plan=made.plan(precision="bfloat16"))
     found = [
-        usual.made_of(case, "testing"),
-        usual.made_of(case, "training"),
-        usual.made_of(replace(case, source_key="another image"), "testing"),
-        usual.made_of(replace(case, plan_key="another grid"), "testing"),
-        replace(usual, digest="other weights").made_of(case, "testing"),
-        replace(usual, tolerance_mm=3.0).made_of(case, "testing"),
-        replace(usual, model=other_precision).made_of(case, "testing"),
+        usual.sources(case, "testing"),
+        usual.sources(case, "training"),
+        usual.sources(replace(case, source_digest="another image"), "testing"),
+        usual.sources(replace(case, plan_digest="another grid"), "testing"),
+        replace(usual, digest="other weights").sources(case, "testing"),
+        replace(usual, tolerance_mm=3.0).sources(case, "testing"),
+        replace(usual, model=other_precision).sources(case, "testing"),
     ]
-    assert usual.made_of(case, "testing") == found[0]
+    assert usual.sources(case, "testing") == found[0]
     label.write_bytes(b"corrected label")
-    found.append(usual.made_of(case, "testing"))
+    found.append(usual.sources(case, "testing"))
     assert len(set(found)) == len(found)

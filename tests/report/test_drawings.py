@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 
 from autoseg.dataset.load import Case
 from autoseg.errors import VolumeError
-from autoseg.files import digest_of_sources
 from autoseg.labels import Label
 from autoseg.pool import untracked
 from autoseg.report import pictures
@@ -58,14 +56,14 @@ def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -
     work = CaseWork(case=case, mask=mask, plan=plan, views=(view,))
     renamed = plan.model_copy(update={"labels": (Label(value=1, name="another"), *plan.labels[1:])})
     found = [
-        work.made_of(view),
-        work.made_of(replace(view, kind="errors")),
-        work.made_of(replace(view, organ=plan.labels[1])),
-        replace(work, plan=renamed).made_of(view),
+        work.sources(view),
+        work.sources(replace(view, kind="errors")),
+        work.sources(replace(view, organ=plan.labels[1])),
+        replace(work, plan=renamed).sources(view),
     ]
     for file in (mask, label, image):
         file.write_text("another")
-        found.append(work.made_of(view))
+        found.append(work.sources(view))
     assert len(set(found)) == len(found)
 
 
@@ -92,19 +90,6 @@ def test_pictures_of_an_earlier_report_are_removed(report: Path) -> None:
     assert {file.name for file in (report / "organs").iterdir()} == {
         "v. cava_worst.png", "v. cava_worst.webp", "notes.txt",
     }  # fmt: skip
-
-
-def test_a_digest_changes_with_every_file_and_setting(tmp_path: Path) -> None:
-    mask, label = tmp_path / "mask", tmp_path / "label"
-    mask.write_text("1")
-    found = [digest_of_sources((mask, label), "overlay", 3)]
-    assert digest_of_sources((mask, label), "overlay", 3) == found[0]
-    found += [digest_of_sources((mask, label), "overlay", 4), digest_of_sources((mask,), "overlay", 3)]
-    label.write_text("1")
-    found.append(digest_of_sources((mask, label), "overlay", 3))
-    os.utime(mask, (1.0, 1.0))
-    found.append(digest_of_sources((mask, label), "overlay", 3))
-    assert len(set(found)) == len(found)
 
 
 def test_the_pictures_of_one_case_are_shared_among_processes_and_its_failure_is_told_once(

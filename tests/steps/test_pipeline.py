@@ -21,9 +21,12 @@ from command_line import SMALL, SMALL_PLAN, Cli, assert_one_line, copy_of
 
 import autoseg
 from autoseg.data.cache import CachedCase
+from autoseg.data.preprocess import is_cached
+from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split import load_splits
 from autoseg.evaluation import evaluate
+from autoseg.evaluation.freshness import is_evaluated
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.network.weights import read_facts
 from autoseg.options import PlanOptions
@@ -70,6 +73,48 @@ def test_a_second_run_does_nothing_again(finished: Path, cohort: Path, cli: Cli)
     assert code == 0
     assert "0 cases preprocessed" in out
     assert before == [(finished / name).stat().st_mtime_ns for name in kept]
+
+
+def test_a_copy_of_a_run_with_new_times_is_as_fresh_as_it_was(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = tmp_path / "RUN"
+    shutil.copytree(finished, run, copy_function=shutil.copyfile)
+    patterns = ("cache/*", "fold-0/**/*", "*.json", "scores.csv", "report/*/*.webp")
+    files = [file for pattern in patterns for file in run.glob(pattern) if file.name != "digests.json"]
+    before = {file: file.stat().st_mtime_ns for file in files}
+    assert len(before) > 30
+    code, out, _ = cli("run", cohort, run, *SMALL)
+    assert code == 0
+    assert "0 cases preprocessed" in out
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    assert is_evaluated(Run(run))
+
+
+def test_whatever_the_scores_follow_from_makes_them_stale(finished: Path, tmp_path: Path) -> None:
+    assert is_evaluated(Run(finished))
+    assert not is_evaluated(Run(finished), tolerance_mm=7.0)
+    for name in ("fold-0/model.autoseg", "split.json", "cache/phantom_001.json", "scores.csv"):
+        run = copy_of(finished, tmp_path / name.replace("/", "-"))
+        times = (run / name).stat()
+        (run / name).write_bytes((run / name).read_bytes() + b"\n")
+        os.utime(run / name, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert not is_evaluated(Run(run)), name
+
+
+def test_a_label_map_put_back_with_its_old_time_is_seen(cohort: Path, finished: Path, tmp_path: Path) -> None:
+    data = tmp_path / "phantoms"
+    shutil.copytree(cohort, data)
+    label = next(iter(sorted((data / "labelsTr").glob("*.nii.gz"))))
+    case = next(case for case in load_dataset(data).cases if case.label == label)
+    plan, cache = Run(finished).plan(), Run(finished).cache
+    assert is_cached(case, plan, cache)
+    times, whole = label.stat(), label.read_bytes()
+    label.write_bytes(whole[:-1] + b"x")
+    os.utime(label, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not is_cached(case, plan, cache)
+    label.write_bytes(whole)
+    assert is_cached(case, plan, cache)
 
 
 def test_an_evaluation_that_was_ended_goes_on_where_it_was(
@@ -195,13 +240,11 @@ def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path,
 
 
 def test_compare_says_when_scores_are_older_than_their_model(finished: Path, tmp_path: Path, cli: Cli) -> None:
-    shutil.copytree(finished, tmp_path / "run")  # with its times
-    shutil.copytree(finished, tmp_path / "other")
+    copy_of(finished, tmp_path / "run")
+    copy_of(finished, tmp_path / "other")
     told = "the scores are older than fold-0/model.autoseg; run `autoseg evaluate"
     assert "autoseg evaluate" not in cli("compare", tmp_path / "run", tmp_path / "other")[1]
-    model = tmp_path / "other" / "fold-0" / "model.autoseg"
-    later = model.stat().st_mtime_ns + 10**12
-    os.utime(model, ns=(later, later))
+    (tmp_path / "other" / "fold-0" / "model.autoseg").write_bytes(b"another")
     code, out, _ = cli("compare", tmp_path / "run", tmp_path / "other")
     assert code == 0
     assert out.count(told) == 1

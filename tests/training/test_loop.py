@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from autoseg.data.batches import open_batches
-from autoseg.data.cache import CachedCase, cases_key
+from autoseg.data.cache import CachedCase, cases_digest
 from autoseg.errors import ModelError, TrainingError
 from autoseg.network.weights import load_networks
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
@@ -203,7 +203,7 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(t
     with pytest.raises(TrainingError, match=r"exploded again after 3 roll-backs.*learning_rate=0\.001"):
         go(Fold(plan=plan, training=(bad,), validation=(), files=FoldFolder(tmp_path), workers=0))
     state = new_state(plan)
-    load_checkpoint(FoldFolder(tmp_path).checkpoint, plan, cases_key((bad,)), state)
+    load_checkpoint(FoldFolder(tmp_path).checkpoint, plan, cases_digest((bad,)), state)
     assert all(torch.isfinite(p).all() for p in state.network.parameters())
     assert not (tmp_path / "model.autoseg").exists()  # nothing was learnt
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from autoseg.data.batches import Batch
-from autoseg.data.cache import CachedCase, cases_key
+from autoseg.data.cache import CachedCase, cases_digest
 from autoseg.errors import TrainingError
 from autoseg.network.weights import load_networks
 from autoseg.plan import OptimiserPlan, Plan
@@ -104,7 +104,7 @@ def test_an_explosion_is_rolled_back_at_half_the_rate(
         f"{PLAN.learning_rate / 2:.6g}"
     }  # from the first checkpoint, at 0
     state = new_state(PLAN)
-    load_checkpoint(FoldFolder(tmp_path).checkpoint, PLAN, cases_key(cases[:3]), state)
+    load_checkpoint(FoldFolder(tmp_path).checkpoint, PLAN, cases_digest(cases[:3]), state)
     assert (state.done, state.rate_factor) == (40, 0.5)
 
 
@@ -188,6 +188,6 @@ def test_weights_of_an_explosion_at_the_very_end_are_not_the_result(
     monkeypatch.setattr(Outcome, "read", read)
     assert go(job)
     state = new_state(PLAN)
-    load_checkpoint(FoldFolder(tmp_path).checkpoint, PLAN, cases_key(job.training), state)
+    load_checkpoint(FoldFolder(tmp_path).checkpoint, PLAN, cases_digest(job.training), state)
     assert (state.done, state.rate_factor) == (PLAN.iterations, 0.5)
     assert len(steps) == 2 * PLAN.iterations  # from the checkpoint before the first iteration again

@@ -1,0 +1,161 @@
+"""Digests: is a product still what it was made from, its input files, the settings that matter, and the code.
+
+A product notes one digest of all three where it is written, and is made anew when that digest differs. Only content
+counts: what is copied, moved or restored from a backup, with other times, is as fresh as it was, and a file put back in
+an older version is seen. There are no versions of formats to count up by hand: the code that computes a product is
+itself an input (`code_digest`).
+
+Cost: a file is read once, at about 1 GB/s, and then only looked up as long as its path, size, times and inode stay the
+same (`remembered`); a lookup takes some 20 µs. A file younger than `SETTLED_S` is read again, as a clock is too coarse
+to tell two writes of the same moment apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from autoseg.files import write_text
+from autoseg.version import VERSION
+
+PACKAGE = Path(__file__).parent
+SETTLED_S = 2.0  # some file systems count in steps of this
+UNREADABLE = "unreadable"
+State = tuple[int, int, int, int]  # size (bytes), time of the content and of the inode (ns), inode
+_known: dict[str, tuple[State, str]] = {}  # of this process: absolute path to state and digest
+
+
+def digest(*parts: object) -> str:
+    """Return a digest of values by their `repr`: settings, digests, numbers."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return a digest of the content of a file; of a folder, of all files in it with their names.
+
+    A file that is missing, or cannot be read, has a digest of its own: whoever reads it then tells why. A MetaImage
+    header (.mhd) stands for its file of voxels, too.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*")) if not file.is_dir()]
+        return digest(*[(file.relative_to(path).as_posix(), file_digest(file)) for file in files])
+    if path.suffix.lower() == ".mhd":
+        return digest(*[_content_digest(path.with_suffix(suffix)) for suffix in (path.suffix, ".raw", ".zraw")])
+    return _content_digest(path)
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Return a digest of the content of files and folders, in their order; where they lie does not count."""
+    return digest(*map(file_digest, paths))
+
+
+def _content_digest(file: Path) -> str:
+    try:
+        state = _state_of(file)
+        known = _known.get(name := str(file.absolute()))
+        if known is not None and known[0] == state:
+            return known[1]
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return UNREADABLE
+    if time.time_ns() - max(state[1:3]) > SETTLED_S * 1e9:  # else it may still be written to, and look the same
+        _known[name] = state, found
+    return found
+
+
+def _state_of(file: Path) -> State:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+@cache
+def code_digest(*places: str) -> str:
+    """Return a digest of what modules do: comments, docstrings and layout do not count.
+
+    Args:
+        places: Modules and rooms below the package that compute a product, as in "metrics", "data/cache.py".
+
+    Returns:
+        A digest of the version where the sources cannot be read, as in an installation that holds none.
+    """
+    try:
+        files = [file for place in places for file in _sources(PACKAGE / place)]
+        return digest(*[(f.relative_to(PACKAGE).as_posix(), _statements(f.read_text(encoding="utf-8"))) for f in files])
+    except (OSError, SyntaxError):
+        return digest(VERSION, places)
+
+
+def _sources(place: Path) -> list[Path]:
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+
+
+def _statements(source: str) -> str:
+    """Return the statements of a module without its docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and first.value.value is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+@contextmanager
+def remembered(file: Path) -> Iterator[None]:
+    """Take what `file` remembers of files that were read before; write what was read meanwhile to it.
+
+    The file may be lost without harm: what it remembers is then read again.
+    """
+    before = _read(file).get("files")
+    for name, entry in before.items() if isinstance(before, dict) else ():
+        with suppress(TypeError, ValueError):  # of one that is damaged
+            size, content_ns, inode_ns, inode, found = entry
+            _known.setdefault(name, ((size, content_ns, inode_ns, inode), str(found)))
+    try:
+        yield
+    finally:
+        files = {name: [*state, found] for name, (state, found) in _known.items()}
+        if file.parent.is_dir() and files != before:
+            write_text(file, json.dumps(_read(file) | {"files": files}, indent=0))
+
+
+def note_sources(file: Path, product: str, sources: Mapping[str, str]) -> None:
+    """Note in `file` what a product was made from: the name of each source, and its digest."""
+    write_text(file, json.dumps(_read(file) | {product: dict(sources)}, indent=0))
+
+
+def noted_sources(file: Path, product: str) -> dict[str, str] | None:
+    """Return what `note_sources` noted, or None where it noted nothing."""
+    noted = _read(file).get(product)
+    return noted if isinstance(noted, dict) else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def states_of(paths: Iterable[Path]) -> list[tuple[str, tuple[int, int] | None]]:
+    """Return name, and size (bytes) and time (ns), of files; None for one that is missing.
+
+    Files were compared by these before digests were: for what was noted then, and for nothing else.
+    """
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    states = [(file, file.stat() if file.exists() else None) for file in files if not file.is_dir()]
+    return [(file.name, state and (state.st_size, state.st_mtime_ns)) for file, state in states]

@@ -1,0 +1,191 @@
+"""Tests of autoseg.digests."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autoseg import digests
+from autoseg.digests import (
+    PACKAGE,
+    code_digest,
+    digest,
+    file_digest,
+    files_digest,
+    note_sources,
+    noted_sources,
+    remembered,
+    text_digest,
+)
+from autoseg.version import VERSION
+
+LONG_AGO = (10**18, 10**18)  # ns
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files that are read to be digested, in a process that knows none."""
+    names: list[str] = []
+    digest_stream = digests.hashlib.file_digest
+
+    def counted(stream: object, kind: str) -> object:
+        names.append(Path(stream.name).name)  # type: ignore[attr-defined]
+        return digest_stream(stream, kind)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(digests.hashlib, "file_digest", counted)
+    monkeypatch.setattr(digests, "_known", {})
+    monkeypatch.setattr(digests, "SETTLED_S", -1.0)  # as if every file were old
+    return names
+
+
+def test_a_file_has_the_sha256_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert file_digest(tmp_path / "a") == text_digest("abc") == known
+
+
+def test_only_content_counts_not_times_names_or_places(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"scan")
+    (tmp_path / "copies").mkdir()
+    shutil.copyfile(tmp_path / "a", tmp_path / "copies" / "b")
+    os.utime(tmp_path / "copies" / "b", ns=LONG_AGO)
+    assert files_digest([tmp_path / "a"]) == files_digest([tmp_path / "copies" / "b"])
+
+
+@pytest.mark.parametrize("content", [b"label B", b"label AB"])
+def test_an_edit_that_keeps_the_time_is_seen(tmp_path: Path, content: bytes, reads: list[str]) -> None:
+    file = tmp_path / "label"
+    file.write_bytes(b"label A")
+    os.utime(file, ns=LONG_AGO)
+    before = file_digest(file)
+    file.write_bytes(content)
+    os.utime(file, ns=LONG_AGO)
+    assert file_digest(file) != before
+    file.write_bytes(b"label A")
+    assert file_digest(file) == before
+    assert reads == ["label"] * 3
+
+
+def test_a_folder_is_all_its_files_with_their_names(tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    (series / "deep").mkdir(parents=True)
+    (series / "deep" / "1.dcm").write_bytes(b"slice 1")
+    (series / "2.dcm").write_bytes(b"slice 2")
+    shutil.copytree(series, tmp_path / "copy")
+    found = [file_digest(series)]
+    assert found == [file_digest(tmp_path / "copy")]
+    (series / "deep" / "1.dcm").write_bytes(b"slice I")  # the folder itself looks the same
+    found.append(file_digest(series))
+    (series / "2.dcm").rename(series / "3.dcm")
+    found.append(file_digest(series))
+    (series / "3.dcm").unlink()
+    found.append(file_digest(series))
+    assert len(set(found)) == len(found)
+
+
+def test_a_header_stands_for_its_voxels_too(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw")
+    (tmp_path / "a.raw").write_bytes(b"voxels")
+    before = file_digest(tmp_path / "a.mhd")
+    (tmp_path / "a.raw").write_bytes(b"others")
+    assert file_digest(tmp_path / "a.mhd") != before
+
+
+def test_a_digest_changes_with_every_file_and_setting(tmp_path: Path) -> None:
+    mask, label = tmp_path / "mask", tmp_path / "label"
+    mask.write_text("1")
+    found = [digest(files_digest((mask, label)), "overlay", 3)]
+    assert digest(files_digest((mask, label)), "overlay", 3) == found[0]
+    found += [digest(files_digest((mask, label)), "overlay", 4), digest(files_digest((mask,)), "overlay", 3)]
+    label.write_text("1")
+    found.append(digest(files_digest((mask, label)), "overlay", 3))
+    assert len(set(found)) == len(found)
+
+
+def test_a_missing_file_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert file_digest(tmp_path / "none") != file_digest(tmp_path / "empty")
+
+
+def test_a_file_is_read_once_as_long_as_it_is_the_same(tmp_path: Path, reads: list[str]) -> None:
+    file, memo = tmp_path / "scan", tmp_path / "RUN" / "digests.json"
+    file.write_bytes(b"scan")
+    memo.parent.mkdir()
+    for _ in range(2):  # as two processes
+        digests._known.clear()
+        with remembered(memo):
+            assert file_digest(file) == file_digest(file) == text_digest("scan")
+    assert reads == ["scan"]
+    memo.unlink()
+    digests._known.clear()
+    with remembered(memo):
+        assert file_digest(file) == text_digest("scan")
+    assert reads == ["scan", "scan"]
+
+
+def test_a_file_written_a_moment_ago_is_read_again(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "SETTLED_S", 3600.0)
+    (tmp_path / "scan").write_bytes(b"scan")
+    assert file_digest(tmp_path / "scan") == file_digest(tmp_path / "scan")
+    assert reads == ["scan", "scan"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", "[]", '{"files": {"/scan": [1]}, "scores": 3}', '{"files": {"/scan": 1}}', '{"files": 1}']
+)
+def test_a_damaged_memory_is_as_none(tmp_path: Path, text: str, reads: list[str]) -> None:
+    memo = tmp_path / "digests.json"
+    memo.write_text(text)
+    (tmp_path / "scan").write_bytes(b"scan")
+    assert noted_sources(memo, "scores") is None
+    with remembered(memo):
+        assert file_digest(tmp_path / "scan") == text_digest("scan")
+    assert list(json.loads(memo.read_text())["files"]) == [str(tmp_path / "scan")]
+
+
+def test_notes_and_what_is_remembered_share_a_file(tmp_path: Path, reads: list[str]) -> None:
+    memo = tmp_path / "digests.json"
+    (tmp_path / "scan").write_bytes(b"scan")
+    with remembered(memo):
+        file_digest(tmp_path / "scan")
+        note_sources(memo, "scores", {"plan.json": "a"})
+    assert noted_sources(memo, "scores") == {"plan.json": "a"}
+    assert len(json.loads(memo.read_text())["files"]) == 1
+
+
+def test_code_is_what_it_does_not_how_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "PACKAGE", tmp_path)
+    sources = [
+        'def f(x):\n    """Double."""\n    return 2 * x\n',
+        '"""A module."""\n\n\ndef f(x):  # twice\n    """Return the double of a number."""\n    return (2 * x)\n',
+        "def f(x):\n    return 3 * x\n",
+    ]
+    found = []
+    for number, source in enumerate(sources):
+        (tmp_path / "room").mkdir(exist_ok=True)
+        (tmp_path / "room" / "module.py").write_text(source)
+        found += [code_digest.__wrapped__("room"), code_digest.__wrapped__("room/module.py")]
+        assert found[-2] == found[-1], number
+    assert found[0] == found[2] != found[4]
+
+
+def test_code_without_sources_is_told_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "PACKAGE", tmp_path)
+    assert code_digest.__wrapped__("gone.py") == digest(VERSION, ("gone.py",))
+
+
+def test_every_product_names_modules_that_are_there() -> None:
+    places = []
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("CODE", "MASK_CODE"):
+                places += [str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+    assert len(places) > 10
+    assert [place for place in places if not list(PACKAGE.glob(place if "." in place else f"{place}/*.py"))] == []
