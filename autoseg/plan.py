@@ -197,6 +197,11 @@ class Plan(PlanPart):
         return LabelScheme(labels=self.labels)
 
     @property
+    def stages(self) -> tuple[Plan, ...]:
+        """The plans of the stages, coarse to fine, each as if it stood alone; so far there is one, this plan itself."""
+        return (self,)
+
+    @property
     def classes(self) -> int:
         """Number of network outputs."""
         return self.scheme.classes

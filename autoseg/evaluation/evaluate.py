@@ -177,7 +177,7 @@ def _scored(
                 yield case.id, kept
                 continue
             try:
-                upsampler = model.infer(case.image(), case.grid.shape)
+                upsampler = model.infer((case.image(),), case.grid.shape)
             except AutosegError as error:
                 yield case.id, error
                 continue

@@ -77,7 +77,7 @@ def determine_postprocessing(
     for case in showing_all(cases, MOST_CASES):
         try:
             truth = scheme.encode(read_label(labels[case.id]).array, case.id)
-            upsampler = model.infer(case.image(), case.grid.shape)
+            upsampler = model.infer((case.image(),), case.grid.shape)
         except (AutosegError, KeyError):
             continue
         if truth.shape != upsampler.mask.shape:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, overload
@@ -15,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
-from torch import nn
 
 from autoseg.data.preprocess import plan_digest, working_image
 from autoseg.dataset.fingerprint import Fingerprint
@@ -25,22 +23,16 @@ from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.calibration import Calibration
-from autoseg.inference.ensemble import Ensemble, mirrors_of
-from autoseg.inference.foreground import foreground_box
-from autoseg.inference.memory import KEPT_BYTES, PREDICTION_HEAP, prediction_gib
 from autoseg.inference.novelty import unlike_training, unusual_organs
 from autoseg.inference.postprocess import PostprocessRule, apply_rules
 from autoseg.inference.prediction import OrganPrediction, Prediction
+from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
 from autoseg.inference.stopwatch import Stopwatch
-from autoseg.inference.tiles import choose_tiling, sliding_window
 from autoseg.inference.upsample import Upsampler
-from autoseg.machine import GIB, free_memory_gib
-from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
-from autoseg.network.memory import tile_bytes
+from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
 from autoseg.network.weights import MODEL, load_networks, model_files, read_facts
 from autoseg.plan import Plan, PlanPart
-from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
 
 logger = logging.getLogger(__name__)
 MASK_CODE = ("inference", "network", "imaging", "data/preprocess.py", "labels.py")  # what makes a mask
@@ -57,9 +49,9 @@ class Postprocessing(PlanPart):
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedImage:
-    """An image as the network sees it."""
+    """An image as the networks see it."""
 
-    working: FloatArray  # normalised, on the working grid, (C, Z, Y, X)
+    images: tuple[FloatArray, ...]  # normalised, one a stage on its working grid, (C, Z, Y, X)
     grid: Grid  # of the image, LPS
     stored: Grid  # of the image, as in its file
     unlike: tuple[str, ...]  # what of the image is unlike the training, in words
@@ -67,53 +59,45 @@ class PreparedImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """How to predict."""
-
-    mirrored: bool = False  # average over the mirrorings that training knew: several times slower
-    cleaned: bool = True  # clean the mask up by the rules that helped on validation cases
-    probabilities: bool = False  # keep them, of all classes on the working grid; clean-up does not change them
-
-
-USUAL_OPTIONS = PredictOptions()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Model:
-    """Networks of one plan, ready on their device; several are an ensemble.
+    """The stages of a model, coarse to fine, and what was learnt for after them.
 
     Safe to use from one thread at a time; starts no processes and writes no files.
     """
 
-    networks: tuple[nn.Module, ...]
-    plan: Plan
+    stages: tuple[Stage, ...]  # one so far
     trained_on: frozenset[str]  # case ids that at least one of them has learnt from
     postprocessing: Postprocessing = Postprocessing()  # noqa: RUF009 - frozen
     digest: str = ""  # of its files: another one is another model
 
     @property
-    def runs(self) -> tuple[DeviceName, bool]:
-        """Where it runs, and whether in bfloat16: another way, other bits."""
-        return self.plan.device, runs_bfloat16(self.plan.device, self.plan.precision)
+    def plan(self) -> Plan:
+        """The plan of the last stage, which decides on organs and masks."""
+        return self.stages[-1].plan
+
+    @property
+    def runs(self) -> tuple[tuple[DeviceName, bool], ...]:
+        """Where each stage runs, and whether in bfloat16: another way, other bits."""
+        return tuple(stage.runs for stage in self.stages)
 
     @overload
     def predict(
-        self, image: Volume | Files, wanted: PredictOptions = ..., watch: Stopwatch | None = ...
+        self, image: Volume | Files, options: InferenceOptions = ..., watch: Stopwatch | None = ...
     ) -> Prediction[Volume]: ...
     @overload
     def predict(
-        self, image: object, wanted: PredictOptions = ..., watch: Stopwatch | None = ...
+        self, image: object, options: InferenceOptions = ..., watch: Stopwatch | None = ...
     ) -> Prediction[Any]: ...
     def predict(
-        self, image: object, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
+        self, image: object, options: InferenceOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
     ) -> Prediction[Any]:
         """Segment an image of any kind; the mask is of the same kind and on the image's own grid.
 
         Args:
             image: A path, or one path a channel; a volume, as from `autoseg.read_image`; a SimpleITK or nibabel image;
                 an array with its spacing, from `autoseg.array_image`. For a path the mask is a volume.
-            wanted: How.
-            watch: Gets the time of each stage.
+            options: How.
+            watch: Gets the time of each phase.
 
         Raises:
             VolumeError: If the image cannot be read or used, or the number of channels is not the model's.
@@ -121,31 +105,31 @@ class Model:
             PlanError: If mirroring is wanted and the training did not mirror.
         """
         conversion = to_volume(image)
-        prediction = self.segment(self.prepare(conversion.volume, watch), wanted, watch)
+        prediction = self.segment(self.prepare(conversion.volume, watch), options, watch)
         return replace(prediction, mask=conversion.mask_like(prediction.mask))
 
-    def require_possible(self, wanted: PredictOptions) -> None:
+    def require_possible(self, options: InferenceOptions) -> None:
         """Refuse what the model cannot do.
 
         Raises:
             PlanError: If mirroring is wanted and the training did not mirror.
         """
-        if wanted.mirrored and not self.plan.augmentation.mirrored:
+        if options.mirrored and not self.plan.augmentation.mirrored:
             raise PlanError(
                 "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
                 "plan with --set augmentation.mirrored"
             )
 
     def prepare(self, image: Volume, watch: Stopwatch | None = None) -> PreparedImage:
-        """Bring an image (C, Z, Y, X) to the working grid; the image itself is then no longer needed.
+        """Bring an image (C, Z, Y, X) to the working grids; the image itself is then no longer needed.
 
         Raises:
             VolumeError: If the number of channels is not the model's.
         """
-        with (watch or Stopwatch()).stage("resample"):
+        with (watch or Stopwatch()).phase("resample"):
             known = self.postprocessing.fingerprint
             return PreparedImage(
-                working=working_image(image, self.plan),
+                images=tuple(working_image(image, stage.plan) for stage in self.stages),
                 grid=image.grid,
                 stored=image.stored,
                 unlike=tuple(unlike_training(image.grid, image.array, known)) if known else (),
@@ -153,14 +137,14 @@ class Model:
             )
 
     def segment(
-        self, prepared: PreparedImage, wanted: PredictOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
+        self, prepared: PreparedImage, options: InferenceOptions = USUAL_OPTIONS, watch: Stopwatch | None = None
     ) -> Prediction[Volume]:
         """Segment an image that was prepared; raises as `predict`."""
-        self.require_possible(wanted)
+        self.require_possible(options)
         watch, grid = watch or Stopwatch(), prepared.grid
-        upsampler = self.infer(prepared.working, grid.shape, wanted, watch)
-        with watch.stage("clean-up"):
-            if wanted.cleaned:
+        upsampler = self.infer(prepared.images, grid.shape, options, watch)
+        with watch.phase("clean-up"):
+            if options.cleaned:
                 apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm)
             organs = self._organs(upsampler, grid)
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
@@ -168,43 +152,36 @@ class Model:
 
     def infer(
         self,
-        image: npt.NDArray[np.floating],
+        images: Sequence[npt.NDArray[np.floating]],
         full: Voxels,
-        wanted: PredictOptions = USUAL_OPTIONS,
+        options: InferenceOptions = USUAL_OPTIONS,
         watch: Stopwatch | None = None,
     ) -> Upsampler:
-        """Predict an image on the working grid, float (C, Z, Y, X); return its masks of atoms, not cleaned."""
-        box = foreground_box(image, self.plan)
-        z, y, x = (part.stop - part.start for part in box)
-        tiling = choose_tiling((z, y, x), self.plan, self._fits())
-        logger.debug("tiles of %s voxels for %s of %s", tiling.tile, (z, y, x), image.shape[1:])
-        ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if wanted.mirrored else ((),))
-        depth, height, width = image.shape[1:]
-        begin = partial(Upsampler, self.plan.scheme, (depth, height, width), full, wanted.probabilities)
-        return sliding_window(ensemble, image, box, tiling, begin, watch)
+        """Run the stages one after another; return the masks of atoms of the last, not cleaned.
+
+        Args:
+            images: Normalised, one a stage on its working grid, float (C, Z, Y, X).
+            full: Voxels (Z, Y, X) of the image's own grid.
+            options: How.
+            watch: Gets the time of each phase.
+        """
+        results = [stage.infer(image, full, options, watch) for stage, image in zip(self.stages, images, strict=True)]
+        return results[-1]
 
     def memory_gib(
-        self, prepared: PreparedImage, wanted: PredictOptions = USUAL_OPTIONS, beside_bytes: float = 0.0
+        self, prepared: PreparedImage, options: InferenceOptions = USUAL_OPTIONS, beside_bytes: float = 0.0
     ) -> float:
-        """Return the most memory that predicting an image takes on a CPU, in GiB, before the network begins.
+        """Return the most memory that predicting an image takes on a CPU, in GiB, before the networks begin.
 
         Args:
             prepared: The image.
-            wanted: How.
+            options: How.
             beside_bytes: What is done meanwhile takes so much.
         """
-        box = foreground_box(prepared.working, self.plan)
-        z, y, x = (part.stop - part.start for part in box)
-        tile = choose_tiling((z, y, x), self.plan, self._fits()).tile
-        beside_bytes += KEPT_BYTES * self.plan.classes * prepared.working[0].size if wanted.probabilities else 0
-        return prediction_gib(self.plan, len(self.networks), prepared.grid, prepared.image_bytes, tile, beside_bytes)
-
-    def _fits(self) -> Callable[[Voxels], bool]:
-        """Return what says whether a tile fits into the memory that is free now."""
-        device = self.plan.device
-        free = CPU_SHARE * free_memory_gib() / PREDICTION_HEAP if device == "cpu" else GPU_SHARE * free_gpu_gib(device)
-        bfloat16 = runs_bfloat16(device, self.plan.precision)
-        return lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB
+        return max(
+            stage.memory_gib(image, prepared.grid, prepared.image_bytes, options, beside_bytes)
+            for stage, image in zip(self.stages, prepared.images, strict=True)
+        )
 
     def _organs(self, upsampler: Upsampler, grid: Grid) -> tuple[OrganPrediction, ...]:
         scheme = self.plan.scheme
@@ -254,8 +231,7 @@ def open_model(model: Path, device: DeviceName) -> Model:
         fold_norms(network)
     digests = "".join(read_facts(file, MODEL).get("sha256", "") for file in files)
     return Model(
-        networks=networks,
-        plan=plan.model_copy(update={"device": device}),
+        stages=(Stage(networks=networks, plan=plan.model_copy(update={"device": device})),),
         trained_on=frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ())),
         postprocessing=_joined(
             [_postprocessing(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]

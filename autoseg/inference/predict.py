@@ -12,9 +12,10 @@ from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError,
 from autoseg.imaging.volumes import Volume, read_header, read_image
 from autoseg.inference.inputs import Input
 from autoseg.inference.memory import reading_bytes
-from autoseg.inference.model import MASK_CODE, USUAL_OPTIONS, Model, PredictOptions, PreparedImage
+from autoseg.inference.model import MASK_CODE, Model, PreparedImage
 from autoseg.inference.outputs.write import PLAIN, Outputs, write_outputs
 from autoseg.inference.prediction import Prediction
+from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions
 from autoseg.inference.statistics import Statistics
 from autoseg.inference.stopwatch import Stopwatch
 from autoseg.plan import Plan
@@ -27,7 +28,7 @@ def predict(
     model: Model,
     jobs: Sequence[Input],
     statistics: Statistics,
-    wanted: PredictOptions = USUAL_OPTIONS,
+    wanted: InferenceOptions = USUAL_OPTIONS,
     outputs: Outputs = PLAIN,
     track: Track = untracked,
     watch: Stopwatch | None = None,
@@ -42,7 +43,7 @@ def predict(
         wanted: How.
         outputs: What is written beside the masks.
         track: Shows progress.
-        watch: Gets the time of each stage, summed over the jobs.
+        watch: Gets the time of each phase, summed over the jobs.
         tell: Gets a line on each job before it is begun: the memory that it will take.
 
     Returns:
@@ -70,7 +71,7 @@ class _Work:
     """Predicts one job after another; each is written while the next is predicted."""
 
     def __init__(
-        self, model: Model, statistics: Statistics, wanted: PredictOptions, outputs: Outputs, watch: Stopwatch
+        self, model: Model, statistics: Statistics, wanted: InferenceOptions, outputs: Outputs, watch: Stopwatch
     ) -> None:
         self.model, self.statistics, self.wanted, self.outputs, self.watch = model, statistics, wanted, outputs, watch
         self.failed: dict[str, str] = {}
@@ -92,7 +93,7 @@ class _Work:
     def _read(self, job: Input) -> tuple[PreparedImage, Volume | None]:
         """Return the prepared image, and where it is to be drawn the image itself."""
         with _raise_as_job_error():
-            with self.watch.stage("read"):
+            with self.watch.phase("read"):
                 image = read_image(job.images, job.series)
             return self.model.prepare(image, self.watch), image if self.outputs.preview else None
 
@@ -156,5 +157,5 @@ def _reading_bytes(jobs: Sequence[Input]) -> float:
 def _write(
     job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], outputs: Outputs, watch: Stopwatch
 ) -> None:
-    with watch.stage("write"), _raise_as_job_error():
+    with watch.phase("write"), _raise_as_job_error():
         write_outputs(job, plan, image, prediction, outputs)

@@ -1,4 +1,4 @@
-"""How long the stages of a prediction take."""
+"""How long the phases of a prediction take."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("read", "resample", "network", "upsample", "clean-up", "write")
+PHASES = ("read", "resample", "network", "upsample", "clean-up", "write")
 
 
 class Stopwatch:
-    """Adds up the seconds of each stage; reading and writing may overlap with the network."""
+    """Adds up the seconds of each phase; reading and writing may overlap with the network."""
 
     def __init__(self) -> None:
         """Begin at zero."""
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.seconds = dict.fromkeys(PHASES, 0.0)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage of STAGES."""
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a phase of PHASES."""
         began = time.perf_counter()
         try:
             yield

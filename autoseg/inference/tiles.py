@@ -111,7 +111,7 @@ def sliding_window(
         box: What goes through the network, on the working grid.
         tiling: From `choose_tiling`.
         begin: Makes the empty upsampler of the image.
-        watch: Gets the time of the stages "network" and "upsample".
+        watch: Gets the time of the phases "network" and "upsample".
 
     Raises:
         TooLittleMemoryError: If not even the smallest tile fits.
@@ -144,11 +144,11 @@ def while_too_large(attempt: Callable[[Tiling], Result], tiling: Tiling, plan: P
 def _painted(upsampler: Upsampler, slabs: Iterator[Tensor], watch: Stopwatch) -> Upsampler:
     """Return the upsampler after all slabs."""
     while True:
-        with watch.stage("network"):
+        with watch.phase("network"):
             slab = next(slabs, None)
         if slab is None:
             return upsampler
-        with watch.stage("upsample"):
+        with watch.phase("upsample"):
             upsampler.add(slab)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.inference import model as inference
 from autoseg.inference.inputs import Input, folder_of, list_inputs
 from autoseg.inference.model import Model, open_model
 from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, require_outputs
 from autoseg.inference.predict import predict as predict_inputs
+from autoseg.inference.stage import InferenceOptions
 from autoseg.inference.statistics import NAME, Statistics, require_table
 from autoseg.inference.stopwatch import Stopwatch
 from autoseg.machine import peak_memory_gib
@@ -55,9 +55,7 @@ def predict(
     """
     opened = open_model(model, pick_device(options.device))
     inputs = list_inputs(image, out, len(opened.plan.channels), options.series)
-    way = inference.PredictOptions(
-        mirrored=options.mirror, cleaned=options.cleanup, probabilities=options.probabilities
-    )
+    way = InferenceOptions(mirrored=options.mirror, cleaned=options.cleanup, probabilities=options.probabilities)
     outputs = Outputs(
         per_organ=options.per_organ, preview=options.preview, dicom_seg=options.dicom_seg, rtstruct=options.rtstruct
     )
@@ -79,7 +77,7 @@ def predict(
 
 
 def _require_possible(
-    model: Model, inputs: Sequence[Input], way: inference.PredictOptions, outputs: Outputs, statistics: Path | None
+    model: Model, inputs: Sequence[Input], way: InferenceOptions, outputs: Outputs, statistics: Path | None
 ) -> None:
     """Refuse what could not be done, before anything is predicted."""
     model.require_possible(way)
@@ -100,9 +98,9 @@ def _warn_of_training_cases(model: Model, inputs: Sequence[Input], say: Callable
 
 
 def _last_lines(watch: Stopwatch, statistics: Statistics, verbose: bool) -> Iterable[str]:
-    """Yield the time of each stage and the memory where they are asked for, and which masks to look at first."""
+    """Yield the time of each phase and the memory where they are asked for, and which masks to look at first."""
     if verbose:
-        yield ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in watch.seconds.items())
+        yield ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in watch.seconds.items())
         yield f"memory: {peak_memory_gib():.1f} GiB at most"
     for line in statistics.look_at_first():
         yield f"look at {line}"

@@ -17,6 +17,7 @@ from autoseg.imaging.volumes import write_array
 from autoseg.inference.calibration import Calibration
 from autoseg.inference.model import Model, Postprocessing, open_model
 from autoseg.inference.postprocess import PostprocessRule
+from autoseg.inference.stage import Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.network.build import build
 from autoseg.network.weights import load_networks, save_model
@@ -41,7 +42,7 @@ def test_the_clean_up_that_helps_and_the_line_are_learnt(tmp_path: Path, monkeyp
     for case in cases:
         labels[case.id] = tmp_path / f"{case.id}.nii.gz"
         write_array(labels[case.id], np.asarray(case.label()), case.stored)
-    model = Model(networks=(), plan=PLAN, trained_on=frozenset())
+    model = Model(stages=(Stage(networks=(), plan=PLAN),), trained_on=frozenset())
     monkeypatch.setattr(Model, "infer", lambda self, image, full: crumbly(image, full))
     found = determine_postprocessing(model, cases, labels, None)
     assert [(rule.label, rule.largest) for rule in found.cleanup] == [(1, True)]

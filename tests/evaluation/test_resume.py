@@ -12,6 +12,7 @@ import pytest
 from autoseg.evaluation import evaluate
 from autoseg.evaluation.resume import ScoreJournal
 from autoseg.inference.model import Model
+from autoseg.inference.stage import Stage
 from autoseg.run import FoldFolder
 
 ROWS = [{"fold": 0, "case": "a", "organ": "liver", "metric": "dice", "value": 0.1 + 0.2}]
@@ -70,7 +71,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
     (case,), label = made.easy_cases(tmp_path / "cache", 1), tmp_path / "label.nii.gz"
     label.write_bytes(b"label")
     usual = evaluate._Evaluation(
-        model=Model(networks=(), plan=made.plan(precision="float32"), trained_on=frozenset()),
+        model=Model(stages=(Stage(networks=(), plan=made.plan(precision="float32")),), trained_on=frozenset()),
         digest="weights",
         labels={case.id: label},
         fold=0,
@@ -78,7 +79,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
         tolerance_mm=2.0,
         kept=ScoreJournal(tmp_path / "kept"),
     )
-    other_precision = replace(usual.model, plan=made.plan(precision="bfloat16"))
+    other_precision = replace(usual.model, stages=(Stage(networks=(), plan=made.plan(precision="bfloat16")),))
     found = [
         usual.sources(case, "testing"),
         usual.sources(case, "training"),

@@ -22,10 +22,11 @@ from autoseg.errors import CasesFailedError, PlanError, VolumeError
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_array
 from autoseg.inference.inputs import Input, folder_of, list_inputs
-from autoseg.inference.model import Model, PredictOptions, open_model
+from autoseg.inference.model import Model, open_model
 from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.inference.predict import predict
+from autoseg.inference.stage import InferenceOptions
 from autoseg.inference.statistics import NAME, Statistics, require_table
 from autoseg.labels import Label
 from autoseg.network.build import build
@@ -52,7 +53,7 @@ def write_scan(file: Path, grid: Grid, seed: int = 0) -> None:
 def done(model: Model, source: Path, out: Path, cleaned: bool = True, outputs: Outputs = PLAIN) -> Statistics:
     folder = folder_of(out)
     statistics = Statistics(folder / NAME if folder else None)
-    predict(model, list_inputs(source, out, 1), statistics, PredictOptions(cleaned=cleaned), outputs)
+    predict(model, list_inputs(source, out, 1), statistics, InferenceOptions(cleaned=cleaned), outputs)
     return statistics
 
 
@@ -190,7 +191,7 @@ def test_a_full_disk_fails_one_case_and_keeps_the_others(
 def test_mirroring_is_refused_where_training_did_not_mirror(model: Model, tmp_path: Path) -> None:
     write_scan(tmp_path / "a.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
     with pytest.raises(PlanError, match="the training mirrored no crops"):
-        model.predict(autoseg.read_image(tmp_path / "a.nii.gz"), PredictOptions(mirrored=True))
+        model.predict(autoseg.read_image(tmp_path / "a.nii.gz"), InferenceOptions(mirrored=True))
 
 
 def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_probabilities_are_written_in_percent_on_the_images_grid(model: Model, t
     grid = Grid(shape=(9, 14, 11), spacing_mm=(3.0, 1.0, 1.5), origin_mm=(5.0, -7.0, 2.0), direction=DIRECTIONS[11])
     write_scan(tmp_path / "in" / "a.nii.gz", grid)
     jobs = list_inputs(tmp_path / "in", tmp_path / "out", 1)
-    predict(model, jobs, Statistics(None), PredictOptions(probabilities=True, cleaned=False))
+    predict(model, jobs, Statistics(None), InferenceOptions(probabilities=True, cleaned=False))
     mask = read_label(tmp_path / "out" / "a.nii.gz")
     percents = []
     for organ in model.plan.labels:
@@ -235,7 +236,7 @@ def test_probabilities_are_written_in_percent_on_the_images_grid(model: Model, t
     for organ, percent in zip(model.plan.labels, percents, strict=True):
         others = np.max([p for p in (*percents, background) if p is not percent], axis=0)
         np.testing.assert_array_equal(mask.array[percent > others + margin], organ.value)
-    made = model.predict(read_image([tmp_path / "in" / "a.nii.gz"]), PredictOptions(probabilities=True))
+    made = model.predict(read_image([tmp_path / "in" / "a.nii.gz"]), InferenceOptions(probabilities=True))
     assert made.probabilities is not None
     np.testing.assert_allclose(made.probabilities.astype(np.float32).sum(axis=0), 1, atol=5e-3)
 
@@ -258,7 +259,7 @@ def test_several_networks_in_one_file_are_averaged(tmp_path: Path) -> None:
     write_scan(tmp_path / "a.nii.gz", Grid(shape=(16, 16, 16), spacing_mm=(2, 2, 2)))
     image = autoseg.read_image(tmp_path / "a.nii.gz")
     together = autoseg.load_model(tmp_path / "all.autoseg", "cpu")
-    assert len(together.networks) == 3
+    assert len(together.stages[0].networks) == 3
     run = tmp_path / "RUN"
     for seed in range(3):
         (run / f"fold-{seed}").mkdir(parents=True)

@@ -63,7 +63,8 @@ def write_onnx(model: Model, file: Path, card: str) -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ModelError(f"{file}: {NO_PACKAGE}") from error
-    network = Probabilities(model.networks, model.plan.scheme).eval()
+    (stage,) = model.stages
+    network = Probabilities(stage.networks, stage.plan.scheme).eval()
     divisor = model.plan.network.divisor
     example = torch.zeros((1, len(model.plan.channels), *(4 * d for d in divisor)))
     axes = {0: "batch", 2: "z", 3: "y", 4: "x"}

@@ -15,6 +15,7 @@ from autoseg.errors import ModelError
 from autoseg.inference.model import Model
 from autoseg.inference.outputs import onnx as onnx_output
 from autoseg.inference.outputs.onnx import Probabilities, write_onnx
+from autoseg.inference.stage import Stage
 from autoseg.network.build import NETWORKS, build
 from autoseg.network.unet import fold_norms
 
@@ -33,7 +34,7 @@ def model(request: pytest.FixtureRequest) -> Model:
         network = build(plan).eval()
         fold_norms(network)
         networks.append(network)
-    return Model(networks=tuple(networks), plan=plan, trained_on=frozenset())
+    return Model(stages=(Stage(networks=tuple(networks), plan=plan),), trained_on=frozenset())
 
 
 def test_another_program_finds_the_same_probabilities_in_volumes_of_any_size(model: Model, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_another_program_finds_the_same_probabilities_in_volumes_of_any_size(mod
         image = np.random.default_rng(0).normal(size=(2, len(model.plan.channels), *size)).astype(np.float32)
         (found,) = session.run(["probabilities"], {"image": image})
         with torch.no_grad():
-            expected = Probabilities(model.networks, model.plan.scheme)(torch.from_numpy(image)).numpy()
+            expected = Probabilities(model.stages[0].networks, model.plan.scheme)(torch.from_numpy(image)).numpy()
         assert found.shape == (2, model.plan.classes, *size)
         assert found == pytest.approx(expected, abs=1e-5)
         assert found.sum(axis=1) == pytest.approx(np.ones((2, *size)), abs=1e-5)

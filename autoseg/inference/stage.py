@@ -1,0 +1,110 @@
+"""One stage of a model: networks of one plan on one working grid, and what they make of an image there."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from autoseg.imaging.grid import Grid, Voxels
+from autoseg.imaging.resample import Box
+from autoseg.inference.ensemble import Ensemble, mirrors_of
+from autoseg.inference.foreground import foreground_box
+from autoseg.inference.memory import KEPT_BYTES, PREDICTION_HEAP, prediction_gib
+from autoseg.inference.stopwatch import Stopwatch
+from autoseg.inference.tiles import Tiling, choose_tiling, sliding_window
+from autoseg.inference.upsample import Upsampler
+from autoseg.machine import GIB, free_memory_gib
+from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
+from autoseg.network.memory import tile_bytes
+from autoseg.plan import Plan
+from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """How to predict."""
+
+    mirrored: bool = False  # average over the mirrorings that training knew: several times slower
+    cleaned: bool = True  # clean the mask up by the rules that helped on validation cases
+    probabilities: bool = False  # keep them, of all classes on the working grid; clean-up does not change them
+
+
+USUAL_OPTIONS = InferenceOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Networks of one plan, ready on their device; several are an ensemble."""
+
+    networks: tuple[nn.Module, ...]
+    plan: Plan
+
+    @property
+    def runs(self) -> tuple[DeviceName, bool]:
+        """Where it runs, and whether in bfloat16: another way, other bits."""
+        return self.plan.device, runs_bfloat16(self.plan.device, self.plan.precision)
+
+    def infer(
+        self,
+        image: npt.NDArray[np.floating],
+        full: Voxels,
+        options: InferenceOptions = USUAL_OPTIONS,
+        watch: Stopwatch | None = None,
+    ) -> Upsampler:
+        """Predict an image on the working grid, float (C, Z, Y, X); return its masks of atoms, not cleaned.
+
+        Args:
+            image: Normalised.
+            full: Voxels (Z, Y, X) of the image's own grid, to which the mask goes.
+            options: How.
+            watch: Gets the time of each phase.
+
+        Raises:
+            TooLittleMemoryError: If not even the smallest tile fits.
+        """
+        box = foreground_box(image, self.plan)
+        tiling = self._tiling(box)
+        logger.debug("tiles of %s voxels for %s of %s", tiling.tile, _size(box), image.shape[1:])
+        ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if options.mirrored else ((),))
+        depth, height, width = image.shape[1:]
+        begin = partial(Upsampler, self.plan.scheme, (depth, height, width), full, options.probabilities)
+        return sliding_window(ensemble, image, box, tiling, begin, watch)
+
+    def memory_gib(
+        self,
+        image: npt.NDArray[np.floating],
+        grid: Grid,
+        image_bytes: int,
+        options: InferenceOptions = USUAL_OPTIONS,
+        beside_bytes: float = 0.0,
+    ) -> float:
+        """Return the most memory that predicting an image takes on a CPU, in GiB, before the network begins.
+
+        Args:
+            image: Normalised, on the working grid (C, Z, Y, X).
+            grid: Of the image as read, LPS.
+            image_bytes: Of the image as read.
+            options: How.
+            beside_bytes: What is done meanwhile takes so much.
+        """
+        tile = self._tiling(foreground_box(image, self.plan)).tile
+        beside_bytes += KEPT_BYTES * self.plan.classes * image[0].size if options.probabilities else 0
+        return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
+
+    def _tiling(self, box: Box) -> Tiling:
+        """Return the largest tiles of a box that fit into the memory that is free now."""
+        device, bfloat16 = self.runs
+        free = CPU_SHARE * free_memory_gib() / PREDICTION_HEAP if device == "cpu" else GPU_SHARE * free_gpu_gib(device)
+        return choose_tiling(_size(box), self.plan, lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB)
+
+
+def _size(box: Box) -> Voxels:
+    z, y, x = (part.stop - part.start for part in box)
+    return z, y, x
