@@ -21,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--report", type=Path, action="append", default=[], metavar="FILE", help="a run's report.html to open, too"
     )
     parser.addoption("--axe", type=Path, default=None, metavar="FILE", help="axe.min.js, the accessibility checker")
+    parser.addoption(
+        "--rewrite-docs", action="store_true", help="write the lists in the docs anew that the code decides"
+    )
     parser.addoption("--rewrite-plans", action="store_true", help="write the reference plans anew, to be read by eye")
 
 

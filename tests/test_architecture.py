@@ -154,3 +154,17 @@ def test_the_architecture_tells_of_every_room_in_their_order_and_of_no_file_that
     assert told == [room for room in ROOMS if room != "__main__"]
     files = re.findall(r"`((?:autoseg|tests|docs)/[\w./]+)`", text)
     assert [name for name in files if not (PACKAGE.parent / name).exists()] == []
+
+
+def test_the_architecture_lists_every_module_with_its_first_line(request: pytest.FixtureRequest) -> None:
+    page = PACKAGE.parent / "docs" / "architecture.md"
+    text = page.read_text(encoding="utf-8")
+    start, end = "<!-- modules -->\n", "<!-- end of modules -->"
+    lines = []
+    for module in sorted(MODULES, key=lambda module: (ROOMS.index(room_of(module)), module)):
+        first = (ast.get_docstring(tree_of(module)) or "").split("\n")[0]
+        lines.append(f"- `{module}`: {first}\n")
+    listed = text[: text.index(start) + len(start)] + "".join(lines) + text[text.index(end) :]
+    if request.config.getoption("--rewrite-docs"):
+        page.write_text(listed, encoding="utf-8")
+    assert listed == page.read_text(encoding="utf-8")
