@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.dataset.load import Dataset, load_dataset
-from autoseg.dataset.split import Split, load_splits
+from autoseg.dataset.split import Split
+from autoseg.dataset.split_file import load_splits
 from autoseg.digests import digest, files_digest, states_of
 from autoseg.errors import RunError
 from autoseg.run import Run

@@ -1,24 +1,17 @@
-"""Which cases train, which choose, which test: at random, with every organ on each side where that is possible."""
+"""Splits: which cases train, validate and test, drawn at random so that every organ is on each side if possible."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import permutations, product
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from autoseg.errors import PlanError
-from autoseg.files import write_text
 
 TRAINING_FIRST = 1000  # organs that may be left untested for one more to be trained on
-NNUNET = {"train": "training", "val": "testing"}  # of splits_final.json: nnU-Net reports its scores on val
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +39,7 @@ SIDES = tuple(field.name for field in fields(Split))
 TRAINING, TESTING = ("training", "validation"), ("testing",)  # sides as the paper's two tables count them
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # told apart by identity, which is fast
+@dataclass(frozen=True, kw_only=True, eq=False)  # compared by identity, which is fast
 class _Unit:
     """Cases that stay together, as those of one patient do."""
 
@@ -62,7 +55,7 @@ def make_splits(
     validation_share: float = 0.1,
     patients: Mapping[str, str] | None = None,
 ) -> tuple[Split, ...]:
-    """Split cases at random; the same input gives the same splits, in whatever order it comes.
+    """Return random splits of the cases; the same cases give the same splits, in any order.
 
     One fold: `testing_share` of the patients test, at least one where there are two. Several folds: each case tests
     in exactly one. `validation_share` of the rest validates, at least one patient where the rest has three.
@@ -129,14 +122,14 @@ def _split(testing: Sequence[_Unit], validation: Sequence[_Unit], training: Sequ
 def _deal(units: Sequence[_Unit], shares: Sequence[float], draw: np.random.Generator) -> list[list[_Unit]]:
     """Deal units out to hands whose sizes have the given shares.
 
-    The rarest organ goes first, each unit to the hand that still wants most of it: its share of the units that have
+    The rarest organ goes first, each unit to the hand with the largest demand for it: its share of the units that have
     the organ, but at least one, the first hand before the others where there are not enough.
     """
     hands: list[list[_Unit]] = [[] for _ in shares]
     room = _whole(len(units), shares)
     left = [units[i] for i in draw.permutation(len(units))]
     count = Counter(organ for unit in units for organ in unit.organs)
-    wanted = {
+    demand = {
         organ: [max(share * n, 1.0 if n >= len(shares) else 0.0) for share in shares] for organ, n in count.items()
     }
     while left:
@@ -145,11 +138,11 @@ def _deal(units: Sequence[_Unit], shares: Sequence[float], draw: np.random.Gener
         for unit in [unit for unit in left if rarest in unit.organs] or list(left):
             left.remove(unit)
             open_hands = [h for h in range(len(hands)) if room[h] > 0]
-            hand = max(open_hands, key=lambda h: (wanted[rarest][h] if rarest in wanted else 0.0, room[h]))
+            hand = max(open_hands, key=lambda h: (demand[rarest][h] if rarest in demand else 0.0, room[h]))
             hands[hand].append(unit)
             room[hand] -= 1
             for organ in unit.organs:
-                wanted[organ][hand] -= 1
+                demand[organ][hand] -= 1
     return hands
 
 
@@ -158,7 +151,7 @@ def _mend(hands: Sequence[list[_Unit]], in_first: int) -> None:
 
     Args:
         hands: Changed in place; their sizes stay.
-        in_first: In how many hands more it counts to be when an organ is in the first.
+        in_first: How many more hands an organ's place in the first hand counts for.
     """
     held: dict[int, list[int]] = {}  # organ to its units in each hand
     for h, hand in enumerate(hands):
@@ -169,7 +162,7 @@ def _mend(hands: Sequence[list[_Unit]], in_first: int) -> None:
 
 
 def _swap(hands: Sequence[list[_Unit]], held: dict[int, list[int]], in_first: int) -> bool:
-    """Make the first swap that helps, in `hands` and `held`; return whether there was one."""
+    """Make the first swap that helps, in `hands` and `held`; return whether one did."""
     lacking = {organ for organ, counts in held.items() if _lack(counts, in_first) > 0}
     for one, other in permutations(range(len(hands)), 2):
         for (i, giving), (j, taking) in product(enumerate(hands[one]), enumerate(hands[other])):
@@ -188,7 +181,7 @@ def _swap(hands: Sequence[list[_Unit]], held: dict[int, list[int]], in_first: in
 
 
 def _lack(counts: Sequence[int], in_first: int) -> int:
-    """Return in how many hands more an organ with these units in each hand could be.
+    """Return how many more hands could have an organ that has these units in each hand.
 
     >>> _lack([4, 0, 1], 0), _lack([0, 1], 0), _lack([0, 1], 1000)
     (1, 0, 1000)
@@ -210,101 +203,3 @@ def _whole(count: int, shares: Sequence[float]) -> list[int]:
 def without(split: Split, excluded: Collection[str]) -> Split:
     """Return a split without some cases."""
     return Split(**{side: tuple(c for c in cases if c not in excluded) for side, cases in split.sides().items()})
-
-
-def save_splits(splits: Sequence[Split], file: Path) -> None:
-    """Write splits as a JSON list of folds, atomically."""
-    write_text(file, json.dumps([split.sides() for split in splits], indent=1) + "\n")
-
-
-def load_splits(
-    file: Path, cases: Collection[str] | None, patients: Mapping[str, str] | None = None
-) -> tuple[Split, ...]:
-    """Read a split file, which a user may have written.
-
-    JSON: [{"training": […], "validation": […], "testing": […]}, …], an object a fold, or nnU-Net's splits_final.json,
-    whose "val" tests and nothing validates. CSV: the columns case, split (training, validation or testing) and, with
-    several folds, fold (from 0).
-
-    Args:
-        file: CSV by its suffix, anything else is JSON. A fold need not have validation and testing.
-        cases: Ids that the dataset has; the file need not use all of them. None: not known, any id will do.
-        patients: Case id to patient; cases of one patient must be on one side of a fold. None: not known.
-
-    Raises:
-        PlanError: If it is missing or broken, names an unknown case, a case twice in a fold, a patient on two sides,
-            or trains on nothing.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{file}: no readable split ({error}); run `autoseg plan` to make one") from error
-    folds = _csv_folds(file, text) if file.suffix.lower() == ".csv" else _json_folds(file, text)
-    splits = tuple(_parse_fold(f"{file}, fold {number}", fold, cases) for number, fold in enumerate(folds))
-    for number, split in enumerate(splits):
-        _require_patients_apart(f"{file}, fold {number}", split, patients or {})
-    return splits
-
-
-def _json_folds(file: Path, text: str) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
-    if not isinstance(found, list) or not found:
-        raise PlanError(f'{file}: must hold a list of folds, as in [{{"training": ["a"], "testing": ["b"]}}]')
-    return found
-
-
-def _csv_folds(file: Path, text: str) -> list[dict[str, list[str]]]:
-    folds: dict[int, dict[str, list[str]]] = {}
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        texts = {key.strip(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-        case, side, fold = texts.get("case"), texts.get("split", ""), texts.get("fold") or "0"
-        if not case or side not in SIDES or not fold.isdecimal():
-            found = ", ".join(f"{key} {value!r}" for key, value in texts.items())
-            raise PlanError(
-                f"{file}, line {reader.line_num}: needs the columns case, split ({', '.join(SIDES)}) and perhaps fold "
-                f"(a number), found {found}; correct that line"
-            )
-        folds.setdefault(int(fold), {}).setdefault(side, []).append(case)
-    if not folds or max(folds) >= len(folds):
-        raise PlanError(f"{file}: has the folds {sorted(folds)}; list the cases, and number the folds from 0")
-    return [folds[number] for number in sorted(folds)]
-
-
-def _parse_fold(where: str, fold: Any, cases: Collection[str] | None) -> Split:
-    if isinstance(fold, dict) and set(fold) <= set(NNUNET):
-        fold = {NNUNET[key]: ids for key, ids in fold.items()}
-    if not isinstance(fold, dict) or not set(fold) <= set(SIDES):
-        found = f"the keys {', '.join(fold)}" if isinstance(fold, dict) else type(fold).__name__
-        raise PlanError(f"{where}: must be an object with the lists {', '.join(SIDES)}, found {found}")
-    names = {side: fold.get(side, []) for side in SIDES}
-    for side, ids in names.items():
-        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise PlanError(f"{where}: {side} must be a list of case ids")
-    every = Counter(name for ids in names.values() for name in ids)
-    unknown = sorted(set(every) - set(cases)) if cases is not None else []
-    if unknown:
-        raise PlanError(f"{where}: the dataset has no case {', '.join(unknown[:5])}; correct the ids")
-    twice = sorted(name for name, count in every.items() if count > 1)
-    if twice:
-        raise PlanError(f"{where}: {', '.join(twice[:5])} occurs twice; a case is on one side of a fold, once")
-    if not names["training"]:
-        raise PlanError(f"{where}: training is empty; name the cases to train on")
-    return Split(**{side: tuple(ids) for side, ids in names.items()})
-
-
-def _require_patients_apart(where: str, split: Split, patients: Mapping[str, str]) -> None:
-    """Raise PlanError if a patient has cases on two sides of a fold."""
-    seen: dict[str, tuple[str, str]] = {}
-    for side, cases in split.sides().items():
-        for case in cases:
-            patient = patients.get(case, case)
-            first, where_first = seen.setdefault(patient, (case, side))
-            if where_first != side:
-                raise PlanError(
-                    f"{where}: patient {patient} is on two sides, {first} in {where_first} and {case} in {side}; "
-                    "put all cases of a patient on one side"
-                )

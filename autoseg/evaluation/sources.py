@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoseg.dataset.split import TESTING, TRAINING, load_splits
+from autoseg.dataset.split import TESTING, TRAINING
+from autoseg.dataset.split_file import load_splits
 from autoseg.errors import RunError
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
 from autoseg.evaluation.published import PUBLISHED, TITLE, organ_key, published_table

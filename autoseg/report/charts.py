@@ -6,7 +6,8 @@ import math
 
 import pandas as pd
 
-from autoseg.dataset.split import TESTING, TRAINING, load_splits
+from autoseg.dataset.split import TESTING, TRAINING
+from autoseg.dataset.split_file import load_splits
 from autoseg.errors import AutosegError
 from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.figures.agreement import agreement_figure

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.origin import dataset_of
-from autoseg.dataset.split import load_splits
+from autoseg.dataset.split_file import load_splits
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.figures.planes import window_of

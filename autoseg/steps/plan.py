@@ -17,7 +17,8 @@ from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset, of_cases
 from autoseg.dataset.origin import has_origin, origin_of, read_origin
-from autoseg.dataset.split import Split, load_splits, make_splits, save_splits, without
+from autoseg.dataset.split import Split, make_splits, without
+from autoseg.dataset.split_file import load_splits, save_splits
 from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoseg.data.preprocess import preprocess as preprocess_cases
 from autoseg.dataset.origin import dataset_of
-from autoseg.dataset.split import load_splits
+from autoseg.dataset.split_file import load_splits
 from autoseg.digests import remembered
 from autoseg.machine import usable_cores
 from autoseg.network.build import plan_of

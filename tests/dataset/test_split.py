@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.dataset.split import Split, load_splits, make_splits, save_splits
+from autoseg.dataset.split import Split, make_splits
 from autoseg.errors import PlanError
 
 
 def cohort(count: int, rare: dict[int, tuple[int, ...]] | None = None) -> dict[str, frozenset[int]]:
-    """Return cases that all have organ 1; `rare` says which cases have an organ more."""
-    more = rare or {}
-    return {f"c{i:03d}": frozenset({1, *(organ for organ, at in more.items() if i in at)}) for i in range(count)}
+    """Return cases that all have organ 1; `rare` says which cases have another organ."""
+    cases_of = (rare or {}).items()
+    return {f"c{i:03d}": frozenset({1, *(organ for organ, cases in cases_of if i in cases)}) for i in range(count)}
 
 
 @pytest.mark.parametrize(
@@ -101,52 +99,10 @@ def test_no_testing_is_possible() -> None:
     assert (len(split.training), split.validation, split.testing) == (10, (), ())
 
 
-def test_a_written_split_is_read_back(tmp_path: Path) -> None:
-    splits = make_splits(cohort(9), seed=0, folds=3)
-    save_splits(splits, tmp_path / "split.json")
-    assert load_splits(tmp_path / "split.json", cohort(9)) == splits
-
-
-def test_a_users_split_may_leave_cases_and_sides_out(tmp_path: Path) -> None:
-    file = tmp_path / "split.json"
-    file.write_text('[{"training": ["c000"], "testing": ["c002"]}]')
-    assert load_splits(file, cohort(3)) == (Split(training=("c000",), validation=(), testing=("c002",)),)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('[{"training": ["c000"]},\n', "line 2"),
-        ("{}", "list of folds"),
-        ("[]", "list of folds"),
-        ('["c000"]', "fold 0: must be an object"),
-        ('[{"train": ["c000"], "testing": ["c001"]}]', "fold 0: must be an object .* found the keys train, testing"),
-        ('[{"train": ["c000"], "val": ["c000"]}]', "c000 occurs twice"),
-        ('[{"val": ["c000"]}]', "training is empty"),
-        ('[{"training": "c000"}]', "training must be a list"),
-        ('[{"training": [1]}]', "training must be a list"),
-        ('[{"training": ["c000"], "testing": ["c999"]}]', "no case c999"),
-        ('[{"training": ["c000"], "testing": ["c000"]}]', "c000 occurs twice"),
-        ('[{"training": ["c000"]}, {"training": [], "testing": ["c001"]}]', "fold 1: training is empty"),
-    ],
-)
-def test_a_wrong_split_file_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "split.json"
-    file.write_text(text)
-    with pytest.raises(PlanError, match=message) as caught:
-        load_splits(file, cohort(3))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_split_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="autoseg plan"):
-        load_splits(tmp_path / "split.json", cohort(3))
-
-
 Cohort = dict[str, frozenset[int]]
 organs = st.frozensets(st.integers(1, 5), max_size=5)
-cohorts = st.lists(organs, min_size=1, max_size=30).map(lambda found: {f"c{i:03d}": o for i, o in enumerate(found)})
-small_cohorts = st.lists(organs, min_size=2, max_size=8).map(lambda found: {f"c{i}": o for i, o in enumerate(found)})
+cohorts = st.lists(organs, min_size=1, max_size=30).map(lambda sets: {f"c{i:03d}": o for i, o in enumerate(sets)})
+small_cohorts = st.lists(organs, min_size=2, max_size=8).map(lambda sets: {f"c{i}": o for i, o in enumerate(sets)})
 seeds = st.integers(0, 1000)
 quick = settings(max_examples=100, deadline=None)
 
@@ -164,7 +120,7 @@ def held(cases: Cohort, side: Iterable[str]) -> frozenset[int]:
 def untrained_and_untested(cases: Cohort, testing: Iterable[str]) -> tuple[int, int]:
     """Count the organs that are never outside `testing`, and those of at least two cases that are not in it."""
     tested = set(testing)
-    count = Counter(organ for found in cases.values() for organ in found)
+    count = Counter(organ for present in cases.values() for organ in present)
     train, test = held(cases, set(cases) - tested), held(cases, tested)
     return len(count.keys() - train), sum(n >= 2 and organ not in test for organ, n in count.items())
 
@@ -250,70 +206,6 @@ def test_testing_takes_the_one_case_that_has_both_rare_organs(seed: int) -> None
     cases = cohort(10, {2: (3, 4), 3: (3, 5)})  # one case tests: only case 3 leaves both organs in training too
     (split,) = make_splits(cases, seed)
     assert split.testing == ("c003",)
-
-
-def test_a_split_of_nnunet_tests_on_what_it_calls_val(tmp_path: Path) -> None:
-    file = tmp_path / "splits_final.json"
-    file.write_text('[{"train": ["c000", "c001"], "val": ["c002"]}, {"train": ["c002"], "val": ["c000"]}]')
-    assert load_splits(file, cohort(3)) == (
-        Split(training=("c000", "c001"), validation=(), testing=("c002",)),
-        Split(training=("c002",), validation=(), testing=("c000",)),
-    )
-
-
-def test_a_table_is_read(tmp_path: Path) -> None:
-    file = tmp_path / "split.csv"
-    file.write_text("\ufeffcase,split\r\nc001,testing\r\n\r\n c000 ,training\r\nc002,validation\r\n", encoding="utf-8")
-    assert load_splits(file, cohort(3)) == (Split(training=("c000",), validation=("c002",), testing=("c001",)),)
-
-
-def test_a_table_may_have_folds(tmp_path: Path) -> None:
-    file = tmp_path / "split.CSV"
-    file.write_text("split,fold,case\ntraining,1,a\ntesting,1,b\ntraining,0,b\ntesting,0,a\n")
-    found = load_splits(file, None)
-    assert [(split.training, split.testing) for split in found] == [(("b",), ("a",)), (("a",), ("b",))]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", r"has the folds \[\]"),
-        ("case,split\n", r"has the folds \[\]"),
-        ("case,split\nc000,training\n\nc001,test\n", "line 4: needs the columns case, split .* found .*split 'test'"),
-        ("case;split\nc000;training\n", "line 2: needs the columns"),
-        ("case,split,fold\nc000,training,one\n", "line 2: needs the columns"),
-        ("case,split,fold\nc000,training,1\n", r"has the folds \[1\]; .* number the folds from 0"),
-        ("case,split\nc000,training\nc000,testing\n", "c000 occurs twice"),
-        ("case,split\nc999,training\n", "no case c999"),
-        ("case,split\nc000,testing\n", "training is empty"),
-    ],
-)
-def test_a_wrong_table_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "split.csv"
-    file.write_text(text)
-    with pytest.raises(PlanError, match=message) as caught:
-        load_splits(file, cohort(3))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("sides", list(itertools.combinations(["training", "validation", "testing"], 2)))
-def test_a_patient_on_two_sides_is_refused_with_both_cases(tmp_path: Path, sides: tuple[str, str]) -> None:
-    file = tmp_path / "split.json"
-    fold = {"training": ["c000"], sides[0]: ["c000"], sides[1]: ["c001"]}
-    if "training" not in sides:
-        fold = {"training": ["c002"], sides[0]: ["c000"], sides[1]: ["c001"]}
-    file.write_text(json.dumps([{"training": ["c002"]}, fold]))
-    assert len(load_splits(file, cohort(3))) == 2
-    message = f"fold 1: patient Ann is on two sides, c000 in {sides[0]} and c001 in {sides[1]}"
-    with pytest.raises(PlanError, match=message) as caught:
-        load_splits(file, cohort(3), {"c000": "Ann", "c001": "Ann", "c002": "Bob"})
-    assert "\n" not in str(caught.value)
-
-
-def test_a_patient_may_have_several_cases_on_one_side_and_another_side_in_another_fold(tmp_path: Path) -> None:
-    file = tmp_path / "split.json"
-    file.write_text('[{"training": ["a", "b"], "testing": ["c"]}, {"training": ["c"], "testing": ["a", "b"]}]')
-    assert len(load_splits(file, None, {"a": "Ann", "b": "Ann"})) == 2
 
 
 def test_a_split_tells_the_side_of_every_case() -> None:

@@ -24,7 +24,7 @@ from autoseg.data.cache import CachedCase
 from autoseg.data.preprocess import is_cached
 from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of
-from autoseg.dataset.split import load_splits
+from autoseg.dataset.split_file import load_splits
 from autoseg.evaluation import evaluate
 from autoseg.evaluation.freshness import is_evaluated
 from autoseg.imaging.volumes import read_grid, read_label
