@@ -1,4 +1,4 @@
-"""A trained model in memory: one or several networks of one plan, and what they make of a volume."""
+"""A trained model in memory: its stages, and the prediction that they make for an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,10 @@ from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.calibration import Calibration
+from autoseg.inference.cost import Stopwatch
 from autoseg.inference.novelty import unlike_training, unusual_organs
 from autoseg.inference.postprocess import PostprocessRule, apply_rules
-from autoseg.inference.prediction import OrganPrediction, Prediction
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
-from autoseg.inference.stopwatch import Stopwatch
 from autoseg.inference.upsample import Upsampler
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
@@ -35,6 +34,7 @@ from autoseg.network.weights import MODEL, load_networks, model_files, read_fact
 from autoseg.plan import Plan, PlanPart
 
 logger = logging.getLogger(__name__)
+Mask = TypeVar("Mask", covariant=True)  # a Volume, or what `imaging.convert` gives back
 MASK_CODE = ("inference", "network", "imaging", "data/preprocess.py", "labels.py")  # what makes a mask
 
 
@@ -56,6 +56,28 @@ class PreparedImage:
     stored: Grid  # of the image, as in its file
     unlike: tuple[str, ...]  # what of the image is unlike the training, in words
     image_bytes: int  # of the image as it was read
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganPrediction:
+    """One organ of a prediction."""
+
+    name: str
+    label: int  # its value in the mask
+    volume_ml: float
+    expected_dice: float | None  # 0 to 1; None where nothing of it was found
+    at_border: bool  # it reaches the image's edge, so it may be cut
+    unusual: tuple[str, ...] = ()  # what of its volume and place lies outside of what the training had, in words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Generic[Mask]):
+    """The mask of an image, and what the model says about each organ in it."""
+
+    mask: Mask  # label values on the image's own grid, in the form of the image
+    organs: tuple[OrganPrediction, ...]
+    unlike: tuple[str, ...]  # what of the image is unlike the training, in words
+    probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where wanted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,12 @@ from contextlib import contextmanager, suppress
 from autoseg.digests import code_digest, digest, files_digest
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
 from autoseg.imaging.volumes import Volume, read_header, read_image
+from autoseg.inference.cost import Stopwatch, reading_bytes
 from autoseg.inference.inputs import Input
-from autoseg.inference.memory import reading_bytes
-from autoseg.inference.model import MASK_CODE, Model, PreparedImage
+from autoseg.inference.model import MASK_CODE, Model, Prediction, PreparedImage
 from autoseg.inference.outputs.write import PLAIN, Outputs, write_outputs
-from autoseg.inference.prediction import Prediction
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions
 from autoseg.inference.statistics import Statistics
-from autoseg.inference.stopwatch import Stopwatch
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
 

@@ -1,4 +1,4 @@
-"""One stage of a model: networks of one plan on one working grid, and what they make of an image there."""
+"""One stage of a model: networks of one plan on one working grid, and what they predict for an image there."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from torch import nn
 
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import Box
-from autoseg.inference.ensemble import Ensemble, mirrors_of
-from autoseg.inference.foreground import foreground_box
-from autoseg.inference.memory import KEPT_BYTES, PREDICTION_HEAP, prediction_gib
-from autoseg.inference.stopwatch import Stopwatch
-from autoseg.inference.tiles import Tiling, choose_tiling, sliding_window
+from autoseg.inference.cost import KEPT_BYTES, PREDICTION_HEAP, Stopwatch, prediction_gib
+from autoseg.inference.tiles import Ensemble, Tiling, choose_tiling, mirrors_of, sliding_window
 from autoseg.inference.upsample import Upsampler
 from autoseg.machine import GIB, free_memory_gib
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
@@ -25,6 +23,8 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
 
 logger = logging.getLogger(__name__)
+MARGIN = 8  # voxels of the working grid that are kept around the body
+ABOVE_FLOOR = 0.05  # of the normalised intensities: less is the floor that everything below the window was clipped to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,4 +107,27 @@ class Stage:
 
 def _size(box: Box) -> Voxels:
     z, y, x = (part.stop - part.start for part in box)
+    return z, y, x
+
+
+def foreground_box(image: npt.NDArray[np.floating], plan: Plan) -> Box:
+    """Return the box of the working grid outside of which every CT channel is at its floor.
+
+    An image that has a channel other than CT, or nothing above the floor, is kept whole.
+
+    Args:
+        image: Normalised, on the working grid, (C, Z, Y, X).
+        plan: Its intensities say what the floor is.
+    """
+    whole = (slice(0, image.shape[1]), slice(0, image.shape[2]), slice(0, image.shape[3]))
+    if any(how.kind != "ct" for how in plan.intensity):
+        return whole
+    seen = np.zeros(image.shape[1:], dtype=np.uint8)
+    for channel, how in zip(image, plan.intensity, strict=True):
+        seen |= channel > how.pad_value + ABOVE_FLOOR
+    (box,) = ndimage.find_objects(seen) or (None,)
+    if box is None:
+        return whole
+    sizes: tuple[int, ...] = seen.shape
+    z, y, x = (slice(max(0, s.start - MARGIN), min(n, s.stop + MARGIN)) for s, n in zip(box, sizes, strict=True))
     return z, y, x

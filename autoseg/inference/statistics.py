@@ -10,7 +10,7 @@ import pandas as pd
 
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
-from autoseg.inference.prediction import Prediction
+from autoseg.inference.model import Prediction
 
 NAME = "predictions.csv"  # in OUT
 COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")

@@ -18,7 +18,7 @@ from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
 from autoseg.report.page import Picture
 from autoseg.run import Run
-from autoseg.training.curves import draw_curves
+from autoseg.training.log import draw_curves
 from autoseg.training.loop import EXAMINED_CASES
 
 NO_LOSS = 0.9995  # Dice of a ceiling from which there is nothing to show

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoseg.inference.cost import Stopwatch
 from autoseg.inference.inputs import Input, folder_of, list_inputs
 from autoseg.inference.model import Model, open_model
 from autoseg.inference.outputs.legend import write_legends
@@ -13,7 +14,6 @@ from autoseg.inference.outputs.write import Outputs, require_outputs
 from autoseg.inference.predict import predict as predict_inputs
 from autoseg.inference.stage import InferenceOptions
 from autoseg.inference.statistics import NAME, Statistics, require_table
-from autoseg.inference.stopwatch import Stopwatch
 from autoseg.machine import peak_memory_gib
 from autoseg.network.device import pick_device
 from autoseg.options import PredictOptions

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from autoseg.errors import ModelError
 from autoseg.network.weights import load_tensors, read_facts, save_tensors
 from autoseg.plan import Plan, parse_plan
-from autoseg.training.state import State
+from autoseg.training.step import State
 
 CHECKPOINT = "autoseg checkpoint 1"
 # what may change between a run and its continuation

@@ -1,4 +1,7 @@
-"""log.csv: one row an iteration; a resumed run continues it as if it had never stopped."""
+"""The log of a fold: log.csv with a row for each iteration, TensorBoard where asked for, and curves.png.
+
+A resumed run continues the log as if it had never stopped.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self, TextIO
 
+import pandas as pd
+
+from autoseg.errors import PlanError
+from autoseg.figures.canvas import PNG, Kinds, save_figure
+from autoseg.figures.curves import curves_figure
 from autoseg.files import write_text
 from autoseg.run import FoldFolder
-from autoseg.training.board import Board
 
 COLUMNS = ("iteration", "loss", "gradient_norm", "learning_rate", "seconds", "wait_share")
 EXAMINED = ("validation", "testing")
@@ -36,7 +43,7 @@ class Log:
         dice = [f"dice_{split}_{organ}" for split in EXAMINED for organ in organs]
         self.columns = (*COLUMNS, *(f"loss_{split}" for split in EXAMINED), *dice)
         self._stream: TextIO | None = None
-        self._board = Board(files.tensorboard, done) if tensorboard and not silent else None
+        self._board = _Board(files.tensorboard, done) if tensorboard and not silent else None
         if silent:
             return
         kept = [row for row in read_rows(files.log) if int(row["iteration"]) <= done] if done else []
@@ -77,6 +84,55 @@ def read_rows(file: Path) -> list[dict[str, str]]:
         return []
     with file.open(encoding="utf-8", newline="") as stream:
         return [row for row in csv.DictReader(stream) if None not in row.values() and row["iteration"].isdigit()]
+
+
+def draw_curves(
+    log_file: Path, organs: Sequence[str], out: Path, cases: Mapping[str, int], kinds: Kinds = PNG
+) -> list[Path]:
+    """Draw the log of a fold; return the files written, none where there is no log yet.
+
+    Args:
+        log_file: Of the fold.
+        organs: Names in label order.
+        out: Path without suffix.
+        cases: Split to the number of its cases that are examined.
+        kinds: Of file.
+    """
+    rows = read_rows(log_file)
+    if not rows:
+        return []
+    log = pd.DataFrame(rows).apply(pd.to_numeric, errors="coerce")
+    return save_figure(curves_figure(log, organs, cases), out, kinds)
+
+
+class _Board:
+    """Writes the log's columns as scalars into event files, which `tensorboard --logdir RUN` shows."""
+
+    def __init__(self, folder: Path, done: int) -> None:
+        """Go on after iteration `done`; what was written beyond it is hidden.
+
+        Raises:
+            PlanError: If the package is missing.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise PlanError(
+                "--tensorboard: the package tensorboard is not installed; run pip install 'autoseg[tensorboard]'"
+            ) from error
+        self._writer = SummaryWriter(str(folder), purge_step=done + 1)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Write one iteration; dice_testing_liver is shown as dice_testing/liver."""
+        for column, value in row.items():
+            if column != "iteration" and not math.isnan(value):
+                kind, *rest = column.split("_", 2)
+                tag = f"{kind}_{rest[0]}/{rest[1]}" if kind == "dice" else column
+                self._writer.add_scalar(tag, value, int(row["iteration"]))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
 
 
 def _quoted(column: str) -> str:

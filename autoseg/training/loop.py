@@ -18,10 +18,8 @@ from autoseg.network.weights import save_model
 from autoseg.plan import Plan
 from autoseg.run import FoldFolder
 from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
-from autoseg.training.curves import draw_curves
-from autoseg.training.log import Log, read_rows
-from autoseg.training.state import new_state
-from autoseg.training.step import Outcome, Stepper
+from autoseg.training.log import Log, draw_curves, read_rows
+from autoseg.training.step import Outcome, Stepper, new_state
 from autoseg.training.validate import examinations, examine
 from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 

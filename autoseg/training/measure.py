@@ -22,8 +22,7 @@ from autoseg.machine import GIB, ProcessorTime, peak_memory_gib
 from autoseg.network.device import DeviceName, memory_explained, release_memory
 from autoseg.plan import Plan
 from autoseg.planning.budget import TRAINING_PROCESS_GIB, StepCost
-from autoseg.training.state import new_state
-from autoseg.training.step import Outcome, Stepper
+from autoseg.training.step import Outcome, Stepper, new_state
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own

@@ -1,21 +1,56 @@
-"""One iteration, launched without waiting for the device."""
+"""One training iteration: the state that it changes, and the step, launched without waiting for the device."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
 
 from autoseg.data.batches import Batch
-from autoseg.network.device import autocast, fastest_convolutions
-from autoseg.network.distributed import average_gradients
+from autoseg.network.build import build
+from autoseg.network.device import autocast, fastest_convolutions, keep_freed_memory, place
+from autoseg.network.distributed import average_gradients, with_synced_norms
 from autoseg.network.losses import hidden_mask, segmentation_loss
 from autoseg.plan import Plan
 from autoseg.training.schedule import class_weights_at, learning_rate
-from autoseg.training.state import State
+
+
+@dataclass(kw_only=True)
+class State:
+    """What training changes: weights, their average, and the optimiser's moments."""
+
+    network: nn.Module
+    average: nn.Module | None
+    optimiser: Optimizer
+    done: int = 0  # iterations
+    rate_factor: float = 1.0  # of the plan's learning rate; less after the training had to be rolled back
+
+    @property
+    def best(self) -> nn.Module:
+        """The weights to predict with."""
+        return self.network if self.average is None else self.average
+
+
+def new_state(plan: Plan) -> State:
+    """Return a freshly initialised network on the plan's device, its average and its optimiser; seeded."""
+    torch.manual_seed(plan.seed)
+    if plan.device == "cpu":
+        keep_freed_memory()
+    network = place(with_synced_norms(build(plan), plan.device), plan.device)
+    average = copy.deepcopy(network).eval().requires_grad_(False) if plan.optimiser.averaging else None
+    kind = Adam if plan.optimiser.name == "adam" else AdamW
+    optimiser = kind(
+        network.parameters(),
+        lr=plan.learning_rate,
+        weight_decay=plan.optimiser.weight_decay,
+        fused=plan.device != "mps",
+    )
+    return State(network=network, average=average, optimiser=optimiser)
 
 
 @dataclass(frozen=True)

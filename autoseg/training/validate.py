@@ -14,8 +14,15 @@ from torch import nn
 
 from autoseg.data.cache import CachedCase
 from autoseg.imaging.grid import Voxels
-from autoseg.inference.ensemble import Ensemble
-from autoseg.inference.tiles import Tiling, choose_tiling, padded_shape, probability_slabs, tile_starts, while_too_large
+from autoseg.inference.tiles import (
+    Ensemble,
+    Tiling,
+    choose_tiling,
+    padded_shape,
+    probability_slabs,
+    tile_starts,
+    while_too_large,
+)
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import runs_bfloat16
 from autoseg.network.losses import hidden_mask, joined, loss_of, loss_sums
@@ -25,9 +32,7 @@ from autoseg.plan import Plan
 LEAST = 1e-8  # probability whose logarithm is taken
 EXAMINATIONS = 20  # at most, over the whole training
 EXAMINED_SHARE = 0.05  # of the training's work that examining the validation cases takes, at most
-LEARNT = (
-    3.0  # predicted voxels that are as much work as one that is learnt from: forward, backward to input and weights
-)
+LEARNT = 3.0  # voxels predicted at the cost of one that is learnt from: forward, backward to input and to weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,7 @@ from autoseg.network.memory import training_bytes
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 from autoseg.training.measure import _made_up
-from autoseg.training.state import new_state
-from autoseg.training.step import Stepper
+from autoseg.training.step import Stepper, new_state
 
 ADAMW = OptimiserPlan(name="adamw", schedule="cosine", averaging=0.99, gradient_clip=12.0)
 PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))

@@ -85,11 +85,11 @@ def scan(file: Path, shape: Voxels) -> None:
 def run(model: Path, file: Path) -> None:
     """Predict a scan; print the seconds of each stage."""
     began = time.perf_counter()
+    from autoseg.inference.cost import Stopwatch
     from autoseg.inference.inputs import Input
     from autoseg.inference.model import open_model
     from autoseg.inference.predict import predict
     from autoseg.inference.statistics import Statistics
-    from autoseg.inference.stopwatch import Stopwatch
 
     watch = Stopwatch()
     opened = open_model(model, "cpu")

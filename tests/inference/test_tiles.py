@@ -12,9 +12,16 @@ from torch import Tensor, nn
 
 from autoseg.errors import TooLittleMemoryError
 from autoseg.imaging.resample import Box
-from autoseg.inference.ensemble import Ensemble, mirrors_of
-from autoseg.inference.foreground import foreground_box
-from autoseg.inference.tiles import Tiling, choose_tiling, probability_slabs, sliding_window, tile_starts
+from autoseg.inference.stage import foreground_box
+from autoseg.inference.tiles import (
+    Ensemble,
+    Tiling,
+    choose_tiling,
+    mirrors_of,
+    probability_slabs,
+    sliding_window,
+    tile_starts,
+)
 from autoseg.inference.upsample import Upsampler
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Intensity, Level, NetworkPlan, Plan

@@ -18,7 +18,7 @@ from autoseg.errors import AutosegError, ModelError
 from autoseg.network.weights import load_networks, model_files, save_model
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.training.checkpoint import load_checkpoint, planned_iterations, save_checkpoint
-from autoseg.training.state import State, new_state
+from autoseg.training.step import State, new_state
 
 PLAN = made.plan(optimiser=OptimiserPlan(name="adam", schedule="constant", averaging=0.9))
 

@@ -22,8 +22,7 @@ from autoseg.training import loop
 from autoseg.training.checkpoint import load_checkpoint
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, Progress, train
-from autoseg.training.state import new_state
-from autoseg.training.step import Stepper
+from autoseg.training.step import Stepper, new_state
 from autoseg.training.validate import examine
 
 PLAN = made.plan(

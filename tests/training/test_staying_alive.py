@@ -21,8 +21,7 @@ from autoseg.training import loop
 from autoseg.training.checkpoint import load_checkpoint
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, train
-from autoseg.training.state import new_state
-from autoseg.training.step import Outcome, Stepper
+from autoseg.training.step import Outcome, Stepper, new_state
 from autoseg.training.watch import BAD_IN_A_ROW
 
 OPTIMISER = OptimiserPlan(name="adamw", schedule="constant", averaging=0.9, gradient_clip=1.0)

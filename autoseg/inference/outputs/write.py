@@ -14,10 +14,10 @@ from autoseg.figures.planes import CaseArrays
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
 from autoseg.imaging.volumes import Volume, write_label
 from autoseg.inference.inputs import Input, require_series
+from autoseg.inference.model import Prediction
 from autoseg.inference.outputs import dicom_seg, rtstruct
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.legend import file_names, segment_fields
-from autoseg.inference.prediction import Prediction
 from autoseg.inference.upsample import to_percent
 from autoseg.plan import Plan
 

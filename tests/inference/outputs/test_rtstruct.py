@@ -23,12 +23,12 @@ from autoseg.imaging.dicom import grid_of, pick_series
 from autoseg.imaging.grid import Grid, to_lps
 from autoseg.imaging.volumes import Volume, read_label
 from autoseg.inference.inputs import Input, require_series
+from autoseg.inference.model import Prediction
 from autoseg.inference.outputs.contours import Points
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.legend import rgb
 from autoseg.inference.outputs.rtstruct import write_rtstruct
 from autoseg.inference.outputs.write import Outputs, write_outputs
-from autoseg.inference.prediction import Prediction
 from autoseg.labels import Label, LabelScheme
 from autoseg.network.build import build
 from autoseg.network.weights import save_model

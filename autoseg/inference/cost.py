@@ -1,8 +1,11 @@
-"""What predicting an image will take of a CPU's memory."""
+"""What predicting an image costs: the memory it will take on a CPU, and the seconds of each phase."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from autoseg.imaging.grid import Grid, Voxels, working_shape
 from autoseg.machine import GIB
@@ -10,9 +13,27 @@ from autoseg.network.device import runs_bfloat16
 from autoseg.network.memory import tile_bytes
 from autoseg.plan import Plan
 
+PHASES = ("read", "resample", "network", "upsample", "clean-up", "write")
 PREDICTION_HEAP = 1.05  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
 KEPT_BYTES = 2  # of a probability on the working grid, where they are kept
 PREDICTION_PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
+
+
+class Stopwatch:
+    """Adds up the seconds of each phase; reading and writing may overlap with the network."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a phase of PHASES."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began
 
 
 def prediction_gib(
