@@ -9,6 +9,8 @@ from pathlib import Path
 from autoseg.errors import RunError
 from autoseg.plan import Plan, load_plan
 
+MASK_SUFFIX = ".nii.gz"  # of a predicted label map, where the user names no file
+
 
 @dataclass(frozen=True)
 class FoldFolder:
@@ -53,7 +55,7 @@ class FoldFolder:
 
     def prediction(self, case_id: str) -> Path:
         """Return the file of a case's predicted label map."""
-        return self.predictions / f"{case_id}.nii.gz"
+        return self.predictions / f"{case_id}{MASK_SUFFIX}"
 
 
 @dataclass(frozen=True)

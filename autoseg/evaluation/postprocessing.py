@@ -46,10 +46,10 @@ def with_postprocessing(
     known = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
     sources = digest(files_digest(truths), model.runs, records, known, code_digest(*CODE))
-    if model.postprocessing.learnt_from == sources:
+    if model.postprocessing.sources_digest == sources:
         return model
     learnt = determine_postprocessing(model, cases, labels, fingerprint)
-    postprocessing = learnt.model_copy(update={"learnt_from": sources})
+    postprocessing = learnt.model_copy(update={"sources_digest": sources})
     store_postprocessing(file, postprocessing)
     return replace(model, postprocessing=postprocessing)
 
@@ -105,5 +105,5 @@ def store_postprocessing(file: Path, postprocessing: Postprocessing) -> None:
         OSError: If the disk is full; the file is then as it was.
     """
     tensors, facts = load_tensors(file, MODEL)
-    about = json.loads(facts.get("facts", "{}")) | {"aftercare": postprocessing.model_dump(mode="json")}
+    about = json.loads(facts.get("facts", "{}")) | {"aftercare": postprocessing.model_dump(mode="json", by_alias=True)}
     save_tensors(file, MODEL, tensors, {"plan": facts["plan"], "facts": json.dumps(about)})

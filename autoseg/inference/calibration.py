@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autoseg.plan import PlanPart
 
-LEAST_PROBABILITY = 0.02  # below it a voxel says nothing of an organ, but there are millions of them
+LEAST_PROBABILITY = 0.02  # smaller ones say nothing about an organ, but there are millions of them
 LEAST_POINTS = 8  # organs of validation cases, below which the line is not fitted
 LEAST_SPREAD = 0.02  # of their estimates
 
@@ -24,7 +24,7 @@ class Calibration(PlanPart):
 
     slope: float = 1.0
     intercept: float = 0.0
-    low: float = 0.0  # the estimates that the line was fitted on; one outside is taken as the nearest of them
+    low: float = 0.0  # the estimates that the line was fitted on; one outside counts as the nearest of them
     high: float = 1.0
     scatter: float | None = None  # root mean square error on the validation cases; None: nothing was fitted
 
@@ -37,7 +37,7 @@ class Calibration(PlanPart):
 
 
 class Certainty:
-    """Adds up, slab by slab, what the estimate of each organ needs."""
+    """Accumulates, slab by slab, the sums that the Dice estimate of each organ needs."""
 
     def __init__(self, organs: Sequence[int]) -> None:
         """Begin with the classes of the organs."""
@@ -57,12 +57,12 @@ class Certainty:
     def estimates(self) -> tuple[float | None, ...]:
         """Return each organ's estimate, 0 to 1; None for one that was not found."""
         inside, everywhere, voxels = self._sums[:, self._organs].tolist()
-        found = zip(inside, everywhere, voxels, strict=True)
-        return tuple(2 * p / (q + n) if n else None for p, q, n in found)
+        sums = zip(inside, everywhere, voxels, strict=True)
+        return tuple(2 * p / (q + n) if n else None for p, q, n in sums)
 
 
 def calibrate(estimates: Sequence[float], dices: Sequence[float]) -> Calibration:
-    """Fit the line on organs of validation cases; where they are few or all alike the estimate is as it is."""
+    """Fit the line to organs of validation cases; where they are few or alike, return one that changes nothing."""
     if len(estimates) < LEAST_POINTS or np.ptp(estimates) < LEAST_SPREAD:
         return Calibration()
     slope, intercept = np.polyfit(estimates, dices, 1)

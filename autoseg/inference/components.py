@@ -15,7 +15,7 @@ from autoseg.imaging.grid import Triple, Voxels
 from autoseg.labels import Atoms
 
 Whole = npt.NDArray[np.int64]
-Places = tuple[Whole, Whole, Whole]  # z, y, x of voxels, each (voxels,); or rows, starts, stops of runs, see Pieces
+Places = tuple[Whole, Whole, Whole]  # z, y, x of voxels, each (voxels,); or rows, starts, stops of runs (Components)
 Points = npt.NDArray[np.int32]  # z, y, x of voxels, (voxels, 3)
 AT_ONCE = 2**21  # voxels that are looked at or listed at a time
 BY_CORNERS = ((0, 1), (1, -1), (1, 0), (1, 1))  # rows (z, y) after a row whose voxels may touch its own
@@ -143,13 +143,13 @@ def _within(
 ) -> npt.NDArray[np.bool_]:
     """Return which voxels have at least one of the others within the reach, bool (voxels,)."""
     cell = np.maximum(8, np.ceil((reach_mm + SAME_MM) / spacing_mm)).astype(np.int32)
-    found = _in_cells_beside(points, others, cell)
-    if found.any():
-        edge = others[_in_cells_beside(others, points[found], cell)]  # what is far from all need not be in the tree
+    near = _in_cells_beside(points, others, cell)
+    if near.any():
+        edge = others[_in_cells_beside(others, points[near], cell)]  # what is far from all need not be in the tree
         tree = cKDTree(edge * spacing_mm, compact_nodes=False, balanced_tree=False)
-        gaps, _ = tree.query(points[found] * spacing_mm, distance_upper_bound=reach_mm + SAME_MM)
-        found[found] = np.isfinite(gaps)
-    return found
+        gaps, _ = tree.query(points[near] * spacing_mm, distance_upper_bound=reach_mm + SAME_MM)
+        near[near] = np.isfinite(gaps)
+    return near
 
 
 def _in_cells_beside(points: Points, others: Points, cell: Points) -> npt.NDArray[np.bool_]:
@@ -207,16 +207,16 @@ def _slabs(mask: Atoms) -> Iterator[tuple[int, int]]:
 
 
 def _runs(mask: Atoms, label: int, outside: bool) -> Places:
-    """Return the row, start and stop of the runs of a class, or of what is outside it; see Pieces."""
+    """Return the row, start and stop of the runs of a class, or of what is outside it; see Components."""
     _, height, width = mask.shape
-    found = []
+    parts = []
     for first, last in _slabs(mask):
         padded = np.zeros((last - first, height, width + 2), np.bool_)
         padded[..., 1:-1] = (mask[first:last] != label) if outside else (mask[first:last] == label)
         row, x = np.divmod(np.flatnonzero(padded[..., 1:] != padded[..., :-1]), width + 1)
         z, y = np.divmod(row[::2], height)
-        found.append(((z + first) * (height + 1) + y, x[::2], x[1::2]))
-    rows, starts, stops = (np.concatenate(part) for part in zip(*found, strict=True))
+        parts.append(((z + first) * (height + 1) + y, x[::2], x[1::2]))
+    rows, starts, stops = (np.concatenate(part) for part in zip(*parts, strict=True))
     return rows, starts, stops
 
 

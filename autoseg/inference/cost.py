@@ -15,7 +15,7 @@ from autoseg.plan import Plan
 
 PHASES = ("read", "resample", "network", "upsample", "clean-up", "write")
 PREDICTION_HEAP = 1.05  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
-KEPT_BYTES = 2  # of a probability on the working grid, where they are kept
+PROBABILITY_BYTES = 2  # of a probability on the working grid, float16, where the user asks for them
 PREDICTION_PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
 
 
@@ -51,19 +51,19 @@ def prediction_gib(
     """
     mask = float(math.prod(grid.shape))
     working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling))
-    seen = 4.0 * len(plan.channels) * working  # the normalised image, float32
+    normalised = 4.0 * len(plan.channels) * working  # the normalised image, float32
     slab = 4.0 * plan.classes * working / max(1, working // math.prod(tile))  # probabilities of a tile
     weights = (networks - 1) * tile_bytes(plan, plan.network.divisor, False)
     network = (
         mask
-        + 2 * seen
+        + 2 * normalised
         + weights
         + PREDICTION_HEAP * tile_bytes(plan, tile, runs_bfloat16("cpu", plan.precision))
         + 2 * slab
     )
     writing = 3 * mask  # the mask as it is, as stored, and as ITK has it
-    most = max(reading_bytes(image_bytes), image_bytes + 4 * seen, max(network, writing) + beside_bytes)
-    return PREDICTION_PROCESS_GIB + most / GIB
+    peak = max(reading_bytes(image_bytes), image_bytes + 4 * normalised, max(network, writing) + beside_bytes)
+    return PREDICTION_PROCESS_GIB + peak / GIB
 
 
 def reading_bytes(image_bytes: float) -> float:

@@ -1,4 +1,4 @@
-"""What there is to predict in a file or folder, and what its masks are called."""
+"""The images to predict in a file or folder, and the files of their masks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from autoseg.errors import VolumeError
 from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, reader_of, strip_suffix
 from autoseg.imaging.volumes import is_dicom_folder
+from autoseg.run import MASK_SUFFIX
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000
 
@@ -25,7 +26,7 @@ class Input:
 
 
 def list_inputs(source: Path, out: Path, channels: int, series: str | None = None) -> tuple[Input, ...]:
-    """Return what there is to predict in an image file, a folder of images, or a DICOM folder.
+    """List the images to predict in an image file, a folder of images, or a DICOM folder.
 
     Args:
         source: An image; a folder of images; a DICOM series. A name loses nnU-Net's `_0000`; for a model of several
@@ -38,20 +39,21 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
         VolumeError: If there is nothing to predict, several images for one file, a series of no DICOM folder, or a
             mask would overwrite an image.
     """
-    found = _images(source, channels)
-    if not found:
+    images_of = _images(source, channels)
+    if not images_of:
         raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(image_suffixes())}, or a DICOM series")
-    if series and not any(reader_of(image) is DICOM_SERIES for images in found.values() for image in images):
+    if series and not any(reader_of(image) is DICOM_SERIES for images in images_of.values() for image in images):
         raise VolumeError(f"--series {series}: {source} is no DICOM folder; leave it out")
     if strip_suffix(out) is not None:
-        if len(found) > 1:
-            raise VolumeError(f"{out}: is one file but {source} holds {len(found)} images; give a folder")
-        jobs = tuple(Input(name=name, images=images, out=out, series=series) for name, images in found.items())
+        if len(images_of) > 1:
+            raise VolumeError(f"{out}: is one file but {source} holds {len(images_of)} images; give a folder")
+        jobs = tuple(Input(name=name, images=images, out=out, series=series) for name, images in images_of.items())
     elif out.is_file():
         raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(image_suffixes())}")
     else:
         jobs = tuple(
-            Input(name=name, images=images, out=out / f"{name}.nii.gz", series=series) for name, images in found.items()
+            Input(name=name, images=images, out=out / f"{name}{MASK_SUFFIX}", series=series)
+            for name, images in images_of.items()
         )
     if {job.out.resolve() for job in jobs} & {file.resolve() for job in jobs for file in job.images}:
         raise VolumeError(f"{out}: a mask would overwrite its image; give another OUT")
@@ -83,15 +85,15 @@ def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
     files = [p for p in sorted(source.iterdir()) if strip_suffix(p) is not None and not p.name.startswith(".")]
     if not files and is_dicom_folder(source):
         return {source.resolve().name: (source,)}
-    found = _by_channel(files, channels) if channels > 1 else {}
-    taken = {file for images in found.values() for file in images}
+    images_of = _by_channel(files, channels) if channels > 1 else {}
+    channel_files = {file for images in images_of.values() for file in images}
     for file in files:
-        if file in taken:
+        if file in channel_files:
             continue
-        if _name(file) in found:
+        if _name(file) in images_of:
             raise VolumeError(f"{file}: another image in {source} has the same name; rename one")
-        found[_name(file)] = (file,)
-    return found
+        images_of[_name(file)] = (file,)
+    return images_of
 
 
 def _by_channel(files: Sequence[Path], channels: int) -> dict[str, tuple[Path, ...]]:
@@ -100,8 +102,8 @@ def _by_channel(files: Sequence[Path], channels: int) -> dict[str, tuple[Path, .
     for file in files:
         if match := CHANNEL.fullmatch(strip_suffix(file) or ""):
             numbered.setdefault(match[1], {})[int(match[2])] = file
-    whole = {name: parts for name, parts in numbered.items() if sorted(parts) == list(range(channels))}
-    return {name: tuple(parts[n] for n in range(channels)) for name, parts in whole.items()}
+    complete = {name: parts for name, parts in numbered.items() if sorted(parts) == list(range(channels))}
+    return {name: tuple(parts[n] for n in range(channels)) for name, parts in complete.items()}
 
 
 def _name(file: Path) -> str:

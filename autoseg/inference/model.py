@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from scipy import ndimage
 
 from autoseg.data.preprocess import plan_digest, working_image
@@ -44,7 +44,8 @@ class Postprocessing(PlanPart):
     cleanup: tuple[PostprocessRule, ...] = ()  # at most one an organ
     calibration: Calibration = Calibration()
     fingerprint: Fingerprint | None = None  # of the training's dataset
-    learnt_from: str = ""  # a digest of what it was learnt from beside the weights
+    # a digest of what it was learnt from beside the weights; the key in model files is that of older versions
+    sources_digest: str = Field(default="", validation_alias="learnt_from", serialization_alias="learnt_from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class PreparedImage:
     images: tuple[FloatArray, ...]  # normalised, one a stage on its working grid, (C, Z, Y, X)
     grid: Grid  # of the image, LPS
     stored: Grid  # of the image, as in its file
-    unlike: tuple[str, ...]  # what of the image is unlike the training, in words
+    unlike: tuple[str, ...]  # sentences on how the image differs from the training's
     image_bytes: int  # of the image as it was read
 
 
@@ -67,7 +68,7 @@ class OrganPrediction:
     volume_ml: float
     expected_dice: float | None  # 0 to 1; None where nothing of it was found
     at_border: bool  # it reaches the image's edge, so it may be cut
-    unusual: tuple[str, ...] = ()  # what of its volume and place lies outside of what the training had, in words
+    unusual: tuple[str, ...] = ()  # sentences on a volume or place outside the training's range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,8 @@ class Prediction(Generic[Mask]):
 
     mask: Mask  # label values on the image's own grid, in the form of the image
     organs: tuple[OrganPrediction, ...]
-    unlike: tuple[str, ...]  # what of the image is unlike the training, in words
-    probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where wanted
+    unlike: tuple[str, ...]  # sentences on how the image differs from the training's
+    probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ class Model:
         Raises:
             VolumeError: If the image cannot be read or used, or the number of channels is not the model's.
             TooLittleMemoryError: If not even the smallest tile fits.
-            PlanError: If mirroring is wanted and the training did not mirror.
+            PlanError: If mirroring is asked for and the training did not mirror.
         """
         conversion = to_volume(image)
         prediction = self.segment(self.prepare(conversion.volume, watch), options, watch)
@@ -134,7 +135,7 @@ class Model:
         """Refuse what the model cannot do.
 
         Raises:
-            PlanError: If mirroring is wanted and the training did not mirror.
+            PlanError: If mirroring is asked for and the training did not mirror.
         """
         if options.mirrored and not self.plan.augmentation.mirrored:
             raise PlanError(
@@ -149,12 +150,12 @@ class Model:
             VolumeError: If the number of channels is not the model's.
         """
         with (watch or Stopwatch()).phase("resample"):
-            known = self.postprocessing.fingerprint
+            fingerprint = self.postprocessing.fingerprint
             return PreparedImage(
                 images=tuple(working_image(image, stage.plan) for stage in self.stages),
                 grid=image.grid,
                 stored=image.stored,
-                unlike=tuple(unlike_training(image.grid, image.array, known)) if known else (),
+                unlike=tuple(unlike_training(image.grid, image.array, fingerprint)) if fingerprint else (),
                 image_bytes=image.array.nbytes,
             )
 
@@ -212,13 +213,13 @@ class Model:
             0.0 if box is None else np.count_nonzero(scheme.class_mask(upsampler.mask[box], index)) * grid.voxel_ml
             for index, box in zip(scheme.organs, boxes, strict=True)
         ]
-        there = {
+        present = {
             organ.value: ([(part.start, part.stop) for part in box], volume_ml)
             for organ, box, volume_ml in zip(scheme.labels, boxes, volumes_ml, strict=True)
             if box is not None
         }
-        known = self.postprocessing.fingerprint
-        unusual = unusual_organs(there, grid.spacing_mm, known) if known else {}
+        fingerprint = self.postprocessing.fingerprint
+        unusual = unusual_organs(present, grid.spacing_mm, fingerprint) if fingerprint else {}
         estimates = upsampler.certainty.estimates()
         return tuple(
             OrganPrediction(
@@ -240,7 +241,7 @@ def open_model(model: Path, device: DeviceName) -> Model:
     Dice is the mean of theirs.
 
     Raises:
-        ModelError: If there is none, one is damaged, or the folds' plans differ in more than the device.
+        ModelError: If there is no model, one is damaged, or the folds' plans differ in more than the device.
     """
     files = model_files(model)
     loaded = [load_networks(file, device) for file in files]
@@ -271,15 +272,20 @@ def _postprocessing(file: Path, facts: Mapping[str, Any]) -> Postprocessing:
         ) from error
 
 
-def _joined(all_of_them: Sequence[Postprocessing]) -> Postprocessing:
-    first, *others = all_of_them
-    cleaned = [{rule.label for rule in other.cleanup} for other in others]
-    rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in cleaned))
-    lines = [one.calibration for one in all_of_them]
-    line = first.calibration.model_copy(
-        update={name: fmean(getattr(one, name) for one in lines) for name in ("slope", "intercept", "low", "high")}
+def _joined(folds: Sequence[Postprocessing]) -> Postprocessing:
+    first, *rest = folds
+    labels_cleaned = [{rule.label for rule in fold.cleanup} for fold in rest]
+    rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in labels_cleaned))
+    calibrations = [fold.calibration for fold in folds]
+    mean = first.calibration.model_copy(
+        update={
+            "slope": fmean(one.slope for one in calibrations),
+            "intercept": fmean(one.intercept for one in calibrations),
+            "low": fmean(one.low for one in calibrations),
+            "high": fmean(one.high for one in calibrations),
+        }
     )
-    return first.model_copy(update={"cleanup": rules, "calibration": line})
+    return first.model_copy(update={"cleanup": rules, "calibration": mean})
 
 
 def _reaches_border(box: tuple[slice, ...], shape: Sequence[int]) -> bool:

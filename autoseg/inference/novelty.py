@@ -1,4 +1,4 @@
-"""What of an image and of its predicted organs lies outside of what the training had, in words."""
+"""Sentences on what in an image, or in its predicted organs, lies outside the range of the training data."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ HU_AIR, HU_BODY = -300.0, 100.0  # a CT has voxels above the second, and below t
 LITTLE_AIR = 0.05  # share of an image's voxels
 
 
-def unlike_training(grid: Grid, image: npt.NDArray[np.generic], known: Fingerprint) -> list[str]:
-    """Return in words what of an image lies outside of what the model was trained on; empty where nothing does.
+def unlike_training(grid: Grid, image: npt.NDArray[np.generic], fingerprint: Fingerprint) -> list[str]:
+    """Describe what in an image lies outside the range of the training data; empty where nothing does.
 
     Args:
         grid: Of the image, LPS.
         image: (C, Z, Y, X), as read.
-        known: Of the training.
+        fingerprint: Of the training.
     """
     differences = []
-    spacings = zip("zyx", grid.spacing_mm, known.smallest_spacing_mm, known.largest_spacing_mm, strict=True)
+    spacings = zip("zyx", grid.spacing_mm, fingerprint.smallest_spacing_mm, fingerprint.largest_spacing_mm, strict=True)
     for axis, spacing, low, high in spacings:
         if not low / OUTSIDE <= spacing <= high * OUTSIDE:
             differences.append(f"spacing {spacing:.3g} mm along {axis}, training had {low:.3g} to {high:.3g}")
-    shapes = zip(known.smallest_shape, known.largest_shape, strict=True)
+    shapes = zip(fingerprint.smallest_shape, fingerprint.largest_shape, strict=True)
     for axis, extent, (few, many), (fine, coarse) in zip(
         "zyx",
         grid.extent_mm,
         shapes,
-        zip(known.smallest_spacing_mm, known.largest_spacing_mm, strict=True),
+        zip(fingerprint.smallest_spacing_mm, fingerprint.largest_spacing_mm, strict=True),
         strict=True,
     ):
         if not few * fine / ALIKE <= extent <= many * coarse * ALIKE:
             differences.append(
                 f"field of view {extent:.0f} mm along {axis}, training had {few * fine:.0f} to {many * coarse:.0f}"
             )
-    for channel, voxels in zip(known.channels, image, strict=True):
+    for channel, voxels in zip(fingerprint.channels, image, strict=True):
         steps = tuple(slice(None, None, max(1, n // SAMPLED)) for n in voxels.shape)
         low, high = (float(p) for p in np.percentile(voxels[steps], (1, 99.5)))
         if channel.ct and (high < HU_BODY or (channel.air > LITTLE_AIR and low > HU_AIR)):
@@ -52,30 +52,30 @@ def unlike_training(grid: Grid, image: npt.NDArray[np.generic], known: Fingerpri
 
 
 def unusual_organs(
-    organs: Mapping[int, tuple[Bounds, float]], spacing_mm: Triple, known: Fingerprint
+    organs: Mapping[int, tuple[Bounds, float]], spacing_mm: Triple, fingerprint: Fingerprint
 ) -> dict[int, tuple[str, ...]]:
-    """Return in words what of a prediction's organs lies outside of what the training's label maps had.
+    """Describe what in a prediction's organs lies outside the range of the training's label maps.
 
     Args:
         organs: Label value to its bounding box (first voxel and the one after the last, of each axis) and volume in ml.
         spacing_mm: Of the image (Z, Y, X).
-        known: Of the training.
+        fingerprint: Of the training.
 
     Returns:
-        Label value to sentences; only unusual organs. Places are compared only where all organs are there, as they are
-        relative to the mean of all.
+        Label value to sentences; only unusual organs. Places are relative to the mean of all
+        organs, so they are compared only where all are present.
     """
     remarks: dict[int, list[str]] = {}
-    common = [organ for organ in known.organs if organ.cases >= LEAST_CASES]
+    common = [organ for organ in fingerprint.organs if organ.cases >= LEAST_CASES]
     for organ in common:
         low, high = organ.smallest_ml, organ.largest_ml
         if organ.value in organs and low is not None and high is not None:
             volume = organs[organ.value][1]
             if not low / OUTSIDE <= volume <= high * OUTSIDE:
                 remarks.setdefault(organ.value, []).append(f"{volume:.3g} ml, training had {low:.3g} to {high:.3g}")
-    if all(organ.value in organs for organ in known.organs) and len(known.organs) > 1:
-        offsets = middle_offsets_mm([organs[organ.value][0] for organ in known.organs], spacing_mm)
-        for organ, offset in zip(known.organs, offsets, strict=True):
+    if all(organ.value in organs for organ in fingerprint.organs) and len(fingerprint.organs) > 1:
+        offsets = middle_offsets_mm([organs[organ.value][0] for organ in fingerprint.organs], spacing_mm)
+        for organ, offset in zip(fingerprint.organs, offsets, strict=True):
             if organ in common and (far := _out_of_place_mm(offset, organ)) > 0:
                 remarks.setdefault(organ.value, []).append(f"lies {far:.0f} mm outside of where training had it")
     return {value: tuple(words) for value, words in remarks.items()}

@@ -1,4 +1,4 @@
-"""Anatomical clean-up of masks: pieces that lie apart and holes, organ by organ, only where it was seen to help.
+"""Anatomical clean-up of masks: pieces that lie apart and holes, organ by organ, only where it helped in validation.
 
 An organ's rules are chosen on validation cases: each is taken only if the organ's mean Dice over them grows by it
 (Roth et al. 2018 name disconnected and isolated regions as future work). They are stored in the model with their gain.
@@ -30,7 +30,7 @@ REACHES_MM = (5.0, 15.0)  # to try: a slice or two that partial volume blanked, 
 
 
 class PostprocessRule(PlanPart):
-    """What is done to one organ's mask."""
+    """The clean-up of one organ's mask."""
 
     label: Annotated[int, Field(ge=1, le=255)]  # class index
     largest: bool = False  # only the largest piece is kept
@@ -84,7 +84,7 @@ def choose_rules(
         if before is None:
             continue
         dices = [(rule, _mean_dice(pairs, rule) or 0.0) for rule in _candidates(label, pairs)]
-        best, after = max(dices, key=lambda found: found[1], default=(PostprocessRule(label=label), before))
+        best, after = max(dices, key=lambda scored: scored[1], default=(PostprocessRule(label=label), before))
         if after - before >= LEAST_GAIN:
             chosen.append(best.model_copy(update={"gain": round(after - before, 5)}))
     return tuple(chosen)
@@ -95,14 +95,14 @@ class _Pair:
     """One organ of one case, cut to the box that holds prediction and truth."""
 
     label: int
-    found: Atoms
+    predicted: Atoms
     true: Atoms
     spacing_mm: Triple
 
     @cached_property
     def pieces(self) -> Components:
         """Of the prediction."""
-        return find_components(self.found, self.label)
+        return find_components(self.predicted, self.label)
 
 
 def _in_boxes(
@@ -111,10 +111,10 @@ def _in_boxes(
     """Yield the cases that have an organ in prediction or truth."""
     for mask, truth, spacing_mm in zip(masks, truths, spacings_mm, strict=True):
         boxes = [ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth)]
-        known = [box for box in boxes if box is not None]
-        if known:
+        present = [box for box in boxes if box is not None]
+        if present:
             box = tuple(
-                slice(min(s.start for s in part), max(s.stop for s in part)) for part in zip(*known, strict=True)
+                slice(min(s.start for s in part), max(s.stop for s in part)) for part in zip(*present, strict=True)
             )
             yield _Pair(label, mask[box], truth[box], spacing_mm)
 
@@ -123,10 +123,10 @@ def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]
     volumes = [np.count_nonzero(pair.true == label) * _voxel_ml(pair.spacing_mm) for pair in pairs]
     true = [volume for volume in volumes if volume]
     sizes = [round(share * min(true), 4) for share in LEAST_SHARES] if true else []
-    ways: list[dict[str, Any]] = [{"largest": True}, {}, *({"smallest_ml": size} for size in sizes)]
-    ways += [{"reach_mm": reach} for reach in REACHES_MM]
-    for holes, way in product((False, True), ways):
-        rule = PostprocessRule(label=label, holes=holes, **way)
+    settings: list[dict[str, Any]] = [{"largest": True}, {}, *({"smallest_ml": size} for size in sizes)]
+    settings += [{"reach_mm": reach} for reach in REACHES_MM]
+    for holes, setting in product((False, True), settings):
+        rule = PostprocessRule(label=label, holes=holes, **setting)
         if not rule.does_nothing:
             yield rule
 
@@ -134,24 +134,24 @@ def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]
 def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule) -> float | None:
     dices = []
     for pair in pairs:
-        after = pair.found
+        after = pair.predicted
         if not rule.does_nothing:
             after = after.copy()
             _clean(after, rule, pair.spacing_mm, pair.pieces)
         dices.append(overlap(after, pair.true, (rule.label,))[rule.label].dice)
-    known = [dice for dice in dices if dice is not None]
-    return fmean(known) if known else None
+    defined = [dice for dice in dices if dice is not None]
+    return fmean(defined) if defined else None
 
 
 def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None) -> None:
     """Clean one organ in a box that holds it, in place; `pieces` are its own, needed where some may be removed."""
     if rule.apart and pieces is not None and pieces.count:
-        kept = pieces.sizes * _voxel_ml(spacing_mm) >= rule.smallest_ml
+        keep = pieces.sizes * _voxel_ml(spacing_mm) >= rule.smallest_ml
         if rule.largest:
-            kept &= np.arange(pieces.count) == pieces.sizes.argmax()
+            keep &= np.arange(pieces.count) == pieces.sizes.argmax()
         if rule.reach_mm:
-            kept = linked_components(part, rule.label, pieces, kept, spacing_mm, rule.reach_mm)
-        for place in pieces.voxels(~kept):
+            keep = linked_components(part, rule.label, pieces, keep, spacing_mm, rule.reach_mm)
+        for place in pieces.voxels(~keep):
             part[place] = 0
     if rule.holes:
         outside = find_components(part, rule.label, outside=True)
@@ -164,7 +164,7 @@ def _voxel_ml(spacing_mm: Triple) -> float:
 
 
 def rules_in_words(rules: Sequence[PostprocessRule], names: Mapping[int, str]) -> list[str]:
-    """Return a line a rule, in words, with its gain."""
+    """Describe each rule in a line, with its gain."""
     lines = []
     for rule in rules:
         what = ["the largest piece is kept"] if rule.largest else []

@@ -26,7 +26,7 @@ def predict(
     model: Model,
     jobs: Sequence[Input],
     statistics: Statistics,
-    wanted: InferenceOptions = USUAL_OPTIONS,
+    options: InferenceOptions = USUAL_OPTIONS,
     outputs: Outputs = PLAIN,
     track: Track = untracked,
     watch: Stopwatch | None = None,
@@ -37,9 +37,9 @@ def predict(
     Args:
         model: Ready on its device.
         jobs: From `jobs_for`.
-        statistics: Knows what is done, and takes what is found.
-        wanted: How.
-        outputs: What is written beside the masks.
+        statistics: Tells which jobs are done, and takes the predictions.
+        options: How to predict.
+        outputs: What to write beside the masks.
         track: Shows progress.
         watch: Gets the time of each phase, summed over the jobs.
         tell: Gets a line on each job before it is begun: the memory that it will take.
@@ -50,13 +50,13 @@ def predict(
     Raises:
         CasesFailedError: When all others are done, if some could not be predicted.
     """
-    work = _Work(model, statistics, wanted, outputs, watch or Stopwatch())
+    work = _Work(model, statistics, options, outputs, watch or Stopwatch())
     due = [job for job in jobs if not work.is_done(job)]
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
             if tell is not None and reading.exception() is None:
                 following = due[due.index(job) + 1 :][:1]
-                gib = model.memory_gib(reading.result()[0], wanted, _reading_bytes(following))
+                gib = model.memory_gib(reading.result()[0], options, _reading_bytes(following))
                 tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
             work.do(job, reading, writer)
         work.settle(leave=0)
@@ -69,14 +69,14 @@ class _Work:
     """Predicts one job after another; each is written while the next is predicted."""
 
     def __init__(
-        self, model: Model, statistics: Statistics, wanted: InferenceOptions, outputs: Outputs, watch: Stopwatch
+        self, model: Model, statistics: Statistics, options: InferenceOptions, outputs: Outputs, watch: Stopwatch
     ) -> None:
-        self.model, self.statistics, self.wanted, self.outputs, self.watch = model, statistics, wanted, outputs, watch
+        self.model, self.statistics, self.options, self.outputs, self.watch = model, statistics, options, outputs, watch
         self.failed: dict[str, str] = {}
         self._writing: deque[tuple[Input, Prediction[Volume], Future[None]]] = deque()
 
     def is_done(self, job: Input) -> bool:
-        """Return whether the mask is there, made by this model from these files in this way."""
+        """Return whether the mask exists, made by this model from these files in this way."""
         return job.out.is_file() and self.statistics.has(job.name, self._sources(job))
 
     def ahead(self, jobs: Sequence[Input], pool: ThreadPoolExecutor) -> Iterator[tuple[Input, Reading]]:
@@ -89,7 +89,7 @@ class _Work:
             yield job, now
 
     def _read(self, job: Input) -> tuple[PreparedImage, Volume | None]:
-        """Return the prepared image, and where it is to be drawn the image itself."""
+        """Return the prepared image, and the image itself where a preview is drawn from it."""
         with _raise_as_job_error():
             with self.watch.phase("read"):
                 image = read_image(job.images, job.series)
@@ -100,7 +100,7 @@ class _Work:
         try:
             prepared, image = reading.result()
             with _raise_as_job_error():
-                prediction = self.model.segment(prepared, self.wanted, self.watch)
+                prediction = self.model.segment(prepared, self.options, self.watch)
         except AutosegError as error:
             self.failed[job.name] = str(error)
             return
@@ -121,7 +121,7 @@ class _Work:
 
     def _sources(self, job: Input) -> str:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
-        how = (self.wanted, self.outputs, job.series, code_digest(*MASK_CODE))
+        how = (self.options, self.outputs, job.series, code_digest(*MASK_CODE))
         return digest(self.model.digest, how, files_digest(job.images))[:16]
 
 

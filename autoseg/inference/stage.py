@@ -13,7 +13,7 @@ from torch import nn
 
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import Box
-from autoseg.inference.cost import KEPT_BYTES, PREDICTION_HEAP, Stopwatch, prediction_gib
+from autoseg.inference.cost import PREDICTION_HEAP, PROBABILITY_BYTES, Stopwatch, prediction_gib
 from autoseg.inference.tiles import Ensemble, Tiling, choose_tiling, mirrors_of, sliding_window
 from autoseg.inference.upsample import Upsampler
 from autoseg.machine import GIB, free_memory_gib
@@ -95,7 +95,7 @@ class Stage:
             beside_bytes: What is done meanwhile takes so much.
         """
         tile = self._tiling(foreground_box(image, self.plan)).tile
-        beside_bytes += KEPT_BYTES * self.plan.classes * image[0].size if options.probabilities else 0
+        beside_bytes += PROBABILITY_BYTES * self.plan.classes * image[0].size if options.probabilities else 0
         return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
 
     def _tiling(self, box: Box) -> Tiling:
@@ -122,12 +122,12 @@ def foreground_box(image: npt.NDArray[np.floating], plan: Plan) -> Box:
     whole = (slice(0, image.shape[1]), slice(0, image.shape[2]), slice(0, image.shape[3]))
     if any(how.kind != "ct" for how in plan.intensity):
         return whole
-    seen = np.zeros(image.shape[1:], dtype=np.uint8)
+    foreground = np.zeros(image.shape[1:], dtype=np.uint8)
     for channel, how in zip(image, plan.intensity, strict=True):
-        seen |= channel > how.pad_value + ABOVE_FLOOR
-    (box,) = ndimage.find_objects(seen) or (None,)
+        foreground |= channel > how.pad_value + ABOVE_FLOOR
+    (box,) = ndimage.find_objects(foreground) or (None,)
     if box is None:
         return whole
-    sizes: tuple[int, ...] = seen.shape
+    sizes: tuple[int, ...] = foreground.shape
     z, y, x = (slice(max(0, s.start - MARGIN), min(n, s.stop + MARGIN)) for s, n in zip(box, sizes, strict=True))
     return z, y, x

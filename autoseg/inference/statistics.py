@@ -15,21 +15,21 @@ from autoseg.inference.model import Prediction
 NAME = "predictions.csv"  # in OUT
 COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
-SHOWN = 5
+MOST_LINES = 5  # of images to look at first
 
 
 class Statistics:
     """The rows of all images predicted so far; written after each, so that a folder can be gone on with."""
 
     def __init__(self, file: Path | None, fresh: bool = False) -> None:
-        """Read the rows that are there.
+        """Read the rows of an existing file.
 
         Args:
-            file: CSV; None: nothing is kept.
+            file: CSV; None: nothing is written.
             fresh: Whether all images are to be predicted anew; rows of others stay.
 
         Raises:
-            VolumeError: If the file is there and is none of ours.
+            VolumeError: If the file exists and is no table of predictions.
         """
         self._file, self._fresh = file, fresh
         self._rows: dict[str, list[dict[str, Any]]] = {}
@@ -89,16 +89,16 @@ class Statistics:
         """Return a line for each image that deserves a look, the most doubtful first."""
         doubts: list[tuple[float, str]] = []
         for case, rows in self._rows.items():
-            known = [row["expected_dice"] for row in rows if _known(row["expected_dice"])]
-            low = [row for row in rows if _known(row["expected_dice"]) and row["expected_dice"] < LOW_DICE]
+            expected = [row["expected_dice"] for row in rows if _is_number(row["expected_dice"])]
+            low = [row for row in rows if _is_number(row["expected_dice"]) and row["expected_dice"] < LOW_DICE]
             missing = [str(row["organ"]) for row in rows if not row["volume_ml"]]
             reasons = [f"{row['organ']}: expected Dice {100 * row['expected_dice']:.0f} %" for row in low]
             reasons += [f"not found: {', '.join(missing)}"] if missing else []
-            reasons += [f"{row['organ']}: {row['unusual']}" for row in rows if _said(row["unusual"])]
-            reasons += [str(rows[0]["unlike_training"])] if _said(rows[0]["unlike_training"]) else []
+            reasons += [f"{row['organ']}: {row['unusual']}" for row in rows if _is_text(row["unusual"])]
+            reasons += [str(rows[0]["unlike_training"])] if _is_text(rows[0]["unlike_training"]) else []
             if reasons:
-                doubts.append((min(known, default=0.0) - 0.5 * len(missing), f"{case}: {'; '.join(reasons)}"))
-        return [text for _, text in sorted(doubts)[:SHOWN]]
+                doubts.append((min(expected, default=0.0) - 0.5 * len(missing), f"{case}: {'; '.join(reasons)}"))
+        return [text for _, text in sorted(doubts)[:MOST_LINES]]
 
 
 def require_table(file: Path) -> None:
@@ -127,9 +127,9 @@ def _read(file: Path) -> list[dict[str, Any]]:
     raise VolumeError(f"{file}: is no table of predictions; move it away, or give another name")
 
 
-def _known(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, float | int) and value == value
 
 
-def _said(text: object) -> bool:
+def _is_text(text: object) -> bool:
     return isinstance(text, str) and bool(text)

@@ -36,7 +36,7 @@ WAY_OUT = "predict with --device cpu, or close other programs"
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks of one plan that answer together."""
+    """Networks of one plan whose probabilities are averaged."""
 
     networks: Sequence[nn.Module]  # in evaluation mode, on the plan's device
     plan: Plan
@@ -44,11 +44,11 @@ class Ensemble:
 
     def mean(self, piece: Tensor) -> Tensor:
         """Return the mean probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X); classes lie last in memory."""
-        first, *others = itertools.product(self.networks, self.mirrors)
+        first, *further = itertools.product(self.networks, self.mirrors)
         total = self._probabilities(*first, piece)
-        for network, axes in others:
+        for network, axes in further:
             total += self._probabilities(network, axes, piece)
-        return total.div_(1 + len(others)).cpu()
+        return total.div_(1 + len(further)).cpu()
 
     def _probabilities(self, network: nn.Module, axes: tuple[int, ...], piece: Tensor) -> Tensor:
         """Return the probabilities of a tile, which the network sees mirrored, on the network's device."""
@@ -111,7 +111,7 @@ def choose_tiling(shape: Voxels, plan: Plan, fits: Callable[[Voxels], bool] = la
 
     Args:
         shape: Of the volume on the working grid (Z, Y, X).
-        plan: `tile_depth` is the most that is taken; None: the whole depth, but under instance or group norm, whose
+        plan: `tile_depth` is the largest depth; None: the whole depth, but under instance or group norm, whose
             statistics depend on it, the crop's.
         fits: Whether a tile of so many voxels (Z, Y, X) fits the memory.
 
@@ -141,7 +141,7 @@ def sliding_window(
     A tile that does not fit after all is halved, and the volume begun anew.
 
     Args:
-        ensemble: What answers.
+        ensemble: The networks.
         image: Normalised, on the working grid, (C, Z, Y, X).
         box: What goes through the network, on the working grid.
         tiling: From `choose_tiling`.
@@ -161,18 +161,18 @@ def sliding_window(
 
 
 def while_too_large(attempt: Callable[[Tiling], Result], tiling: Tiling, plan: Plan) -> Result:
-    """Return what comes of an attempt; while its tiles do not fit the memory after all, try halved ones.
+    """Return the result of an attempt; while its tiles do not fit the memory after all, try with halved ones.
 
     Raises:
         TooLittleMemoryError: If not even the smallest tile fits.
     """
-    wanted: Tiling | None = tiling
-    while wanted is not None:
+    current: Tiling | None = tiling
+    while current is not None:
         with suppress(TooLittleMemoryError):
-            return attempt(wanted)
-        smaller = _halved(wanted, plan)
-        logger.warning("a tile of %s voxels did not fit the memory; next: %s", wanted.tile, smaller and smaller.tile)
-        wanted = smaller
+            return attempt(current)
+        smaller = _halved(current, plan)
+        logger.warning("a tile of %s voxels did not fit the memory; next: %s", current.tile, smaller and smaller.tile)
+        current = smaller
     raise TooLittleMemoryError(f"there is too little memory for a tile of {plan.network.divisor} voxels; {WAY_OUT}")
 
 
@@ -267,12 +267,12 @@ def _halved(tiling: Tiling, plan: Plan) -> Tiling | None:
 
 
 def _padded(image: Tensor, plan: Plan) -> tuple[Tensor, tuple[slice, slice, slice]]:
-    """Pad to what the network can divide; return the padded image and where the image lies in it."""
+    """Pad to extents that the network can divide; return the padded image and where the image lies in it."""
     sides: list[int] = []
     inner = []
     for size, divisor in zip(image.shape[1:], plan.network.divisor, strict=True):
-        more = -size % divisor
-        inner.append(slice(more // 2, more // 2 + size))
-        sides = [more // 2, more - more // 2, *sides]
+        missing = -size % divisor
+        inner.append(slice(missing // 2, missing // 2 + size))
+        sides = [missing // 2, missing - missing // 2, *sides]
     channels = [pad(c[None], sides, value=how.pad_value) for c, how in zip(image, plan.intensity, strict=True)]
     return torch.cat(channels), (inner[0], inner[1], inner[2])

@@ -39,17 +39,17 @@ class _Axis:
 class Upsampler:
     """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them."""
 
-    def __init__(self, scheme: LabelScheme, working: Voxels, full: Voxels, keeping: bool = False) -> None:
+    def __init__(self, scheme: LabelScheme, working: Voxels, full: Voxels, keep: bool = False) -> None:
         """Begin a mask.
 
         Args:
             scheme: Of the classes.
             working: Voxels of the working grid (Z, Y, X).
             full: Voxels of the image, of the same extent (Z, Y, X).
-            keeping: Whether the probabilities are kept, for `probabilities`.
+            keep: Whether to keep the probabilities, for `probabilities`.
         """
         self._scheme = scheme
-        self._kept: list[Tensor] | None = [] if keeping else None
+        self._kept: list[Tensor] | None = [] if keep else None
         self.mask: Atoms = np.zeros(full, dtype=np.uint8)
         self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
         self.certainty = Certainty(tuple(scheme.organs))
@@ -77,7 +77,7 @@ class Upsampler:
             self._paint(slab, first)
 
     def probabilities(self) -> npt.NDArray[np.float16] | None:
-        """Return all that was taken, float16 (classes, Z, Y, X) on the working grid; None where nothing was kept."""
+        """Return all probabilities, float16 (classes, Z, Y, X) on the working grid; None where nothing was kept."""
         return torch.cat(self._kept, dim=1).numpy() if self._kept else None
 
     def _paint(self, slab: Tensor, first: int) -> None:
@@ -100,7 +100,7 @@ class Upsampler:
                 self._interpolate(values, first, alike[start : start + chunk], block)
 
     def _interpolate_planes(self, slab: Tensor, first: int, rows: range) -> None:
-        """Paint whole planes of the mask: what is faster where borders are everywhere, as before training."""
+        """Paint whole planes of the mask, which is faster where borders are everywhere, as before training."""
         axis, size = self._axes[0], self.mask.shape[1:]
         for z in rows:
             k = int(axis.cell[z]) - first
@@ -170,5 +170,5 @@ def _corners(values: Tensor, cells: npt.NDArray[np.intp]) -> Tensor:
         [torch.from_numpy(np.minimum(c + i, n - 1)) for i in (0, 1)]
         for c, n in zip(cells.T, values.shape[:3], strict=True)
     ]
-    found = [values[ends[0][i], ends[1][j], ends[2][k]] for i, j, k in itertools.product((0, 1), repeat=3)]
-    return torch.stack(found, dim=1).reshape(len(cells), 2, 2, 2, -1)
+    corners = [values[ends[0][i], ends[1][j], ends[2][k]] for i, j, k in itertools.product((0, 1), repeat=3)]
+    return torch.stack(corners, dim=1).reshape(len(cells), 2, 2, 2, -1)

@@ -57,7 +57,7 @@ def export(run: Run, file: Path) -> str:
         write_onnx(model, file, card)
         return card
     facts = {
-        "aftercare": model.postprocessing.model_dump(mode="json"),
+        "aftercare": model.postprocessing.model_dump(mode="json", by_alias=True),
         "card": card,
     }
     if len(networks) == 1:

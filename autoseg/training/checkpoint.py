@@ -47,7 +47,8 @@ def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
     """
     tensors, facts = load_tensors(file, CHECKPOINT)
     before = parse_plan(facts.get("plan", ""), str(file))
-    changed = [k for k in type(plan).model_fields if k not in FREE and getattr(plan, k) != getattr(before, k)]
+    old, new = (one.model_dump(exclude=FREE) for one in (before, plan))
+    changed = [key for key in new if new[key] != old[key]]
     if changed:
         raise ModelError(
             f"{file}: was trained under another plan ({', '.join(changed)} differ); "

@@ -25,7 +25,7 @@ EXAMINED = ("validation", "testing")
 
 
 class Log:
-    """Appends rows to log.csv, and to TensorBoard where wanted."""
+    """Appends rows to log.csv, and to TensorBoard where asked for."""
 
     def __init__(self, files: FoldFolder, organs: Sequence[str], done: int, tensorboard: bool, silent: bool) -> None:
         """Keep the first `done` iterations of an existing log and go on after them.
@@ -38,7 +38,7 @@ class Log:
             silent: Whether to write nothing at all: another process does.
 
         Raises:
-            PlanError: If TensorBoard is wanted and not installed.
+            PlanError: If TensorBoard is asked for and not installed.
         """
         dice = [f"dice_{split}_{organ}" for split in EXAMINED for organ in organs]
         self.columns = (*COLUMNS, *(f"loss_{split}" for split in EXAMINED), *dice)
@@ -46,9 +46,9 @@ class Log:
         self._board = _Board(files.tensorboard, done) if tensorboard and not silent else None
         if silent:
             return
-        kept = [row for row in read_rows(files.log) if int(row["iteration"]) <= done] if done else []
+        earlier = [row for row in read_rows(files.log) if int(row["iteration"]) <= done] if done else []
         lines = [",".join(_quoted(c) for c in self.columns)]
-        lines += [",".join(row.get(c) or "" for c in self.columns) for row in kept]
+        lines += [",".join(row.get(c) or "" for c in self.columns) for row in earlier]
         write_text(files.log, "\n".join(lines) + "\n")
         self._stream = files.log.open("a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._stream, lineterminator="\n")
@@ -56,7 +56,7 @@ class Log:
     def add(self, row: Mapping[str, float]) -> None:
         """Append one row; columns that it lacks stay blank."""
         if self._stream:
-            self._writer.writerow([_shown(row.get(c)) for c in self.columns])
+            self._writer.writerow([_field(row.get(c)) for c in self.columns])
         if self._board:
             self._board.add(row)
 
@@ -123,7 +123,7 @@ class _Board:
         self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Write one iteration; dice_testing_liver is shown as dice_testing/liver."""
+        """Write one iteration; the column dice_testing_liver becomes the tag dice_testing/liver."""
         for column, value in row.items():
             if column != "iteration" and not math.isnan(value):
                 kind, *rest = column.split("_", 2)
@@ -139,7 +139,7 @@ def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"' if set(column) & set(',"\n') else column
 
 
-def _shown(value: float | None) -> str:
+def _field(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -32,7 +32,7 @@ EXAMINED_CASES = 4  # of validation and of testing, predicted each time
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What one fold's training is made of."""
+    """One fold to train: its plan, its cases and its files."""
 
     plan: Plan
     training: tuple[CachedCase, ...]  # to learn from
@@ -41,7 +41,7 @@ class Fold:
     files: FoldFolder  # which model, checkpoint, log and curves go to
     workers: int  # augmentation processes
     patience: int | None = None  # examinations without a better validation Dice after which training ends
-    tensorboard: bool = False  # whether the log goes there too
+    tensorboard: bool = False  # whether to write the log for TensorBoard too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Progress:
     """What the loop tells its caller after each iteration."""
 
     iteration: int  # done so far
-    iterations: int  # wanted
+    iterations: int  # in all
     loss: float
     dice: dict[str, float]  # by organ, of the last validation
 
@@ -80,9 +80,9 @@ def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        kept = "the last checkpoint is kept" if training.checkpoint.is_file() else "no checkpoint is written yet"
+        last = "the last checkpoint is kept" if training.checkpoint.is_file() else "no checkpoint is written yet"
         raise TrainingError(
-            f"{fold.files.folder}: the disk is full (iteration {training.state.done}); {kept}: free some space, then "
+            f"{fold.files.folder}: the disk is full (iteration {training.state.done}); {last}: free some space, then "
             "the same command goes on"
         ) from error
 
@@ -194,11 +194,11 @@ class _Training:
     def _examine(self, row: dict[str, float]) -> None:
         """Predict a few cases whole; all processes do."""
         for split, cases in self._examined():
-            found = examine(self.state.best, self.plan, cases)
-            row[f"loss_{split}"] = found.loss
-            row |= {f"dice_{split}_{organ}": value for organ, value in found.dice.items()}
+            result = examine(self.state.best, self.plan, cases)
+            row[f"loss_{split}"] = result.loss
+            row |= {f"dice_{split}_{organ}": value for organ, value in result.dice.items()}
             if split == "validation":
-                dice = {organ: from_first(value) for organ, value in found.dice.items()}  # all decide the same
+                dice = {organ: from_first(value) for organ, value in result.dice.items()}  # all decide the same
                 self.dice.add(self.state.done, dice)
         self.state.network.train()
 

@@ -140,8 +140,8 @@ class Stepper:
         average_gradients(state.network.parameters())
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), plan.optimiser.gradient_clip or math.inf)
         finite = loss.detach().isfinite() & norm.isfinite()
-        for kept, old in zip(statistics, before, strict=True):
-            kept.copy_(torch.where(finite, kept, old))
+        for current, previous in zip(statistics, before, strict=True):
+            current.copy_(torch.where(finite, current, previous))
         self._move_weights(finite)
         if state.average is not None:
             _average(state.average, state.network, self._knobs[1])
@@ -182,9 +182,9 @@ def _on_device(tensor: Tensor, plan: Plan, layout: torch.memory_format = torch.p
 def _average(average: nn.Module, network: nn.Module, share: Tensor) -> None:
     """Move the running average of weights and statistics by a share towards the network's."""
     pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
-    kept, new = zip(*((k, n) for k, n in pairs if k.is_floating_point()), strict=True)
-    difference = torch._foreach_sub(new, kept)
+    averages, values = zip(*((k, n) for k, n in pairs if k.is_floating_point()), strict=True)
+    difference = torch._foreach_sub(values, averages)
     torch._foreach_mul_(difference, share)
-    torch._foreach_add_(kept, difference)
+    torch._foreach_add_(averages, difference)
     for counter, now in ((k, n) for k, n in pairs if not k.is_floating_point()):
         counter.copy_(now)

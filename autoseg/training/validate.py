@@ -57,9 +57,9 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
     losses = []
     for case in cases:
         truth = np.array(case.label())
-        seen, loss = _predicted(Ensemble([network], plan), case, truth)
+        predicted, loss = _predicted(Ensemble([network], plan), case, truth)
         losses.append(loss)
-        for index, score in dice(seen, truth, tuple(scheme.shown(case.hidden))).items():
+        for index, score in dice(predicted, truth, tuple(scheme.shown(case.hidden))).items():
             if score is not None:
                 scores[index].append(score)
     means = {index: float(np.mean(dices)) if dices else float("nan") for index, dices in scores.items()}
@@ -95,16 +95,16 @@ def _tiling(shape: Voxels, plan: Plan) -> Tiling:
 def _predicted(
     ensemble: Ensemble, case: CachedCase, truth: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.uint8], float]:
-    """Return the atoms that are seen in a case (Z, Y, X), and the loss; only one slab of all classes is held."""
+    """Return the predicted atoms of a case (Z, Y, X) and its loss; only one slab of all classes is held."""
     plan, hidden = ensemble.plan, hidden_mask([case.hidden], ensemble.plan.classes)
 
     def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.uint8], float]:
-        seen, slices, parts = np.empty_like(truth), 0, []
+        predicted, slices, parts = np.empty_like(truth), 0, []
         for slab in probability_slabs(ensemble, case.image(), tiling):
             part = slice(slices, slices := slices + slab.shape[1])
-            seen[part] = plan.scheme.decide(slab).numpy()
+            predicted[part] = plan.scheme.decide(slab).numpy()
             logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
             parts.append(loss_sums(logits, target, plan.loss, None, hidden))
-        return seen, float(loss_of(joined(parts), plan.loss, None))
+        return predicted, float(loss_of(joined(parts), plan.loss, None))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)

@@ -24,7 +24,7 @@ class StepWatch:
         """Begin.
 
         Args:
-            workers: Is said when the data come too slowly.
+            workers: Named in the warning that the data come too slowly.
             least_loss: The least value that the loss can have.
         """
         self._workers, self._least = workers, least_loss
@@ -32,7 +32,7 @@ class StepWatch:
         self._bad_in_a_row = 0
         self._moved = False  # whether a bad iteration of this row moved the weights
         self._waits: deque[float] = deque(maxlen=WAIT_WINDOW)
-        self._told = False
+        self._has_warned = False
 
     @property
     def has_exploded(self) -> bool:
@@ -54,11 +54,11 @@ class StepWatch:
         self._look_at_waiting(wait_share)
         if self._take(loss, norm) and self._bad_in_a_row == 1:
             what = "far above what it was" if math.isfinite(loss + norm) else "the weights stay as they were"
-            said = f"iteration {iteration}: the loss is {loss:.4g}, the gradient {norm:.4g}: {what}"
-            logger.warning("%s (crops of %s)", said, ", ".join(cases))
+            sentence = f"iteration {iteration}: the loss is {loss:.4g}, the gradient {norm:.4g}: {what}"
+            logger.warning("%s (crops of %s)", sentence, ", ".join(cases))
 
     def recall(self, loss: float, norm: float) -> None:
-        """Take one iteration of a training that is being continued: without a word, as it was said already."""
+        """Take one iteration of a training that is being continued: without a warning, which was given before."""
         self._take(loss, norm)
 
     def _take(self, loss: float, norm: float) -> bool:
@@ -76,11 +76,11 @@ class StepWatch:
 
     def _look_at_waiting(self, share: float) -> None:
         self._waits.append(share)
-        if self._told or len(self._waits) < WAIT_WINDOW:
+        if self._has_warned or len(self._waits) < WAIT_WINDOW:
             return
         mean = sum(self._waits) / len(self._waits)
         if mean > WAITED:
-            self._told = True
+            self._has_warned = True
             logger.warning(
                 "a step waits %.0f %% of its time for data: give more --workers (now %d), or put RUN on a faster disk",
                 100 * mean,
@@ -101,13 +101,13 @@ class DiceWatch:
 
     def add(self, iteration: int, dice: Mapping[str, float]) -> None:
         """Take one examination: Dice by organ, NaN where no case has it."""
-        known = {organ: value for organ, value in dice.items() if not math.isnan(value)}
-        if not known:
+        present = {organ: value for organ, value in dice.items() if not math.isnan(value)}
+        if not present:
             return
         self.last = dict(dice)
-        mean = sum(known.values()) / len(known)
+        mean = sum(present.values()) / len(present)
         self._best, self._since = (mean, 0) if mean > self._best else (self._best, self._since + 1)
-        for organ, value in known.items():
+        for organ, value in present.items():
             self._most[organ] = max(value, self._most.get(organ, 0.0))
             if value < LOST and self._most[organ] > HAD and organ not in self._lost:
                 self._lost.add(organ)

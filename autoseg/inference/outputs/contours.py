@@ -62,8 +62,8 @@ def _with_keyholes(rings: Sequence[Points]) -> Points:
         x, y = whole.T
         met = (x == column) | ((x - column) * (np.roll(x, -1) - column) < 0)  # only level lines cross between points
         at = int(np.argmax(np.where(met & (y < row), y, -np.inf)))
-        there = np.array([[column, y[at]]])
-        whole = np.vstack([whole[: at + 1], there, hole, hole[:1], there, whole[at + 1 :]])
+        meeting = np.array([[column, y[at]]])
+        whole = np.vstack([whole[: at + 1], meeting, hole, hole[:1], meeting, whole[at + 1 :]])
     return whole
 
 

@@ -68,7 +68,7 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
     mask, scheme = to_lps(source.stored)[0].undo(source.mask), source.scheme
     boxes = ndimage.find_objects(mask, max(scheme.values))
     parts = {label: [boxes[value - 1] for value in scheme.values_of(label)] for label in scheme.labels}
-    spans = {label: [box[0] for box in there if box is not None] for label, there in parts.items()}
+    spans = {label: [box[0] for box in label_boxes if box is not None] for label, label_boxes in parts.items()}
     organs = [
         Organ(label=label, slices=slice(min(z.start for z in span), max(z.stop for z in span)))
         for label, span in spans.items()
@@ -81,8 +81,10 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what is odd in the series' own headers is not ours to tell
-            made = make(SlicedMask(scheme=scheme, mask=mask, organs=organs, series=series, headers=read_slices(series)))
+            dataset = make(
+                SlicedMask(scheme=scheme, mask=mask, organs=organs, series=series, headers=read_slices(series))
+            )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise VolumeError(f"{file}: the series cannot be referred to as {what} must ({error}); use .nii.gz") from error
     with atomic_path(file) as beside:
-        made.save_as(beside)
+        dataset.save_as(beside)

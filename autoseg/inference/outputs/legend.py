@@ -77,8 +77,8 @@ def file_names(labels: Sequence[Label]) -> list[str]:
     ['left_lung_upper', 'C1_2', 'C1_3']
     """
     plain = [re.sub(r"\W+", "_", label.name).strip("_") or "organ" for label in labels]
-    seen = Counter(name.casefold() for name in plain)
+    counts = Counter(name.casefold() for name in plain)
     return [
-        name if seen[name.casefold()] == 1 else f"{name}_{label.value}"
+        name if counts[name.casefold()] == 1 else f"{name}_{label.value}"
         for name, label in zip(plain, labels, strict=True)
     ]

@@ -81,11 +81,11 @@ def write_onnx(model: Model, file: Path, card: str) -> None:
                 opset_version=OPSET,
                 dynamo=False,
             )
-        made = onnx.load(str(beside))
+        exported = onnx.load(str(beside))
         for key, value in (("autoseg_plan", model.plan.model_dump_json()), ("autoseg_card", card)):
-            made.metadata_props.add(key=key, value=value)
-        onnx.checker.check_model(made)
-        onnx.save(made, str(beside))
+            exported.metadata_props.add(key=key, value=value)
+        onnx.checker.check_model(exported)
+        onnx.save(exported, str(beside))
         _require_parity(network, beside, file, [(2, 3, 4), (5, 2, 3)], model)
 
 

@@ -58,9 +58,9 @@ def _with_contours(sliced: SlicedMask) -> Any:
     images = [
         _dataset(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in sliced.headers
     ]
-    made = _structure_set(sliced.headers[0], images, [organ.label for organ in sliced.organs])
+    structure_set = _structure_set(sliced.headers[0], images, [organ.label for organ in sliced.organs])
     colours = organ_colours(sliced.scheme.labels)
-    made.ROIContourSequence = [
+    structure_set.ROIContourSequence = [
         _dataset(
             ROIDisplayColor=list(rgb(colours[organ.label.value])),
             ReferencedROINumber=organ.label.value,
@@ -68,7 +68,7 @@ def _with_contours(sliced: SlicedMask) -> Any:
         )
         for organ in sliced.organs
     ]
-    return made
+    return structure_set
 
 
 def in_patient(points: Points, series: Series, number: int) -> npt.NDArray[np.float64]:
@@ -113,31 +113,37 @@ def _structure_set(first: Any, images: Sequence[Any], labels: Sequence[Label]) -
         labels: Organs that were found.
     """
     names = {label.value: _roi_name(label.name) for label in labels}
-    made = _empty(first, names.values())
+    structure_set = _empty(first, names.values())
     now = datetime.now()
-    made.StructureSetLabel, made.InstanceNumber, made.ApprovalStatus = "autoseg", 1, "UNAPPROVED"
-    made.StructureSetDate, made.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    frame = made.FrameOfReferenceUID
+    structure_set.StructureSetLabel, structure_set.InstanceNumber, structure_set.ApprovalStatus = (
+        "autoseg",
+        1,
+        "UNAPPROVED",
+    )
+    structure_set.StructureSetDate, structure_set.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    frame = structure_set.FrameOfReferenceUID
     within = _dataset(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=list(images))
     study = _dataset(
         ReferencedSOPClassUID=STUDY,
         ReferencedSOPInstanceUID=first.StudyInstanceUID,
         RTReferencedSeriesSequence=[within],
     )
-    made.ReferencedFrameOfReferenceSequence = [_dataset(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])]
-    made.StructureSetROISequence = [
+    structure_set.ReferencedFrameOfReferenceSequence = [
+        _dataset(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])
+    ]
+    structure_set.StructureSetROISequence = [
         _dataset(ROINumber=n, ReferencedFrameOfReferenceUID=frame, ROIName=name, ROIGenerationAlgorithm="AUTOMATIC")
         for n, name in names.items()
     ]
-    made.RTROIObservationsSequence = [
+    structure_set.RTROIObservationsSequence = [
         _dataset(ObservationNumber=n, ReferencedROINumber=n, RTROIInterpretedType="ORGAN", ROIInterpreter="")
         for n in names
     ]
-    return made
+    return structure_set
 
 
 def _empty(first: Any, names: Iterable[str]) -> Any:
-    """Return what any object of the study has: patient, study, a series of its own, who made it, the text's encoding.
+    """Return an object with what all have: patient, study, its own series, manufacturer, the text's encoding.
 
     Args:
         first: Header of the series' first slice.
@@ -150,28 +156,30 @@ def _empty(first: Any, names: Iterable[str]) -> Any:
     meta.FileMetaInformationGroupLength, meta.FileMetaInformationVersion = 0, b"\0\1"
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = STORAGE, generate_uid()
     meta.TransferSyntaxUID, meta.ImplementationClassUID = IMPLICIT_VR, PYDICOM_IMPLEMENTATION_UID
-    made: Any = FileDataset("", {}, b"\0" * 128, meta, is_implicit_VR=True, is_little_endian=True)
+    dataset: Any = FileDataset("", {}, b"\0" * 128, meta, is_implicit_VR=True, is_little_endian=True)
     copied = {tag: str(first.get(tag) or "") for tag in COPIED}
     if not all(text.isascii() for text in (*copied.values(), *names)):
-        made.SpecificCharacterSet = UTF_8
+        dataset.SpecificCharacterSet = UTF_8
     for tag, text in copied.items():
-        setattr(made, tag, text)
-    made.SOPClassUID, made.SOPInstanceUID = STORAGE, meta.MediaStorageSOPInstanceUID
-    made.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or generate_uid(entropy_srcs=[first.SeriesInstanceUID])
-    made.Modality, made.SeriesInstanceUID = "RTSTRUCT", generate_uid()
-    made.SeriesNumber, made.SeriesDescription, made.OperatorsName = 1001, "autoseg", ""
-    made.Manufacturer, made.ManufacturerModelName, made.SoftwareVersions = "autoseg", "autoseg", VERSION
-    return made
+        setattr(dataset, tag, text)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = STORAGE, meta.MediaStorageSOPInstanceUID
+    dataset.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or generate_uid(
+        entropy_srcs=[first.SeriesInstanceUID]
+    )
+    dataset.Modality, dataset.SeriesInstanceUID = "RTSTRUCT", generate_uid()
+    dataset.SeriesNumber, dataset.SeriesDescription, dataset.OperatorsName = 1001, "autoseg", ""
+    dataset.Manufacturer, dataset.ManufacturerModelName, dataset.SoftwareVersions = "autoseg", "autoseg", VERSION
+    return dataset
 
 
 def _dataset(**elements: Any) -> Any:
     """Return a pydicom dataset of elements by keyword."""
     from pydicom.dataset import Dataset
 
-    made = Dataset()
+    dataset = Dataset()
     for keyword, value in elements.items():
-        setattr(made, keyword, value)
-    return made
+        setattr(dataset, keyword, value)
+    return dataset
 
 
 def _roi_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What is written of a prediction: the mask, and where wanted a mask an organ and a preview."""
+"""The files of a prediction: the mask and, where asked for, a mask of each organ, a preview and DICOM objects."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ class Outputs:
 PLAIN = Outputs()
 
 
-def require_outputs(wanted: Outputs, jobs: Sequence[Input]) -> None:
+def require_outputs(outputs: Outputs, jobs: Sequence[Input]) -> None:
     """Refuse early what could not be written.
 
     Raises:
         VolumeError: If a package is missing, or an image is no DICOM series for an object to refer to.
     """
     images = [image for job in jobs for image in job.images]
-    if wanted.dicom_seg:
+    if outputs.dicom_seg:
         dicom_seg.require_highdicom()
         require_series(images, "--dicom-seg")
-    if wanted.rtstruct:
+    if outputs.rtstruct:
         require_series(images, "--rtstruct")
 
 
 def write_outputs(
-    job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], wanted: Outputs
+    job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], outputs: Outputs
 ) -> None:
-    """Write what is wanted of a prediction, each file atomically; the probabilities where it has them.
+    """Write the files of a prediction, each atomically; the probabilities where it has them.
 
     Args:
         job: Names the files.
         plan: Of the model.
         image: To draw a preview of; None: no preview.
         prediction: What to write.
-        wanted: What is written beside the mask.
+        outputs: What to write beside the mask.
 
     Raises:
         VolumeError: If a mask cannot be written.
@@ -71,7 +71,7 @@ def write_outputs(
     suffix = job.out.name[len(beside.name) :]
     if image is not None:
         _write_preview(beside, job, plan, image, prediction)
-    if wanted.per_organ:
+    if outputs.per_organ:
         for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
             organ = plan.scheme.mask(prediction.mask.array, label).astype(np.uint8)
             write_label(beside / f"{name}{suffix}", organ, prediction.mask.stored)
@@ -84,9 +84,9 @@ def write_outputs(
     fields = segment_fields(plan.labels, prediction.mask.stored.shape) if segments else None
     write_label(job.out, prediction.mask.array, prediction.mask.stored, fields)
     source = SeriesMask(prediction.mask.array, prediction.mask.stored, plan.scheme, job.images[0], job.series)
-    if wanted.dicom_seg:
+    if outputs.dicom_seg:
         dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)
-    if wanted.rtstruct:
+    if outputs.rtstruct:
         rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
 
 
