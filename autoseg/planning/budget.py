@@ -26,7 +26,7 @@ TRAINING_PROCESS_GIB = {
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a training may use."""
+    """The device, memory and processes that a training may use."""
 
     device: DeviceName
     memory_gib: float  # of the GPU, or the memory that machine and cgroup leave free
@@ -42,13 +42,13 @@ class Budget:
 
     @property
     def step_gib(self) -> float:
-        """What a training step may take of it."""
+        """The part of the memory that a training step may take."""
         return self.memory_gib * (CPU_SHARE if self.device == "cpu" else GPU_SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """What iterations of a plan really cost."""
+    """The measured cost of an iteration: time and memory."""
 
     seconds_per_iteration: float  # median, on CUDA mean, waiting for data included
     waiting_share: float  # of the time, for data
@@ -57,12 +57,12 @@ class StepCost:
 
     @property
     def disturbed(self) -> bool:
-        """Whether other programs were in the way."""
+        """Whether other programs slowed the measurement down."""
         return self.others_share >= DISTURBING
 
 
 def share_of(plan: Plan, processes: int) -> Plan:
-    """Return the plan with the crops that one of several processes computes."""
+    """Return the plan with the batch that one of several processes computes."""
     return plan.model_copy(update={"batch_size": -(-plan.batch_size // processes)})
 
 
@@ -82,10 +82,10 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
     """Return the budget of a device.
 
     Args:
-        device: Where training will run, if `gpu_memory_gib` does not say a GPU.
-        gpu_memory_gib: Memory of the GPU to plan for; None: of the one that is there.
+        device: Where training will run, unless `gpu_memory_gib` asks for a GPU.
+        gpu_memory_gib: Memory of the GPU to plan for; None: that of this machine's.
         free_gib: Free memory of this machine.
-        processes: That train together.
+        processes: Processes that train together.
 
     Raises:
         PlanError: If the memory is not positive.
@@ -103,13 +103,13 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
 
 
 def choose_budget(options: PlanOptions) -> tuple[Budget, bool]:
-    """Return what to plan for, and whether that is this machine.
+    """Return the budget to plan for, and whether it is this machine's.
 
     Raises:
         PlanError: If this machine has no such device, or too few of them.
     """
     device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
-    here = options.gpu_memory_gib is None or device == "cuda"
+    is_local = options.gpu_memory_gib is None or device == "cuda"
     if options.gpu_memory_gib is None:
         require_devices(device, options.gpus)
-    return detect_budget(device, options.gpu_memory_gib, free_memory_gib(), options.gpus), here
+    return detect_budget(device, options.gpu_memory_gib, free_memory_gib(), options.gpus), is_local

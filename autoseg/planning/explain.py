@@ -1,39 +1,57 @@
-"""The plan in plain language: plan.md."""
+"""plan.md: the plan explained in plain language, with the reasons, what was rejected, and the cost."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from autoseg.dataset.findings import Finding
+from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.dataset.split import Split
 from autoseg.machine import GIB
 from autoseg.network.build import NETWORKS, build
 from autoseg.network.losses import LOSSES
 from autoseg.network.unet import parameter_count
 from autoseg.plan import Plan
-from autoseg.planning.budget import Budget
-from autoseg.planning.context import Context
-from autoseg.planning.context import by as _by
-from autoseg.planning.context import text as _text
-from autoseg.planning.explain_organs import organs
-from autoseg.planning.planner import Decision, Rejected
+from autoseg.planning.budget import Budget, StepCost
+from autoseg.planning.explain_organs import organs_section
+from autoseg.planning.planner import Ceilings, Decision, Rejected
 from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
-from autoseg.words import counted, in_minutes
+from autoseg.words import counted, escape, in_minutes, joined
 
-REJECTED_SHOWN = 3
+REJECTED_ROWS = 3  # grids that were too fine, of which the table tells
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the explanation needs beside the decision."""
+
+    fingerprint: Fingerprint
+    budget: Budget
+    findings: Sequence[Finding]
+    ceilings: Ceilings | None
+    cases: int  # that will be cached, testing cases included
+    cache_bytes: int  # on the disk
+    splits: Sequence[Split]
+    unlisted: Sequence[str] = ()  # usable cases that are in no side of the split
+    measured: StepCost | None = None
+    corrected: bool = False  # whether the measured memory made the plan smaller
+    training_s: float | None = None  # that the steps fit; None: their number does not follow from the time
 
 
 def explain(decision: Decision, context: Context) -> str:
-    """Return plan.md: what was found, what was chosen and why, what was rejected, what it costs."""
+    """Return the text of plan.md: the data, each choice with its reason, what was rejected, and the cost."""
     plan = decision.plan
     parts = [
-        f"# Plan for {_text(plan.name)}",
+        f"# Plan for {escape(plan.name)}",
         "For research; not a medical device.",
         *_data(context),
         *(_preset(plan) if decision.chosen is None else _choices(decision, decision.chosen, context)),
         *_changes(decision),
-        *organs(decision, context),
+        *organs_section(decision, context.fingerprint, context.ceilings or {}, on_gpu=context.budget.device != "cpu"),
         *_network(decision, context.budget),
         *_split(context),
         *_training(decision, context),
@@ -44,23 +62,24 @@ def explain(decision: Decision, context: Context) -> str:
 
 def _data(context: Context) -> Iterable[str]:
     fingerprint = context.fingerprint
-    least, most = _by(fingerprint.smallest_spacing_mm), _by(fingerprint.largest_spacing_mm)
+    least, most = joined(fingerprint.smallest_spacing_mm), joined(fingerprint.largest_spacing_mm)
     yield "## What was found"
     yield (
         f"{context.cases} usable cases; the {fingerprint.cases} that may be learnt from decide. Median size "
-        f"{_by(fingerprint.median_shape)} voxels (z, y, x), median spacing {_by(fingerprint.median_spacing_mm)} mm"
+        f"{joined(fingerprint.median_shape)} voxels (z, y, x), median spacing "
+        f"{joined(fingerprint.median_spacing_mm)} mm"
         + (", in all cases." if least == most else f" (from {least} to {most} mm).")
     )
     for channel in fingerprint.channels:
         if channel.ct:
             yield (
-                f"Channel {_text(channel.name)} is CT: clipped to {channel.low:.0f} … {channel.high:.0f} HU, "
+                f"Channel {escape(channel.name)} is CT: clipped to {channel.low:.0f} … {channel.high:.0f} HU, "
                 f"which holds 99 % of the organs' voxels, then shifted by {channel.mean:.0f} and divided by "
                 f"{channel.std:.0f} HU."
             )
         else:
             yield (
-                f"Channel {_text(channel.name)} has no common scale: each image is clipped to its own percentiles "
+                f"Channel {escape(channel.name)} has no common scale: each image is clipped to its own percentiles "
                 "0.5 and 99.5 and brought to mean 0, deviation 1."
             )
     if fingerprint.partly:
@@ -70,16 +89,16 @@ def _data(context: Context) -> Iterable[str]:
         )
     counts = Counter(f.severity for f in context.findings)
     if counts:
-        said = ", ".join(counted(counts[s], s) for s in ("fatal", "warning", "note") if counts[s])
-        yield f"The data check says: {said}. See check.json or `autoseg check`."
+        rows = ", ".join(counted(counts[s], s) for s in ("fatal", "warning", "note") if counts[s])
+        yield f"The data check says: {rows}. See check.json or `autoseg check`."
 
 
 def _preset(plan: Plan) -> Iterable[str]:
     yield f"## Preset {plan.preset or 'from a file'}"
-    grid = "every image divided by" if plan.spacing_mm is None else f"spacing {_by(plan.spacing_mm)} mm, factor"
+    grid = "every image divided by" if plan.spacing_mm is None else f"spacing {joined(plan.spacing_mm)} mm, factor"
     yield (
         f"All settings are the preset's; nothing was derived from the data but names and intensities. "
-        f"Grid: {grid} {_by(plan.downsampling)}; crop {_by(plan.crop_size)}, batch {plan.batch_size}."
+        f"Grid: {grid} {joined(plan.downsampling)}; crop {joined(plan.crop_size)}, batch {plan.batch_size}."
     )
 
 
@@ -87,8 +106,8 @@ def _choices(decision: Decision, chosen: WorkingGrid, context: Context) -> Itera
     plan = decision.plan
     yield "## What was chosen, and why"
     grid = (
-        f"**Working grid**: spacing {_by(chosen.spacing_mm)} mm, that is a downsampling of {_by(plan.downsampling)} "
-        f"(z, y, x); the median volume then has {_by(chosen.shape)} voxels."
+        f"**Working grid**: spacing {joined(chosen.spacing_mm)} mm, that is a downsampling of "
+        f"{joined(plan.downsampling)} (z, y, x); the median volume then has {joined(chosen.shape)} voxels."
     )
     if {"spacing_mm", "downsampling"} & set(decision.changed):
         yield f"{grid} The user set it."
@@ -100,7 +119,7 @@ def _choices(decision: Decision, chosen: WorkingGrid, context: Context) -> Itera
         )
         if decision.finer_for:
             yield (
-                f"For the sake of {', '.join(map(_text, decision.finer_for))}, of which a coarser grid alone would "
+                f"For the sake of {', '.join(map(escape, decision.finer_for))}, of which a coarser grid alone would "
                 f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
             )
         yield from _rejected(decision.rejected, context.budget)
@@ -117,9 +136,9 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, context: Context) -
     largest = "the largest that fits" + (f", three of them making a step of at most {most:,} voxels" if most else "")
     share = [min(1.0, c / n) for c, n in zip(plan.crop_size, chosen.shape, strict=True)]
     yield (
-        f"**Crop** {_by(plan.crop_size)} voxels: {by_user('crop_size', largest)}. It sees "
+        f"**Crop** {joined(plan.crop_size)} voxels: {by_user('crop_size', largest)}. It sees "
         f"{', '.join(f'{s:.0%}' for s in share)} of the median volume along z, y, x; every extent is divisible by "
-        f"{_by(plan.network.divisor)}, as the network's poolings need."
+        f"{joined(plan.network.divisor)}, as the network's poolings need."
     )
     least = max(2, context.budget.processes)
     grows = (
@@ -156,19 +175,19 @@ def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
         yield "It is the resolution of the median image: only finer images lose detail."
         return
     rows = []
-    for one in rejected[-REJECTED_SHOWN:]:
+    for one in rejected[-REJECTED_ROWS:]:
         if one.gib is None:
             why = f"{math.prod(one.crop):,} voxels a crop are too much for a CPU: three of them would be a step"
         else:
             why = f"a step would take {one.gib:.1f} GiB, {budget.step_gib:.1f} are for it"
-        rows.append(f"| {_by(one.grid.spacing_mm)} | {_by(one.crop)} | {why} |")
+        rows.append(f"| {joined(one.grid.spacing_mm)} | {joined(one.crop)} | {why} |")
     head = "| rejected, finer: mm | smallest crop that sees enough | why not |\n|---|---|---|\n"
     yield head + "\n".join(rows)
 
 
 def _changes(decision: Decision) -> Iterable[str]:
     if decision.changed:
-        yield f"**Set by the user**, so the reasons above do not cover it: {', '.join(map(_text, decision.changed))}."
+        yield f"**Set by the user**, so the reasons above do not cover it: {', '.join(map(escape, decision.changed))}."
 
 
 def _network(decision: Decision, budget: Budget) -> Iterable[str]:
@@ -190,7 +209,7 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
 
 
 def _split(context: Context) -> Iterable[str]:
-    """Tell how many cases train, choose and test; warn where there is nothing to choose or test by."""
+    """Yield how many cases train, validate and test, with a warning where none validates or tests."""
     yield "## Split"
     for number, fold in enumerate(context.splits):
         training, validation, testing = (len(side) for side in fold.sides().values())
@@ -202,8 +221,8 @@ def _split(context: Context) -> Iterable[str]:
     if not all(fold.validation for fold in context.splits):
         yield "**Warning**: nothing validates, so the curves show the loss only."
     if context.unlisted:
-        shown = ", ".join(map(_text, context.unlisted[:5])) + (", …" if len(context.unlisted) > 5 else "")
-        yield f"**Warning**: not used, as in no side of the split: {counted(len(context.unlisted), 'case')}, {shown}."
+        names = ", ".join(map(escape, context.unlisted[:5])) + (", …" if len(context.unlisted) > 5 else "")
+        yield f"**Warning**: not used, as in no side of the split: {counted(len(context.unlisted), 'case')}, {names}."
 
 
 def _training(decision: Decision, context: Context) -> Iterable[str]:

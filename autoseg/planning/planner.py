@@ -1,28 +1,32 @@
-"""The planner: fingerprint and budget in, plan out."""
+"""The planner: from fingerprint and budget to a plan, by what its grid and finer ones leave of each organ."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.dataset.load import Dataset
 from autoseg.errors import PlanError
 from autoseg.imaging.grid import Triple, Voxels
 from autoseg.plan import Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget, step_gib
+from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.recipe import default_plan
 from autoseg.planning.rules import WorkingGrid
+from autoseg.pool import Track
 
+MEASURED_FINER = 2  # working grids finer than the chosen one whose ceilings are measured
 Cost = Callable[[Plan, Budget], float]  # GiB of a training step
 Ceilings = Mapping[Triple, tuple[float | None, ...]]  # spacing of a grid: Dice that the grid leaves, one an organ
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """A finer working grid, and what it would have asked for."""
+    """A finer working grid, and what it would have needed."""
 
     grid: WorkingGrid
     crop: Voxels  # the smallest that sees enough (Z, Y, X)
@@ -56,13 +60,13 @@ def derive_plan(
         fingerprint: The dataset in numbers.
         budget: Device and memory.
         seed: Goes into the plan.
-        ceilings: What each grid leaves of each organ, where it is known.
+        ceilings: The Dice that each measured grid leaves of each organ.
         cost: Memory of a step of a plan.
 
     Raises:
         PlanError: If not even the coarsest grid fits the budget.
     """
-    search = _Search(fingerprint=fingerprint, budget=budget, seed=seed, cost=cost)
+    search = _CropSearch(fingerprint=fingerprint, budget=budget, seed=seed, cost=cost)
     grids = rules.working_grids(fingerprint.median_spacing_mm, fingerprint.median_shape)
     fitting = ((number, search.largest(grid, rules.COVER)) for number, grid in enumerate(grids))
     usual, plan = next(((number, plan) for number, plan in fitting if plan is not None), (0, None))
@@ -71,12 +75,12 @@ def derive_plan(
             f"{budget.memory_gib:.1f} GiB are too little even at a downsampling of {rules.FACTORS[-1]:g}; "
             + ("free some memory" if budget.device == "cpu" else "plan for more with --gpu-memory, or for --device cpu")
         )
-    number, cut = usual, set[int]()
+    number, low_organs = usual, set[int]()
     while number and (low := rules.low_ceilings(ceilings, grids[number].spacing_mm)):
         finer = search.largest(grids[number - 1], rules.LEAST_COVER)
         if finer is None:
             break
-        plan, number, cut = finer, number - 1, cut.union(low)
+        plan, number, low_organs = finer, number - 1, low_organs.union(low)
     cover = rules.COVER if number == usual else rules.LEAST_COVER
     plan = search.with_fuller_batch(plan, grids[number])
     return Decision(
@@ -84,14 +88,47 @@ def derive_plan(
         grids=grids,
         chosen=grids[number],
         step_gib=cost(plan, budget),
-        rejected=tuple(search.asked(grid, cover) for grid in grids[:number]),
-        finer_for=tuple(fingerprint.organs[n].name for n in sorted(cut)),
+        rejected=tuple(search.demand_of(grid, cover) for grid in grids[:number]),
+        finer_for=tuple(fingerprint.organs[n].name for n in sorted(low_organs)),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Search:
-    """Looks for crops and batches that fit."""
+class Planner:
+    """Derives plans for one dataset; a grid's ceilings are measured once, when a plan may take it."""
+
+    fingerprint: Fingerprint
+    seed: int
+    dataset: Dataset  # the cases that may decide on the plan
+    jobs: int
+    track: Track
+    ceilings: dict[Triple, tuple[float | None, ...]] = field(default_factory=dict)  # by a grid's spacing, one an organ
+
+    def derive(self, budget: Budget, cost: Cost = step_gib) -> Decision:
+        """Return the plan that heeds what its grid and the next finer ones, once measured, leave of each organ.
+
+        Raises:
+            PlanError: If not even the coarsest grid fits the budget.
+        """
+        self.measure_grids(derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost))
+        return derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost)
+
+    def measure_grids(self, decision: Decision) -> None:
+        """Measure the ceilings of a decision's grid and of the next finer ones, unless they were measured before."""
+        own, plan = decision.chosen or decision.grids[0], decision.plan
+        finer = [grid for grid in decision.grids if grid.is_finer_than(own)]
+        grids = [grid for grid in (*finer[-MEASURED_FINER:], own) if grid.spacing_mm not in self.ceilings]
+        if not grids:
+            return
+        spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]
+        cases, labels = self.dataset.cases, self.dataset.labels
+        by_organ = dataset_ceilings(cases, labels, spacings, plan.downsampling, self.jobs, self.track)
+        self.ceilings.update(zip((grid.spacing_mm for grid in grids), zip(*by_organ, strict=True), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CropSearch:
+    """The search for crops and batches that fit the budget."""
 
     fingerprint: Fingerprint
     budget: Budget
@@ -99,14 +136,14 @@ class _Search:
     cost: Cost
 
     def largest(self, grid: WorkingGrid, cover: float) -> Plan | None:
-        """Return the plan with the largest crop that fits and sees enough; None where there is none."""
+        """Return the plan with the largest crop that fits and sees enough; None if no crop does."""
         crops = [crop for crop in self._sufficient(grid, cover) if self._affordable(crop)]
         if not crops or not self._fits(self._plan(grid, crops[-1])):
             return None
         return next(plan for plan in (self._plan(grid, crop) for crop in crops) if self._fits(plan))
 
-    def asked(self, grid: WorkingGrid, cover: float) -> Rejected:
-        """Return what a grid would have asked for."""
+    def demand_of(self, grid: WorkingGrid, cover: float) -> Rejected:
+        """Return what a crop that sees enough of a grid would need."""
         least = self._plan(grid, self._sufficient(grid, cover)[-1])
         gib = self.cost(least, self.budget) if self._affordable(least.crop_size) else None
         return Rejected(grid=grid, crop=least.crop_size, gib=gib)

@@ -26,12 +26,10 @@ from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning.budget import choose_budget
-from autoseg.planning.context import Context
-from autoseg.planning.explain import explain
+from autoseg.planning.explain import Context, explain
 from autoseg.planning.fit import FittedPlan, fit_plan
-from autoseg.planning.planner import Ceilings, Decision
+from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
-from autoseg.planning.search import PlanSearch
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import DatasetCheck, check
@@ -67,25 +65,25 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         PlanError: If the plan in RUN was edited and --force is not given, or no valid plan can be made.
     """
     _require_startable(run, options)
-    budget, here = choose_budget(options)
-    if options.time_budget_s is not None and not here:
+    budget, is_local = choose_budget(options)
+    if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track)
     write_check(checked.findings, run.check_file)
     cohort = _cohort(checked, options)
     data = fingerprint(checked.dataset, cohort.choosing)
-    search = PlanSearch(
+    planner = Planner(
         fingerprint=data,
         seed=options.seed,
         dataset=of_cases(checked.dataset, {one.case for one in cohort.choosing}),
         jobs=options.jobs or usable_cores(),
         track=track,
     )
-    decision = search(budget) if preset is None else preset_decision(data, budget, preset, options)
-    fitted = fit_plan(decision, data, budget, search, options, measure_step if here else None)
-    search.measure_grids(fitted.decision)
-    context = _context(fitted, data, checked.findings, cohort, search.ceilings)
+    decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
+    fitted = fit_plan(decision, data, budget, planner.derive, options, measure_step if is_local else None)
+    planner.measure_grids(fitted.decision)
+    context = _context(fitted, data, checked.findings, cohort, planner.ceilings)
     with remembered(run.digests_file):
         _write(run, path, checked.dataset, options, fitted.decision, context)
     return fitted.decision

@@ -15,8 +15,7 @@ from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.plan import load_plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
-from autoseg.planning.context import Context
-from autoseg.planning.explain import explain
+from autoseg.planning.explain import Context, explain
 from autoseg.planning.planner import derive_plan
 from autoseg.planning.presets import load_preset, preset_plan
 from autoseg.planning.recipe import working_median
@@ -43,7 +42,7 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
     budget = cpus.get(name) or Budget(device="cuda", memory_gib=float(gib), bfloat16=True)
     decision = derive_plan(found, budget, seed=0)
     voxels = found.cases * math.prod(working_median(decision.plan, found))
-    told = Context(
+    context = Context(
         fingerprint=found,
         budget=budget,
         findings=(),
@@ -56,9 +55,9 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
     stored, words = (FOLDER / cohort / f"{name}.{suffix}" for suffix in ("json", "md"))
     if request.config.getoption("--rewrite-plans"):
         stored.write_text(decision.plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        words.write_text(explain(decision, told), encoding="utf-8")
+        words.write_text(explain(decision, context), encoding="utf-8")
     assert load_plan(stored) == decision.plan  # what a file does not name is as it was before there was a name for it
-    assert words.read_text(encoding="utf-8") == explain(decision, told)
+    assert words.read_text(encoding="utf-8") == explain(decision, context)
 
 
 @pytest.mark.parametrize("cohort", ["hippocampus", "abdomen_ct"])
