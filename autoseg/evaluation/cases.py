@@ -1,4 +1,4 @@
-"""Which cases to look at: the fold that counts for each, the worst and best, those whose labels the model doubts."""
+"""Select the cases to look at: worst, median and best Dice, and training labels that the model doubts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAD_TO_STD = 1.4826
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """An organ of a training case whose label differs from what the model is sure of."""
+    """An organ of a training case whose label a confident model disagrees with."""
 
     case: str
     organ: str
@@ -39,22 +39,22 @@ def doubts(scores: pd.DataFrame) -> tuple[Doubt, ...]:
     it expects of itself, by more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of that organ's
     gaps.
     """
-    own = scores[(scores["grid"] == "original") & (scores["split"] == "training")]
-    own = own[own["metric"].isin(["dice", "expected_dice", "missed"])]
-    wide = own.groupby(["organ", "case", "metric"])["value"].mean().unstack("metric")
+    training = scores[(scores["grid"] == "original") & (scores["split"] == "training")]
+    training = training[training["metric"].isin(["dice", "expected_dice", "missed"])]
+    wide = training.groupby(["organ", "case", "metric"])["value"].mean().unstack("metric")
     if not {"dice", "expected_dice"} <= set(wide.columns):
         return ()
-    gone = wide[wide["missed"] > 0] if "missed" in wide else wide.iloc[:0]
+    missed = wide[wide["missed"] > 0] if "missed" in wide else wide.iloc[:0]
     sure = wide.dropna(subset=["dice", "expected_dice"])
     gap = sure["expected_dice"] - sure["dice"]
     middle = gap.groupby("organ").transform("median")
     spread = MAD_TO_STD * (gap - middle).abs().groupby("organ").transform("median")
     odd = sure.assign(gap=gap)[(gap > SURE_GAP) & (gap - middle > SPREADS * spread)]
     odd = odd.sort_values("gap", ascending=False, kind="stable")
-    missed = [Doubt(case=str(case), organ=str(organ), dice=0.0, expected=None) for organ, case in gone.index]
+    unpredicted = [Doubt(case=str(case), organ=str(organ), dice=0.0, expected=None) for organ, case in missed.index]
     values = odd.reset_index()[["organ", "case", "dice", "expected_dice"]].to_numpy()
     return (
-        *missed,
+        *unpredicted,
         *(Doubt(case=str(c), organ=str(o), dice=float(dice), expected=float(sure)) for o, c, dice, sure in values),
     )
 

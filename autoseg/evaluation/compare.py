@@ -1,4 +1,4 @@
-"""Compare methods case by case: the mean difference, its interval, a signed-rank test, corrected for their number."""
+"""Compare methods case by case: mean difference, confidence interval, and signed-rank test with Holm correction."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What was compared with the first source, and what was found."""
+    """A comparison of sources with the first of them, and its results."""
 
     baseline: str
     metric: Metric
@@ -115,9 +115,9 @@ def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -
                 [f"Not in the published table or without a case: {', '.join(alone)} of {own.name}."] if alone else []
             )
         else:
-            differences, more = _paired(baseline, other, baseline.values, other.values)
+            differences, left_out = _paired(baseline, other, baseline.values, other.values)
             rows += differences
-            notes += more
+            notes += left_out
     corrected = holm([row.p for row in rows])
     return Comparison(
         baseline=baseline.name,
@@ -170,10 +170,10 @@ def match_organs(one: ScoreSource, other: ScoreSource) -> dict[str, str]:
     by_label = {other.labels[organ]: organ for organ in _organs(other) if organ in other.labels}
     matched: dict[str, str] = {}
     for organ in _organs(one):
-        there = names.get(organ_key(organ)) or by_label.get(one.labels.get(organ, -1))
-        same_name = there is not None and organ_key(there) == organ_key(organ)
-        if there is not None and (same_name or _is_number(organ) != _is_number(there)):
-            matched[organ] = there
+        match = names.get(organ_key(organ)) or by_label.get(one.labels.get(organ, -1))
+        same_name = match is not None and organ_key(match) == organ_key(organ)
+        if match is not None and (same_name or _is_number(organ) != _is_number(match)):
+            matched[organ] = match
     return matched
 
 
@@ -197,26 +197,26 @@ def _paired(
         names = f"{', '.join(_organs(baseline)[:5])} and {', '.join(_organs(other)[:5])}"
         way_out = "name the organs alike (`autoseg score` takes names with --labels)"
         raise RunError(f"{baseline.name} and {other.name}: have no organ in common ({names}); {way_out}")
-    seen = (baseline.trained_on or frozenset()) | (other.trained_on or frozenset())
-    cases = sorted((set(one.index) & set(two.index)) - seen)
+    trained_on = (baseline.trained_on or frozenset()) | (other.trained_on or frozenset())
+    cases = sorted((set(one.index) & set(two.index)) - trained_on)
     notes = [*_cases_left_out(baseline, other, cases), *_organs_left_out(baseline, other, matched)]
     if not cases:
         raise RunError(
             f"{baseline.name} and {other.name}: have no case in common that neither was trained on "
             f"({min(one.index)} and {min(two.index)} are cases); name the cases alike, or test on the same ones"
         )
-    values, others = one.loc[cases, list(matched)], two.loc[cases, list(matched.values())]
-    there = others.set_axis(values.columns, axis=1)
-    both = values.notna() & there.notna()
-    named = {organ: there_name if _is_number(organ) else organ for organ, there_name in matched.items()}
+    values = one.loc[cases, list(matched)]
+    other_values = two.loc[cases, list(matched.values())].set_axis(values.columns, axis=1)
+    both = values.notna() & other_values.notna()
+    titles = {organ: match if _is_number(organ) else organ for organ, match in matched.items()}
     rows = [
-        _difference(other.name, named[organ], values[organ][both[organ]], there[organ][both[organ]])
+        _difference(other.name, titles[organ], values[organ][both[organ]], other_values[organ][both[organ]])
         for organ in matched
     ]
-    single = (values.notna() ^ there.notna()).sum()
+    single = (values.notna() ^ other_values.notna()).sum()
     rows = [replace(row, one_sided=int(single[organ])) for row, organ in zip(rows, matched, strict=True)]
     if len(matched) > 1:
-        means = (values[both].mean(axis=1).dropna(), there[both].mean(axis=1).dropna())
+        means = (values[both].mean(axis=1).dropna(), other_values[both].mean(axis=1).dropna())
         rows.append(_difference(other.name, OVER_ORGANS, *means))
     return rows, notes
 
@@ -244,22 +244,21 @@ def _cases_left_out(baseline: ScoreSource, other: ScoreSource, cases: Sequence[s
         if own.values is None:
             continue
         alone = set(map(str, own.values.index)) - set(cases)
-        seen = alone & (their.trained_on or frozenset())
-        if seen:
-            notes.append(
-                f"Left out: {counted(len(seen), 'case')} of {own.name} that {their.name} was trained or validated on."
-            )
-        if alone - seen:
-            count = counted(len(alone - seen), "case")
+        training = alone & (their.trained_on or frozenset())
+        if training:
+            count = counted(len(training), "case")
+            notes.append(f"Left out: {count} of {own.name} that {their.name} was trained or validated on.")
+        if alone - training:
+            count = counted(len(alone - training), "case")
             notes.append(f"Left out: {count} of {own.name} for which {their.name} has no held-out value.")
     return notes
 
 
 def _organs_left_out(baseline: ScoreSource, other: ScoreSource, matched: Mapping[str, str]) -> list[str]:
-    by_label = [f"{organ} is {there}" for organ, there in matched.items() if organ_key(organ) != organ_key(there)]
+    by_label = [f"{organ} is {match}" for organ, match in matched.items() if organ_key(organ) != organ_key(match)]
     notes = [f"{baseline.name} and {other.name}: by label value, {', '.join(by_label)}."] if by_label else []
-    for own, taken in ((baseline, set(matched)), (other, set(matched.values()))):
-        alone = [organ for organ in _organs(own) if organ not in taken]
+    for own, compared in ((baseline, set(matched)), (other, set(matched.values()))):
+        alone = [organ for organ in _organs(own) if organ not in compared]
         if alone:
             notes.append(f"Only in {own.name}, not compared: {', '.join(alone)}.")
     return notes

@@ -19,9 +19,8 @@ from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.split import Split
 from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
-from autoseg.evaluation.freshness import note_score_sources, score_sources, score_sources_of_fold
+from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
-from autoseg.evaluation.resume import ScoreJournal
 from autoseg.evaluation.scores import Row, score_rows, write_scores
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_label, write_label
@@ -53,7 +52,7 @@ def evaluate(
 ) -> list[Row]:
     """Predict and score the cases of every trained fold; write masks and scores.csv.
 
-    A case is scored under the fold's split; under several folds a case has one row set a fold.
+    A case is scored once per fold, under that fold's split.
 
     Args:
         run: With cache and at least one trained fold.
@@ -95,7 +94,7 @@ def evaluate(
 def _open_fold(
     run: Run, fold: int, split: Split, labels: Mapping[str, Path], device: DeviceName, tolerance_mm: float
 ) -> tuple[_Evaluation, list[tuple[str, CachedCase]]]:
-    """Return what evaluates a fold, with what its validation cases teach, and its cases by side."""
+    """Open a fold's model, postprocessing fitted, and its cached cases, each with its side of the split."""
     file, settings = run.fold(fold).model, plan_digest(plan_of(run))
     model = open_model(file, device)
     _require_fitting(file, model, split, settings)
@@ -110,7 +109,7 @@ def _open_fold(
         fold=fold,
         files=run.fold(fold),
         tolerance_mm=tolerance_mm,
-        kept=ScoreJournal(run.fold(fold).evaluated),
+        journal=ScoreJournal(run.fold(fold).evaluated),
     )
     return evaluation, cases
 
@@ -120,14 +119,14 @@ def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
         raise ModelError(f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again")
     leaked = sorted(model.trained_on & set(split.testing))
     if leaked:
-        seen = f"{counted(len(leaked), 'case')} of the present testing side ({leaked[0]} …)"
+        cases = f"{counted(len(leaked), 'case')} of the present testing side ({leaked[0]} …)"
         raise ModelError(
-            f"{file}: was trained on {seen}, as the split changed; remove {file.parent} and run `autoseg train` again"
+            f"{file}: was trained on {cases}, as the split changed; remove {file.parent} and run `autoseg train` again"
         )
 
 
 def _warn_of_tolerance(grids: Sequence[Grid], tolerance_mm: float) -> None:
-    """Say where the voxels are too large for the tolerance of the normalised surface Dice."""
+    """Warn if voxels are too large for the tolerance of the normalised surface Dice."""
     edges_mm = [min(grid.spacing_mm) for grid in grids if min(grid.spacing_mm) > tolerance_mm]
     if edges_mm:
         logger.warning(
@@ -139,22 +138,22 @@ def _warn_of_tolerance(grids: Sequence[Grid], tolerance_mm: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluation:
-    """What is the same for all cases of a fold."""
+    """The settings shared by all cases of a fold."""
 
     model: Model
-    digest: str  # of its file, with what was learnt on validation cases
+    digest: str  # of the model file, postprocessing included
     labels: Mapping[str, Path]
     fold: int
     files: FoldFolder  # which the masks go to
     tolerance_mm: float
-    kept: ScoreJournal  # of an evaluation that was ended, or of the same
+    journal: ScoreJournal  # cases scored by an earlier evaluation
 
     def mask(self, case: CachedCase) -> Path:
         """Return the file of a case's predicted label map."""
         return self.files.prediction(case.id)
 
     def sources(self, case: CachedCase, split: str) -> str:
-        """Return a digest of what decides on a case's rows."""
+        """Return a digest of everything that a case's rows depend on."""
         truth = [self.labels[case.id]] if case.id in self.labels else []
         how = (tuple(METRICS), self.model.runs, self.tolerance_mm)
         return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
@@ -163,18 +162,18 @@ class _Evaluation:
 def _scored(
     evaluation: _Evaluation, cases: Sequence[tuple[str, CachedCase]]
 ) -> Iterator[tuple[str, list[Row] | AutosegError]]:
-    """Predict one case after another; score and write the one before meanwhile."""
+    """Predict one case after another, scoring and writing the previous one meanwhile."""
     model = evaluation.model
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[str, Future[list[Row]]] | None = None
         for split, case in cases:
             sources = evaluation.sources(case, split)  # before the label map is read: it may be edited meanwhile
-            kept = evaluation.kept.rows(case.id, sources, evaluation.mask(case))
-            if kept is not None:
+            rows = evaluation.journal.rows(case.id, sources, evaluation.mask(case))
+            if rows is not None:
                 if waiting is not None:
                     yield _outcome(*waiting)
                 waiting = None
-                yield case.id, kept
+                yield case.id, rows
                 continue
             try:
                 upsampler = model.infer((case.image(),), case.grid.shape)
@@ -198,8 +197,8 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
 
 def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> list[Row]:
     model, scheme = evaluation.model, evaluation.model.plan.scheme
-    for cleaned, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
-        apply_rules(cleaned, model.postprocessing.cleanup, grid.spacing_mm)
+    for atoms, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
+        apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm)
     mask = scheme.decode(upsampler.mask)
     write_label(evaluation.mask(case), mask, case.stored)
     if case.id not in evaluation.labels:
@@ -210,28 +209,28 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
     organs = tuple(scheme.shown(case.hidden).values())
     rows = []
-    for name, (found, wanted, where) in on.items():
+    for name, (prediction, reference, grid) in on.items():
         of_grid = {**about, "grid": name}
-        rows += score_rows(found, wanted, organs, where.spacing_mm, of_grid, evaluation.tolerance_mm)
-    rows += _beside(model, upsampler, truth.array, case, {**about, "grid": "original"})
-    evaluation.kept.keep(case.id, sources, evaluation.mask(case), rows)
+        rows += score_rows(prediction, reference, organs, grid.spacing_mm, of_grid, evaluation.tolerance_mm)
+    rows += _context_rows(model, upsampler, truth.array, case, {**about, "grid": "original"})
+    evaluation.journal.append(case.id, sources, evaluation.mask(case), rows)
     return rows
 
 
-def _beside(
+def _context_rows(
     model: Model, upsampler: Upsampler, truth: npt.NDArray[np.int32], case: CachedCase, about: Mapping[str, Any]
 ) -> list[Row]:
-    """Return what the Dice is to be seen beside: the Dice that the model itself expects, and the grid's ceiling."""
+    """Return the rows to read the Dice against: the Dice that the model expects, and the ceiling of the grid."""
     organs = model.plan.labels
-    sure = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
+    expected = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
     highest = ceilings(truth, [organ.value for organ in organs], [case.working.shape])[0]
     values: list[tuple[Label, str, float | None]] = [
-        (organ, "expected_dice", value) for organ, value in zip(organs, sure, strict=True)
+        (organ, "expected_dice", value) for organ, value in zip(organs, expected, strict=True)
     ]
     values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
-    shown = model.plan.scheme.shown(case.hidden).values()
+    labelled = model.plan.scheme.shown(case.hidden).values()
     return [
         {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
         for organ, metric, value in values
-        if organ in shown
+        if organ in labelled
     ]

@@ -93,8 +93,8 @@ def score_folders(
             failed[name] = str(scored)
         else:
             rows += scored
-    there = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
-    if rows and (nowhere := [label.name for label in labels if label.value not in there]):
+    present = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
+    if rows and (nowhere := [label.name for label in labels if label.value not in present]):
         logger.warning("in no mask of %s or %s: %s", predictions, references, ", ".join(nowhere))
     if failed:
         raise PartlyScoredError(_in_order(rows), failed)

@@ -1,4 +1,4 @@
-"""Scores that other programs wrote: nnU-Net's summary.json, and a plain table with a row a case."""
+"""Read scores of other programs: nnU-Net's summary.json, and CSV tables with a row per case."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def read_table(file: Path) -> ForeignScores:
     organs = [place for place, column in enumerate(lower) if column not in {"", "case", "fold"}]  # "": a row's number
     cases = pd.Index([row[lower.index("case")] for row in rows])
     if not organs or not rows or "" in cases:
-        found = "has no organ's column" if not organs else "has a row without case" if rows else "has no row"
-        raise RunError(f"{file}: {found}; give a row a case with the columns case and one an organ")
+        problem = "has no organ's column" if not organs else "has a row without case" if rows else "has no row"
+        raise RunError(f"{file}: {problem}; give a row a case with the columns case and one an organ")
     columns = [_numbers(file, header[place], list(cases), [row[place] for row in rows]) for place in organs]
     values = pd.DataFrame(dict(enumerate(columns)), index=cases).groupby(level=0).mean()
     values.columns = pd.Index([header[place] for place in organs])
     percent = _is_percent(file, values)
     notes = ["Dice taken as percent" if percent else "Dice taken as shares from 0 to 1"]
     if cases.has_duplicates:
-        more = counted(int(cases.duplicated().sum()), "row")
-        notes.append(f"{more} more than cases; the mean of each case counts")
+        extra_rows = counted(int(cases.duplicated().sum()), "row")
+        notes.append(f"{extra_rows} more than cases; the mean of each case counts")
     return ForeignScores(values=values / 100 if percent else values, notes=tuple(notes))
 
 
@@ -113,9 +113,13 @@ def read_nnunet(file: Path, metric: str) -> ForeignScores:
     """
     try:
         rows = [
-            {"case": _case_of(case["prediction_file"]), "organ": label_values(key), "value": found.get(NNUNET[metric])}
+            {
+                "case": _case_of(case["prediction_file"]),
+                "organ": label_values(key),
+                "value": metrics.get(NNUNET[metric]),
+            }
             for case in json.loads(file.read_text(encoding="utf-8"))["metric_per_case"]
-            for key, found in case["metrics"].items()
+            for key, metrics in case["metrics"].items()
         ]
         frame = pd.DataFrame(rows, columns=["case", "organ", "value"]).astype({"value": float})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

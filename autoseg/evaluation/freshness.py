@@ -1,10 +1,12 @@
-"""Whether the scores of a run are those of its models, plan and split as they are now."""
+"""Which scores are up to date: those of each case, by a journal, and scores.csv as a whole, by digests."""
 
 from __future__ import annotations
 
+import json
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,23 +14,58 @@ from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.origin import splits_of
 from autoseg.digests import file_digest, note_sources, noted_sources, remembered
 from autoseg.errors import RunError
-from autoseg.evaluation.scores import read_scores
+from autoseg.evaluation.scores import Row, read_scores
+from autoseg.files import write_text
 from autoseg.metrics.registry import nsd_name
 from autoseg.run import Run
 from autoseg.words import counted
 
 MOST_NAMED = 3  # files, in a sentence
-
-
 SCORES = "scores"  # the name under which their sources are noted
 
 
+class ScoreJournal:
+    """The scored cases of a fold, with digests of their inputs: a file with one JSON line per case.
+
+    A line is written as soon as its case is scored, so an interrupted evaluation resumes where it stopped.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Read the file; drop lines that are damaged or superseded by a later line of the same case."""
+        self._file = file
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        lines = list(_lines(text))
+        self._lines: dict[str, dict[str, Any]] = {line["case"]: line for line in lines if line}
+        if len(self._lines) < len(lines) or (text and not text.endswith("\n")):
+            write_text(file, "".join(map(_as_line, self._lines.values())))
+
+    def rows(self, case: str, sources: str, mask: Path) -> list[Row] | None:
+        """Return the rows of a case; None if it is not scored or its inputs changed since.
+
+        Args:
+            case: Its id.
+            sources: Digest of everything that the rows depend on.
+            mask: File of the predicted label map, which must be unchanged.
+        """
+        line = self._lines.get(case)
+        if line is None or not mask.is_file() or [line["sources"], line["mask"]] != [sources, file_digest(mask)]:
+            return None
+        return list(line["rows"])
+
+    def append(self, case: str, sources: str, mask: Path, rows: Sequence[Row]) -> None:
+        """Append the rows of a case whose mask is written."""
+        line = {"case": case, "sources": sources, "mask": file_digest(mask), "rows": list(rows)}
+        self._lines[case] = line
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(_as_line(line))
+
+
 def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
-    """Return whether every case of every trained fold is scored, by models, plan, split and cases as they are now.
+    """Return whether every case of every trained fold has scores of the present models, plan, split and cases.
 
     Args:
         run: With or without scores.
-        tolerance_mm: Of the normalised surface Dice, which the scores must have; None: any.
+        tolerance_mm: Tolerance of the normalised surface Dice that the scores must hold; None: any.
     """
     if not run.scores_file.is_file() or _changed_sources(run) or _is_edited(run):
         return False
@@ -42,7 +79,7 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
 
 
 def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
-    """Return why scores are not those of the run's models, as half a sentence each; none where they are."""
+    """Return the reasons why scores are out of date, half a sentence each; none if they are up to date."""
     changed = _changed_sources(run)
     names = changed if len(changed) <= MOST_NAMED else [*changed[:MOST_NAMED], "…"]
     unscored = _unscored(run, scores) if run.split_file.is_file() and run.folds() else []
@@ -53,9 +90,9 @@ def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
 
 
 def score_sources(run: Run) -> dict[str, str]:
-    """Return what the scores of a run follow from: the name of each file in RUN, with its digest.
+    """Return the files that the scores of a run depend on: name in RUN to digest.
 
-    Of the plan, only what the cached cases and the models share with it counts.
+    Only the part of the plan that decides on cached cases and models counts.
     """
     files = [run.split_file, *sorted(run.cache.glob("*.json"))]
     digests = {_name(run, file): file_digest(file) for file in files if file.is_file()}
@@ -64,33 +101,33 @@ def score_sources(run: Run) -> dict[str, str]:
 
 
 def score_sources_of_fold(run: Run, fold: int) -> dict[str, str]:
-    """Return what the scores of one fold follow from beside, as `score_sources` does."""
+    """Return the files that the scores of one fold depend on in addition, as in `score_sources`."""
     file = run.fold(fold).model
     return {_name(run, file): file_digest(file)}
 
 
 def note_score_sources(run: Run, sources: Mapping[str, str]) -> None:
-    """Note what the scores that are written now follow from."""
+    """Record the digests of the files that the scores just written depend on."""
     note_sources(run.digests_file, SCORES, {**sources, _name(run, run.scores_file): file_digest(run.scores_file)})
 
 
 def _changed_sources(run: Run) -> list[str]:
-    """Return the files that the scores should follow from and do not."""
+    """Return the names of the files that changed since the scores were written."""
     noted = noted_sources(run.digests_file, SCORES)
-    if noted is None:  # scores of before digests
+    if noted is None:  # written before digests were recorded
         return _newer_than_scores(run)
     with remembered(run.digests_file):
-        return [name for name, found in score_sources(run).items() if noted.get(name) != found]
+        return [name for name, current in score_sources(run).items() if noted.get(name) != current]
 
 
 def _is_edited(run: Run) -> bool:
-    """Return whether scores.csv is another than the one that was written last."""
+    """Return whether scores.csv was edited since it was written."""
     noted = noted_sources(run.digests_file, SCORES)
     return noted is not None and noted.get(_name(run, run.scores_file)) != file_digest(run.scores_file)
 
 
 def _newer_than_scores(run: Run) -> list[str]:
-    """Return the files that were written later than the scores, as runs of before digests tell them apart."""
+    """Return the names of the files written later than the scores, for runs made before digests were recorded."""
     models = [run.fold(fold).model for fold in run.folds()]
     written = run.scores_file.stat().st_mtime_ns
     sources = [run.plan_file, run.split_file, *models, *run.cache.glob("*.json")]
@@ -105,5 +142,19 @@ def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
     """Return the cases of trained folds that have no score, as (fold, case)."""
     splits = splits_of(run)
     scored = set(zip(scores["fold"], scores["case"], strict=True))
-    wanted = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
-    return [pair for pair in wanted if pair not in scored]
+    expected = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
+    return [pair for pair in expected if pair not in scored]
+
+
+def _as_line(line: dict[str, Any]) -> str:
+    return json.dumps(line, default=float) + "\n"
+
+
+def _lines(text: str) -> Iterator[dict[str, Any] | None]:
+    """Yield the entry of each line of a text; None for a damaged one."""
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        yield entry if isinstance(entry, dict) and {"case", "sources", "mask", "rows"} <= set(entry) else None

@@ -1,4 +1,4 @@
-"""What is learnt on validation cases once a fold is trained: how to clean masks up, and what Dice to expect."""
+"""Fit the postprocessing of a trained fold on its validation cases: cleanup rules and Dice calibration."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from autoseg.labels import Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, save_tensors
 
-MOST_CASES = 12  # validation cases that are looked at
+MOST_CASES = 12  # validation cases that are used
 CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
 
 
 def with_postprocessing(
     file: Path, model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
 ) -> Model:
-    """Return a fold's model with what its validation cases teach; learn and store that where it is not known yet.
+    """Return a fold's model with its postprocessing; fit and store it first unless it is up to date.
 
-    Training writes the file without, so what is there belongs to these weights.
+    Training writes the file without postprocessing, so any that is present belongs to these weights.
 
     Args:
         file: The fold's model file.
         model: What was read from it.
-        cases: Of validation.
+        cases: The validation cases.
         labels: Case id to the file of its true label map.
-        fingerprint: Of the dataset, to be stored beside.
+        fingerprint: Fingerprint of the dataset, stored with it.
 
     Raises:
         ModelError: If the file is missing or damaged.
         OSError: If the disk is full; the file is then as it was.
     """
     truths = [labels[case.id] for case in cases if case.id in labels]
-    known = None if fingerprint is None else fingerprint.model_dump_json()
+    stored = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
-    sources = digest(files_digest(truths), model.runs, records, known, code_digest(*CODE))
+    sources = digest(files_digest(truths), model.runs, records, stored, code_digest(*CODE))
     if model.postprocessing.sources_digest == sources:
         return model
-    learnt = determine_postprocessing(model, cases, labels, fingerprint)
-    postprocessing = learnt.model_copy(update={"sources_digest": sources})
+    postprocessing = determine_postprocessing(model, cases, labels, fingerprint)
+    postprocessing = postprocessing.model_copy(update={"sources_digest": sources})
     store_postprocessing(file, postprocessing)
     return replace(model, postprocessing=postprocessing)
 
@@ -57,15 +57,15 @@ def with_postprocessing(
 def determine_postprocessing(
     model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
 ) -> Postprocessing:
-    """Predict validation cases; choose the clean-up that helps and fit the Dice to expect.
+    """Predict validation cases, choose the cleanup rules that raise their Dice, and calibrate the expected Dice.
 
-    A case that cannot be read or predicted is left out; its error is told when it is scored.
+    A case that cannot be read or predicted is skipped; its error is reported when it is scored.
 
     Args:
         model: As trained.
-        cases: Of validation; MOST_CASES are used.
+        cases: The validation cases, of which MOST_CASES are used.
         labels: Case id to the file of its true label map.
-        fingerprint: Of the dataset, to be stored beside.
+        fingerprint: Fingerprint of the dataset, stored with it.
     """
     scheme = model.plan.scheme
     masks, truths, spacings_mm, estimates = (
@@ -82,23 +82,23 @@ def determine_postprocessing(
             continue
         if truth.shape != upsampler.mask.shape:
             continue
-        # what is not labelled teaches nothing
+        # unlabelled organs must not count
         masks.append(scheme.without(upsampler.mask, case.hidden) if case.hidden else upsampler.mask)
         truths.append(truth)
         spacings_mm.append(case.grid.spacing_mm)
         estimates.append(upsampler.certainty.estimates())
     rules = choose_rules(masks, truths, tuple(scheme.organs), spacings_mm)
     points = []
-    for mask, truth, spacing_mm, told in zip(masks, truths, spacings_mm, estimates, strict=True):
+    for mask, truth, spacing_mm, expected in zip(masks, truths, spacings_mm, estimates, strict=True):
         apply_rules(mask, rules, spacing_mm)
         reached = dice(mask, truth, tuple(scheme.organs))
-        points += [(e, d) for e, d in zip(told, reached.values(), strict=True) if e is not None and d is not None]
+        points += [(e, d) for e, d in zip(expected, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])
     return Postprocessing(cleanup=rules, calibration=calibration, fingerprint=fingerprint)
 
 
 def store_postprocessing(file: Path, postprocessing: Postprocessing) -> None:
-    """Write what was learnt into a model file, atomically; its weights stay.
+    """Write postprocessing into a model file atomically; the weights stay.
 
     Raises:
         ModelError: If the file is missing or damaged.

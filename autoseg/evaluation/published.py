@@ -1,4 +1,4 @@
-"""Tables that others published: averages over their own patients, to be set beside one's own and never tested."""
+"""Published tables: averages over other patients, shown beside a run's own and never tested against it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def published_table(which: Which) -> pd.DataFrame:
 
 
 def published_note(which: Which) -> str:
-    """Return where the table comes from, and what is odd about it."""
+    """Return the source of the table and the notes on it."""
     rows = _rows(which)
     notes = [note for note in rows["note"] if note]
     return " ".join([f"Paper: {rows['source'].iloc[0]}; other patients, so no test.", *notes])
@@ -53,8 +53,8 @@ def published_beside(table: pd.DataFrame, which: Which) -> pd.DataFrame | None:
     matched = own[keys.isin(paper.index) & (own["N"] > 0)]
     if matched.empty:
         return None
-    theirs = paper.loc[list(keys[matched.index])].add_prefix(PAPER).reset_index(drop=True)
-    beside = pd.concat([matched[["Organ", *SHOWN]].reset_index(drop=True), theirs], axis=1)
+    published = paper.loc[list(keys[matched.index])].add_prefix(PAPER).reset_index(drop=True)
+    beside = pd.concat([matched[["Organ", *SHOWN]].reset_index(drop=True), published], axis=1)
     if len(beside) > 1:
         every = len(beside) == len(own) == len(paper)
         means = beside.drop(columns="Organ").mean()
@@ -63,7 +63,7 @@ def published_beside(table: pd.DataFrame, which: Which) -> pd.DataFrame | None:
 
 
 def organ_key(name: str) -> str:
-    """Return what two names of one organ share.
+    """Return the key under which names of one organ match.
 
     >>> organ_key(" Left  Lung ")
     'left lung'

@@ -1,4 +1,4 @@
-"""Scores, long: one row a fold, case, organ, metric and grid."""
+"""Score a case, and write and read scores.csv: one row per fold, case, organ, metric and grid."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def score_rows(
     """Return the rows of one case on one grid.
 
     Args:
-        prediction: Label values (Z, Y, X).
-        truth: Likewise.
+        prediction: Predicted label map (Z, Y, X).
+        truth: True label map (Z, Y, X).
         labels: Organs to score.
-        spacing_mm: (Z, Y, X).
+        spacing_mm: Voxel spacing (Z, Y, X).
         about: The columns fold, case, split and grid.
-        tolerance_mm: Of the normalised surface Dice.
+        tolerance_mm: Tolerance of the normalised surface Dice.
     """
     pairs = organ_pairs(prediction, truth, [organ.value for organ in labels], spacing_mm)
     return [

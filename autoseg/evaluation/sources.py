@@ -1,4 +1,4 @@
-"""Scores by case from whatever holds them: a RUN, scores.csv, nnU-Net's summary.json, a table with a row a case."""
+"""Open the sources of a comparison: a RUN, scores.csv, nnU-Net's summary.json, a CSV table, a published table."""
 
 from __future__ import annotations
 
@@ -138,14 +138,14 @@ def _long(file: Path, name: str, metric: str) -> ScoreSource:
 
 
 def _trained_on(file: Path, scores: pd.DataFrame) -> frozenset[str] | None:
-    """Return the cases that the models saw, by the rows of other splits and by the RUN's split; None: not known."""
-    seen = set(scores.loc[scores["split"].isin(TRAINING), "case"])
+    """Return the training and validation cases, by the scores and by the RUN's split; None if neither names any."""
+    cases = set(scores.loc[scores["split"].isin(TRAINING), "case"])
     run = Run(file.parent)
     if run.plan_file.is_file() and run.split_file.is_file():
         splits = load_splits(run.split_file, None)
         folds = [splits[fold] for fold in set(scores["fold"]) if isinstance(fold, int) and 0 <= fold < len(splits)]
-        seen |= {case for split in folds for side in TRAINING for case in split.sides()[side]}
-    return frozenset(seen - set(scores.loc[scores["split"] == "testing", "case"])) if seen else None
+        cases |= {case for split in folds for side in TRAINING for case in split.sides()[side]}
+    return frozenset(cases - set(scores.loc[scores["split"] == "testing", "case"])) if cases else None
 
 
 def _require_metric(file: Path, metric: str, held: Collection[str]) -> None:
@@ -154,7 +154,7 @@ def _require_metric(file: Path, metric: str, held: Collection[str]) -> None:
 
 
 def _sound(file: Path, metric: str, name: str, scores: ForeignScores) -> ScoreSource:
-    """Return what was read as a source, after a look at its organs and its numbers.
+    """Return scores as a source once their organs and values are checked.
 
     Raises:
         RunError: If two organs have one name, or a value cannot be of the metric.

@@ -1,4 +1,4 @@
-"""Numbers over cases: Dice by organ as in the paper's tables, statistics of every metric, bootstrap intervals."""
+"""Statistics over cases: the paper's tables of Dice, every metric by organ, bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NONE: pd.Series[float] = pd.Series(dtype=float)
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One of the tables a run is told by: its file name, and the cases it counts."""
+    """One of the two tables of a run: its file name, and the cases that it counts."""
 
     name: str
     which: Literal["training", "testing"]

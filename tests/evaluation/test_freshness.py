@@ -1,4 +1,4 @@
-"""Tests of autoseg.evaluation.resume: which cases need not be evaluated again."""
+"""Tests of autoseg.evaluation.freshness: which scores are up to date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import made
 import pytest
 
 from autoseg.evaluation import evaluate
-from autoseg.evaluation.resume import ScoreJournal
+from autoseg.evaluation.freshness import ScoreJournal
 from autoseg.inference.model import Model
 from autoseg.inference.stage import Stage
 from autoseg.run import FoldFolder
@@ -25,44 +25,44 @@ def mask(tmp_path: Path) -> Path:
     return file
 
 
-def test_rows_are_kept_as_they_are_for_what_they_were_made_of(tmp_path: Path, mask: Path) -> None:
-    ScoreJournal(tmp_path / "kept").keep("a", "model 1", mask, [*ROWS, {"value": math.nan}, {"value": None}])
-    kept = ScoreJournal(tmp_path / "kept")
-    rows = kept.rows("a", "model 1", mask)
+def test_the_rows_of_a_case_come_back_unchanged_while_its_inputs_are_the_same(tmp_path: Path, mask: Path) -> None:
+    ScoreJournal(tmp_path / "kept").append("a", "model 1", mask, [*ROWS, {"value": math.nan}, {"value": None}])
+    journal = ScoreJournal(tmp_path / "kept")
+    rows = journal.rows("a", "model 1", mask)
     assert rows is not None
     assert rows[0] == ROWS[0]
     assert math.isnan(rows[1]["value"])
     assert rows[2] == {"value": None}
-    assert kept.rows("a", "model 2", mask) is None
-    assert kept.rows("b", "model 1", mask) is None
+    assert journal.rows("a", "model 2", mask) is None
+    assert journal.rows("b", "model 1", mask) is None
 
 
-def test_a_mask_that_is_gone_or_another_is_made_again(tmp_path: Path, mask: Path) -> None:
-    kept = ScoreJournal(tmp_path / "kept")
-    kept.keep("a", "model", mask, ROWS)
+def test_a_missing_or_edited_mask_is_predicted_again(tmp_path: Path, mask: Path) -> None:
+    journal = ScoreJournal(tmp_path / "kept")
+    journal.append("a", "model", mask, ROWS)
     mask.write_bytes(b"edited")
-    assert kept.rows("a", "model", mask) is None
-    kept.keep("a", "model", mask, ROWS)
-    assert kept.rows("a", "model", mask) == ROWS
+    assert journal.rows("a", "model", mask) is None
+    journal.append("a", "model", mask, ROWS)
+    assert journal.rows("a", "model", mask) == ROWS
     mask.unlink()
-    assert kept.rows("a", "model", mask) is None
+    assert journal.rows("a", "model", mask) is None
 
 
 @pytest.mark.parametrize(("cut", "left"), [(9, ["a", "c"]), (1, ["a", "b", "c"])])
 def test_a_line_that_was_cut_costs_its_own_case_alone(tmp_path: Path, mask: Path, cut: int, left: list[str]) -> None:
     file = tmp_path / "kept"
     for case in ("a", "b"):
-        ScoreJournal(file).keep(case, "model", mask, ROWS)
+        ScoreJournal(file).append(case, "model", mask, ROWS)
     file.write_bytes(file.read_bytes()[:-cut])  # as by a kill while it was written
-    ScoreJournal(file).keep("c", "model", mask, ROWS)
-    kept = ScoreJournal(file)
-    assert [case for case in "abc" if kept.rows(case, "model", mask)] == left
+    ScoreJournal(file).append("c", "model", mask, ROWS)
+    journal = ScoreJournal(file)
+    assert [case for case in "abc" if journal.rows(case, "model", mask)] == left
 
 
 def test_older_lines_of_a_case_are_dropped_from_the_file(tmp_path: Path, mask: Path) -> None:
     file = tmp_path / "kept"
     for model in ("one", "two", "three"):
-        ScoreJournal(file).keep("a", model, mask, ROWS)
+        ScoreJournal(file).append("a", model, mask, ROWS)
     assert ScoreJournal(file).rows("a", "three", mask) == ROWS
     assert len(file.read_text().splitlines()) == 1
 
@@ -77,7 +77,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
         fold=0,
         files=FoldFolder(tmp_path),
         tolerance_mm=2.0,
-        kept=ScoreJournal(tmp_path / "kept"),
+        journal=ScoreJournal(tmp_path / "kept"),
     )
     other_precision = replace(usual.model, stages=(Stage(networks=(), plan=made.plan(precision="bfloat16")),))
     found = [
