@@ -1,4 +1,4 @@
-"""Dice of every organ: every case a point, every set of cases a box of quartiles with its range."""
+"""Box plots of the Dice of every organ, with a point for each case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures without global state: made, rendered to bytes, written whole."""
+"""Create figures without global state, render them to bytes, and write them atomically."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plain_axes(axes: Axes) -> Axes:
 
 
 def say(axes: Axes, text: str) -> None:
-    """Write in the middle of a panel why there is nothing else in it."""
+    """Write a message in the middle of an empty panel."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=9)
 
 
@@ -105,7 +105,7 @@ def save_figure(figure: Figure, path_without_suffix: Path, kinds: Kinds = PRINTE
     return written
 
 
-def saved_drawing(figure: Figure, path_without_suffix: Path) -> bytes:
+def save_drawing(figure: Figure, path_without_suffix: Path) -> bytes:
     """Write `figure` as it is to be printed, as `save_figure` does; return the SVG's bytes."""
     written = save_figure(figure, path_without_suffix)
     return next(file for file in written if file.suffix == ".svg").read_bytes()

@@ -1,4 +1,4 @@
-"""Dice reached by each organ beside the most that the working grid allows: what is lost to the grid alone."""
+"""Dice of each organ beside the ceiling of the working grid: the loss from the grid alone."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ def curves_figure(log: pd.DataFrame, organs: Sequence[str], cases: Mapping[str, 
     """
     log = log.drop_duplicates("iteration", keep="last").sort_values("iteration") if len(log) else log
     splits = [s for s in SIDES if any(len(_measured(log, f"dice_{s}_{organ}")) for organ in organs)]
-    shown = splits or ["validation"]
-    figure = new_figure(4.2 * (1 + len(shown)), 3.9)
-    panels = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
+    panel_splits = splits or ["validation"]
+    figure = new_figure(4.2 * (1 + len(panel_splits)), 3.9)
+    panels = figure.subplots(1, 1 + len(panel_splits), squeeze=False)[0]
     _draw_loss(panels[0], log)
     lowest = _lowest_percent([_measured(log, f"dice_{s}_{organ}") for s in splits for organ in organs])
-    for axes, split in zip(panels[1:], shown, strict=True):
+    for axes, split in zip(panels[1:], panel_splits, strict=True):
         _draw_dice(axes, log, split, organs, lowest)
         axes.set_title(_title(split, (cases or {}).get(split)))
     last = float(log["iteration"].max()) if len(log) else 1.0
@@ -126,7 +126,7 @@ def _thinned(line: pd.Series[float]) -> pd.Series[float]:
 
 def _fit_height(axes: Axes, *lines: pd.Series[float]) -> None:
     """Show all but the highest 1 % of each line: a few spikes would flatten the rest."""
-    shown = [line for line in lines if len(line)]
-    low, high = min(float(line.min()) for line in shown), max(float(line.quantile(0.99)) for line in shown)
+    measured = [line for line in lines if len(line)]
+    low, high = min(float(line.min()) for line in measured), max(float(line.quantile(0.99)) for line in measured)
     margin = 0.05 * (high - low) or 0.05
     axes.set_ylim(low - margin, high + margin)

@@ -1,4 +1,4 @@
-"""Differences of two methods by case: every case a point, the mean with its interval a bar, zero a line."""
+"""Paired differences between methods: a point for each case, the mean with its confidence interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A case in three planes with every wrong voxel coloured by how it is wrong."""
+"""A case in three planes with every wrong voxel coloured by its kind of error."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus:
     >>> error_kinds(np.array([[[0, 0, 5, 5, 5]]]), np.array([[[0, 5, 5, 0, 7]]]), [5, 7])
     array([[[0, 2, 0, 1, 3]]], dtype=uint8)
     """
-    known = np.zeros(max(int(truth.max()), int(prediction.max()), *values) + 1, dtype=np.bool_)
-    known[list(values)] = True
-    true, predicted = known[truth], known[prediction]
+    is_organ = np.zeros(max(int(truth.max()), int(prediction.max()), *values) + 1, dtype=np.bool_)
+    is_organ[list(values)] = True
+    true, predicted = is_organ[truth], is_organ[prediction]
     wrong = true & predicted & (truth != prediction)
     if focus is not None:
         counted = (truth == focus) | (prediction == focus)

@@ -1,4 +1,4 @@
-"""The three planes in which a case is shown: where it is cut, how it is turned, how large it is."""
+"""The axial, coronal and sagittal plane of a case: choose the slices, orient and scale them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Labels = npt.NDArray[np.integer]  # (Z, Y, X)
 
 @dataclass(frozen=True)
 class CaseArrays:
-    """What figures show of a case: one channel, and its label maps, on one LPS grid."""
+    """The arrays of a case that figures show: one channel, and its label maps, on one LPS grid."""
 
     image: Image
     truth: Labels | None  # of the same shape; None where there is none

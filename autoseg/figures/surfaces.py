@@ -61,18 +61,18 @@ def surfaces_figure(
 
     Source: Roth et al. 2018, Figure 5.
     """
-    given = {name: m for name, m in (("Truth", truth), ("Prediction", prediction)) if m is not None}
-    scenes = {name: _scene(labels, spacing_mm, list(organs)) for name, labels in given.items()}
-    shown = [scene for scene in scenes.values() if scene.organs]
-    bounds = _bounds(shown)
+    maps = {name: m for name, m in (("Truth", truth), ("Prediction", prediction)) if m is not None}
+    scenes = {name: _scene(labels, spacing_mm, list(organs)) for name, labels in maps.items()}
+    filled = [scene for scene in scenes.values() if scene.organs]
+    bounds = _bounds(filled)
     across, up, _ = bounds[1] - bounds[0]
-    figure = new_figure(3.7 * max(1, len(given)), min(max(3.7 * up / across, 1.5), 6.0) + 0.75)
-    panels = figure.subplots(1, max(1, len(given)), squeeze=False)[0]
+    figure = new_figure(3.7 * max(1, len(maps)), min(max(3.7 * up / across, 1.5), 6.0) + 0.75)
+    panels = figure.subplots(1, max(1, len(maps)), squeeze=False)[0]
     for axes, name in zip(panels, scenes or ("",), strict=True):
         axes.set_title(name, fontsize=9, color=INK)
         _fill(axes, scenes.get(name), *bounds)
     figure.suptitle(title, fontsize=11, color=INK)
-    index = {value: i for i, value in enumerate(organs) if any(value in scene.organs for scene in shown)}
+    index = {value: i for i, value in enumerate(organs) if any(value in scene.organs for scene in filled)}
     lines = [Line2D([], [], color=organ_colour(i), linewidth=5) for i in index.values()]
     legend_below(figure, lines, [organs[value] for value in index])
     return figure
@@ -94,11 +94,11 @@ def _scene(labels: Labels, spacing_mm: Triple, values: Sequence[int]) -> _Scene:
         return _Scene(points_mm=np.zeros((0, 3)), colours=np.zeros((0, 3)), triangles=np.zeros((0, 3), int), organs=())
     where, facing = np.concatenate(points), np.concatenate(normals)
     open_share = 1 - 0.75 * crowding(labels, boxes, spacing_mm, where, facing)
-    seen = where @ _CAMERA
+    points_mm = where @ _CAMERA
     return _Scene(
-        points_mm=seen,
+        points_mm=points_mm,
         colours=_lit(np.concatenate(colours), facing @ _CAMERA, open_share),
-        triangles=_sorted(seen, np.concatenate(triangles)),
+        triangles=_sorted(points_mm, np.concatenate(triangles)),
         organs=tuple(boxes),
     )
 

@@ -1,3 +1,3 @@
 """How well a prediction agrees with the truth: pure functions of masks and spacing."""
 
-TOLERANCE_MM = 2.0  # of the normalised surface Dice, where the user gives none
+TOLERANCE_MM = 2.0  # of the normalised surface Dice, by default

@@ -1,4 +1,4 @@
-"""clDice: whether the course of a tube is right, by the centre lines of prediction and truth."""
+"""clDice: the overlap of tubular structures along the centre lines of prediction and truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cldice(pair: OrganPair) -> float | None:
     """Return the harmonic mean of topology precision and topology sensitivity, 0 to 1.
 
     Topology precision is the share of the prediction's skeleton in the truth, topology sensitivity that of the
-    truth's skeleton in the prediction. As of Dice: None where the organ is in neither, 0 where it is in only one.
+    truth's skeleton in the prediction. As for Dice: None where the organ is in neither, 0 where it is in only one.
 
     Source: Shit et al. 2021, clDice: a novel topology-preserving loss function for tubular structure segmentation.
     """
@@ -31,9 +31,9 @@ def cldice(pair: OrganPair) -> float | None:
 
 
 def skeleton(mask: Mask) -> Mask:
-    """Return the voxels of a mask's centre lines (Z, Y, X); never none of a part that is there.
+    """Return the voxels of a mask's centre lines (Z, Y, X); every connected part has at least one.
 
-    Thinning may leave nothing of a part as small, or as thin, as two voxels: all of it counts then.
+    Thinning may leave nothing of a part that is only two voxels small or thin: all of its voxels count then.
 
     Source: Lee et al. 1994, Building skeleton models via 3-D medial surface/axis thinning algorithms.
     """

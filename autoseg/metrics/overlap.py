@@ -1,4 +1,4 @@
-"""Overlap of label maps: Dice and its kin, from one pass over both."""
+"""Overlap of label maps: Dice, IoU, sensitivity and precision, from one pass over both maps."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def overlap(prediction: LabelMap, truth: LabelMap, labels: Sequence[int]) -> dic
     size = len(labels) + 1
     table = np.zeros(size * size, dtype=np.int64)
     for one, other in zip(prediction, truth, strict=True):  # slice by slice: no copy of a whole volume
-        somewhere = np.flatnonzero((one != 0) | (other != 0))  # most of a volume is background in both
-        pair = place[one.take(somewhere).clip(0, len(place) - 1)] * size
-        pair += place[other.take(somewhere).clip(0, len(place) - 1)]
+        foreground = np.flatnonzero((one != 0) | (other != 0))  # most of a volume is background in both
+        pair = place[one.take(foreground).clip(0, len(place) - 1)] * size
+        pair += place[other.take(foreground).clip(0, len(place) - 1)]
         table += np.bincount(pair, minlength=size * size)
     counts = table.reshape(size, size)  # (prediction, truth)
     predicted, true, both = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()

@@ -1,4 +1,4 @@
-"""One organ in a prediction and in the truth: what every metric is computed from."""
+"""Pair an organ's prediction with its truth: the input of every metric."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MM3_PER_ML = 1000.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OrganPair:
-    """One organ in two label maps; what many metrics share is computed once, when it is first asked for."""
+    """One organ in two label maps; values that metrics share are computed once, on first use."""
 
     prediction: LabelMap
     truth: LabelMap
     value: int  # of the organ, in both maps
     spacing_mm: Triple
     overlap: Overlap
-    prediction_box: Box | None  # around the organ; None where it is not there
+    prediction_box: Box | None  # around the organ; None where it is absent
     truth_box: Box | None
 
     @property
     def voxel_ml(self) -> float:
-        """The volume of a voxel."""
+        """Volume of a voxel (ml)."""
         return float(np.prod(self.spacing_mm)) / MM3_PER_ML
 
     @cached_property
@@ -54,7 +54,7 @@ class OrganPair:
 def organ_pairs(
     prediction: LabelMap, truth: LabelMap, labels: Sequence[int], spacing_mm: Triple
 ) -> dict[int, OrganPair]:
-    """Return every label as a pair, in the order of `labels`.
+    """Return label value to pair, in the order of `labels`.
 
     Args:
         prediction: Predicted label map (Z, Y, X), integers.

@@ -22,7 +22,7 @@ Compute = Callable[[OrganPair], float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that says how well a prediction agrees with the truth, or what to see that beside."""
+    """A measure of the agreement between prediction and truth, or a number to read one against."""
 
     name: str  # as in scores.csv
     title: str
@@ -30,7 +30,7 @@ class Metric:
     decimals: int
     range: tuple[float, float] = (0.0, math.inf)  # of a value in scores.csv
     higher_is_better: bool | None = None  # None: neither side is
-    compute: Compute | None = None  # None: evaluation has it from elsewhere
+    compute: Compute | None = None  # None: evaluation computes it from other inputs
     family: str = ""  # what metrics with another parameter in their names have in common
     in_table: bool = True  # whether the wide table of all metrics has a column of it
     case_column: int | None = None  # its place in the table of one case; None: it is not there
@@ -39,7 +39,7 @@ class Metric:
 
     @property
     def factor(self) -> float:
-        """From scores.csv's unit to `unit`: shares from 0 to 1 are printed in %."""
+        """Factor from the unit of scores.csv to `unit`: shares from 0 to 1 are printed in %."""
         return 100.0 if self.unit == "%" and self.range == SHARE else 1.0
 
     @property
@@ -48,7 +48,7 @@ class Metric:
         return "points" if self.factor == 100.0 else self.unit
 
     def applies_to(self, organ: str) -> bool:
-        """Return whether it is computed for an organ of this name."""
+        """Return whether the metric is computed for an organ of this name."""
         return self.only_for is None or self.only_for(organ)
 
 
@@ -57,7 +57,7 @@ NSD = "nsd"
 
 
 def nsd(tolerance_mm: float) -> Metric:
-    """Return the normalised surface Dice at a tolerance, which its name holds.
+    """Return the metric normalised surface Dice at a tolerance, which is part of its name.
 
     With one mask empty no part of the other's surface is near: 0.
     """
@@ -85,7 +85,7 @@ def _relative_difference(pair: OrganPair) -> float | None:
 
 
 def _of_surfaces(measure: Callable[[SurfaceDistances], float]) -> Compute:
-    """Return a distance of two surfaces, which is undefined where one mask is empty."""
+    """Return the computation of a distance between surfaces, None where one mask is empty."""
     return lambda pair: None if pair.distances is None else measure(pair.distances)
 
 
@@ -157,7 +157,7 @@ _NSD = re.compile(rf"{NSD}_(\d+(?:\.\d+)?)mm")
 
 
 def computed_metrics(organ: str, tolerance_mm: float) -> list[tuple[Metric, Compute]]:
-    """Return what is computed of an organ of some name, in the order of its rows, NSD at a tolerance."""
+    """Return the metrics to compute for an organ of this name, in row order, with NSD at a tolerance."""
     metrics = (nsd(tolerance_mm) if metric.family == NSD else metric for metric in METRICS.values())
     return [(metric, metric.compute) for metric in metrics if metric.compute is not None and metric.applies_to(organ)]
 
@@ -172,7 +172,7 @@ def nsd_name(tolerance_mm: float) -> str:
 
 
 def known_metric(name: str) -> Metric | None:
-    """Return the metric of a name; None where it is not known, as one of another program."""
+    """Return the metric of a name; None where it is unknown, as of another program."""
     if match := _NSD.fullmatch(name):
         return nsd(float(match[1]))
     return METRICS.get(name)
@@ -182,7 +182,7 @@ def metric_named(name: str) -> Metric:
     """Return the metric of a name.
 
     Raises:
-        RunError: If it is not known.
+        RunError: If it is unknown.
 
     >>> metric_named("nsd_4mm").title, metric_named("hd95_mm").higher_is_better, metric_named("dice").factor
     ('NSD at 4 mm', False, 100.0)
@@ -194,10 +194,10 @@ def metric_named(name: str) -> Metric:
 
 
 def comparable_metric(name: str) -> Metric:
-    """Return the metric of a name, if one of its sides is better.
+    """Return the metric of a name, provided that higher or lower values are better.
 
     Raises:
-        RunError: If neither is, as of a volume, or it is not known.
+        RunError: If neither is better, as for a volume, or the metric is unknown.
     """
     metric = metric_named(name)
     if metric.higher_is_better is None:
@@ -207,6 +207,6 @@ def comparable_metric(name: str) -> Metric:
 
 def _unfit(name: str) -> RunError:
     sided = [metric for metric in METRICS.values() if metric.higher_is_better is not None]
-    known = [metric.name for metric in sided if not metric.family]
-    known += [f"{metric.name} (the tolerance of evaluate)" for metric in sided if metric.family]
-    return RunError(f"--metric {name}: is not one of which a side is better; compare {', '.join(known)}")
+    names = [metric.name for metric in sided if not metric.family]
+    names += [f"{metric.name} (the tolerance of evaluate)" for metric in sided if metric.family]
+    return RunError(f"--metric {name}: is not one of which a side is better; compare {', '.join(names)}")

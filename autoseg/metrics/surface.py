@@ -27,29 +27,31 @@ LEAF = 32  # points of a leaf of the search tree
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SurfaceDistances:
-    """Distances of two surfaces that are not empty, in mm."""
+    """Distances between two surfaces that are not empty, in mm."""
 
-    there_mm: npt.NDArray[np.float64]  # (border voxels of the prediction,), to the nearest of the truth
-    back_mm: npt.NDArray[np.float64]  # (border voxels of the truth,), to the nearest of the prediction
+    to_truth_mm: npt.NDArray[np.float64]  # (border voxels of the prediction,), to the nearest of the truth
+    to_prediction_mm: npt.NDArray[np.float64]  # (border voxels of the truth,), to the nearest of the prediction
 
     def hausdorff_mm(self, percentile: float = 100.0) -> float:
         """Return the larger of the two directed percentiles: 100 for the Hausdorff distance, 95 for HD95."""
-        return float(max(np.percentile(self.there_mm, percentile), np.percentile(self.back_mm, percentile)))
+        return float(max(np.percentile(self.to_truth_mm, percentile), np.percentile(self.to_prediction_mm, percentile)))
 
     @property
     def average_mm(self) -> float:
         """Average symmetric surface distance (ASSD): the mean over the border voxels of both."""
-        voxels = len(self.there_mm) + len(self.back_mm)
-        return float((self.there_mm.sum() + self.back_mm.sum()) / voxels)
+        voxels = len(self.to_truth_mm) + len(self.to_prediction_mm)
+        return float((self.to_truth_mm.sum() + self.to_prediction_mm.sum()) / voxels)
 
     def share_within(self, tolerance_mm: float) -> float:
-        """Return the normalised surface Dice (NSD): the share of both borders at most so far from the other.
+        """Return the normalised surface Dice (NSD): the share of both borders within a tolerance of the other.
 
         Source: Nikolov et al. 2021, "Clinically applicable segmentation of head and neck anatomy", with border voxels
         for surface elements.
         """
-        near = np.count_nonzero(self.there_mm <= tolerance_mm) + np.count_nonzero(self.back_mm <= tolerance_mm)
-        return float(near / (len(self.there_mm) + len(self.back_mm)))
+        near = np.count_nonzero(self.to_truth_mm <= tolerance_mm) + np.count_nonzero(
+            self.to_prediction_mm <= tolerance_mm
+        )
+        return float(near / (len(self.to_truth_mm) + len(self.to_prediction_mm)))
 
 
 def surface_distances(
@@ -84,13 +86,15 @@ def surface_distances(
 def label_distances(
     prediction: LabelMap, truth: LabelMap, value: int, boxes: tuple[Box | None, Box | None], spacing_mm: Triple
 ) -> SurfaceDistances | None:
-    """Return the distances of one label, of which both boxes are known; None where either mask is empty."""
+    """Return the distances of one label from its boxes in both maps; None where either mask is empty."""
     box, true_box = boxes
     if box is None or true_box is None:
         return None
     points = _border_mm(prediction, value, box, spacing_mm)
     true_points = _border_mm(truth, value, true_box, spacing_mm)
-    return SurfaceDistances(there_mm=_nearest_mm(points, true_points), back_mm=_nearest_mm(true_points, points))
+    return SurfaceDistances(
+        to_truth_mm=_nearest_mm(points, true_points), to_prediction_mm=_nearest_mm(true_points, points)
+    )
 
 
 def _border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> npt.NDArray[np.float64]:

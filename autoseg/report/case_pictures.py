@@ -1,7 +1,9 @@
-"""The pictures of one case: what each was drawn from, and drawing them, in a process of its own."""
+"""Draw the pictures of one case, in a worker process, and record what each was drawn from."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +15,15 @@ from autoseg.figures.errors import errors_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
+from autoseg.files import write_text
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.labels import Label
 from autoseg.plan import Plan
-from autoseg.report.drawings import Drawings, Sources
+from autoseg.run import ReportFolder
 
-CODE = ("figures", "report/case_pictures.py", "imaging")  # what draws a picture
+CODE = ("figures", "report/case_pictures.py", "imaging")  # the code that draws a picture
+
+Sources = tuple[str, str | None]  # digests of the mask with all settings, and of image and label (None: not known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +38,11 @@ class View:
 
     @property
     def focus(self) -> int | None:
-        """The value of the organ that it is about, if it is about one."""
+        """The label value of the organ shown; None: all organs."""
         return None if self.organ is None else self.organ.value
 
     @property
-    def shown(self) -> Path:
+    def embedded(self) -> Path:
         """The file that the page embeds."""
         return self.file.with_name(self.file.name + ".webp")
 
@@ -47,28 +52,62 @@ class View:
         return None if self.kind == "case" else self.file.with_name(self.file.name + ".png")
 
 
+class Drawings:
+    """The pictures of a report with the digests of what each was drawn from, stored in a file beside them."""
+
+    def __init__(self, report: ReportFolder) -> None:
+        """Read the report's file of digests; without a readable one no picture counts as drawn."""
+        self._report, self._folder, self._file = report, report.folder, report.drawings_file
+        try:
+            stored = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            stored = {}
+        notes = stored.items() if isinstance(stored, dict) else ()
+        self._sources = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == 2}
+
+    def has(self, picture: Path, sources: Sources) -> bool:
+        """Return whether a picture exists and was drawn from these sources, as far as they are known."""
+        mask, case = self._sources.get(self._name(picture), (None, None))
+        return picture.is_file() and mask == sources[0] and sources[1] in (None, case)
+
+    def keep_only(self, pictures: Collection[Path]) -> None:
+        """Remove the large pictures of earlier reports except `pictures` (without suffix)."""
+        for file in [*self._report.organs.glob("*.*"), *self._report.surfaces.glob("*.*")]:
+            if file.suffix in (".png", ".webp") and file.with_suffix("") not in pictures:
+                file.unlink()
+
+    def remember(self, sources: Iterable[tuple[Path, Sources]]) -> None:
+        """Record the sources of pictures; drop the records of pictures that no longer exist."""
+        self._sources |= {self._name(picture): digest for picture, digest in sources}
+        existing = {name: digest for name, digest in self._sources.items() if (self._folder / name).is_file()}
+        write_text(self._file, json.dumps(existing, indent=1, sort_keys=True))
+
+    def _name(self, picture: Path) -> str:
+        return picture.relative_to(self._folder).as_posix()
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseWork:
-    """What one process needs to draw a case."""
+    """The pictures of a case to draw, with everything that drawing them takes."""
 
-    case: Case | None  # None: its files are not known; what is drawn already may still be shown
+    case: Case | None  # None: its files are not found; pictures that exist may still be shown
     mask: Path
     plan: Plan
     views: tuple[View, ...]
 
     def sources(self, view: View) -> Sources:
-        """Return digests of what decides on a picture."""
+        """Return digests of everything that a picture depends on."""
         organs = list(self.plan.scheme.names.items())
         settings = (view.kind, view.focus, organs, self.plan.intensity[0].kind)
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
         return mask, None if self.case is None else files_digest([self.case.label, *self.case.images])
 
     def has_drawn(self, view: View, drawings: Drawings) -> bool:
-        """Return whether a picture is there, and of what is there now."""
-        return drawings.has(view.shown, self.sources(view)) and (view.printed is None or view.printed.is_file())
+        """Return whether a picture exists and is up to date."""
+        return drawings.has(view.embedded, self.sources(view)) and (view.printed is None or view.printed.is_file())
 
-    def stale(self, drawings: Drawings) -> CaseWork:
-        """Return the work without what is drawn already."""
+    def without_drawn(self, drawings: Drawings) -> CaseWork:
+        """Return the work without pictures that are up to date."""
         return replace(self, views=tuple(view for view in self.views if not self.has_drawn(view, drawings)))
 
 
@@ -76,7 +115,7 @@ def draw_case(work: CaseWork) -> None:
     """Draw the pictures of a case.
 
     Raises:
-        AutosegError: If it cannot be drawn; the text says why.
+        AutosegError: If it cannot be drawn.
     """
     if work.case is None:
         raise VolumeError("is not in the dataset any more")

@@ -12,7 +12,7 @@ from autoseg.errors import AutosegError
 from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
-from autoseg.figures.canvas import PRINTED, saved_drawing
+from autoseg.figures.canvas import PRINTED, save_drawing
 from autoseg.figures.ceilings import ceilings_figure
 from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
@@ -21,11 +21,11 @@ from autoseg.run import Run
 from autoseg.training.log import draw_curves
 from autoseg.training.loop import EXAMINED_CASES
 
-NO_LOSS = 0.9995  # Dice of a ceiling from which there is nothing to show
+NO_LOSS = 0.9995  # mean Dice of a ceiling above which the grid costs nothing
 
 
-def in_words(splits: tuple[str, ...]) -> str:
-    """Return what the cases of some splits are called."""
+def splits_name(splits: tuple[str, ...]) -> str:
+    """Return the name of the cases of some splits, "testing" or "training"."""
     return "testing" if splits == TESTING else "training"
 
 
@@ -35,12 +35,12 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
     if not logs:
         return None
     number, organs = min(logs), [organ.name for organ in plan.labels]
-    written = draw_curves(logs[number], organs, run.report.curves, _examined(run, number), PRINTED)
-    if not written:
+    files = draw_curves(logs[number], organs, run.report.curves, _examined(run, number), PRINTED)
+    if not files:
         return None
     fold = f" Fold {number}." if len(logs) > 1 else ""
     return Picture(
-        data=next(file for file in written if file.suffix == ".svg").read_bytes(),
+        data=next(file for file in files if file.suffix == ".svg").read_bytes(),
         media_type="image/svg+xml",
         caption=(
             f"The loss ({LOSSES[plan.loss.kind].words}) and the Dice of each organ over the iterations. "
@@ -53,7 +53,7 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
 
 
 def _examined(run: Run, fold: int) -> dict[str, int]:
-    """Return how many cases of each side were predicted for the curves; nothing where the split is gone."""
+    """Return how many cases of each side the curves cover; empty without a readable split."""
     try:
         split = load_splits(run.split_file, None)[fold]
     except (AutosegError, IndexError):
@@ -68,7 +68,7 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
     if not sets:
         return None
     return Picture(
-        data=saved_drawing(boxes_figure(sets), run.report.dice),
+        data=save_drawing(boxes_figure(sets), run.report.dice),
         media_type="image/svg+xml",
         caption=(
             "Dice of each organ; every point is a case, on the images' own grid. From 5 cases on a box shows median "
@@ -79,7 +79,7 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
 
 
 def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
-    """Draw what was reached beside what the working grid allows; nothing where the grid is the images' own."""
+    """Draw the Dice reached beside the ceiling of the working grid; None where the grid costs nothing."""
     highest = {label: values.dropna() for label, values in by_case(scores, "ceiling_dice", splits).items()}
     dice = by_case(scores, "dice", splits)
     none = pd.Series(dtype=float)
@@ -92,10 +92,10 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
     if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
         return None
     return Picture(
-        data=saved_drawing(ceilings_figure(reached, allowed), run.report.ceilings),
+        data=save_drawing(ceilings_figure(reached, allowed), run.report.ceilings),
         media_type="image/svg+xml",
         caption=(
-            f"Dice reached in the {in_words(splits)} cases that have the organ, beside the resolution ceiling: what "
+            f"Dice reached in the {splits_name(splits)} cases that have the organ, beside the resolution ceiling: what "
             "the truth itself keeps after going to the working grid and back."
         ),
         alt="Dice reached beside the resolution ceiling of each organ",
@@ -104,20 +104,20 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
 
 def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
     """Draw the agreement of volumes (Bland and Altman)."""
-    true, found = by_case(scores, "truth_ml", splits), by_case(scores, "volume_ml", splits)
+    true, predicted = by_case(scores, "truth_ml", splits), by_case(scores, "volume_ml", splits)
     dice, none = by_case(scores, "dice", splits), pd.Series(dtype=float)
     volumes = {}
     for organ in plan.labels:
         cases = dice.get(organ.value, none).dropna().index  # not where the organ is in neither
-        pair = (list(volume.get(organ.value, none).reindex(cases).dropna()) for volume in (true, found))
+        pair = (list(volume.get(organ.value, none).reindex(cases).dropna()) for volume in (true, predicted))
         volumes[organ.name] = (next(pair), next(pair))
     if not any(len(pair[0]) for pair in volumes.values()):
         return None
     return Picture(
-        data=saved_drawing(agreement_figure(volumes), run.report.volumes),
+        data=save_drawing(agreement_figure(volumes), run.report.volumes),
         media_type="image/svg+xml",
         caption=(
-            f"Agreement of volumes in the {in_words(splits)} cases (Bland and Altman "
+            f"Agreement of volumes in the {splits_name(splits)} cases (Bland and Altman "
             "1986): prediction minus truth over the mean of both, with bias and 95 % limits of agreement."
         ),
         alt="Bland-Altman plots of the volume of each organ",

@@ -1,4 +1,4 @@
-"""A comparison for people: a verdict in words, tables and a picture, and the files that hold them."""
+"""The report of a comparison: verdict, tables and figure, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from autoseg.report.verdict import caveats, tables, verdict
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonReport:
-    """A comparison as it is report."""
+    """A comparison with its verdict and tables."""
 
     comparison: Comparison
     tables: tuple[TextTable, ...]
     verdict: tuple[str, ...]  # a sentence each, the most general first
-    notes: tuple[str, ...]  # what to know beside it, a sentence or two each
+    notes: tuple[str, ...]  # caveats, a sentence or two each
     written: tuple[Path, ...] = ()
 
 
 def comparison_report(comparison: Comparison, notes: Sequence[str] = ()) -> ComparisonReport:
-    """Return a comparison in words and tables; `notes` come before its own."""
+    """Return a comparison with verdict and tables; `notes` come before its own caveats."""
     return ComparisonReport(
         comparison=comparison,
         tables=tables(comparison),
@@ -38,7 +38,7 @@ def comparison_report(comparison: Comparison, notes: Sequence[str] = ()) -> Comp
 
 
 def write_comparison(report: ComparisonReport, out: Path) -> ComparisonReport:
-    """Write comparison.{csv,md,tex}, and what goes with it, into a folder; return the report with its files."""
+    """Write comparison.{csv,md,tex}, published table and figure into a folder; return the report with its files."""
     comparison = report.comparison
     frames = {"comparison.csv": numbers(comparison)} if comparison.differences else {}
     if comparison.beside:

@@ -1,4 +1,4 @@
-"""The report: everything a reader wants to know about a run, in one HTML file that needs nothing else."""
+"""The page of a report: one self-contained HTML file of summary, tables, pictures and provenance."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image with what it shows."""
+    """An image with its caption and alternative text."""
 
     data: bytes
     media_type: Literal["image/png", "image/svg+xml", "image/webp"]
     caption: str
-    alt: str  # for who cannot see it: what is drawn, and its message in numbers
+    alt: str  # for screen readers: what is drawn, and its message in numbers
 
     @property
     def source(self) -> str:
@@ -48,12 +48,12 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """What a report tells; parts that do not exist yet are None or empty."""
+    """The content of a report; parts that do not exist yet are None or empty."""
 
     title: str  # the dataset's name
     made: str  # date and time, as shown
     summary: tuple[str, ...]  # a paragraph each, as from `summary_of`
-    missing: tuple[str, ...]  # what the run does not have yet, and how to get it; a sentence each
+    missing: tuple[str, ...]  # a sentence for each thing that the run lacks, with the way to get it
     tables: tuple[TextTable, ...]  # training and testing, as from `tables.paper_tables`
     published: tuple[TextTable, ...]  # the same organs in the paper, where it has any
     metrics: tuple[TextTable, ...]  # as from `tables.metric_table`
@@ -63,7 +63,7 @@ class ReportContent:
     doubts: tuple[Doubt, ...] | None  # None: not known, as no training case is scored
     plan_text: str  # plan.md
     check_rows: tuple[Mapping[str, object], ...] | None  # keys CHECK_COLUMNS; None: the data was not checked
-    environment: Mapping[str, str]  # what to its version, as in {"python": "3.12.1"}
+    environment: Mapping[str, str]  # name to version, as in {"python": "3.12.1"}
     hashes: Mapping[str, str]  # file to SHA-256
     commands: tuple[str, ...]  # that made the run, oldest first
 
@@ -77,7 +77,7 @@ def render_report(content: ReportContent) -> str:
 
 
 def summary_of(scores: pd.DataFrame) -> tuple[str, ...]:
-    """Return the result in words, a sentence or two a paragraph.
+    """Return the result as paragraphs of a sentence or two.
 
     Args:
         scores: Long scores, as for `statistics.dice_table`.
@@ -86,13 +86,15 @@ def summary_of(scores: pd.DataFrame) -> tuple[str, ...]:
     if not any(cases.values()):
         return ("No case is scored yet: the training may still be running, or the run was not evaluated.",)
     summaries = {
-        t.which: _in_words(t.which, dice_table(scores, t.splits), cases[t.which]) for t in TABLES if cases[t.which]
+        t.which: _summary_of_set(t.which, dice_table(scores, t.splits), cases[t.which])
+        for t in TABLES
+        if cases[t.which]
     }
     unknown = "No testing case is scored, so how the model does on patients it has not seen is not known."
     return (summaries.pop("testing", unknown), *summaries.values())
 
 
-def _in_words(what: str, table: pd.DataFrame, cases: int) -> str:
+def _summary_of_set(what: str, table: pd.DataFrame, cases: int) -> str:
     count = counted(cases, f"{what} case")
     organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
     if organs.empty:

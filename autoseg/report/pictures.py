@@ -1,4 +1,4 @@
-"""The pictures of a report: every case drawn from its image, truth and prediction; beside them the charts."""
+"""The pictures of a report: choose the views, draw those that are out of date, and add the charts."""
 
 from __future__ import annotations
 
@@ -23,62 +23,65 @@ from autoseg.inference.outputs.legend import file_names
 from autoseg.machine import free_memory_gib
 from autoseg.plan import Plan
 from autoseg.pool import Track, each
-from autoseg.report.case_pictures import CaseWork, View, draw_case
+from autoseg.report.case_pictures import CaseWork, Drawings, Sources, View, draw_case
 from autoseg.report.charts import (
     agreement_picture,
     boxes_picture,
     ceilings_picture,
     curves_picture,
-    in_words,
+    splits_name,
 )
-from autoseg.report.drawings import Drawings, Sources
 from autoseg.report.page import Picture, Pictures
 from autoseg.run import Run
 
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
-PART = 4  # pictures of a case that are drawn in one go
+PART = 4  # pictures of a case that one task draws
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPictures:
-    """The pictures of a report, and what could not be drawn."""
+    """The pictures of a report, and the cases that could not be drawn."""
 
     pictures: Pictures
     failed: dict[str, str]  # case to cause
-    notes: tuple[str, ...]  # what holds for all cases
+    notes: tuple[str, ...]  # sentences about all cases
 
 
 def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: Track) -> DrawnPictures:
-    """Draw everything that a run's scores, log and masks allow; write the figures into RUN/report, too."""
+    """Draw all pictures that a run's scores, log and masks allow, and write their files into RUN/report."""
     splits = TESTING if scores["split"].isin(TESTING).any() else TRAINING
     small, large = _small_views(run, scores), _views(run, plan, scores, splits)
     work, notes = _work_of(run, plan, scores, [*small, *large])
     drawings = Drawings(run.report)
     failed = _draw_all(work, drawings, jobs, track)
-    cases, made = ([view for view in views if work[view.case].has_drawn(view, drawings)] for views in (small, large))
-    window = _window_in_words(plan)
-    shown = [(view, _embedded(view.shown, view.caption + window * (view.kind != "surfaces"))) for view in made]
+    drawn_small, drawn_large = (
+        [view for view in views if work[view.case].has_drawn(view, drawings)] for views in (small, large)
+    )
+    window = _window_text(plan)
+    embedded = [
+        (view, _embedded(view.embedded, view.caption + window * (view.kind != "surfaces"))) for view in drawn_large
+    ]
     pictures = Pictures(
         curves=curves_picture(run, plan),
         boxes=boxes_picture(run, scores),
         ceilings=ceilings_picture(run, plan, scores, splits),
         agreement=agreement_picture(run, plan, scores, splits),
-        surfaces=tuple(picture for view, picture in shown if view.kind == "surfaces"),
-        organs=_by_organ(plan, scores, splits, shown),
-        cases={view.case: _embedded(view.shown, view.caption) for view in cases},
+        surfaces=tuple(picture for view, picture in embedded if view.kind == "surfaces"),
+        organs=_by_organ(plan, scores, splits, embedded),
+        cases={view.case: _embedded(view.embedded, view.caption) for view in drawn_small},
     )
     return DrawnPictures(pictures=pictures, failed=failed, notes=notes)
 
 
 def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
-    """Draw what is not drawn yet and can be; return which cases failed, and why."""
-    left = {name: one.stale(drawings) for name, one in work.items()}
-    drawings.keep_only(_files(work) - _files(left))
-    stale = _parts(one for one in left.values() if one.case is not None)
+    """Draw the pictures that are missing or out of date; return failed case to cause."""
+    undrawn = {name: one.without_drawn(drawings) for name, one in work.items()}
+    drawings.keep_only(_files(work) - _files(undrawn))
+    stale = _parts(one for one in undrawn.values() if one.case is not None)
     jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
-    sources = {name: [(view.shown, one.sources(view)) for view in one.views] for name, one in stale.items()}
+    sources = {name: [(view.embedded, one.sources(view)) for view in one.views] for name, one in stale.items()}
     failed: dict[str, str] = {}
     drawn: list[tuple[Path, Sources]] = []
     try:
@@ -104,7 +107,7 @@ def _files(work: Mapping[str, CaseWork]) -> set[Path]:
     return {view.file for one in work.values() for view in one.views}
 
 
-def _window_in_words(plan: Plan) -> str:
+def _window_text(plan: Plan) -> str:
     low, high = CT_WINDOW_HU
     return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
 
@@ -121,7 +124,7 @@ def _most_voxels(work: Iterable[CaseWork]) -> int:
 def _work_of(
     run: Run, plan: Plan, scores: pd.DataFrame, views: Sequence[View]
 ) -> tuple[dict[str, CaseWork], tuple[str, ...]]:
-    """Return what to draw of every scored case, and a sentence where nothing can be."""
+    """Return the work of every scored case, and a sentence if the images are not found."""
     if scores.empty:
         return {}, ()
     cases, notes = dict[str, Case](), tuple[str, ...]()
@@ -142,7 +145,7 @@ def _work_of(
 
 
 def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
-    """Return the picture of every scored case in the list of cases."""
+    """Return the small picture of every scored case, for the list of cases."""
     names = [str(name) for name in scores["case"].drop_duplicates()]
     caption = "truth solid, prediction dashed."
     return [View(kind="case", case=n, file=run.report.cases / n, caption=f"{n}: {caption}") for n in names]
@@ -150,27 +153,27 @@ def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
 
 def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[View]:
     """Return the large pictures: surfaces of the worst, median and best case, and of each organ its own three."""
-    of = in_words(splits)
+    of = splits_name(splits)
     dice = by_case(scores, "dice", splits)
     means = pd.DataFrame(dice).mean(axis=1).dropna() if dice else pd.Series(dtype=float)
-    found = []
+    views = []
     for which, case in chosen_cases([(str(c), float(v)) for c, v in means.items()]).items():
         caption = (
             f"{which} {of} case, {case}: mean Dice {100 * means[case]:.1f} %. Seen from the front, smoothed."
             + _unlabelled(plan, dice, case)
         )
         file = run.report.surfaces / which.lower()
-        found.append(View(kind="surfaces", case=case, file=file, caption=caption))
+        views.append(View(kind="surfaces", case=case, file=file, caption=caption))
     for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
         values = dice.get(label.value, pd.Series(dtype=float)).dropna()
         for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
             about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
             file = run.report.organs / f"{file_name}_{which.lower()}"
-            found.append(View(kind="overlay", case=case, file=file, caption=about, organ=label))
+            views.append(View(kind="overlay", case=case, file=file, caption=about, organ=label))
             if which in ("Worst", "Only"):
                 errors = file.with_name(f"{file.name}_errors")
-                found.append(View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
-    return found
+                views.append(View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
+    return views
 
 
 def _unlabelled(plan: Plan, dice: Mapping[int, pd.Series[float]], case: str) -> str:
@@ -183,14 +186,14 @@ def _embedded(file: Path, caption: str) -> Picture:
 
 
 def _by_organ(
-    plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...], shown: Sequence[tuple[View, Picture]]
+    plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...], embedded: Sequence[tuple[View, Picture]]
 ) -> dict[str, tuple[Picture, ...]]:
     """Return the pictures of at most `MOST_ORGANS` organs, those of the lowest mean Dice where there are more."""
     means = {name: float(np.mean(values)) for name, values in dice_by_organ(scores, splits).items() if values}
     lowest = set(sorted(means, key=lambda name: means[name])[:MOST_ORGANS])
-    found = {}
+    pictures_by_organ = {}
     for organ in plan.labels:
-        own = [picture for view, picture in shown if view.organ is not None and view.organ.name == organ.name]
-        if own and organ.name in lowest:
-            found[organ.name] = tuple(own)
-    return found
+        pictures = [picture for view, picture in embedded if view.organ is not None and view.organ.name == organ.name]
+        if pictures and organ.name in lowest:
+            pictures_by_organ[organ.name] = tuple(pictures)
+    return pictures_by_organ

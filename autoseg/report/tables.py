@@ -1,4 +1,4 @@
-"""The tables of a report as text: the paper's, all metrics by organ, a published one beside, each case."""
+"""The tables of a report as text: the paper's two, all metrics by organ, the published ones, and each case."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from autoseg.evaluation.cases import ORDER, own_folds
-from autoseg.evaluation.published import PAPER
-from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table
+from autoseg.evaluation.published import PAPER, published_beside, published_note
+from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table, statistics
+from autoseg.files import atomic_path
 from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
-from autoseg.report.formats import TextTable
+from autoseg.report.formats import TextTable, write_text_table
+from autoseg.run import Run
 
 CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda m: m.case_column or 0)
 _DICE_NOTE = (
@@ -25,7 +27,7 @@ _DICE_NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class CaseScores:
-    """One case as the report tells it: as the fold scored it that it tests."""
+    """The scores of one case, of the fold that tests it where there is one."""
 
     case: str
     split: str
@@ -35,7 +37,7 @@ class CaseScores:
     missed: tuple[str, ...]  # organs in the truth of which nothing was predicted
     columns: tuple[str, ...]  # of `rows`
     rows: tuple[tuple[str, ...], ...]  # an organ each, as text
-    others: tuple[str, ...]  # what it reached in other folds, in words
+    others: tuple[str, ...]  # its mean Dice in each other fold, as text
 
 
 def text_rows(table: pd.DataFrame) -> list[list[str]]:
@@ -59,6 +61,26 @@ def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
     return tables
 
 
+def write_tables(
+    run: Run, scores: pd.DataFrame
+) -> tuple[list[TextTable], tuple[TextTable, ...], tuple[TextTable, ...]]:
+    """Write all tables and statistics.csv; return the paper's two, the published ones, and those of all metrics."""
+    numbers = [statistics(scores, table.splits) for table in TABLES]
+    tables, published = paper_tables(scores), _published(scores)
+    metrics = tuple(metric_table(table, frame) for table, frame in zip(TABLES, numbers, strict=True))
+    for table in (*tables, *published, *metrics):
+        write_text_table(table, run.report.folder)
+    on_working_grid = [statistics(scores, table.splits, "working") for table in TABLES]
+    frames = [
+        frame.assign(cases=table.which, grid=grid)
+        for grid, numbers_by_table in (("original", numbers), ("working", on_working_grid))
+        for table, frame in zip(TABLES, numbers_by_table, strict=True)
+    ]
+    with atomic_path(run.report.statistics) as beside:
+        pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
+    return tables, published, metrics
+
+
 def metric_table(table: Table, numbers: pd.DataFrame) -> TextTable:
     """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none."""
     columns, rows = _wide(numbers)
@@ -76,20 +98,31 @@ def beside_table(table: pd.DataFrame, title: str, note: str, name: str) -> TextT
 
 
 def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
-    """Return every case on its own grid: testing cases first, then the lowest mean Dice first."""
-    own = scores[scores["grid"] == "original"].copy()
-    families = {name: metric.family for name in own["metric"].unique() if (metric := known_metric(name)) is not None}
-    own["metric"] = [families.get(name) or name for name in own["metric"]]
-    chosen = set(own_folds(own).itertuples(index=False, name=None))
-    of_case: dict[str, list[pd.DataFrame]] = {}
+    """Return the scores of every case on its original grid: testing cases first, then by rising mean Dice."""
+    rows = scores[scores["grid"] == "original"].copy()
+    families = {name: metric.family for name in rows["metric"].unique() if (metric := known_metric(name)) is not None}
+    rows["metric"] = [families.get(name) or name for name in rows["metric"]]
+    chosen = set(own_folds(rows).itertuples(index=False, name=None))
+    other_folds: dict[str, list[pd.DataFrame]] = {}
     frames = []
-    for (case, split, fold), frame in own.groupby(["case", "split", "fold"], sort=False):
+    for (case, split, fold), frame in rows.groupby(["case", "split", "fold"], sort=False):
         if (case, split, fold) in chosen:
             frames.append(frame)
         else:
-            of_case.setdefault(str(case), []).append(frame)
-    cases = [_case(frame, of_case.get(str(frame["case"].iloc[0]), [])) for frame in frames]
+            other_folds.setdefault(str(case), []).append(frame)
+    cases = [_case(frame, other_folds.get(str(frame["case"].iloc[0]), [])) for frame in frames]
     return tuple(sorted(cases, key=lambda c: (ORDER.get(c.split, len(ORDER)), _worst_first(c), c.case)))
+
+
+def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return the run's numbers beside the paper's, for the organs that both have."""
+    tables = []
+    for table in TABLES:
+        beside = published_beside(dice_table(scores, table.splits), table.which)
+        if beside is not None:
+            title = f"Dice (%) of the {table.which} cases beside the paper's."
+            tables.append(beside_table(beside, title, published_note(table.which), f"published_{table.which}"))
+    return tuple(tables)
 
 
 def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -116,9 +149,9 @@ def _in_table(metrics: Iterable[Metric]) -> list[Metric]:
 
 
 def _metrics_note(numbers: pd.DataFrame) -> str:
-    """Return what the columns mean; of a metric that is not for every organ only where there is one."""
-    there = set(numbers["metric"])
-    metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in there)
+    """Return the explanation of the columns; metrics for some organs only are explained if they occur."""
+    computed = set(numbers["metric"])
+    metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in computed)
     return " ".join(
         [
             "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice.",
@@ -189,7 +222,7 @@ def _worst_first(case: CaseScores) -> float:
     return 2.0 if case.mean_dice is None else case.mean_dice
 
 
-def _case(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> CaseScores:
+def _case(frame: pd.DataFrame, other_folds: Sequence[pd.DataFrame]) -> CaseScores:
     keys = ["label", "organ", "metric"]
     wide = frame.drop_duplicates(keys, keep="last").set_index(keys)["value"].unstack("metric")
     wide = wide.reset_index("label", drop=True)
@@ -208,11 +241,11 @@ def _case(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> CaseScores:
         missed=tuple(str(organ) for organ in missed),
         columns=("Organ", *(f"{metric.family.upper() or metric.title} ({metric.unit})" for metric in columns.values())),
         rows=tuple(zip(organs, *cells, strict=True)),
-        others=tuple(_in_words(other) for other in others),
+        others=tuple(_fold_text(frame) for frame in other_folds),
     )
 
 
-def _in_words(frame: pd.DataFrame) -> str:
+def _fold_text(frame: pd.DataFrame) -> str:
     mean = frame.loc[frame["metric"] == "dice", "value"].mean()
     return f"fold {frame['fold'].iloc[0]}, {frame['split'].iloc[0]}: {100 * mean:.1f}"
 

@@ -1,4 +1,4 @@
-"""A comparison in words and in tables: what the numbers show, and what they do not."""
+"""The verdict on a comparison: sentences on what the differences show, caveats, and tables as text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
 
 
 def caveats(comparison: Comparison) -> tuple[str, ...]:
-    """Return what a reader must know beside the numbers: what was left out first, then how it was tested."""
+    """Return the caveats of a comparison: what was left out, then how it was tested."""
     if not comparison.differences:
         return (*comparison.notes, *([published_note("testing")] if comparison.beside else []))
     notes = [

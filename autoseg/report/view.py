@@ -1,4 +1,4 @@
-"""view: a case with its truth and prediction as a page to look at in a browser."""
+"""view: a page that shows a case with its truth and prediction in a browser."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Image = npt.NDArray[Any]  # (Z, Y, X)
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Where a prediction lies, and what its fold had to do with the case."""
+    """The prediction of a case: its file, its fold, and the side of that fold's split that holds the case."""
 
     file: Path
     fold: int
@@ -71,10 +71,14 @@ def write_view(run: Run, case: str, out: Path | None = None) -> Path:
         VolumeError: If the image cannot be read.
         OSError: If the disk is full.
     """
-    plan, found = run.plan(), _case_of(dataset_of(run), case)
+    plan, shown_case = run.plan(), _case_of(dataset_of(run), case)
     folder = run.report.views if out is None else out
-    file = folder if folder.suffix.lower() in (".html", ".htm") and not folder.is_dir() else folder / f"{found.id}.html"
-    write_text(file, view_page(_content(run, plan, found)))
+    file = (
+        folder
+        if folder.suffix.lower() in (".html", ".htm") and not folder.is_dir()
+        else folder / f"{shown_case.id}.html"
+    )
+    write_text(file, view_page(_content(run, plan, shown_case)))
     return file
 
 
@@ -84,7 +88,7 @@ def _case_of(dataset: Dataset, case: str) -> Case:
     Raises:
         DatasetError: If there is none.
     """
-    cases = {found.id: found for found in dataset.cases}
+    cases = {one.id: one for one in dataset.cases}
     if case not in cases:
         near = difflib.get_close_matches(case, cases, n=3) or list(cases)[:3]
         raise DatasetError(
@@ -98,22 +102,22 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     image, shape = volume.array[0], volume.grid.shape
     prediction = _prediction_of(run, case.id)
     truth_map, notes = _map_of("truth", case.label, shape, plan.scheme, "`autoseg check` looks at all label maps")
-    found_map, told = _found_map(run, case.id, prediction, shape, plan.scheme)
+    prediction_map, problems = _prediction_map(run, case.id, prediction, shape, plan.scheme)
     factors = _factors(volume.grid)
     stored, slope, intercept = _as_int16(_mean(image, factors), plan.intensity[0].kind == "ct")
     grid = _reduced(volume.grid, factors)
     return ViewContent(
         title=plan.name,
         case=case.id,
-        notes=(*_notes(plan, shape, factors, prediction), *_unlabelled(plan, case), *notes, *told),
+        notes=(*_notes(plan, shape, factors, prediction), *_unlabelled(plan, case), *notes, *problems),
         image=_nifti(stored, grid),
         slope=slope,
         intercept=intercept,
         unit="HU" if plan.intensity[0].kind == "ct" else "",
         windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
         truth=None if truth_map is None else _nifti(_nearest(truth_map, factors), grid),
-        prediction=None if found_map is None else _nifti(_nearest(found_map, factors), grid),
-        organs=_organs(plan.scheme, truth_map, found_map, volume.grid.voxel_ml, case),
+        prediction=None if prediction_map is None else _nifti(_nearest(prediction_map, factors), grid),
+        organs=_organs(plan.scheme, truth_map, prediction_map, volume.grid.voxel_ml, case),
     )
 
 
@@ -124,12 +128,12 @@ def _prediction_of(run: Run, case: str) -> _Prediction | None:
     except AutosegError:  # no split, or a damaged one: a prediction may be there all the same
         splits = ()
     side_in_fold = {fold: split.side_of(case) for fold, split in enumerate(splits)}
-    found = []
+    predictions = []
     for number, fold in run.fold_folders().items():
         if fold.prediction(case).is_file():
-            found.append(_Prediction(fold.prediction(case), number, side_in_fold.get(number)))
+            predictions.append(_Prediction(fold.prediction(case), number, side_in_fold.get(number)))
     order = [*_PARTS, None]
-    return min(found, key=lambda one: (order.index(one.part), one.fold), default=None)
+    return min(predictions, key=lambda one: (order.index(one.part), one.fold), default=None)
 
 
 def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction | None) -> list[str]:
@@ -151,7 +155,7 @@ def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction |
     return notes
 
 
-def _found_map(
+def _prediction_map(
     run: Run, case: str, prediction: _Prediction | None, shape: Voxels, scheme: LabelScheme
 ) -> tuple[Atoms | None, list[str]]:
     """Return the prediction as `_map_of` does; warn where there is none."""
@@ -172,8 +176,8 @@ def _map_of(what: str, file: Path, shape: Voxels, scheme: LabelScheme, way_out: 
         return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}; {way_out}")
     atoms = scheme.encode_known(array)
     strange = int(np.count_nonzero(array) - np.count_nonzero(atoms))
-    told = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."
-    return atoms, [told] if strange else []
+    sentence = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."
+    return atoms, [sentence] if strange else []
 
 
 def _not_shown(what: str, why: str) -> list[str]:
@@ -189,22 +193,27 @@ def _unlabelled(plan: Plan, case: Case) -> list[str]:
 
 
 def _organs(
-    scheme: LabelScheme, truth: Atoms | None, found: Atoms | None, voxel_ml: float, case: Case
+    scheme: LabelScheme, truth: Atoms | None, prediction: Atoms | None, voxel_ml: float, case: Case
 ) -> tuple[Organ, ...]:
     """Return volumes and Dice, from the maps at full size."""
     bins = len(scheme.values)
     in_truth = None if truth is None else np.bincount(truth.ravel(), minlength=bins)
-    in_found = None if found is None else np.bincount(found.ravel(), minlength=bins)
-    in_both = None if truth is None or found is None else np.bincount(truth[truth == found], minlength=bins)
+    in_prediction = None if prediction is None else np.bincount(prediction.ravel(), minlength=bins)
+    in_both = None if truth is None or prediction is None else np.bincount(truth[truth == prediction], minlength=bins)
     organs = []
     for place, label in scheme.organs.items():
         dice = None
-        if in_truth is not None and in_found is not None and in_both is not None and in_truth[place] + in_found[place]:
-            dice = float(2 * in_both[place] / (in_truth[place] + in_found[place]))
-        truth_ml, found_ml = (None if n is None else float(n[place] * voxel_ml) for n in (in_truth, in_found))
+        if (
+            in_truth is not None
+            and in_prediction is not None
+            and in_both is not None
+            and in_truth[place] + in_prediction[place]
+        ):
+            dice = float(2 * in_both[place] / (in_truth[place] + in_prediction[place]))
+        truth_ml, prediction_ml = (None if n is None else float(n[place] * voxel_ml) for n in (in_truth, in_prediction))
         if not case.shows(label.value):
             truth_ml = dice = None
-        organs.append(Organ(name=label.name, truth_ml=truth_ml, prediction_ml=found_ml, dice=dice))
+        organs.append(Organ(name=label.name, truth_ml=truth_ml, prediction_ml=prediction_ml, dice=dice))
     return tuple(organs)
 
 

@@ -28,7 +28,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Organ:
-    """An organ as the legend tells of it; a number that is not known is None."""
+    """An organ of the legend; a number that is unknown is None."""
 
     name: str
     truth_ml: float | None
@@ -38,11 +38,11 @@ class Organ:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewContent:
-    """What a view shows. The volumes are .nii.gz files on one grid, their axes along right, front and head (RAS)."""
+    """The content of a view; its volumes are .nii.gz files on one grid with axes to right, front and head (RAS)."""
 
     title: str  # the dataset's name
     case: str
-    notes: tuple[str, ...]  # a sentence each: what to know about what is shown
+    notes: tuple[str, ...]  # a sentence each, shown above the image
     image: bytes  # int16; an intensity is voxel * slope + intercept
     slope: float
     intercept: float
@@ -76,7 +76,7 @@ def view_page(content: ViewContent) -> str:
 
 
 def _facts(content: ViewContent) -> dict[str, Any]:
-    """Return what the page's own script needs to know."""
+    """Return the values that the script of the page reads."""
     return {
         "slope": content.slope,
         "intercept": content.intercept,

@@ -1,15 +1,106 @@
-"""report: tables, curves and pictures of a RUN, and the page that shows them."""
+"""report: tables, charts and pictures of a RUN, and the page that shows them."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from autoseg.dataset.origin import splits_of
+from autoseg.digests import remembered
+from autoseg.evaluation.cases import doubts
+from autoseg.evaluation.freshness import stale_scores
+from autoseg.evaluation.scores import COLUMNS, read_scores
+from autoseg.figures.colours import organ_colours
+from autoseg.files import write_text
 from autoseg.machine import usable_cores
+from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
 from autoseg.pool import Track, untracked
 from autoseg.report.formats import TextTable
-from autoseg.report.write import write_report
+from autoseg.report.page import ReportContent, render_report, summary_of
+from autoseg.report.pictures import draw_pictures
+from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
+from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
 
 
 def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[list[TextTable], dict[str, str]]:
-    """Write RUN/report; return the tables, and the cases that could not be drawn with their causes."""
-    return write_report(run, options.jobs or usable_cores(), track)
+    """Write RUN/report from everything that the run has so far.
+
+    Args:
+        run: A planned run; everything else may be missing or unfinished.
+        options: Processes that draw; 0 for one per usable core.
+        track: Shows progress.
+
+    Returns:
+        The paper's two tables, none without scores; and case to cause for those that could not be drawn.
+
+    Raises:
+        RunError: If the folder is not a RUN, or its scores cannot be read.
+    """
+    plan = plan_of(run)
+    scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    _remove_earlier(run)
+    tables, published, metrics = write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())
+    with remembered(run.digests_file):
+        drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
+    undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
+    checks, problem = check_rows(run)
+    content = ReportContent(
+        title=plan.name,
+        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        summary=(*summary_of(scores), *trainings_of(run)),
+        missing=(*_missing(run, scores), *drawn.notes, *undrawn, *problem),
+        tables=tuple(tables),
+        published=published,
+        metrics=metrics,
+        pictures=drawn.pictures,
+        cases=case_scores(scores),
+        colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
+        doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
+        plan_text=_read(run.plan_text_file),
+        check_rows=checks,
+        environment=environment(),
+        hashes=file_hashes(run),
+        commands=commands_of(run),
+    )
+    write_text(run.report.page, render_report(content))
+    return (tables if len(scores) else []), drawn.failed
+
+
+def _remove_earlier(run: Run) -> None:
+    """Remove the tables and charts of an earlier report: no old number may stand beside a new page.
+
+    Pictures of cases stay: each is checked before it is used again.
+    """
+    for file in list(run.report.tables_and_charts()):
+        file.unlink()
+
+
+def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
+    """Return a sentence for each thing that the run lacks, with the command that provides it."""
+    splits = splits_of(run) if run.split_file.is_file() else ()
+    sentences = []
+    untrained = [str(fold) for fold in range(len(splits)) if fold not in run.folds()]
+    if not run.folds():
+        sentences.append("No fold is trained to the end yet: `autoseg train RUN` does it, or goes on with it.")
+    elif untrained:
+        sentences.append(f"Not trained yet: fold {', '.join(untrained)}. The numbers are those of the others.")
+    if splits and not any(split.testing for split in splits):
+        sentences.append("The split has no testing case, so nothing here tells how the model does on new patients.")
+    stale = stale_scores(run, scores) if len(scores) else []
+    sentences += [f"{reason[0].upper()}{reason[1:]}; run `autoseg evaluate RUN` again." for reason in stale]
+    dice = scores[scores["metric"] == "dice"]
+    absent = [name for name, n in dice.groupby("organ")["value"].count().items() if not n]
+    if absent:
+        sentences.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")
+    unlabelled = [organ.name for organ in run.plan().labels if len(dice) and organ.name not in set(dice["organ"])]
+    if unlabelled:
+        sentences.append(f"Labelled in no scored case: {', '.join(unlabelled)}.")
+    return tuple(sentences)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

@@ -197,8 +197,8 @@ def test_distances_equal_the_definition_and_are_symmetric(a: Mask, b: Mask, spac
         assert not (a.any() and b.any())
         return
     there, back = naive_distances(a, b, spacing_mm)
-    assert np.sort(found.there_mm) == pytest.approx(np.sort(there))
-    assert np.sort(found.back_mm) == pytest.approx(np.sort(back))
+    assert np.sort(found.to_truth_mm) == pytest.approx(np.sort(there))
+    assert np.sort(found.to_prediction_mm) == pytest.approx(np.sort(back))
     assert found.average_mm == pytest.approx(turned.average_mm)
     assert found.hausdorff_mm(95) == turned.hausdorff_mm(95)
     assert found.share_within(1.0) == turned.share_within(1.0)
@@ -223,7 +223,7 @@ def test_distances_of_labels_are_those_of_their_masks(
         of_mask = distances(a == value, b == value, spacing_mm)
         assert (of_label is None) == (of_mask is None)
         if of_label is not None and of_mask is not None:
-            assert of_label.there_mm.tolist() == of_mask.there_mm.tolist()
+            assert of_label.to_truth_mm.tolist() == of_mask.to_truth_mm.tolist()
 
 
 @settings(deadline=None, max_examples=60)

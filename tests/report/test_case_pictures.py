@@ -1,4 +1,4 @@
-"""Tests of autoseg.report.drawings: which pictures are drawn again."""
+"""Tests of autoseg.report.case_pictures: which pictures are drawn again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from autoseg.errors import VolumeError
 from autoseg.labels import Label
 from autoseg.pool import untracked
 from autoseg.report import pictures
-from autoseg.report.case_pictures import CaseWork, View
-from autoseg.report.drawings import Drawings
+from autoseg.report.case_pictures import CaseWork, Drawings, View
 from autoseg.run import ReportFolder
 
 A, B = ("mask a", "image a"), ("mask b", "image b")
@@ -55,7 +54,7 @@ def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -
     view = View(kind="overlay", case="a", file=tmp_path / "liver_worst", caption="", organ=plan.labels[0])
     work = CaseWork(case=case, mask=mask, plan=plan, views=(view,))
     renamed = plan.model_copy(update={"labels": (Label(value=1, name="another"), *plan.labels[1:])})
-    found = [
+    sources = [
         work.sources(view),
         work.sources(replace(view, kind="errors")),
         work.sources(replace(view, organ=plan.labels[1])),
@@ -63,8 +62,8 @@ def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -
     ]
     for file in (mask, label, image):
         file.write_text("another")
-        found.append(work.sources(view))
-    assert len(set(found)) == len(found)
+        sources.append(work.sources(view))
+    assert len(set(sources)) == len(sources)
 
 
 def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:

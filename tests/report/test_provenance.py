@@ -1,4 +1,4 @@
-"""Tests of autoseg.report.history: what a log tells of a run."""
+"""Tests of autoseg.report.provenance: the commands and trainings in the logs of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from command_line import SMALL_PLAN, Cli
 
-from autoseg.report.history import commands_of, trainings_of
+from autoseg.report.provenance import commands_of, trainings_of
 from autoseg.run import Run
 
 LOG = """\

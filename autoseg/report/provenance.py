@@ -1,0 +1,72 @@
+"""The provenance of a run: its commands, trainings, software versions, file digests, and data check."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from autoseg.dataset.origin import read_origin
+from autoseg.digests import file_digest
+from autoseg.run import Run
+from autoseg.training.log import read_rows
+from autoseg.version import VERSION
+from autoseg.words import counted, in_minutes
+
+PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
+_COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.txt that holds a command
+
+
+def commands_of(run: Run) -> tuple[str, ...]:
+    """Return the commands that were run on a RUN, each once, in the order of their first use."""
+    file = run.log_file
+    if not file.is_file():
+        return ()
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return tuple(dict.fromkeys(match[1] for line in lines if (match := _COMMAND.fullmatch(line))))
+
+
+def trainings_of(run: Run) -> tuple[str, ...]:
+    """Return a sentence for each trained fold: its iterations, and the time that they took."""
+    sentences = []
+    for fold in run.folds():
+        rows = read_rows(run.fold(fold).log)
+        if rows:
+            done = counted(int(rows[-1]["iteration"]), "iteration")
+            seconds = sum(float(row.get("seconds") or 0) for row in rows)
+            sentences.append(f"Fold {fold} was trained for {done}; its steps took {in_minutes(seconds)}.")
+    return tuple(sentences)
+
+
+def environment() -> dict[str, str]:
+    """Return the versions of Python and of `PACKAGES`."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def file_hashes(run: Run) -> dict[str, str]:
+    """Return the SHA-256 of the files that the scores depend on, by name in RUN."""
+    models = [run.fold(fold).model for fold in run.folds()]
+    files = [run.plan_file, run.split_file, run.fingerprint_file, *models, run.scores_file]
+    return {file.relative_to(run.folder).as_posix(): file_digest(file) for file in files if file.is_file()}
+
+
+def check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple[str, ...]]:
+    """Return the rows of check.json, None without a readable one, and a sentence if it is damaged."""
+    file = run.check_file
+    if not file.is_file():
+        return None, ()
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        root = f"{read_origin(run).get('dataset', '')}/"  # a page that is shared must not reveal local paths
+        return tuple(dict(row) | {"file": str(row.get("file", "")).removeprefix(root)} for row in rows), ()
+    except (OSError, ValueError, TypeError):
+        return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
+
+
+def _version(package: str) -> str:
+    try:
+        return VERSION if package == "autoseg" else version(package)
+    except PackageNotFoundError:
+        return "not installed"
