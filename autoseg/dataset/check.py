@@ -1,7 +1,7 @@
-"""What is odd about a dataset: each case by itself, and each held against the others.
+"""The check of a dataset: findings on each case by itself, and on each against the others.
 
-Outliers are told by median and median absolute deviation, which a few bad cases cannot move. What a case shows by
-itself is found where it is read (examine.py).
+Outliers are judged by median and median absolute deviation, which a few bad cases cannot move. What is wrong with a
+case by itself is found where it is read (examine.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from autoseg.errors import DatasetError
 from autoseg.imaging.readers import READERS, strip_suffix
 from autoseg.words import counted
 
-MOST_ROWS = 5  # files of a folder that get a row each; more get one row together
+MOST_ROWS = 5  # unused files of a folder up to which each gets a row; beyond, all share one
 
 
 def all_findings(examinations: Sequence[Examination], dataset: Dataset) -> list[Finding]:
@@ -39,8 +39,8 @@ def usable_facts(
     Raises:
         DatasetError: If an excluded case does not exist, others cannot be used, or none is left.
     """
-    known = {case.id for case in dataset.cases}
-    unknown = [name for name in excluded if name not in known]
+    ids = {case.id for case in dataset.cases}
+    unknown = [name for name in excluded if name not in ids]
     if unknown:
         raise DatasetError(f"--exclude {unknown[0]}: {dataset.root} has no such case; write its id as `check` does")
     fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in excluded})
@@ -58,7 +58,7 @@ def usable_facts(
 
 
 def check_cohort(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Finding]:
-    """Hold the usable cases against each other."""
+    """Return the findings that show only when the usable cases are compared."""
     if not facts:
         return []
     rules = (organ_findings, twin_findings, image_findings, channel_findings)
@@ -73,8 +73,8 @@ def unused_files(dataset: Dataset) -> Iterator[Finding]:
             spare = [file for file in sorted(folder.iterdir()) if file not in named and not _belongs(file, named)]
             images = [file for file in spare if strip_suffix(file) is not None]
             yield from _rows(images, "warning", "list it with its pair, or move it away")
-            others = [file for file in spare if file not in images]
-            yield from _rows(others, "note", "convert it if it is an image; else move it away")
+            remaining = [file for file in spare if file not in images]
+            yield from _rows(remaining, "note", "convert it if it is an image; else move it away")
 
 
 def _belongs(file: Path, named: set[Path]) -> bool:

@@ -1,4 +1,4 @@
-"""Channels that are mixed up: one image given as two of them, or two exchanged in a case."""
+"""Mixed-up channels: one image given as two channels, or two channels exchanged in a case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoseg.dataset.facts import CaseFacts, ChannelFacts
 from autoseg.dataset.findings import FEWEST, Finding, row
 from autoseg.dataset.load import Dataset
 
-USUAL = 0.5  # share of the cases above which it is said once for all
+USUAL = 0.5  # share of the cases above which one finding stands for all
 LEAST_SHARE = 0.05  # the least robust deviation of what lies between 0 and 1
 LEAST_LOG_RANGE = 0.3  # and of the decimal logarithm of the range
 MOST_FAR = 10.0  # robust deviations that one property counts at most
@@ -53,7 +53,7 @@ def _exchanged(facts: Sequence[CaseFacts], pair: tuple[int, int]) -> list[str]:
 
 
 def _properties(case: CaseFacts, number: int) -> list[float]:
-    """Return what tells one kind of image from another: range, histogram, brightness of the organs and their spread."""
+    """Return the properties that distinguish kinds of images: range, histogram, mean and spread within the organs."""
     channel = case.channels[number]
     spread = channel.percentile_99_5 - channel.percentile_00_5
     inside = [channel.relative(value) for value in case.sample[number]] or [0.5]

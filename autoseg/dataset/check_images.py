@@ -1,4 +1,4 @@
-"""Images that are odd as a whole against those of the other cases: place, size, intensities."""
+"""Images that are outliers as a whole: orientation, spacing, size, intensities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autoseg.imaging.grid import Grid
 AIR, BONE, LOWEST = -200.0, 100.0, -3100.0  # HU; scanners pad outside their circle with values down to -3024
 PADDED_BELOW = -1500.0  # HU; nothing in or around a patient is lower
 NEARLY_ALL_HU = 0.8  # share of images that look like HU, above which the others are odd
-LEAST_HU = 25.0  # the least robust deviation of an image's lowest and highest intensities
+LEAST_HU = 25.0  # least robust deviation of an image's lowest and highest intensities
 WINDOWED_BELOW = 1000.0  # HU; a scan's highest intensities, of bone and metal, lie above
 SPACING_FACTOR = 3.0  # from the median
 SIZE_FACTORS = (1.8, 5.0)  # from the median: at least so far, however alike the others; so far, however different
@@ -76,8 +76,8 @@ def _odd_spacings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Find
     for case in facts:
         factor = np.array(case.grid.spacing_mm) / usual
         if factor.max() > SPACING_FACTOR or factor.min() < 1 / SPACING_FACTOR:
-            here, there = (" × ".join(f"{mm:.3g}" for mm in s) for s in (case.grid.spacing_mm, usual))
-            found = f"voxels of {here} mm (Z, Y, X), the median is {there} mm"
+            spacing, median = (" × ".join(f"{mm:.3g}" for mm in s) for s in (case.grid.spacing_mm, usual))
+            found = f"voxels of {spacing} mm (Z, Y, X), the median is {median} mm"
             yield row(dataset, case.case, "image", "spacing", "warning", found, "look whether the header is right")
 
 
@@ -89,23 +89,23 @@ def _odd_sizes(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding
         "mm": np.array([case.grid.extent_mm for case in facts]),
         "voxels": np.array([case.grid.shape for case in facts], dtype=np.float64),
     }
-    told: set[str] = set()
+    reported: set[str] = set()
     for unit, sizes in kinds.items():
         usual = np.median(sizes, axis=0)
         offset = np.log(sizes / usual)
         spread = FAR * 1.4826 * np.median(np.abs(offset), axis=0)
         limit = spread.clip(*(math.log(factor) for factor in SIZE_FACTORS))
         for case, odd, size in zip(facts, (np.abs(offset) > limit).any(axis=1), sizes, strict=True):
-            if odd and case.case not in told:
-                told.add(case.case)
-                here, there = (" × ".join(f"{n:.4g}" for n in s) for s in (size, usual))
-                found = f"the image has {here} {unit} (Z, Y, X), the median is {there}"
+            if odd and case.case not in reported:
+                reported.add(case.case)
+                extent, median = (" × ".join(f"{n:.4g}" for n in s) for s in (size, usual))
+                found = f"the image has {extent} {unit} (Z, Y, X), the median is {median}"
                 fix = "look whether it was cropped, or shows another part of the body"
                 yield row(dataset, case.case, "image", "image-size", "warning", found, fix)
 
 
 def _nearly_constant(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
-    """Yield channels with next to nothing in them; those with nothing are told where they are read."""
+    """Yield channels that are constant but for 1 % of the voxels; wholly constant ones are reported when read."""
     for number, name in enumerate(dataset.channels):
         for case in facts:
             channel = case.channels[number]
@@ -122,17 +122,17 @@ def _odd_hounsfield(number: int, facts: Sequence[CaseFacts], dataset: Dataset) -
     usual = np.median(ends, axis=0)
     distances = np.stack([far(end, LEAST_HU) for end in np.array(ends).T], axis=1)
     for case, distance, end in zip(facts, distances, ends, strict=True):
-        told = _told_hounsfield(case.channels[number])
-        if told is None and len(facts) >= FEWEST and np.abs(distance).max() > FAR:
+        problem = _hounsfield_problem(case.channels[number])
+        if problem is None and len(facts) >= FEWEST and np.abs(distance).max() > FAR:
             found = f"99 % lie from {end[0]:.0f} to {end[1]:.0f} HU, the median is {usual[0]:.0f} to {usual[1]:.0f} HU"
-            told = "image-intensity", "warning", found, "look whether slope and intercept were applied once"
-        if told is not None:
-            code, severity, found, fix = told
+            problem = "image-intensity", "warning", found, "look whether slope and intercept were applied once"
+        if problem is not None:
+            code, severity, found, fix = problem
             yield row(dataset, case.case, "image", code, severity, f"{name}: {found}", fix, channel=number)
 
 
-def _told_hounsfield(channel: ChannelFacts) -> tuple[str, Severity, str, str] | None:
-    """Return code, severity, what was found and the way out for a channel of a CT; None where all is well."""
+def _hounsfield_problem(channel: ChannelFacts) -> tuple[str, Severity, str, str] | None:
+    """Return code, severity, text and way out for a CT channel that is not in Hounsfield units; None if it is."""
     spread = f"intensities from {channel.low:g} to {channel.high:g}"
     if channel.high - channel.low <= -AIR + BONE:
         fix = "convert the image again, without rescaling or windowing"

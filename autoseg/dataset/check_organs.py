@@ -1,4 +1,4 @@
-"""Organs that are odd against the same organ in the other cases."""
+"""Organs that are outliers against the same organ in the other cases: size, place, intensities, pieces, side."""
 
 from __future__ import annotations
 
@@ -21,49 +21,51 @@ LEAST_MM = 2.0  # positions among other organs
 LEAST_HU, LEAST_SPREAD_HU = 10.0, 5.0  # mean intensities of CT, and their standard deviation within an organ
 LEAST_RANGE, LEAST_SPREAD = 0.05, 0.01  # the same of anything else: as a share of the image's own range
 
-Found = tuple[CaseFacts, OrganFacts]
+OrganCase = tuple[CaseFacts, OrganFacts]  # a case that has the organ, and the organ in it
 
 
 def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
     """Yield what is odd about each organ, over all usable cases."""
     for label in dataset.labels:
-        having = [(case, organ) for case in facts for organ in case.organs if organ.value == label.value]
-        yield from _absent(label, having, facts, dataset)
-        if having:
-            yield from _odd_volumes(label, having, dataset)
-            yield from _odd_places(label, having, dataset)
-            yield from _odd_intensities(label, having, dataset)
-            yield from _odd_spreads(label, having, dataset)
-            yield from _odd_arrangements(label, having, dataset)
-            yield from _at_border(label, having, dataset)
-            yield from _stray_islands(label, having, dataset)
+        present = [(case, organ) for case in facts for organ in case.organs if organ.value == label.value]
+        yield from _absent(label, present, facts, dataset)
+        if present:
+            yield from _odd_volumes(label, present, dataset)
+            yield from _odd_places(label, present, dataset)
+            yield from _odd_intensities(label, present, dataset)
+            yield from _odd_spreads(label, present, dataset)
+            yield from _odd_arrangements(label, present, dataset)
+            yield from _at_border(label, present, dataset)
+            yield from _stray_islands(label, present, dataset)
     yield from _swapped_sides(facts, dataset)
 
 
-def _absent(label: Label, having: Sequence[Found], facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+def _absent(
+    label: Label, present: Sequence[OrganCase], facts: Sequence[CaseFacts], dataset: Dataset
+) -> Iterator[Finding]:
     """Yield an organ that no case has, or the few cases that lack one; empty label maps are reported by themselves."""
-    if not having:
+    if not present:
         fix = "leave it out of the labels, or correct its value"
         yield row(
             dataset, "", "label", "organ-never", "warning", f"no case has {label.name} (value {label.value})", fix
         )
-    names = {case.case for case, _ in having}
+    names = {case.case for case, _ in present}
     partly = {case.id for case in dataset.cases if not case.shows(label.value)}
     labelled = [case.case for case in facts if case.organs and case.case not in partly]
-    if len(having) < max(2, NEARLY_ALL * (len(labelled) - 1)):
+    if len(present) < max(2, NEARLY_ALL * (len(labelled) - 1)):
         return
     for name in (name for name in labelled if name not in names):
-        found = f"{label.name} is absent; {len(having)} of {len(labelled)} cases have it"
+        found = f"{label.name} is absent; {len(present)} of {len(labelled)} cases have it"
         fix = "right if it was removed or lies outside the image; otherwise segment it, or list what is labelled"
         yield row(dataset, name, "label", "organ-absent", "warning", found, fix)
 
 
-def _odd_volumes(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
-    if len(having) < FEWEST:
+def _odd_volumes(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
+    if len(present) < FEWEST:
         return
-    usual = float(np.median([organ.ml for _, organ in having]))
-    distances = far([float(np.log(organ.ml)) for _, organ in having], LEAST_LOG_ML)
-    for (case, organ), distance in zip(having, distances, strict=True):
+    usual = float(np.median([organ.ml for _, organ in present]))
+    distances = far([float(np.log(organ.ml)) for _, organ in present], LEAST_LOG_ML)
+    for (case, organ), distance in zip(present, distances, strict=True):
         if abs(distance) > FAR:
             found = (
                 f"{label.name} has {organ.ml:.3g} ml ({counted(organ.voxels, 'voxel')}), the median is {usual:.3g} ml"
@@ -71,9 +73,9 @@ def _odd_volumes(label: Label, having: Sequence[Found], dataset: Dataset) -> Ite
             yield row(dataset, case.case, "label", "organ-volume", "warning", found, "look at the label map")
 
 
-def _odd_places(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+def _odd_places(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
     """Yield organs far from where the others have them in the image; organs that the image cuts are left out."""
-    whole = [(case, organ) for case, organ in having if not organ.at_border]
+    whole = [(case, organ) for case, organ in present if not organ.at_border]
     if len(whole) < FEWEST:
         return
     extents = np.median([case.grid.extent_mm for case, _ in whole], axis=0)
@@ -88,63 +90,63 @@ def _odd_places(label: Label, having: Sequence[Found], dataset: Dataset) -> Iter
             )
 
 
-def _odd_arrangements(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+def _odd_arrangements(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
     """Yield organs that lie otherwise to the other organs than usual; organs that the image cuts are left out."""
-    whole = [(case, organ) for case, organ in having if not organ.at_border]
-    others = [other.value for other in dataset.labels if other.value != label.value]
-    if len(whole) < FEWEST or not others:
+    whole = [(case, organ) for case, organ in present if not organ.at_border]
+    neighbours = [other.value for other in dataset.labels if other.value != label.value]
+    if len(whole) < FEWEST or not neighbours:
         return
-    places = np.full((len(whole), len(others), 3), np.nan)
+    places = np.full((len(whole), len(neighbours), 3), np.nan)
     for at, (case, organ) in enumerate(whole):
-        for other in (other for other in case.organs if other.value in others and not other.at_border):
-            places[at, others.index(other.value)] = np.subtract(organ.centroid_mm, other.centroid_mm)
-    known = np.isfinite(places[..., 0]).sum(axis=0) >= FEWEST
-    places = places[:, known]
-    if not known.any():
+        for other in (other for other in case.organs if other.value in neighbours and not other.at_border):
+            places[at, neighbours.index(other.value)] = np.subtract(organ.centroid_mm, other.centroid_mm)
+    frequent = np.isfinite(places[..., 0]).sum(axis=0) >= FEWEST
+    places = places[:, frequent]
+    if not frequent.any():
         return
     offsets = places - np.nanmedian(places, axis=0)
     spread = np.maximum(1.4826 * np.nanmedian(np.abs(offsets), axis=0), LEAST_MM)
-    distances = np.abs(offsets / spread).max(axis=2)  # NaN where the other organ is not there or cut
+    distances = np.abs(offsets / spread).max(axis=2)  # NaN where the other organ is absent or cut
     for (case, _), distance, offset in zip(whole, distances, offsets, strict=True):
-        seen = np.isfinite(distance)
-        if seen.any() and np.median(distance[seen]) > FAR:  # one organ out of place does not accuse the others
-            by = ", ".join(f"{mm:+.0f}" for mm in np.median(offset[seen], axis=0))
+        finite = np.isfinite(distance)
+        if finite.any() and np.median(distance[finite]) > FAR:  # one organ out of place does not accuse the others
+            by = ", ".join(f"{mm:+.0f}" for mm in np.median(offset[finite], axis=0))
             found = f"{label.name} lies {by} mm (Z, Y, X) from where it usually is to the other organs"
             fix = "look whether two organs have each other's values, or the label map is mirrored"
             yield row(dataset, case.case, "label", "organ-arrangement", "warning", found, fix)
 
 
-def _odd_intensities(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
-    if len(having) < FEWEST:
+def _odd_intensities(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
+    if len(present) < FEWEST:
         return
     for number, name in enumerate(dataset.channels):
         ct = named_ct(name)
-        brightness = [_brightness(organ, number, case.channels[number], ct) for case, organ in having]
+        brightness = [_brightness(organ, number, case.channels[number], ct) for case, organ in present]
         usual = float(np.median(brightness))
         distances = far(brightness, LEAST_HU if ct else LEAST_RANGE)
-        for (case, _), distance, here in zip(having, distances, brightness, strict=True):
+        for (case, _), distance, mean in zip(present, distances, brightness, strict=True):
             if abs(distance) > FAR:
                 unit = "HU" if ct else "of the image's range"
-                found = f"{label.name} has a mean {name} of {here:.3g} {unit}, the median is {usual:.3g}"
+                found = f"{label.name} has a mean {name} of {mean:.3g} {unit}, the median is {usual:.3g}"
                 yield row(
                     dataset, case.case, "label", "organ-intensity", "warning", found, "look whether the label map fits"
                 )
 
 
-def _odd_spreads(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+def _odd_spreads(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
     """Yield organs whose intensities vary far more than usual: most often the label map lies beside the organ."""
-    if len(having) < FEWEST:
+    if len(present) < FEWEST:
         return
     for number, name in enumerate(dataset.channels):
         ct = named_ct(name)
-        spreads = [organ.std[number] / (1.0 if ct else _range(case.channels[number])) for case, organ in having]
+        spreads = [organ.std[number] / (1.0 if ct else _range(case.channels[number])) for case, organ in present]
         usual = float(np.median(spreads))
-        for (case, _), distance, here in zip(
-            having, far(spreads, LEAST_SPREAD_HU if ct else LEAST_SPREAD), spreads, strict=True
+        for (case, _), distance, spread in zip(
+            present, far(spreads, LEAST_SPREAD_HU if ct else LEAST_SPREAD), spreads, strict=True
         ):
             if distance > FAR:
                 unit = "HU" if ct else "of the image's range"
-                found = f"{name} varies within {label.name} by {here:.3g} {unit}, the median is {usual:.3g}"
+                found = f"{name} varies within {label.name} by {spread:.3g} {unit}, the median is {usual:.3g}"
                 fix = "look whether the label map lies on the organ"
                 yield row(dataset, case.case, "label", "organ-spread", "warning", found, fix)
 
@@ -158,37 +160,37 @@ def _range(channel: ChannelFacts) -> float:
     return (channel.percentile_99_5 - channel.percentile_00_5) or 1.0
 
 
-def _at_border(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
-    """Yield cases whose image cuts an organ; where many do, as with the spinal cord, that is said once."""
-    cut = {case.case: f"{label.name} reaches the image's border" for case, organ in having if organ.at_border}
+def _at_border(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
+    """Yield cases whose image cuts an organ; one note for all where many do, as with the spinal cord."""
+    cut = {case.case: f"{label.name} reaches the image's border" for case, organ in present if organ.at_border}
     fix = "nothing; its scores and volumes are those of the visible part"
-    yield from _each_or_once(cut, f"{label.name} reaches the image's border", len(having), "organ-cut", fix, dataset)
+    yield from _each_or_once(cut, f"{label.name} reaches the image's border", len(present), "organ-cut", fix, dataset)
 
 
-def _stray_islands(label: Label, having: Sequence[Found], dataset: Dataset) -> Iterator[Finding]:
+def _stray_islands(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
     """Yield organs with islands where the organ usually is one piece."""
-    if np.median([organ.islands for _, organ in having]) > 1:
+    if np.median([organ.islands for _, organ in present]) > 1:
         return
-    found = {}
-    for case, organ in having:
+    texts = {}
+    for case, organ in present:
         if organ.islands > 1:
             stray = round(organ.voxels * (1 - organ.largest))
             pieces = f"{label.name} is in {organ.islands} pieces"
-            found[case.case] = f"{pieces}, {stray} of {organ.voxels} voxels outside the largest"
+            texts[case.case] = f"{pieces}, {stray} of {organ.voxels} voxels outside the largest"
     fix = "look at the label map for stray voxels"
-    yield from _each_or_once(found, f"{label.name} is in pieces", len(having), "organ-islands", fix, dataset)
+    yield from _each_or_once(texts, f"{label.name} is in pieces", len(present), "organ-islands", fix, dataset)
 
 
 def _each_or_once(
-    found: Mapping[str, str], often: str, cases: int, code: str, fix: str, dataset: Dataset
+    texts: Mapping[str, str], often: str, cases: int, code: str, fix: str, dataset: Dataset
 ) -> Iterator[Finding]:
-    """Yield a note for each case, or one for all where that is a property of the dataset rather than of a case."""
-    names = list(found)
+    """Yield a note for each case, or one for all where it holds for so many that it describes the dataset."""
+    names = list(texts)
     if len(names) > max(2, OFTEN * cases):
         text = f"{often} in {len(names)} of {cases} cases: {names[0]}, {names[1]}, …"
         yield row(dataset, "", "label", code, "note", text, fix)
         return
-    for name, text in found.items():
+    for name, text in texts.items():
         yield row(dataset, name, "label", code, "note", text, fix)
 
 

@@ -1,4 +1,4 @@
-"""The same image under two names: to the voxel, or saved again with other voxels, scale or header."""
+"""Images and label maps that occur twice: to the voxel, or saved again with other voxels, scale or header."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ def twin_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Find
 
 
 def voxel_key(channel: ChannelFacts) -> tuple[object, ...]:
-    """Return what two channels have in common only where their voxels are the same."""
+    """Return a key that two channels share only if their voxels are the same."""
     return channel.digest, channel.low, channel.high, channel.mean, channel.std
 
 
 def _same_image(facts: Sequence[CaseFacts]) -> dict[str, list[str]]:
-    """Return for each case that shares a channel with others the names of these."""
+    """Return, for each case that shares a channel with other cases, their names."""
     holders: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for case in facts:
         for key in {voxel_key(channel) for channel in case.channels if not channel.constant}:
             holders[key].append(case.case)
-    found: dict[str, list[str]] = {}
+    twins: dict[str, list[str]] = {}
     for names in holders.values():
         for name in names if len(names) > 1 else ():
-            known = found.setdefault(name, [])
-            known += [other for other in names if other != name and other not in known]
-    return found
+            listed = twins.setdefault(name, [])
+            listed += [other for other in names if other != name and other not in listed]
+    return twins
 
 
 def _nearly_same(facts: Sequence[CaseFacts]) -> dict[str, tuple[str, float]]:
-    """Return for each case whose nearest is far nearer than usual this case's name and distance."""
-    found: dict[str, tuple[str, float]] = {}
+    """Return name and distance of the nearest case, for each case whose nearest is far nearer than usual."""
+    nearest: dict[str, tuple[str, float]] = {}
     for number in range(len(facts[0].channels) if len(facts) >= FEWEST else 0):
-        having = [case for case in facts if not case.channels[number].constant]
-        if len(having) < FEWEST:
+        varied = [case for case in facts if not case.channels[number].constant]
+        if len(varied) < FEWEST:
             continue
         with threadpool_limits(limits=1):  # so small products are slower on many threads
-            at, distances = _nearest(np.array([case.channels[number].thumbnail for case in having], dtype=np.float32))
+            at, distances = _nearest(np.array([case.channels[number].thumbnail for case in varied], dtype=np.float32))
         limit = min(ALIKE, ALIKE_SHARE * float(np.median(distances)))
-        for case, other, distance in zip(having, at, distances, strict=True):
+        for case, other, distance in zip(varied, at, distances, strict=True):
             if distance < limit:
-                found.setdefault(case.case, (having[int(other)].case, float(distance)))
-    return found
+                nearest.setdefault(case.case, (varied[int(other)].case, float(distance)))
+    return nearest
 
 
 def _nearest(

@@ -1,4 +1,4 @@
-"""One look at one case: it is read once, measured, and what is wrong with it by itself is told."""
+"""The examination of one case: read once, measured, and checked by itself."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     if image is not None and label is not None:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
-            highest = max(known.value for known in dataset.labels)
+            highest = max(organ.value for organ in dataset.labels)
             facts = case_facts(case.id, image, label.array, highest)
             return Examination(case=case.id, facts=facts, findings=tuple(findings))
     return Examination(case=case.id, facts=None, findings=tuple(findings))
@@ -94,14 +94,14 @@ def _unusable(case: Case, files: Sequence[Path], what: str, error: VolumeError) 
 
 
 def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]:
-    """Look at an image (C, Z, Y, X): number of channels, whether there is anything in them, or a label map."""
-    wanted = len(dataset.channels)
-    if len(image) != wanted:
+    """Check an image (C, Z, Y, X): the number of channels, and whether one is constant or a label map."""
+    expected = len(dataset.channels)
+    if len(image) != expected:
         has, names = counted(len(image), "channel"), ", ".join(dataset.channels)
-        found = f"the image has {has}, the dataset names {wanted}: {names}"
+        found = f"the image has {has}, the dataset names {expected}: {names}"
         return [_row(case, case.images[0], "channels", "fatal", found, "give every case the same channels")]
     flat = [c for c, channel in enumerate(image) if channel.min() == channel.max()]
-    severity: Severity = "fatal" if len(flat) == wanted else "warning"
+    severity: Severity = "fatal" if len(flat) == expected else "warning"
     findings = []
     for c, name in enumerate(dataset.channels):
         file = case.images[c % len(case.images)]
@@ -111,14 +111,14 @@ def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]
         elif _is_label_map(image[c], dataset):
             found = f"{name} holds only label values, in flat regions: it is a label map"
             fix = "put the scan there; image and label map may have been exchanged"
-            findings.append(_row(case, file, "image-is-label", "fatal" if wanted == 1 else "warning", found, fix))
+            findings.append(_row(case, file, "image-is-label", "fatal" if expected == 1 else "warning", found, fix))
     return findings
 
 
 def _is_label_map(channel: Array, dataset: Dataset) -> bool:
     """Return whether a channel (Z, Y, X) holds nothing but the dataset's label values, in regions of one value."""
-    known = [0, *(label.value for label in dataset.labels)]
-    if channel.min() < 0 or channel.max() > max(known) or not np.isin(channel, known).all():
+    values = [0, *(label.value for label in dataset.labels)]
+    if channel.min() < 0 or channel.max() > max(values) or not np.isin(channel, values).all():
         return False
     before, after = channel[..., :-1], channel[..., 1:]
     drawn = (before != 0) | (after != 0)
@@ -144,17 +144,17 @@ def _geometry_findings(case: Case, image: Grid, label: Grid) -> list[Finding]:
 
 
 def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]:
-    """Look at a label map (Z, Y, X): values that the dataset does not name, or none that it does."""
+    """Check a label map (Z, Y, X): values that the dataset does not name, or none that it does."""
     counts = _counts(label)
     counts.pop(0, None)
-    unknown = {value: n for value, n in counts.items() if value not in {known.value for known in dataset.labels}}
+    unknown = {value: n for value, n in counts.items() if value not in {organ.value for organ in dataset.labels}}
     if unknown:
-        shown = ", ".join(f"{value} ({counted(n, 'voxel')})" for value, n in sorted(unknown.items())[:5])
-        found = f"label values that the dataset does not name: {shown}{', …' if len(unknown) > 5 else ''}"
+        listed = ", ".join(f"{value} ({counted(n, 'voxel')})" for value, n in sorted(unknown.items())[:5])
+        found = f"label values that the dataset does not name: {listed}{', …' if len(unknown) > 5 else ''}"
         if len(unknown) > MANY_VALUES:
             found += f"; {len(unknown)} such values, so it is rather an image, or was interpolated"
         return [_row(case, case.label, "label-values", "fatal", found, "correct the label map, or name them as labels")]
-    against = [known.name for known in dataset.labels if known.value in counts and not case.shows(known.value)]
+    against = [organ.name for organ in dataset.labels if organ.value in counts and not case.shows(organ.value)]
     if against:
         found = f"the label map has {', '.join(against)}, which the dataset does not name as labelled in this case"
         fix = "name it under labelled, or remove it from the label map"
@@ -166,7 +166,7 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
 
 
 def _counts(label: Array) -> dict[int, int]:
-    """Return value to number of voxels, slice by slice to need little memory."""
+    """Count the voxels of each value, slice by slice to need little memory."""
     high = int(label.max())
     if label.min() < 0 or high > HIGHEST_VALUE:
         values, counts = np.unique(label, return_counts=True)

@@ -1,4 +1,4 @@
-"""The facts of one case: everything that the check and the fingerprint want to know of its voxels, as numbers."""
+"""The facts of one case: all that check and fingerprint need of its voxels, as numbers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class OrganFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """What one case is like; numbers only, so it can be written as JSON and sent between processes."""
+    """One case in numbers, which can be written as JSON and sent between processes."""
 
     case: str
     grid: Grid  # LPS

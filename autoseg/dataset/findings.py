@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a dataset, one row each, with the way out; and what counts as an outlier."""
+"""Findings: one thing each that is wrong with a dataset, with the way out; and the distance of outliers."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ def row(
 ) -> Finding:
     """Return a finding about the image or label map of a case, or about the whole dataset where `case` is empty."""
     file = dataset.root
-    for known in dataset.cases:
-        if known.id == case:
-            file = known.label if part == "label" else known.images[channel % len(known.images)]
+    for candidate in dataset.cases:
+        if candidate.id == case:
+            images = candidate.images
+            file = candidate.label if part == "label" else images[channel % len(images)]
     return Finding(case=case, file=str(file), code=code, severity=severity, found=found, fix=fix)
 
 

@@ -1,4 +1,4 @@
-"""The fingerprint: what the rules need to know of a dataset, in a few numbers."""
+"""The fingerprint: a dataset in the few numbers that the planning rules need."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Fingerprint(PlanPart):
 
 
 def load_fingerprint(file: Path) -> Fingerprint | None:
-    """Read a fingerprint; None where there is none, or one of another version."""
+    """Read a fingerprint; return None if it is missing or of another version."""
     try:
         return Fingerprint.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -141,25 +141,25 @@ def _organs(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[OrganFingerpr
     places = np.array(offsets) if len(labels) > 1 and len(whole) >= LEAST_CASES else None
     organs = []
     for number, label in enumerate(labels):
-        shown = [f for f in facts if f.case not in cases or cases[f.case].shows(label.value)]
-        organs.append(_organ(label, shown, None if places is None else places[:, number]))
+        labelled = [f for f in facts if f.case not in cases or cases[f.case].shows(label.value)]
+        organs.append(_organ(label, labelled, None if places is None else places[:, number]))
     return tuple(organs)
 
 
 def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None) -> OrganFingerprint:
-    found = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
-    extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in found]
-    z, y, x = (float(e) for e in np.median(extents, axis=0)) if found else (0.0, 0.0, 0.0)
+    present = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
+    extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in present]
+    z, y, x = (float(e) for e in np.median(extents, axis=0)) if present else (0.0, 0.0, 0.0)
     return OrganFingerprint(
         value=label.value,
         name=label.name,
-        cases=len(found),
-        median_ml=float(np.median([organ.ml for organ, _ in found])) if found else 0.0,
-        median_voxels=float(np.median([organ.voxels for organ, _ in found])) if found else 0.0,
-        mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in found) / max(1, len(facts)),
+        cases=len(present),
+        median_ml=float(np.median([organ.ml for organ, _ in present])) if present else 0.0,
+        median_voxels=float(np.median([organ.voxels for organ, _ in present])) if present else 0.0,
+        mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in present) / max(1, len(facts)),
         median_extent_mm=(z, y, x),
-        smallest_ml=min((organ.ml for organ, _ in found), default=None),
-        largest_ml=max((organ.ml for organ, _ in found), default=None),
+        smallest_ml=min((organ.ml for organ, _ in present), default=None),
+        largest_ml=max((organ.ml for organ, _ in present), default=None),
         lowest_offset_mm=None if offsets_mm is None else _lengths(offsets_mm.min(axis=0)),
         highest_offset_mm=None if offsets_mm is None else _lengths(offsets_mm.max(axis=0)),
     )

@@ -1,4 +1,4 @@
-"""Datasets on disk: which cases there are, where their files lie, what their channels and labels are called."""
+"""Datasets on disk: their cases, the files of each, and the names of channels and labels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNFIT = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file n
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One image with its label map. The files are where they should be; whether they exist is for `check` to say."""
+    """One image with its label map. The files may be missing: `check` looks for them."""
 
     id: str  # usable as a file name, unique in the dataset
     images: tuple[Path, ...]  # one file a channel, or one file with all channels
@@ -57,7 +57,7 @@ class Dataset:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Find out what a dataset consists of; images are not read.
+    """Return the cases, channels and labels of a dataset; images are not read.
 
     Args:
         path: A folder in nnU-Net's raw layout (imagesTr/CASE_0000.nii.gz, labelsTr, dataset.json) or the Medical
@@ -87,7 +87,7 @@ def load_dataset(path: Path) -> Dataset:
         raise DatasetError(f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}")
     meta = read_json(file)
     listed = meta.get("training") and "file_ending" not in meta  # only nnU-Net names the ending
-    cases = _in_order(file, _listed_cases(file, meta) if listed else _found_cases(file, meta))
+    cases = _in_order(file, _listed_cases(file, meta) if listed else _paired_cases(file, meta))
     name, labels = str(meta.get("name") or root.name), labels_of(file, meta)
     cases = _with_labelled(file, labelled_of(meta), labels, cases)
     return Dataset(name=name, root=root, channels=channels_of(file, meta), labels=labels, cases=cases)
@@ -102,21 +102,21 @@ def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
     ordered = tuple(sorted(cases, key=lambda case: case.id))
     if not ordered:
         raise DatasetError(f"{file}: the dataset has no cases; add images and label maps")
-    seen: dict[str, str] = {}
+    ids: dict[str, str] = {}  # in lower case, to the id as written
     for case in ordered:
         if _UNFIT.search(case.id):
             raise DatasetError(f"{file}: case id {case.id!r} cannot be a file name; use letters, digits, - and _")
-        if case.id.casefold() in seen:  # not every file system tells upper from lower case
+        if case.id.casefold() in ids:  # not every file system tells upper from lower case
             raise DatasetError(
-                f"{file}: case ids {seen[case.id.casefold()]!r} and {case.id!r} are the same; give each case its own"
+                f"{file}: case ids {ids[case.id.casefold()]!r} and {case.id!r} are the same; give each case its own"
             )
-        seen[case.id.casefold()] = case.id
+        ids[case.id.casefold()] = case.id
     return ordered
 
 
 def _with_labelled(file: Path, named: object, labels: tuple[Label, ...], cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    found = labelled_values(file, named, labels, {case.id for case in cases})
-    return tuple(replace(case, labelled=found.get(case.id)) for case in cases)
+    values = labelled_values(file, named, labels, {case.id for case in cases})
+    return tuple(replace(case, labelled=values.get(case.id)) for case in cases)
 
 
 def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
@@ -150,7 +150,7 @@ def _split_channels(images: tuple[Path, ...], channels: int) -> tuple[Path, ...]
     return apart if apart[0].exists() else images
 
 
-def _found_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
+def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     """Return the cases that imagesTr or labelsTr hold; a file they lack gets the path where it is expected."""
     root, channels = file.parent, len(channels_of(file, meta))
     ending = str(meta.get("file_ending", ".nii.gz"))
@@ -162,10 +162,10 @@ def _found_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         case, channel = (match["case"], int(match["channel"])) if match else (stem, 0)
         parts.setdefault(case, {})[channel] = image
     cases = []
-    for case, found in parts.items():
+    for case, channel_files in parts.items():
         whole = case in images  # a file without a channel number holds all channels
-        numbers = range(1 if whole else max(channels, *(n + 1 for n in found), 1))
-        files = tuple(found.get(n, root / "imagesTr" / f"{case}_{n:04d}{ending}") for n in numbers)
+        numbers = range(1 if whole else max(channels, *(n + 1 for n in channel_files), 1))
+        files = tuple(channel_files.get(n, root / "imagesTr" / f"{case}_{n:04d}{ending}") for n in numbers)
         label = labels.get(case, root / "labelsTr" / f"{case}{ending}")
         cases.append(Case(id=case, images=files, label=label, patient=case))
     return cases
@@ -180,22 +180,22 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f'{folder}: missing; put the files there or list the pairs under "training"')
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     for file in files:
         stem = strip_suffix(file)
-        if stem in found:
-            raise DatasetError(f"{folder}: {found[stem].name} and {file.name} are the same case; remove one")
+        if stem in images:
+            raise DatasetError(f"{folder}: {images[stem].name} and {file.name} are the same case; remove one")
         if stem is not None:
-            found[stem] = file
-    if files and not found:
+            images[stem] = file
+    if files and not images:
         _require_known_type(str(folder), files[0])
-    return found
+    return images
 
 
 def _require_known_type(where: str, file: Path) -> None:
     if reader_of(file) is None:
-        known = ", ".join(image_suffixes())
-        raise DatasetError(f"{where}: {file.name} is of an unknown file type; convert it to one of {known}")
+        suffixes = ", ".join(image_suffixes())
+        raise DatasetError(f"{where}: {file.name} is of an unknown file type; convert it to one of {suffixes}")
 
 
 def _case_of(file: Path) -> str:
@@ -209,30 +209,30 @@ def _from_csv(file: Path) -> Dataset:
     rows = _csv_rows(file)
     cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
     channels = _counted_channels(cases) if meta is None else channels_of(beside, meta)
-    labels = _values_found(file, cases) if meta is None else labels_of(beside, meta)
+    labels = _labels_by_value(file, cases) if meta is None else labels_of(beside, meta)
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
     named = {} if meta is None else labelled_of(meta)
-    if isinstance(named, dict):  # it may tell of the folder's other cases, too
+    if isinstance(named, dict):  # it may name the folder's other cases, too
         named = {case: names for case, names in named.items() if case in texts and case not in organs}
     cases = _with_labelled(file if organs else beside, {**named, **organs}, labels, cases)
     return Dataset(name=file.stem, root=file.parent, channels=channels, labels=labels, cases=cases)
 
 
 def _csv_rows(file: Path) -> dict[int, dict[str, str]]:
-    """Return line to its texts by column; case, image and label are there."""
+    """Return the cells by line number, then column; case, image and label are never empty."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
-    found = {}
+    lines = {}
     for number, row in enumerate(rows, start=2):
         texts = {key.strip(): (text or "").strip() for key, text in row.items() if isinstance(key, str)}
         if None in row or not all(texts.get(key) for key in ("case", "image", "label")):
             raise DatasetError(f"{file}, line {number}: needs the columns case,image,label, found {','.join(texts)}")
-        found[number] = texts
-    return found
+        lines[number] = texts
+    return lines
 
 
 def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
@@ -254,7 +254,7 @@ def _counted_channels(cases: Iterable[Case]) -> tuple[str, ...]:
     return ("channel 0",)
 
 
-def _values_found(file: Path, cases: Iterable[Case]) -> tuple[Label, ...]:
+def _labels_by_value(file: Path, cases: Iterable[Case]) -> tuple[Label, ...]:
     """Return a label for each positive value in the label maps that can be read."""
     values: set[int] = set()
     for case in cases:

@@ -1,4 +1,4 @@
-"""What a dataset.json says: channels, labels, partly labelled cases; and label names from any file that has them."""
+"""The content of a dataset.json: channels, labels, partly labelled cases; and label names from any file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read_json(file: Path) -> dict[str, Any]:
         DatasetError: If it cannot be read, or is no JSON object; the text names the line.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        meta = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise DatasetError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{file}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(meta, dict):
         raise DatasetError(f"{file}: must hold a JSON object, as in {EXAMPLE}")
-    return found
+    return meta
 
 
 def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
@@ -47,11 +47,11 @@ def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
 
 def labels_of(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
     """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon)."""
-    found = meta.get("labels")
-    if not isinstance(found, dict) or not found:
+    entries = meta.get("labels")
+    if not isinstance(entries, dict) or not entries:
         raise DatasetError(f'{file}: "labels" is missing; add "labels": {{"background": 0, "liver": 1}}')
     organs: dict[int, str] = {}
-    for name, value in (_name_and_value(file, key, entry) for key, entry in found.items()):
+    for name, value in (_name_and_value(file, key, entry) for key, entry in entries.items()):
         if value in organs:
             raise DatasetError(f"{file}: labels {organs[value]!r} and {name!r} both have the value {value}")
         if value and name in organs.values():
@@ -79,7 +79,7 @@ def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
 
 
 def labelled_of(meta: Mapping[str, Any]) -> Any:
-    """Return what a dataset.json says of cases that are labelled in part, as `labelled_values` takes it."""
+    """Return the entry of a dataset.json on partly labelled cases, for `labelled_values` to check."""
     return meta.get("labelled", meta.get("labeled", {}))
 
 
@@ -89,8 +89,8 @@ def labelled_values(
     """Return the values of the organs that each named case is labelled with; cases not named have all.
 
     Args:
-        file: That names them.
-        named: What it says: case id to names of organs.
+        file: The file that names them, for messages.
+        named: The entry: case id to names of organs.
         labels: Of the dataset.
         cases: Ids of the dataset.
 
@@ -100,7 +100,7 @@ def labelled_values(
     if not isinstance(named, dict):
         raise DatasetError(f"{file}: labelled must name organs by case, as in {LABELLED}; found {named!r}")
     values = {label.name: label.value for label in labels}
-    found = {}
+    labelled = {}
     for case, organs in named.items():
         if case not in cases:
             raise DatasetError(f"{file}: labelled names the case {case!r}, which the dataset does not have; correct it")
@@ -108,11 +108,11 @@ def labelled_values(
             raise DatasetError(f"{file}: labelled, {case}: needs a list of organs, as in {LABELLED}; found {organs!r}")
         unknown = [organ for organ in organs if not isinstance(organ, str) or organ not in values]
         if unknown:
-            known = ", ".join(list(values)[:10]) + (", …" if len(values) > 10 else "")
-            raise DatasetError(f"{file}: labelled, {case}: {unknown[0]!r} is not one of the labels ({known})")
+            names = ", ".join(list(values)[:10]) + (", …" if len(values) > 10 else "")
+            raise DatasetError(f"{file}: labelled, {case}: {unknown[0]!r} is not one of the labels ({names})")
         if set(organs) != set(values):  # else it is like any other
-            found[case] = tuple(sorted({values[organ] for organ in organs}))
-    return found
+            labelled[case] = tuple(sorted({values[organ] for organ in organs}))
+    return labelled
 
 
 def label_values(key: Any) -> tuple[int, ...]:

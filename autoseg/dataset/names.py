@@ -1,4 +1,4 @@
-"""What the names of channels and organs tell: which channel is CT, which organs are a left and right pair or tubes."""
+"""The meaning of names: which channel is CT, which organs are tubular or a left and right pair."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def side_pairs(labels: Sequence[Label]) -> tuple[tuple[int, int], ...]:
     >>> side_pairs([Label(value=1, name="kidney_right"), Label(value=2, name="kidney_left")])
     ((2, 1),)
     """
-    found: dict[str, dict[str, int]] = {}
+    by_rest: dict[str, dict[str, int]] = {}  # name without its side, to side and value
     for label in labels:
         side, rest = _side(label.name)
         if side:
-            found.setdefault(rest, {})[side] = label.value
-    return tuple((sides["left"], sides["right"]) for sides in found.values() if len(sides) == 2)
+            by_rest.setdefault(rest, {})[side] = label.value
+    return tuple((sides["left"], sides["right"]) for sides in by_rest.values() if len(sides) == 2)
 
 
 def _side(name: str) -> tuple[str, str]:
-    """Return the side ("left", "right" or "") that a name tells, and the rest of the name."""
+    """Return the side in a name ("left", "right" or ""), and the rest of the name."""
     for side in ("left", "right"):
         if side in name.lower():
             return side, re.sub(r"[^a-z0-9]", "", name.lower().replace(side, "", 1))

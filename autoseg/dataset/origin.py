@@ -1,4 +1,4 @@
-"""Where a run comes from: its dataset, the options of `plan`, and the plan as it was written."""
+"""The origin of a run, in its dataset.json: the dataset, the options of `plan`, and the digest of its plan."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from autoseg.digests import digest, files_digest, states_of
 from autoseg.errors import RunError
 from autoseg.run import Run
 
-CONTENT = "content:"  # before a digest of content; runs of before digests note one of names, sizes and times
+CONTENT = "content:"  # prefix of a digest of content; earlier runs noted names, sizes and times
 
 
 def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Return what RUN/dataset.json is to say of dataset, content of its files, and options."""
+    """Return the content of RUN/dataset.json: the dataset's place, a digest of its files, and the options."""
     cases = [(c.id, c.patient, c.labelled, files_digest((*c.images, c.label))) for c in dataset.cases]
     return {
         "dataset": _place(path, run),
@@ -38,7 +38,7 @@ def has_origin(run: Run, path: Path, dataset: Dataset, options: dict[str, Any]) 
 
 
 def _files_state(dataset: Dataset) -> str:
-    """Return what a run of before digests notes of its dataset: the names, sizes and times of its files."""
+    """Return the state that runs noted before there were digests: names, sizes and times of the files."""
     state = hashlib.sha256(repr((dataset.channels, dataset.labels)).encode())
     for case in dataset.cases:
         state.update(f"{case.id} {case.patient}\n".encode())
@@ -49,13 +49,13 @@ def _files_state(dataset: Dataset) -> str:
 
 
 def _place(path: Path, run: Run) -> str:
-    """Return where the dataset lies: relative to RUN if inside it, so that both can be moved, else absolute."""
+    """Return the dataset's path: relative to RUN if inside it, so that both can be moved, else absolute."""
     inside = path.resolve().is_relative_to(run.folder.resolve())
     return str(path.resolve().relative_to(run.folder.resolve())) if inside else str(path.absolute())
 
 
 def read_origin(run: Run) -> dict[str, Any]:
-    """Return what RUN/dataset.json says; empty where there is none that can be read."""
+    """Return the content of RUN/dataset.json; empty if it cannot be read."""
     try:
         origin = json.loads(run.dataset_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
