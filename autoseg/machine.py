@@ -1,4 +1,4 @@
-"""This machine: its cores, its memory, what its processors do; the only place that reads the environment."""
+"""This machine: cores, memory, load, environment; no other module reads environment variables."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def process_place() -> ProcessPlace:
 
 def failure_file() -> Path | None:
     """Return where torchrun, if it has started this process, looks for why it failed."""
-    told = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    return Path(told) if told else None
+    name = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    return Path(name) if name else None
 
 
 def set_default_variable(variable: str, value: str) -> None:
@@ -89,7 +89,7 @@ def peak_memory_gib() -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorTime:
-    """What the processors of this machine have done so far, in seconds."""
+    """Seconds that the processors of this machine have worked so far."""
 
     clock: float
     all_programs: float  # on the processors that this one may use
@@ -97,7 +97,7 @@ class ProcessorTime:
 
     @classmethod
     def now(cls) -> ProcessorTime:
-        """Read it."""
+        """Return the times as they are now."""
         import psutil
 
         names, own = ("user", "nice", "system", "irq", "softirq", "steal"), psutil.Process()
@@ -111,13 +111,13 @@ class ProcessorTime:
         return cls(clock=time.monotonic(), all_programs=busy, this_one=used)
 
     def taken_by_others(self) -> float:
-        """Return which share of the processors other programs had since; 0 where some were idle, as nobody waited."""
+        """Return the share of the processors that other programs had since; 0 where some were idle: nobody waited."""
         now = ProcessorTime.now()
-        there = len(_processors()) * (now.clock - self.clock)
+        available = len(_processors()) * (now.clock - self.clock)
         busy = now.all_programs - self.all_programs
-        if busy < FULL * there:
+        if busy < FULL * available:
             return 0.0
-        return max(0.0, busy - (now.this_one - self.this_one)) / there
+        return max(0.0, busy - (now.this_one - self.this_one)) / available
 
 
 def _processors() -> Collection[int]:

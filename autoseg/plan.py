@@ -249,8 +249,8 @@ def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
         for parent in parents:
             branch = branch.get(parent) if isinstance(branch, dict) else None
         if not isinstance(branch, dict) or last not in branch:
-            known = _keys(tree)
-            near = difflib.get_close_matches(key, known, n=3) or known
+            keys = _keys(tree)
+            near = difflib.get_close_matches(key, keys, n=3) or keys
             raise PlanError(f"--set {key}: the plan has no such key (lists are set whole); near it: {', '.join(near)}")
         try:
             branch[last] = json.loads(value)
@@ -265,10 +265,10 @@ def asked(settings: Mapping[str, str]) -> str:
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    keys = []
     for key, value in tree.items():
-        found += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return found
+        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return keys
 
 
 def _one_line(error: ValidationError) -> str:
@@ -276,7 +276,7 @@ def _one_line(error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(p) for p in item["loc"]) or "plan"
         message = item["msg"].removeprefix("Value error, ")
-        found = item["input"]
-        shown = "" if isinstance(found, dict) or item["type"] == "json_invalid" else f", got {found!r}"
-        parts.append(f"{where}: {message[:1].lower() + message[1:]}{shown}")
+        value = item["input"]
+        got = "" if isinstance(value, dict) or item["type"] == "json_invalid" else f", got {value!r}"
+        parts.append(f"{where}: {message[:1].lower() + message[1:]}{got}")
     return "; ".join(parts)

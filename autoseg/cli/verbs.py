@@ -93,11 +93,11 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     from autoseg.steps import plan as step
 
     with logging_to(run):
-        made = step.plan(dataset, run, options, track).plan
+        new_plan = step.plan(dataset, run, options, track).plan
     by = " × ".join
     say(
-        f"factor {by(f'{f:g}' for f in made.downsampling)}, crop {by(map(str, made.crop_size))}, "
-        f"batch {made.batch_size}, {counted(made.iterations, 'iteration')} -> {run.plan_text_file}"
+        f"factor {by(f'{f:g}' for f in new_plan.downsampling)}, crop {by(map(str, new_plan.crop_size))}, "
+        f"batch {new_plan.batch_size}, {counted(new_plan.iterations, 'iteration')} -> {run.plan_text_file}"
     )
 
 
@@ -141,7 +141,7 @@ def predict(model: Path, image: Path, out: Path, options: PredictOptions) -> Non
     from autoseg.steps import predict as step
 
     predicted = step.predict(model, image, out, options, say, track)
-    before = f", {predicted.there_before} more were there" if predicted.there_before else ""
+    before = f", {predicted.predicted_before} more were there" if predicted.predicted_before else ""
     say(f"{counted(predicted.masks, 'mask')}{before} -> {out}")
 
 

@@ -1,6 +1,6 @@
 """The phantom's organs and vessels: where they lie, how large and how bright they are, drawn at random.
 
-Coordinates as in `phantom_body`.
+Coordinates as in `phantom/body.py`.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ NAMED = 3  # cases in the line on those that the model has learnt from
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedImages:
-    """How many masks were written."""
+    """The number of masks that a prediction has written."""
 
     masks: int
-    there_before: int  # that the model had predicted already
+    predicted_before: int  # masks of this model that were written earlier
 
 
 def predict(
@@ -73,7 +73,7 @@ def predict(
             statistics.write(options.statistics)
         for line in _last_lines(watch, statistics, options.verbose):
             say(line)
-    return PredictedImages(masks=masks, there_before=len(inputs) - masks)
+    return PredictedImages(masks=masks, predicted_before=len(inputs) - masks)
 
 
 def _require_possible(
@@ -88,11 +88,11 @@ def _require_possible(
 
 def _warn_of_training_cases(model: Model, inputs: Sequence[Input], say: Callable[[str], None]) -> None:
     """Say which images seem to be those that the model has learnt from."""
-    seen = sorted(model.trained_on & {one.name for one in inputs})
-    if seen:
+    learnt = sorted(model.trained_on & {one.name for one in inputs})
+    if learnt:
         say(
-            f"{len(seen)} of {counted(len(inputs), 'image')} named like cases that the model has learnt from "
-            f"({', '.join(seen[:NAMED])}{', …' if len(seen) > NAMED else ''}): if they are these, their masks say "
+            f"{len(learnt)} of {counted(len(inputs), 'image')} named like cases that the model has learnt from "
+            f"({', '.join(learnt[:NAMED])}{', …' if len(learnt) > NAMED else ''}): if they are these, their masks say "
             "nothing of new ones"
         )
 
