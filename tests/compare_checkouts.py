@@ -202,8 +202,8 @@ def make_model(checkout: Checkout, data: Path) -> Path:
 
 def differences(old: Checkout, new: Checkout) -> Iterator[str]:
     """Yield a line for everything in which two checkouts differ."""
-    for command, text in old.said.items():
-        one, other = _settled(text), _settled(new.said[command])
+    for (command, text), said in zip(old.said.items(), new.said.values(), strict=True):
+        one, other = _settled(text), _settled(said)
         if one != other:
             yield f"autoseg {command}: says {_first_difference(one, other)}"
     files, others = ({p.relative_to(c.work): p for p in _files(c.work)} for c in (old, new))
@@ -239,7 +239,7 @@ def _content(file: Path, work: Path) -> Any:
     if file.suffix == ".dcm":
         return _pixels_or_contours(file)
     if file.suffix == ".onnx":
-        return len(file.read_bytes())
+        return _initializers(file)
     data = file.read_bytes()
     try:
         text = data.decode("utf-8")
@@ -260,6 +260,13 @@ def _tensors(file: Path) -> dict[str, Any]:
     card = texts.get("facts", {}).pop("card", None)
     texts.get("facts", {}).get("aftercare", {}).pop("learnt_from", None)
     return {"tensors": tensors, "card": card and _settled(card), **texts}
+
+
+def _initializers(file: Path) -> Any:
+    """Return the weights of an ONNX file, whatever its nodes are called."""
+    import onnx
+
+    return sorted(tensor.raw_data for tensor in onnx.load(str(file)).graph.initializer)
 
 
 def _pixels_or_contours(file: Path) -> Any:
@@ -329,6 +336,7 @@ def main() -> int:
             do_hippocampus(checkout, data)
             do_head_and_neck(checkout, data, model)
     known.write_text(json.dumps(old.said))
+    (place / "new" / "said.json").write_text(json.dumps(new.said))
     found = list(differences(old, new))
     print(*found, sep="\n")
     print(f"{len(found)} differences; {len(old.said)} commands, {len(_files(new.work))} files")

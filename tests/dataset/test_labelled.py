@@ -28,6 +28,7 @@ from autoseg.labels import Label
 from autoseg.network.losses import hidden_mask, segmentation_loss, with_hidden
 from autoseg.network.memory import training_bytes
 from autoseg.plan import LossPlan, Plan
+from autoseg.run import FoldFolder
 from autoseg.training import loop
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, train
@@ -129,7 +130,7 @@ def test_a_batch_says_what_its_crops_do_not_show(halves: tuple[CachedCase, ...],
 def dice_after(folder: Path, cases: tuple[CachedCase, ...], whole: CachedCase) -> float:
     """Train on some cases; return the mean Dice of both organs in another."""
     plan: Plan = made.plan(iterations=300, learning_rate=0.02, loss=DICE_CE, organ_share=0.5)
-    fold = Fold(plan=plan, training=cases, validation=(whole,), folder=folder, workers=0)
+    fold = Fold(plan=plan, training=cases, validation=(whole,), files=FoldFolder(folder), workers=0)
     assert train(fold, lambda _: None, lambda: False)
     last = read_rows(folder / "log.csv")[-1]
     return float(np.mean([float(last[f"dice_validation_{organ.name}"]) for organ in plan.labels]))

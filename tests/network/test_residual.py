@@ -13,6 +13,7 @@ from autoseg.network.residual import ResidualBlock, residual_unet
 from autoseg.network.unet import parameter_count
 from autoseg.network.weights import load_networks
 from autoseg.plan import Level, NetworkPlan
+from autoseg.run import FoldFolder
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, train
 
@@ -48,7 +49,7 @@ def test_a_new_block_of_one_width_is_the_activation_of_its_input() -> None:
 def test_it_learns_tiny_cases_and_its_model_is_read_again(tmp_path: Path) -> None:
     cases = made.easy_cases(tmp_path / "cache", 3)
     plan = made.plan(network=made.plan().network.model_copy(update={"kind": "residual"}), iterations=40)
-    fold = Fold(plan=plan, training=cases[:2], validation=cases[2:], folder=tmp_path / "fold-0", workers=0)
+    fold = Fold(plan=plan, training=cases[:2], validation=cases[2:], files=FoldFolder(tmp_path / "fold-0"), workers=0)
     train(fold, lambda _: None, lambda: False)
     losses = [float(row["loss"]) for row in read_rows(tmp_path / "fold-0" / "log.csv")]
     assert sum(losses[-5:]) / 5 < losses[0] - 0.2  # Dice, −1 at best
