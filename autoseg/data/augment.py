@@ -34,7 +34,7 @@ from autoseg.plan import AugmentationPlan, Plan
 
 @dataclass(frozen=True, kw_only=True)
 class CropRequest:
-    """Where a crop is to be taken."""
+    """A crop to make: its case, and where in it."""
 
     case: CachedCase
     centre: Triple  # voxels of the cached volume (Z, Y, X)
@@ -45,7 +45,7 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
     """Turns crop requests into deformed crops: `data` float32 (B, C, Z, Y, X) and `seg` uint8 (B, 1, Z, Y, X)."""
 
     def __init__(self, plan: Plan) -> None:
-        """Keep what the crops need of the plan."""
+        """Keep the settings that the crops need."""
         self.size: Voxels = plan.crop_size
         self.augmentation = plan.augmentation
         self.pad = tuple(how.pad_value for how in plan.intensity)
@@ -97,7 +97,7 @@ class Seeded(AbstractTransform):  # type: ignore[misc]
 class IntensityChange:
     """A random change of the intensities of every crop."""
 
-    amount: Callable[[AugmentationPlan], float]  # how much the plan wants of it; 0: none
+    amount: Callable[[AugmentationPlan], float]  # its strength in the plan; 0: none
     transform: Callable[[float], AbstractTransform]  # of that amount
 
 
@@ -198,12 +198,12 @@ def cut(
     """
     shape = request.case.working.shape
     starts = [math.ceil(centre - n / 2) for centre, n in zip(request.centre, size, strict=True)]
-    there = tuple(slice(max(0, s), min(whole, s + n)) for s, n, whole in zip(starts, size, shape, strict=True))
-    here = tuple(slice(part.start - s, part.stop - s) for s, part in zip(starts, there, strict=True))
+    source = tuple(slice(max(0, s), min(whole, s + n)) for s, n, whole in zip(starts, size, shape, strict=True))
+    target = tuple(slice(part.start - s, part.stop - s) for s, part in zip(starts, source, strict=True))
     image = np.zeros((len(pad), *size), dtype=np.float32) + np.array(pad, dtype=np.float32)[:, None, None, None]
-    image[(slice(None), *here)] = request.case.image()[(slice(None), *there)]
+    image[(slice(None), *target)] = request.case.image()[(slice(None), *source)]
     label = np.zeros(size, dtype=np.uint8)
-    label[here] = request.case.label()[there]
+    label[target] = request.case.label()[source]
     return image, label[None]
 
 

@@ -1,7 +1,7 @@
-"""batchgenerators' augmentation processes, so that the end of one of them is heard and nothing waits for it.
+"""batchgenerators' augmentation processes, made safe: the end of one is noticed, and nothing waits for it.
 
 batchgenerators (0.25.5) reads its queues when it ends, and while it waits for a batch. A process that was killed while
-it wrote leaves half a message there, for whose other half the reader waits for ever.
+it wrote leaves half a message in the queue, for whose other half the reader waits for ever.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
         self.abort_event.set()
 
     def _finish(self, timeout: float = 10, force: bool = False) -> None:
-        """End all processes; what they have made and nobody took is forgotten unread."""
+        """End all processes; batches that nobody has taken are dropped unread."""
         processes, self._processes = self._processes, []
         if not processes:
             return

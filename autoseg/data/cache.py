@@ -20,7 +20,7 @@ from autoseg.imaging.grid import Grid, working_shape
 from autoseg.plan import Plan
 from autoseg.words import counted
 
-ORGAN_VOXELS = 1000  # voxels kept per organ as possible crop centres
+ORGAN_VOXELS = 1000  # voxels stored of each organ as possible crop centres
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
 
 
@@ -43,8 +43,8 @@ class CachedCase:
     def content_digest(self) -> str:
         """A digest of what a training sees of the case.
 
-        The code and the files that it was made from do not count: made anew with equal bytes, it is the same case, and
-        a training goes on. A record of before digests is told by what it was made from, as its checkpoints are.
+        The code and files that it was made from do not count: cached anew with equal bytes, it is the same case, and
+        training goes on. A record of before digests is identified by its sources, as in the checkpoints of that time.
         """
         if not self.arrays:
             return f"{self.id} {self.patient} {self.source_digest} {self.plan_digest}"
@@ -105,7 +105,7 @@ def write_case(
 
 
 def read_case(folder: Path, case_id: str) -> CachedCase | None:
-    """Return the record of a cached case, or None where there is none that can be read."""
+    """Return the record of a cached case, or None where no readable one exists."""
     try:
         record = json.loads(_record_file(folder, case_id).read_text(encoding="utf-8"))
         return CachedCase(
@@ -130,8 +130,8 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_digest: str) -> tuple
     Raises:
         RunError: If any is missing or was cached under another plan.
     """
-    found = [read_case(folder, case_id) for case_id in case_ids]
-    cases = tuple(case for case in found if case is not None and case.plan_digest == plan_digest)
+    records = [read_case(folder, case_id) for case_id in case_ids]
+    cases = tuple(case for case in records if case is not None and case.plan_digest == plan_digest)
     if len(cases) < len(case_ids):
         first = next(i for i in case_ids if i not in {case.id for case in cases})
         raise RunError(
@@ -141,7 +141,7 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_digest: str) -> tuple
     return cases
 
 
-def showing_all(cases: Sequence[CachedCase], most: int) -> tuple[CachedCase, ...]:
+def covering_cases(cases: Sequence[CachedCase], most: int) -> tuple[CachedCase, ...]:
     """Return at most `most` cases, the first ones, but so that every class is shown by one of them where possible."""
     every = set.union(set(), *(set(case.hidden) for case in cases))
     chosen: list[CachedCase] = []
@@ -179,7 +179,7 @@ def _grid(values: dict[str, Any]) -> Grid:
 
 
 def cache_bytes(plan: Plan, grids: Sequence[Grid]) -> int:
-    """Return what cases will take: float16 images, uint8 label maps, samples of the organs' voxels.
+    """Return the bytes that cases will take: float16 images, uint8 label maps, samples of the organs' voxels.
 
     Args:
         plan: What they are preprocessed by.

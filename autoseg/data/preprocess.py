@@ -24,14 +24,14 @@ from autoseg.words import counted
 CODE = ("data/preprocess.py", "data/cache.py", "imaging", "labels.py")  # what makes a cached case
 
 
-def normalised(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArray:
+def normalise(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArray:
     """Bring each channel to about zero mean and unit deviation.
 
     Args:
         image: (C, Z, Y, X).
         intensities: One a channel.
     """
-    return np.stack([_normalised_channel(channel, how) for channel, how in zip(image, intensities, strict=True)])
+    return np.stack([_normalise_channel(channel, how) for channel, how in zip(image, intensities, strict=True)])
 
 
 def working_image(volume: Volume, plan: Plan) -> FloatArray:
@@ -50,12 +50,12 @@ def working_image(volume: Volume, plan: Plan) -> FloatArray:
         )
     clips = [(how.low, how.high) if how.kind == "ct" else (-np.inf, np.inf) for how in plan.intensity]
     shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)
-    image = normalised(resample_image(volume.array, shape, clips), plan.intensity)
+    image = normalise(resample_image(volume.array, shape, clips), plan.intensity)
     return image.astype(np.float16).astype(np.float32)
 
 
 def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1, track: Track = untracked) -> int:
-    """Cache every case that is not cached yet for this plan; return how many were made.
+    """Cache every case that is not cached yet for this plan; return their number.
 
     Raises:
         CasesFailedError: When all others are done, if some cases could not be read.
@@ -123,7 +123,7 @@ def _require_labelled(case: CachedCase, atoms: Atoms, scheme: LabelScheme) -> No
         )
 
 
-def _normalised_channel(channel: FloatArray, how: Intensity) -> FloatArray:
+def _normalise_channel(channel: FloatArray, how: Intensity) -> FloatArray:
     if how.kind == "ct":
         return (np.clip(channel, how.low, how.high) - np.float32(how.mean)) / np.float32(how.std)
     low, high = np.percentile(channel, (how.low, how.high))

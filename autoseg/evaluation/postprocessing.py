@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autoseg.data.cache import CachedCase, showing_all
+from autoseg.data.cache import CachedCase, covering_cases
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.digests import code_digest, digest, files_digest
 from autoseg.errors import AutosegError
@@ -74,7 +74,7 @@ def determine_postprocessing(
         list[Triple](),
         list[tuple[float | None, ...]](),
     )
-    for case in showing_all(cases, MOST_CASES):
+    for case in covering_cases(cases, MOST_CASES):
         try:
             truth = scheme.encode(read_label(labels[case.id]).array, case.id)
             upsampler = model.infer((case.image(),), case.grid.shape)

@@ -13,8 +13,7 @@ from scipy.sparse import coo_array, csr_array
 from skimage.measure import marching_cubes
 
 from autoseg.figures.planes import Labels
-from autoseg.imaging.grid import Triple
-from autoseg.imaging.resample import Box
+from autoseg.imaging.grid import Box, Triple
 
 Field = npt.NDArray[np.float32]  # (Z, Y, X), from -0.5 outside an organ to 0.5 inside
 Numbers = npt.NDArray[np.floating[Any]]

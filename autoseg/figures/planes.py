@@ -15,8 +15,7 @@ from scipy import ndimage
 
 from autoseg.figures.canvas import new_figure
 from autoseg.figures.colours import INK
-from autoseg.imaging.grid import Triple, Voxels
-from autoseg.imaging.resample import Box
+from autoseg.imaging.grid import Box, Triple, Voxels
 
 _MARGIN_MM = 25.0  # shown around the organs
 _WIDTH_IN, _HEIGHT_IN = 11.0, 6.0  # of the three panels together, at most

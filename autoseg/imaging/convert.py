@@ -1,4 +1,4 @@
-"""Images that a Python program holds, as volumes, and masks in the form of the image they belong to.
+"""Conversion of images in memory (SimpleITK, nibabel, arrays) to volumes, and of masks back to their form.
 
 The only door for them. An image of SimpleITK or nibabel is known by the module of its class, so that neither library is
 imported to ask.
@@ -21,7 +21,7 @@ from autoseg.imaging.readers import StoredImage
 from autoseg.imaging.volumes import Volume, image_volume, read_image, stored_label
 
 Files = str | PathLike[str] | Sequence[str | PathLike[str]]  # of one image: one file or folder, or one file a channel
-SHEAR = 1e-3  # cosine between two axes, above which they are not taken as square: headers round
+SHEAR = 1e-3  # cosine between two axes, above which they are not square: headers round
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # nibabel's x runs to the right and y to the front
 
 

@@ -52,8 +52,8 @@ class Series:
         return np.cross(self.orientation[0], self.orientation[1])
 
     @property
-    def said(self) -> str:
-        """The series in words, for a list to choose from."""
+    def summary(self) -> str:
+        """One line on the series, for a list to choose from."""
         named = f" '{self.description}'" if self.description else ""
         uid = self.uid or "no UID: put it into its own folder"
         return f"{uid} ({self.modality}{named}, {len(self.files)} slices of {self.size[0]} × {self.size[1]})"
@@ -61,14 +61,16 @@ class Series:
 
 def list_series(folder: Path) -> tuple[Series, ...]:
     """Return the series of images in a folder and the folders within it; scouts and reports are no images."""
-    found: dict[tuple[object, ...], list[_Slice]] = {}
+    by_stack: dict[tuple[object, ...], list[_Slice]] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        one = _slice(file)
-        if one is not None:
-            along = tuple(round(v, 3) for v in one.orientation)
-            found.setdefault((one.uid, along, one.size), []).append(one)
-    most = {uid: max(len(part) for key, part in found.items() if key[0] == uid) for uid, *_ in found}
-    return tuple(_series(part) for key, part in found.items() if len(part) > FEW or len(part) == most[str(key[0])])
+        header = _slice(file)
+        if header is not None:
+            along = tuple(round(v, 3) for v in header.orientation)
+            by_stack.setdefault((header.uid, along, header.size), []).append(header)
+    largest = {uid: max(len(slices) for key, slices in by_stack.items() if key[0] == uid) for uid, *_ in by_stack}
+    return tuple(
+        _series(slices) for key, slices in by_stack.items() if len(slices) > FEW or len(slices) == largest[str(key[0])]
+    )
 
 
 def pick_series(folder: Path, uid: str | None = None) -> Series:
@@ -79,7 +81,7 @@ def pick_series(folder: Path, uid: str | None = None) -> Series:
         uid: SeriesInstanceUID, or the end of it; None: there must be only one.
 
     Raises:
-        VolumeError: If there is none or more than one; or if slices are uneven, missing, doubled or tilted.
+        VolumeError: If there is no such series or more than one; or if slices are uneven, missing, doubled or tilted.
     """
     series = list_series(folder)
     if not series:
@@ -91,7 +93,7 @@ def pick_series(folder: Path, uid: str | None = None) -> Series:
             "wanted ones into their own folder"
         )
     if len(chosen) != 1:
-        listed = "; ".join(one.said for one in series)
+        listed = "; ".join(one.summary for one in series)
         what = f"{len(chosen)} of them end with {uid}" if uid else "name one with --series, or its end"
         raise VolumeError(f"{folder}: {len(series)} DICOM series here, {what}: {listed}")
     _require_even(folder, chosen[0])
@@ -132,12 +134,12 @@ def read_slices(series: Series) -> list[Any]:
             "%s: study or series have no UID; what refers to them gets new ones, so no viewer will find the series",
             series.files[0].parent,
         )
-    made = pydicom.uid.generate_uid(entropy_srcs=[str(one.file_meta.MediaStorageSOPInstanceUID) for one in slices])
+    new_uid = pydicom.uid.generate_uid(entropy_srcs=[str(one.file_meta.MediaStorageSOPInstanceUID) for one in slices])
     for one in slices:
         one.SOPClassUID = one.get("SOPClassUID") or one.file_meta.MediaStorageSOPClassUID
         one.SOPInstanceUID = one.get("SOPInstanceUID") or one.file_meta.MediaStorageSOPInstanceUID
-        one.StudyInstanceUID = one.get("StudyInstanceUID") or made
-        one.SeriesInstanceUID = one.get("SeriesInstanceUID") or made
+        one.StudyInstanceUID = one.get("StudyInstanceUID") or new_uid
+        one.SeriesInstanceUID = one.get("SeriesInstanceUID") or new_uid
         for tag in ("StudyID", "AccessionNumber"):
             if one.get(tag):
                 setattr(one, tag, str(one.get(tag))[:SHORT])
@@ -145,7 +147,7 @@ def read_slices(series: Series) -> list[Any]:
 
 
 def transfer_syntax(file: Path) -> str:
-    """Return how the voxels of a file are compressed, in words."""
+    """Name the compression of a file's voxels."""
     import pydicom
 
     syntax = str(pydicom.dcmread(file, stop_before_pixels=True).file_meta.get("TransferSyntaxUID", ""))
@@ -154,7 +156,7 @@ def transfer_syntax(file: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Slice:
-    """What the header of one slice says."""
+    """The fields of one slice's header that matter here."""
 
     file: Path
     uid: str

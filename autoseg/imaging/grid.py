@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Voxels = tuple[int, int, int]  # (Z, Y, X)
 Triple = tuple[float, float, float]
+Box = tuple[slice, slice, slice]  # part of an array, (Z, Y, X)
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -94,7 +95,7 @@ class Reorientation:
 
 
 def to_lps(grid: Grid) -> tuple[Reorientation, Grid]:
-    """Return how to bring `grid` nearest to LPS by permuting and flipping axes, and the grid it becomes.
+    """Return the permutation and flips that bring `grid` nearest to LPS, and the grid that it becomes.
 
     Oblique directions keep their obliqueness: only the nearest right-angled turn is undone.
     """
@@ -139,17 +140,17 @@ def working_shape(grid: Grid, spacing_mm: Triple | None, downsampling: Triple) -
 
     Args:
         grid: The image's own grid (LPS).
-        spacing_mm: Wanted spacing (Z, Y, X), or None: divide by `downsampling`.
+        spacing_mm: Spacing of the working grid (Z, Y, X), or None: divide by `downsampling`.
         downsampling: Factors (Z, Y, X), used where `spacing_mm` is None.
 
     >>> working_shape(Grid(shape=(460, 512, 512), spacing_mm=(1.0, 0.7, 0.7)), None, (4.0, 4.0, 4.0))
     (115, 128, 128)
     """
     if spacing_mm is None:
-        wanted = [n / f for n, f in zip(grid.shape, downsampling, strict=True)]
+        exact = [n / f for n, f in zip(grid.shape, downsampling, strict=True)]
     else:
-        wanted = [e / s for e, s in zip(grid.extent_mm, spacing_mm, strict=True)]
-    return _triple_int([max(1, math.floor(n + 0.5)) for n in wanted])
+        exact = [e / s for e, s in zip(grid.extent_mm, spacing_mm, strict=True)]
+    return _triple_int([max(1, math.floor(n + 0.5)) for n in exact])
 
 
 def _triple(values: npt.ArrayLike) -> Triple:

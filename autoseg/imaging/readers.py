@@ -26,7 +26,7 @@ DICOM_BYTES = 2  # of a voxel, as nearly all scanners write them
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a file says of its image before the voxels are read."""
+    """The facts in a file's header: known before its voxels are read."""
 
     grid: Grid  # as stored
     channels: int
@@ -154,7 +154,7 @@ def strip_suffix(file: Path) -> str | None:
 
 
 def reader_of(path: Path) -> Reader | None:
-    """Return the reader of a folder, or of a file by its suffix, whether it is there or not; None for another name."""
+    """Return the reader of a folder, or of a file by its suffix, whether or not it exists; None for another name."""
     if path.is_dir():
         return DICOM_SERIES
     return reader_of_suffix(path.name)

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from autoseg.imaging.grid import Voxels
+from autoseg.imaging.grid import Box, Voxels
 
 FloatArray = npt.NDArray[np.float32]
-Box = tuple[slice, slice, slice]  # (Z, Y, X)
 Clip = tuple[float, float]
 Axes = tuple[FloatArray, FloatArray, FloatArray]  # one matrix (size_out, size_in) an axis
 SLAB_VOXELS = 1 << 23  # about 32 MB of float32 at a time
@@ -54,7 +53,7 @@ def resample_image(image: npt.NDArray[Any], shape: Voxels, clips: Sequence[Clip]
 
     Args:
         image: (C, Z, Y, X), of any type.
-        shape: Voxels (Z, Y, X) of the wanted grid, of the same extent.
+        shape: Voxels (Z, Y, X) of the new grid, of the same extent.
         clips: Lowest and highest value of each channel, to which it is clipped before; None: it is not.
     """
     clips = clips or [(-np.inf, np.inf)] * len(image)
@@ -74,8 +73,8 @@ def resample_image(image: npt.NDArray[Any], shape: Voxels, clips: Sequence[Clip]
 
 
 def _clipped(part: npt.NDArray[Any], clip: Clip) -> FloatArray:
-    taken = part.astype(np.float32)
-    return taken if clip == (-np.inf, np.inf) else np.clip(taken, *clip, out=taken)
+    values = part.astype(np.float32)
+    return values if clip == (-np.inf, np.inf) else np.clip(values, *clip, out=values)
 
 
 def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
@@ -85,12 +84,12 @@ def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.ND
     """
     if label.shape == shape:
         return label.astype(np.uint8)
-    found = enumerate(ndimage.find_objects(label), start=1)
-    boxes: dict[int, Box] = {value: box for value, box in found if box is not None}
-    return np.array([0, *boxes], dtype=np.uint8)[voted(label, boxes, shape)]
+    objects = enumerate(ndimage.find_objects(label), start=1)
+    boxes: dict[int, Box] = {value: box for value, box in objects if box is not None}
+    return np.array([0, *boxes], dtype=np.uint8)[vote_classes(label, boxes, shape)]
 
 
-def voted(label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], shape: Voxels) -> npt.NDArray[np.uint8]:
+def vote_classes(label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], shape: Voxels) -> npt.NDArray[np.uint8]:
     """Vote for the class of each voxel of a grid of `shape`: the one with the largest share of it.
 
     Worked out in the organs' boxes only. Background is a class too; ties take the lowest.
@@ -98,7 +97,7 @@ def voted(label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], shape: 
     Args:
         label: Label values (Z, Y, X).
         boxes: Value of each class to the box that holds it, in the order of the classes.
-        shape: Voxels (Z, Y, X) of the wanted grid.
+        shape: Voxels (Z, Y, X) of the new grid.
 
     Returns:
         0 for background, 1 for the first of `boxes`, and so on.
@@ -121,10 +120,10 @@ def all_weights(shape_in: Sequence[int], shape_out: Sequence[int], averaging: bo
     return z, y, x
 
 
-def touched(matrix: FloatArray, columns: slice) -> slice:
+def touched_rows(matrix: FloatArray, columns: slice) -> slice:
     """Return the rows of a matrix of `axis_weights` (or its transpose) that take anything from `columns`.
 
-    >>> touched(axis_weights(8, 4), slice(3, 5))
+    >>> touched_rows(axis_weights(8, 4), slice(3, 5))
     slice(1, 3, None)
     """
     rows = np.flatnonzero(matrix[:, columns].any(axis=1))
@@ -136,11 +135,11 @@ def _shares(
 ) -> Iterator[tuple[int, Box, FloatArray]]:
     """Yield class, place within `planes` of the working grid, and share of each organ that is there."""
     for index, (value, box) in enumerate(boxes.items(), start=1):
-        rows = [touched(matrix, part) for matrix, part in zip(axes, box, strict=True)]
+        rows = [touched_rows(matrix, part) for matrix, part in zip(axes, box, strict=True)]
         z = slice(max(rows[0].start, planes.start), min(rows[0].stop, planes.stop))
         if z.start >= z.stop:
             continue
-        depth = _overlap(touched(axes[0].T, z), box[0])
+        depth = _overlap(touched_rows(axes[0].T, z), box[0])
         mask = (label[depth, box[1], box[2]] == value).astype(np.float32)
         share = axes[1][rows[1], box[1]] @ (mask @ axes[2][rows[2], box[2]].T)
         place = (slice(z.start - planes.start, z.stop - planes.start), rows[1], rows[2])

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from torch import nn
 
-from autoseg.imaging.grid import Grid, Voxels
-from autoseg.imaging.resample import Box
+from autoseg.imaging.grid import Box, Grid, Voxels
 from autoseg.inference.cost import PREDICTION_HEAP, PROBABILITY_BYTES, Stopwatch, prediction_gib
 from autoseg.inference.tiles import Ensemble, Tiling, choose_tiling, mirrors_of, sliding_window
 from autoseg.inference.upsample import Upsampler

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from autoseg.errors import TooLittleMemoryError
-from autoseg.imaging.grid import Voxels
-from autoseg.imaging.resample import Box
+from autoseg.imaging.grid import Box, Voxels
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.upsample import Upsampler
 from autoseg.network.device import autocast, memory_explained

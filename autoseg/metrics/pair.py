@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from autoseg.imaging.grid import Triple
+from autoseg.imaging.grid import Box, Triple
 from autoseg.metrics.overlap import LabelMap, Overlap, overlap
-from autoseg.metrics.surface import Box, Mask, SurfaceDistances, label_distances
+from autoseg.metrics.surface import Mask, SurfaceDistances, label_distances
 
 MM3_PER_ML = 1000.0
 

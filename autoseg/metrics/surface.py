@@ -17,11 +17,10 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from autoseg.imaging.grid import Triple
+from autoseg.imaging.grid import Box, Triple
 from autoseg.metrics.overlap import LabelMap, require_comparable
 
 Mask = npt.NDArray[np.bool_]  # (Z, Y, X)
-Box = tuple[slice, ...]
 LEAF = 32  # points of a leaf of the search tree
 
 

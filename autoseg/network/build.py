@@ -1,4 +1,4 @@
-"""From a plan to its network, and what else a plan names: its kinds of network and of loss are those known here."""
+"""The networks by name: builds the one of a plan, and refuses a plan whose network or loss is unknown."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def require_known(plan: Plan, source: str, way_out: str = CORRECT_FILE) -> Plan:
         "loss.kind": (plan.loss.kind, LOSSES),
         "network.kind": (plan.network.kind, NETWORKS),
     }
-    for key, (kind, known) in kinds.items():
-        if kind not in known:
-            names = " or ".join(map(repr, known))
+    for key, (kind, registry) in kinds.items():
+        if kind not in registry:
+            names = " or ".join(map(repr, registry))
             raise PlanError(f"{source}: {key}: input should be {names}, got {kind!r}; {way_out}")
     return plan
 

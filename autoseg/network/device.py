@@ -23,22 +23,26 @@ DeviceName = Literal["cpu", "cuda", "mps"]
 Precision = Literal["auto", "bfloat16", "float32"]
 
 
-def pick_device(wanted: str) -> DeviceName:
+def pick_device(name: str) -> DeviceName:
     """Return the device to use.
 
     Args:
-        wanted: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+        name: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
 
     Raises:
         PlanError: If the device is unknown or this machine has none.
     """
-    found: dict[str, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        wanted = next(name for name, there in found.items() if there)
-    if not found.get(wanted, False):
-        there = ", ".join(name for name, ok in found.items() if ok)
-        raise PlanError(f"--device {wanted}: this machine has no such device; it has: {there}")
-    return wanted  # type: ignore[return-value]
+    available: dict[str, bool] = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(candidate for candidate, usable in available.items() if usable)
+    if not available.get(name, False):
+        names = ", ".join(candidate for candidate, usable in available.items() if usable)
+        raise PlanError(f"--device {name}: this machine has no such device; it has: {names}")
+    return name  # type: ignore[return-value]
 
 
 def has_fast_bfloat16(device: DeviceName) -> bool:
@@ -82,8 +86,8 @@ def free_gpu_gib(device: DeviceName) -> float:
     """Return the memory that a GPU has free, in GiB; what PyTorch keeps for itself counts as free."""
     if device == "mps":
         return float(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()) / 2**30
-    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return float(torch.cuda.mem_get_info()[0] + kept) / 2**30
+    reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return float(torch.cuda.mem_get_info()[0] + reserved) / 2**30
 
 
 def keep_freed_memory() -> None:

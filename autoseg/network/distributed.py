@@ -1,4 +1,4 @@
-"""Several processes that train one network together (torch.distributed): who they are, and what they do jointly.
+"""Training with several processes (torch.distributed): rank, sums and means over the team, shared batch norms.
 
 Each process holds the whole network and a share of every batch. Batch statistics, the loss and the gradient are those
 of the whole batch, so the number of processes changes nothing but rounding.
@@ -40,13 +40,13 @@ def require_devices(device: DeviceName, processes: int) -> None:
     """Refuse more processes on this machine than it has devices for.
 
     Raises:
-        PlanError: If there are more.
+        PlanError: If there are too few devices.
     """
     if device == "mps" and processes > 1:
         raise PlanError("--device mps: several processes cannot train on it together; train with one")
     if device == "cuda" and processes > torch.cuda.device_count():
-        there = counted(torch.cuda.device_count(), "GPU")
-        raise PlanError(f"{processes} processes on this machine, which has {there}: each needs one; start as many")
+        devices = counted(torch.cuda.device_count(), "GPU")
+        raise PlanError(f"{processes} processes on this machine, which has {devices}: each needs one; start as many")
 
 
 @contextmanager
@@ -78,15 +78,15 @@ def process_group(device: DeviceName) -> Iterator[None]:
 
 
 def report_failure(error: AutosegError) -> bool:
-    """Let torchrun tell why this process failed, in the form of its error files; return whether it will."""
+    """Report to torchrun why this process failed, in the form of its error files; return whether it will."""
     file = failure_file()
     if file is None:
         return False
     if isinstance(error, TeamLostError):  # which is another's fault: that one tells
         return True
-    more = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+    details = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
     try:
-        write_text(file, json.dumps({"message": {"message": str(error), "extraInfo": more}}))
+        write_text(file, json.dumps({"message": {"message": str(error), "extraInfo": details}}))
     except OSError:  # the disk is full
         return False
     return True
@@ -161,10 +161,10 @@ class SyncedBatchNorm(nn.BatchNorm3d):
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         momentum = self.momentum or 0.0
-        kept = dict(self.named_buffers())
-        kept["running_mean"].lerp_(mean, momentum)
-        kept["running_var"].lerp_(variance, momentum)
-        kept["num_batches_tracked"].add_(1)
+        statistics = dict(self.named_buffers())
+        statistics["running_mean"].lerp_(mean, momentum)
+        statistics["running_var"].lerp_(variance, momentum)
+        statistics["num_batches_tracked"].add_(1)
 
 
 def with_synced_norms(network: nn.Module, device: DeviceName) -> nn.Module:
@@ -177,7 +177,7 @@ def with_synced_norms(network: nn.Module, device: DeviceName) -> nn.Module:
         if isinstance(child, nn.BatchNorm3d):
             joint = SyncedBatchNorm(child.num_features)
             joint.load_state_dict(child.state_dict())
-            setattr(network, name, joint)
+            network.add_module(name, joint)
         else:
             with_synced_norms(child, device)
     return network

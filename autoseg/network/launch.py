@@ -23,9 +23,9 @@ def why_failed(failures: Mapping[int, ProcessFailure]) -> str:
     """
     in_time = sorted(failures.items(), key=lambda of_rank: of_rank[1].timestamp)
     messages = [failure.error_file_data["message"] for _, failure in in_time]
-    told = [message for message in messages if isinstance(message, dict)]  # by `hand_over`
-    if told:
-        return str(told[0]["message"])
+    explained = [message for message in messages if isinstance(message, dict)]  # by `report_failure`
+    if explained:
+        return str(explained[0]["message"])
     killed = [rank for rank, failure in in_time if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM]
     if killed:
         how = failures[killed[0]].signal_name()

@@ -18,14 +18,12 @@ from autoseg.plan import LossPlan
 
 LOWEST = -1e4  # a logit of which the softmax is 0
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
-
-
-Sums = tuple[Tensor, ...]  # what a loss is made of, each added up over voxels; in the order of its `sums`
+Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in the order of its `sums`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """A loss: what it adds up over voxels, how its value follows from that, and what is said of it."""
+    """A loss: its sums over voxels, how its value follows from them, and its names."""
 
     sums: Callable[[Tensor, Tensor, Tensor | None], Sums]  # of logits, truth, and class weights where it weighs voxels
     value: Callable[[Sums, LossPlan, Tensor | None], Tensor]  # of sums, and class weights where it weighs Dice terms
@@ -113,16 +111,16 @@ def segmentation_loss(
 def loss_sums(
     logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None, hidden: Tensor | None = None
 ) -> Sums:
-    """Return what the loss of these voxels is made of; arguments as for `segmentation_loss`."""
+    """Return the sums of these voxels that make up the loss; arguments as for `segmentation_loss`."""
     loss = LOSSES[plan.kind]
     logits = logits.float() if hidden is None else with_hidden(logits.float(), hidden)
     return loss.sums(logits, truth, class_weights if loss.weighs == "voxels" else None)
 
 
-def joined(parts: Sequence[Sums]) -> Sums:
+def add_sums(parts: Sequence[Sums]) -> Sums:
     """Return the sums over the voxels of all parts of a batch."""
-    first, *others = parts
-    for other in others:
+    first, *rest = parts
+    for other in rest:
         first = tuple(a + b for a, b in zip(first, other, strict=True))
     return first
 

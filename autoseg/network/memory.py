@@ -1,4 +1,4 @@
-"""What a training step and an inference tile cost in memory, from the network itself.
+"""The memory that a training step and an inference tile take, computed from the network itself.
 
 The network, its loss and the backward pass run on tensors that hold no data; every storage that comes into being is
 added, and subtracted when it goes, so the peak is that of the real run, transients included. The libraries' scratch
@@ -123,7 +123,7 @@ def _steps(
 
     def step(batch: int) -> None:
         network = NETWORKS[plan.kind].build(channels, classes, plan)
-        kept = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]
+        persistent = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]  # from step to step
         gradients = [torch.empty_like(p) for p in network.parameters()]  # of the step before
         crop = [EDGE * n for n in plan.divisor]
         image = torch.empty(batch, channels, *crop)
@@ -134,7 +134,7 @@ def _steps(
         value = segmentation_loss(logits, truth, loss, None, hidden)
         del gradients
         value.backward()  # type: ignore[no-untyped-call]
-        del kept
+        del persistent
 
     small, large = (_peak_bytes(partial(step, batch)) for batch in BATCHES)
     return small, large
@@ -148,12 +148,12 @@ def _peak_bytes(function: Callable[[], None]) -> int:
 
 
 class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the storages that are alive, and remembers the most there were."""
+    """Adds up the storages that are alive, and remembers the peak."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.alive = self.peak = 0
-        self._known = WeakIdKeyDictionary()
+        self._sizes = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -165,10 +165,10 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._known:
+        if storage in self._sizes:
             return
         size = storage.nbytes()
-        self._known[storage] = size
+        self._sizes[storage] = size
         self.alive += size
         self.peak = max(self.peak, self.alive)
         weakref.finalize(storage, self._release, size)

@@ -60,6 +60,6 @@ def _level(channels: int, level: int, plan: NetworkPlan) -> nn.Sequential:
         layers += [*normed_convolution(channels, first, stage.kernel, plan), activation(plan)]
         channels = first
     layers.append(ResidualBlock(channels, (first, width), stage.kernel, plan))
-    more = BLOCKS[min(level, len(BLOCKS) - 1)] - 1
-    layers += [ResidualBlock(width, (width, width), stage.kernel, plan) for _ in range(more)]
+    further = BLOCKS[min(level, len(BLOCKS) - 1)] - 1
+    layers += [ResidualBlock(width, (width, width), stage.kernel, plan) for _ in range(further)]
     return nn.Sequential(*layers)

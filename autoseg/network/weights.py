@@ -1,4 +1,4 @@
-"""Model files: tensors (safetensors) with the plan beside them; nothing is ever unpickled."""
+"""Model files: tensors (safetensors) together with their plan; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ def model_files(model: Path) -> tuple[Path, ...]:
     """Return the model files that MODEL means: the file itself, or every fold's of a RUN.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is no model.
     """
     if model.is_file():
         return (model,)
     run = Run(model)
-    found = tuple(sorted(run.fold(fold).model for fold in run.folds()))  # by name: the order is part of the mean
-    if not found:
+    files = tuple(sorted(run.fold(fold).model for fold in run.folds()))  # by name: the order is part of the mean
+    if not files:
         raise ModelError(f"{model}: no model here; give a model file, or a RUN after `autoseg train`")
-    return found
+    return files

@@ -23,8 +23,8 @@ from scipy import ndimage
 
 from autoseg.dataset.load import Case
 from autoseg.errors import AutosegError
-from autoseg.imaging.grid import Triple, Voxels, working_shape
-from autoseg.imaging.resample import Axes, Box, FloatArray, all_weights, touched, voted
+from autoseg.imaging.grid import Box, Triple, Voxels, working_shape
+from autoseg.imaging.resample import Axes, FloatArray, all_weights, touched_rows, vote_classes
 from autoseg.imaging.volumes import read_label
 from autoseg.labels import Label
 from autoseg.pool import Track, each, untracked
@@ -134,7 +134,7 @@ def _case_ceilings(work: tuple[Case, tuple[int, ...], tuple[Triple | None, ...],
 def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> dict[int, float]:
     if label.shape == shape:
         return dict.fromkeys(boxes, 1.0)
-    working = voted(label, boxes, shape)
+    working = vote_classes(label, boxes, shape)
     back = all_weights(shape, label.shape, averaging=False)
     both, returned = _returned(working, label, tuple(boxes), _regions(working, back))
     true = [int(np.count_nonzero(label[box] == value)) for value, box in boxes.items()]
@@ -149,7 +149,7 @@ def _regions(working: Classes, back: Axes) -> tuple[_Region, ...]:
         return ()
     spans = [_hull([organ.target[axis] for organ in organs]) for axis in range(3)]
     around = (spans[0], spans[1], spans[2])
-    z, y, x = (touched(matrix.T, span) for matrix, span in zip(back, around, strict=True))
+    z, y, x = (touched_rows(matrix.T, span) for matrix, span in zip(back, around, strict=True))
     return (_Region(index=0, source=(z, y, x), target=around), *organs)
 
 
@@ -201,7 +201,7 @@ def _plane(working: Classes, region: _Region, back: Axes, z: int) -> FloatArray:
 
 
 def _touched_box(axes: Axes, box: Box) -> Box:
-    z, y, x = (touched(matrix, part) for matrix, part in zip(axes, box, strict=True))
+    z, y, x = (touched_rows(matrix, part) for matrix, part in zip(axes, box, strict=True))
     return z, y, x
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autoseg.data.batches import Batch, open_batches
-from autoseg.data.cache import CachedCase, cases_digest, showing_all
+from autoseg.data.cache import CachedCase, cases_digest, covering_cases
 from autoseg.errors import TrainingError
 from autoseg.network.device import memory_explained
 from autoseg.network.distributed import barrier, from_first, process_rank, world_size
@@ -99,7 +99,7 @@ class _Training:
                 load_checkpoint(self.checkpoint, self.plan, cases_digest(fold.training), self.state)
         self._require_one_start()
         self.watch, self.dice = self._watches()
-        watched = showing_all(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
+        watched = covering_cases(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
         self.interval = -(-self.plan.iterations // examinations(self.plan, watched))  # none just before the last one
         self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
         self.saved_at = self.drawn_at = time.monotonic()
@@ -188,7 +188,7 @@ class _Training:
     def _examined(self) -> list[tuple[str, tuple[CachedCase, ...]]]:
         """Return which cases are examined; without validation none are."""
         sides = (("validation", self.fold.validation), ("testing", self.fold.testing))
-        chosen = [(split, showing_all(cases, EXAMINED_CASES)) for split, cases in sides if cases]
+        chosen = [(split, covering_cases(cases, EXAMINED_CASES)) for split, cases in sides if cases]
         return chosen if self.fold.validation else []
 
     def _examine(self, row: dict[str, float]) -> None:

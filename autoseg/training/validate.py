@@ -25,7 +25,7 @@ from autoseg.inference.tiles import (
 )
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import runs_bfloat16
-from autoseg.network.losses import hidden_mask, joined, loss_of, loss_sums
+from autoseg.network.losses import add_sums, hidden_mask, loss_of, loss_sums
 from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
 
@@ -105,6 +105,6 @@ def _predicted(
             predicted[part] = plan.scheme.decide(slab).numpy()
             logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
             parts.append(loss_sums(logits, target, plan.loss, None, hidden))
-        return predicted, float(loss_of(joined(parts), plan.loss, None))
+        return predicted, float(loss_of(add_sums(parts), plan.loss, None))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)

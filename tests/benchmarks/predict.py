@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import made
 
-from autoseg.data.preprocess import normalised
+from autoseg.data.preprocess import normalise
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.volumes import write_array
 from autoseg.labels import Label
@@ -67,7 +67,7 @@ def train(model: Path, iterations: int) -> None:
         cases = []
         for index in range(6):
             image, label = phantom(index, WORKING)
-            cases.append(made.cached_case(Path(folder), f"case{index}", normalised(image[None], plan.intensity), label))
+            cases.append(made.cached_case(Path(folder), f"case{index}", normalise(image[None], plan.intensity), label))
         fold = Fold(
             plan=plan, training=tuple(cases[:5]), validation=tuple(cases[5:]), folder=Path(folder) / "fold-0", workers=0
         )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import autoseg.data.preprocess
 from autoseg.data.cache import cases_digest, read_case, read_cases
-from autoseg.data.preprocess import is_cached, normalised, plan_digest, preprocess, working_image
+from autoseg.data.preprocess import is_cached, normalise, plan_digest, preprocess, working_image
 from autoseg.dataset.load import Case
 from autoseg.errors import CasesFailedError, VolumeError
 from autoseg.imaging.grid import Grid
@@ -49,12 +49,12 @@ def source(folder: Path, case_id: str = "a", shift_mm: float = 0.0, value: int =
 
 def test_ct_is_clipped_then_shifted_then_scaled() -> None:
     image = np.array([-1000, -100, 100, 150, 300, 3000], np.float32).reshape(1, 1, 1, 6)
-    assert normalised(image, [made.CT]).ravel().tolist() == [-4, -4, 0, 1, 4, 4]  # ([-100, 300] - 100) / 50
+    assert normalise(image, [made.CT]).ravel().tolist() == [-4, -4, 0, 1, 4, 4]  # ([-100, 300] - 100) / 50
 
 
 def test_each_channel_has_its_own_normalisation() -> None:
     image = np.stack([np.full((2, 2, 2), 150.0), np.arange(8.0).reshape(2, 2, 2)]).astype(np.float32)
-    found = normalised(image, [made.CT, Intensity(kind="per-image", low=0, high=100)])
+    found = normalise(image, [made.CT, Intensity(kind="per-image", low=0, high=100)])
     assert (found[0] == 1).all()
     np.testing.assert_allclose(found[1].ravel(), (np.arange(8) - 3.5) / np.sqrt(5.25), rtol=1e-5)
 
@@ -64,20 +64,20 @@ def test_per_image_normalisation_does_not_see_the_scanners_scale(scale: float, s
     image = np.random.default_rng(0).uniform(0, 100, (1, 6, 6, 6))
     changed = (image * scale + shift * scale).astype(np.float32)
     np.testing.assert_allclose(
-        normalised(changed, [PER_IMAGE]), normalised(image.astype(np.float32), [PER_IMAGE]), atol=2e-3
+        normalise(changed, [PER_IMAGE]), normalise(image.astype(np.float32), [PER_IMAGE]), atol=2e-3
     )
 
 
 def test_one_bright_voxel_does_not_dim_the_others() -> None:
     image = np.random.default_rng(0).normal(size=(1, 10, 10, 10)).astype(np.float32)
-    before = normalised(image, [PER_IMAGE])
+    before = normalise(image, [PER_IMAGE])
     image[0, 0, 0, 0] = 1.7e6
-    after = normalised(image, [PER_IMAGE])
+    after = normalise(image, [PER_IMAGE])
     assert np.abs(after - before)[0].ravel()[1:].max() < 0.1
 
 
 def test_an_image_of_one_value_becomes_zero_not_nan() -> None:
-    assert (normalised(np.full((1, 3, 3, 3), 12.0, np.float32), [PER_IMAGE]) == 0).all()
+    assert (normalise(np.full((1, 3, 3, 3), 12.0, np.float32), [PER_IMAGE]) == 0).all()
 
 
 def test_a_case_is_cached_in_lps_at_half_the_size(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
 from autoseg.data.batches import open_batches
-from autoseg.data.cache import CachedCase, read_case, showing_all
+from autoseg.data.cache import CachedCase, covering_cases, read_case
 from autoseg.data.preprocess import is_cached, preprocess
 from autoseg.dataset.examine import CaseFacts, examine_case
 from autoseg.dataset.fingerprint import fingerprint
@@ -246,12 +246,12 @@ def test_a_table_may_name_what_is_labelled(tmp_path: Path) -> None:
 
 def test_every_class_is_shown_by_a_case_that_is_looked_at(tmp_path: Path) -> None:
     cases = made.easy_cases(tmp_path, 6)
-    assert showing_all(cases, 4) == cases[:4]
+    assert covering_cases(cases, 4) == cases[:4]
     hidden = [(2,)] * 5 + [(1,)]
     mixed = tuple(replace(case, hidden=classes) for case, classes in zip(cases, hidden, strict=True))
-    assert [case.id for case in showing_all(mixed, 3)] == ["case0", "case1", "case5"]
-    assert showing_all(mixed, 10) == mixed
-    assert showing_all((), 4) == ()
+    assert [case.id for case in covering_cases(mixed, 3)] == ["case0", "case1", "case5"]
+    assert covering_cases(mixed, 10) == mixed
+    assert covering_cases((), 4) == ()
 
 
 def test_a_step_on_cases_labelled_in_part_is_counted_larger() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoseg.errors import TooLittleMemoryError
-from autoseg.imaging.resample import Box
+from autoseg.imaging.grid import Box
 from autoseg.inference.stage import foreground_box
 from autoseg.inference.tiles import (
     Ensemble,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from autoseg.network.losses import LOSSES, dice_terms, joined, loss_of, loss_sums, overlaps, segmentation_loss
+from autoseg.network.losses import LOSSES, add_sums, dice_terms, loss_of, loss_sums, overlaps, segmentation_loss
 from autoseg.plan import LossPlan
 
 PAPER = LossPlan(kind="dice", background=True, over="image")
@@ -151,4 +151,4 @@ def test_sums_of_slabs_give_the_loss_of_the_whole(kind: str) -> None:
     plan, weights = LossPlan(kind=kind, background=True, over="image"), torch.tensor([0.5, 1.0, 2.0])
     slabs = [loss_sums(logits[:, :, z], truth[:, z], plan, weights) for z in (slice(0, 1), slice(1, 6))]
     whole = segmentation_loss(logits, truth, plan, weights)
-    assert loss_of(joined(slabs), plan, weights).item() == pytest.approx(whole.item(), abs=1e-6)
+    assert loss_of(add_sums(slabs), plan, weights).item() == pytest.approx(whole.item(), abs=1e-6)
