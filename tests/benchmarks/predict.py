@@ -28,6 +28,7 @@ from autoseg.labels import Label
 from autoseg.machine import peak_memory_gib
 from autoseg.phantom.scan import ORGANS, phantom_case
 from autoseg.plan import Level, LossPlan, NetworkPlan, Plan
+from autoseg.run import FoldFolder
 
 PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
 WORKING = (100, 128, 128)
@@ -69,10 +70,14 @@ def train(model: Path, iterations: int) -> None:
             image, label = phantom(index, WORKING)
             cases.append(made.cached_case(Path(folder), f"case{index}", normalise(image[None], plan.intensity), label))
         fold = Fold(
-            plan=plan, training=tuple(cases[:5]), validation=tuple(cases[5:]), folder=Path(folder) / "fold-0", workers=0
+            plan=plan,
+            training=tuple(cases[:5]),
+            validation=tuple(cases[5:]),
+            files=FoldFolder(Path(folder) / "fold-0"),
+            workers=0,
         )
         train_fold(fold, lambda now: print(now.iteration, now.dice) if now.iteration % 10 == 0 else None, lambda: False)  # noqa: T201
-        model.write_bytes((fold.folder / "model.autoseg").read_bytes())
+        model.write_bytes(fold.files.model.read_bytes())
 
 
 def scan(file: Path, shape: Voxels) -> None:
