@@ -127,10 +127,33 @@ class ReportFolder:
 
 
 @dataclass(frozen=True)
-class Run:
-    """The paths of a RUN; it can be moved as a whole."""
+class StageFolder:
+    """The paths of one stage: its cached cases and its folds."""
 
     folder: Path
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the resampled, normalised cases."""
+        return self.folder / "cache"
+
+    def fold(self, number: int) -> FoldFolder:
+        """Return the folder of one fold, which may not be there yet."""
+        return FoldFolder(self.folder / f"fold-{number}")
+
+    def fold_folders(self) -> dict[int, FoldFolder]:
+        """Return the folders of the folds that are begun, by number."""
+        numbers = (path.name.removeprefix("fold-") for path in self.folder.glob("fold-*"))
+        return {number: self.fold(number) for number in sorted(int(n) for n in numbers if n.isdecimal())}
+
+    def folds(self) -> tuple[int, ...]:
+        """Return the numbers of the folds that have a model."""
+        return tuple(number for number, fold in self.fold_folders().items() if fold.model.is_file())
+
+
+@dataclass(frozen=True)
+class Run(StageFolder):
+    """The paths of a RUN; it can be moved as a whole. It holds its first stage, the only one so far."""
 
     @property
     def plan_file(self) -> Path:
@@ -183,11 +206,6 @@ class Run:
         return self.folder / "phantoms"
 
     @property
-    def cache(self) -> Path:
-        """The folder of the resampled, normalised cases."""
-        return self.folder / "cache"
-
-    @property
     def scores_file(self) -> Path:
         """All scores, one row each."""
         return self.folder / "scores.csv"
@@ -197,18 +215,9 @@ class Run:
         """Tables, curves, the page."""
         return ReportFolder(self.folder / "report")
 
-    def fold(self, number: int) -> FoldFolder:
-        """Return the folder of one fold, which may not be there yet."""
-        return FoldFolder(self.folder / f"fold-{number}")
-
-    def fold_folders(self) -> dict[int, FoldFolder]:
-        """Return the folders of the folds that are begun, by number."""
-        numbers = (path.name.removeprefix("fold-") for path in self.folder.glob("fold-*"))
-        return {number: self.fold(number) for number in sorted(int(n) for n in numbers if n.isdecimal())}
-
-    def folds(self) -> tuple[int, ...]:
-        """Return the numbers of the folds that have a model."""
-        return tuple(number for number, fold in self.fold_folders().items() if fold.model.is_file())
+    def stage(self, number: int) -> StageFolder:
+        """Return the folder of one stage, counted from 0: the first lies in the RUN itself."""
+        return self if number == 0 else StageFolder(self.folder / f"stage-{number}")
 
     def plan(self) -> Plan:
         """Read the plan.

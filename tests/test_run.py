@@ -53,3 +53,10 @@ def test_no_other_module_joins_a_name_that_autoseg_run_knows() -> None:
         joins = [node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
         found = {str(node.value) for node in joins if isinstance(node, ast.Constant)} & names
         assert found <= {"dataset.json"}, file  # a dataset has a file of that name, too
+
+
+def test_a_run_holds_its_first_stage_and_later_ones_lie_in_folders_of_their_own() -> None:
+    run = Run(Path("RUN"))
+    assert run.stage(0).cache == run.cache == Path("RUN/cache")
+    assert run.stage(1).cache == Path("RUN/stage-1/cache")
+    assert run.stage(1).fold(2).model == Path("RUN/stage-1/fold-2/model.autoseg")

@@ -25,4 +25,6 @@ def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -
     names = {name for split in splits for name in split.cases()}
     cases = [case for case in dataset.cases if case.id in names]
     with remembered(run.digests_file):
-        return preprocess_cases(cases, plan, run.cache, options.jobs or usable_cores(), track)
+        jobs = options.jobs or usable_cores()
+        stages = enumerate(plan.stages)
+        return sum(preprocess_cases(cases, stage, run.stage(n).cache, jobs, track) for n, stage in stages)
