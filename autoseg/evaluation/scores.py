@@ -44,7 +44,7 @@ def score_rows(
         about: The columns fold, case, split and grid.
         tolerance_mm: Tolerance of the normalised surface Dice.
     """
-    pairs = organ_pairs(prediction, truth, [organ.value for organ in labels], spacing_mm)
+    pairs = organ_pairs(prediction, truth, {organ.value: (organ.value,) for organ in labels}, spacing_mm)
     return [
         {
             **about,

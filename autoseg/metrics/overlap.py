@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,36 +58,51 @@ class Overlap:
         return self.truth > 0 and self.prediction == 0
 
 
-def overlap(prediction: LabelMap, truth: LabelMap, labels: Sequence[int]) -> dict[int, Overlap]:
-    """Count the voxels of every label in one pass over both maps.
+def overlap(
+    prediction: LabelMap, truth: LabelMap, labels: Sequence[int] | Mapping[int, Sequence[int]]
+) -> dict[int, Overlap]:
+    """Count the voxels of every organ in one pass over both maps.
 
     Args:
         prediction: Predicted label map (Z, Y, X), integers.
         truth: True label map (Z, Y, X), integers.
-        labels: Values to count, each at least 1; every other value counts as background.
+        labels: Values to count, each at least 1; or, where organs overlap, a key for each to the values within it.
+            Every other value counts as background.
 
     Returns:
-        Label value to its counts, in the order of `labels`.
+        Value or key to its counts, in the order of `labels`.
 
     Raises:
         VolumeError: If the shapes differ or the voxels are not integers.
     """
     require_comparable(prediction, truth)
-    place = np.zeros(max(labels, default=0) + 2, dtype=np.intp)  # value -> row of the table, 0 for anything else
-    place[list(labels)] = np.arange(1, len(labels) + 1)
-    size = len(labels) + 1
+    groups = labels if isinstance(labels, Mapping) else {value: (value,) for value in labels}
+    values = list(dict.fromkeys(value for group in groups.values() for value in group))
+    row = {value: number for number, value in enumerate(values, start=1)}
+    counts = _count_pairs(prediction, truth, values)
+    rows = {key: [row[value] for value in group] for key, group in groups.items()}
+    return {
+        key: Overlap(
+            prediction=int(counts[inside].sum()),
+            truth=int(counts[:, inside].sum()),
+            both=int(counts[np.ix_(inside, inside)].sum()),
+        )
+        for key, inside in rows.items()
+    }
+
+
+def _count_pairs(prediction: LabelMap, truth: LabelMap, values: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return how many voxels have each pair of values, (prediction, truth); row and column 0 are any other value."""
+    place = np.zeros(max(values, default=0) + 2, dtype=np.intp)  # value -> row of the table, 0 for anything else
+    place[list(values)] = np.arange(1, len(values) + 1)
+    size = len(values) + 1
     table = np.zeros(size * size, dtype=np.int64)
     for one, other in zip(prediction, truth, strict=True):  # slice by slice: no copy of a whole volume
         foreground = np.flatnonzero((one != 0) | (other != 0))  # most of a volume is background in both
         pair = place[one.take(foreground).clip(0, len(place) - 1)] * size
         pair += place[other.take(foreground).clip(0, len(place) - 1)]
         table += np.bincount(pair, minlength=size * size)
-    counts = table.reshape(size, size)  # (prediction, truth)
-    predicted, true, both = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
-    return {
-        value: Overlap(prediction=int(predicted[i]), truth=int(true[i]), both=int(both[i]))
-        for i, value in enumerate(labels, start=1)
-    }
+    return table.reshape(size, size)
 
 
 def dice(prediction: LabelMap, truth: LabelMap, labels: Sequence[int]) -> dict[int, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ class OrganPair:
 
     prediction: LabelMap
     truth: LabelMap
-    value: int  # of the organ, in both maps
+    values: tuple[int, ...]  # of the organ, in both maps; several where it overlaps with others
     spacing_mm: Triple
     overlap: Overlap
     prediction_box: Box | None  # around the organ; None where it is absent
@@ -36,47 +36,58 @@ class OrganPair:
     @cached_property
     def distances(self) -> SurfaceDistances | None:
         """Distances between the surfaces; None where either mask is empty."""
-        return label_distances(
-            self.prediction, self.truth, self.value, (self.prediction_box, self.truth_box), self.spacing_mm
-        )
+        boxes = (self.prediction_box, self.truth_box)
+        if len(self.values) == 1:
+            return label_distances(self.prediction, self.truth, self.values[0], boxes, self.spacing_mm)
+        return label_distances(self._mask(self.prediction), self._mask(self.truth), 1, boxes, self.spacing_mm)
 
     @cached_property
     def masks(self) -> tuple[Mask, Mask]:
         """Prediction and truth as masks, in the box around the organ in both; empty arrays where it is in neither."""
-        boxes = [box for box in (self.prediction_box, self.truth_box) if box is not None]
-        box = tuple(
-            slice(min(part.start for part in parts), max(part.stop for part in parts))
-            for parts in zip(*boxes, strict=True)
-        ) or (slice(0, 0),)
-        return self.prediction[box] == self.value, self.truth[box] == self.value
+        box = _box_around((self.prediction_box, self.truth_box)) or (slice(0, 0),)
+        return self._mask(self.prediction[box]), self._mask(self.truth[box])
+
+    def _mask(self, label_map: LabelMap) -> Mask:
+        return np.asarray(np.isin(label_map, self.values) if len(self.values) > 1 else label_map == self.values[0])
 
 
 def organ_pairs(
-    prediction: LabelMap, truth: LabelMap, labels: Sequence[int], spacing_mm: Triple
+    prediction: LabelMap, truth: LabelMap, labels: Mapping[int, tuple[int, ...]], spacing_mm: Triple
 ) -> dict[int, OrganPair]:
-    """Return label value to pair, in the order of `labels`.
+    """Return a pair for each organ, in the order of `labels`.
 
     Args:
         prediction: Predicted label map (Z, Y, X), integers.
         truth: True label map (Z, Y, X), integers.
-        labels: Values to compare, each at least 1.
+        labels: A key for each organ to the values within it, each at least 1.
         spacing_mm: Voxel spacing (Z, Y, X).
 
     Raises:
         VolumeError: As `overlap`.
     """
     counts = overlap(prediction, truth, labels)
-    most = max(labels, default=0)
-    boxes, true_boxes = (ndimage.find_objects(labelled, max_label=most) for labelled in (prediction, truth))
+    most = max((value for values in labels.values() for value in values), default=0)
+    boxes, true_boxes = (ndimage.find_objects(label_map, max_label=most) for label_map in (prediction, truth))
     return {
-        value: OrganPair(
+        key: OrganPair(
             prediction=prediction,
             truth=truth,
-            value=value,
+            values=values,
             spacing_mm=spacing_mm,
-            overlap=counts[value],
-            prediction_box=boxes[value - 1],
-            truth_box=true_boxes[value - 1],
+            overlap=counts[key],
+            prediction_box=_box_around([boxes[value - 1] for value in values]),
+            truth_box=_box_around([true_boxes[value - 1] for value in values]),
         )
-        for value in labels
+        for key, values in labels.items()
     }
+
+
+def _box_around(boxes: Sequence[Box | None]) -> Box | None:
+    """Return the box that holds all boxes; None where there is none."""
+    known = [box for box in boxes if box is not None]
+    if not known:
+        return None
+    z, y, x = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts)) for parts in zip(*known, strict=True)
+    )
+    return z, y, x

@@ -20,7 +20,7 @@ def tube(start: int, stop: int, radius: int = 0) -> Mask:
 def cldice_of(prediction: Mask, truth: Mask) -> float | None:
     compute = METRICS["cldice"].compute
     assert compute is not None
-    return compute(organ_pairs(prediction.astype(np.uint8), truth.astype(np.uint8), [1], (1.0, 1.0, 1.0))[1])
+    return compute(organ_pairs(prediction.astype(np.uint8), truth.astype(np.uint8), {1: (1,)}, (1.0, 1.0, 1.0))[1])
 
 
 def test_a_line_found_to_three_quarters_has_that_sensitivity() -> None:

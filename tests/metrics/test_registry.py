@@ -19,7 +19,7 @@ def pair_of(prediction: slice, truth: slice) -> OrganPair:
     """Return two bars of 1 ml voxels along z, 10 voxels long at most."""
     maps = np.zeros((2, 10, 3, 3), np.uint8)
     maps[0][prediction, 1, 1] = maps[1][truth, 1, 1] = 1
-    return organ_pairs(maps[0], maps[1], [1], (10.0, 10.0, 10.0))[1]
+    return organ_pairs(maps[0], maps[1], {1: (1,)}, (10.0, 10.0, 10.0))[1]
 
 
 def values_of(pair: OrganPair, tolerance_mm: float = 2.0) -> dict[str, float | None]:
