@@ -5,23 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 GIB = 2**30  # bytes
+MIB = 2**20
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 WORKER_GIB = 0.5  # what an augmentation process takes: Python, PyTorch, a few crops
 FULL = 0.9  # of the processors' time: then who wants more of it gets in others' way
 
 
 def usable_cores() -> int:
-    """Return the cores this process may use: its affinity, limited by the cgroup's quota; at least 1."""
-    cores = len(_processors())
-    quota = _read_words(Path("/sys/fs/cgroup/cpu.max"))
-    if len(quota) == 2 and quota[0] != "max":
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
-    return max(1, cores)
+    """Return the cores this process may use: its affinity, limited by its cgroups and by Slurm; at least 1."""
+    cores = float(len(_processors()))
+    for group in _cgroups("cpu"):
+        quota, period = [*_read_words(group / "cpu.max"), "max", ""][:2]
+        if quota == "max":  # version 1
+            quota, period = _first_word(group / "cpu.cfs_quota_us"), _first_word(group / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(period):  # -1: no quota
+            cores = min(cores, int(quota) / int(period))
+    return max(1, min(int(cores), _slurm("SLURM_CPUS_PER_TASK") or _slurm("SLURM_CPUS_ON_NODE") or int(cores)))
 
 
 @dataclass(frozen=True)
@@ -62,18 +68,74 @@ def default_workers(processes: int | None = None) -> int:
 
 
 def free_memory_gib() -> float:
-    """Return the memory that machine and cgroup leave free, in GiB."""
+    """Return the memory that the machine, each cgroup above this process, and Slurm leave free, in GiB."""
     import psutil
 
     free = float(psutil.virtual_memory().available)
-    limit = _read_words(Path("/sys/fs/cgroup/memory.max"))
-    used = _read_words(Path("/sys/fs/cgroup/memory.current"))
-    if limit and used and limit[0] != "max":
-        words = _read_words(Path("/sys/fs/cgroup/memory.stat"))
-        pages = dict(zip(words[::2], words[1::2], strict=False))
-        cached = sum(float(pages.get(name, 0)) for name in ("inactive_file", "active_file"))  # freed when needed
-        free = min(free, float(limit[0]) - float(used[0]) + cached)
-    return max(free, 0.0) / 2**30
+    for group in _cgroups("memory"):
+        free = min(free, _free_in(group))
+    if allowed := _slurm_memory_mib():  # where Slurm counts by itself, without cgroups
+        free = min(free, allowed * MIB - _own_memory())
+    return max(free, 0.0) / GIB
+
+
+def _cgroups(controller: str) -> Iterator[Path]:
+    """Yield the folders of the cgroups that hold this process, from its own up to the root: each may limit.
+
+    Version 2 has one tree for all controllers, version 1 one for each (or for several: "cpu,cpuacct"). In a container
+    the names may be those outside it: what is not there limits nothing, the root is the container's own.
+
+    Source: cgroups(7).
+    """
+    yield CGROUPS
+    for line in _read_lines(OWN_CGROUPS):
+        _, _, names_and_path = line.partition(":")
+        names, _, path = names_and_path.partition(":")
+        if names and controller not in names.split(","):
+            continue
+        trees = {CGROUPS / names, CGROUPS / controller} if names else {CGROUPS, CGROUPS / "unified"}
+        own = Path(*(part for part in path.split("/") if part not in ("", "..")))
+        yield from (tree / group for tree in trees for group in (own, *own.parents))
+
+
+def _free_in(group: Path) -> float:
+    """Return the bytes that a cgroup of either version leaves free; infinity where it has no limit."""
+    limits = ("memory.max", "memory.high", "memory.limit_in_bytes")
+    limit = min(
+        (float(word) for word in map(_first_word, (group / name for name in limits)) if word.isdigit()), default=0.0
+    )
+    used = _first_word(group / "memory.current") or _first_word(group / "memory.usage_in_bytes")
+    if not limit or not used.isdigit():
+        return float("inf")
+    words = _read_words(group / "memory.stat")
+    pages = dict(zip(words[::2], words[1::2], strict=False))
+    prefix = "total_" if "total_inactive_file" in pages else ""  # version 1: with the groups below
+    cached = sum(
+        float(pages.get(f"{prefix}{name}", 0)) for name in ("inactive_file", "active_file")
+    )  # freed when needed
+    return limit - float(used) + cached
+
+
+def _slurm_memory_mib() -> int:
+    """Return what Slurm gives the job on this node; 0 where there is no job, or no limit."""
+    per_core = _slurm("SLURM_MEM_PER_CPU") * _slurm("SLURM_CPUS_ON_NODE")
+    return _slurm("SLURM_MEM_PER_NODE") or per_core
+
+
+def _slurm(variable: str) -> int:
+    word = os.environ.get(variable, "")
+    return int(word) if word.isdigit() and "SLURM_JOB_ID" in os.environ else 0
+
+
+def _own_memory() -> float:
+    """Return the bytes that this process and those it has started hold."""
+    import psutil
+
+    own, held = psutil.Process(), 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            held += process.memory_info().rss
+    return held
 
 
 def peak_memory_gib() -> float:
@@ -126,7 +188,15 @@ def _processors() -> Collection[int]:
 
 
 def _read_words(file: Path) -> list[str]:
+    return " ".join(_read_lines(file)).split()
+
+
+def _first_word(file: Path) -> str:
+    return next(iter(_read_words(file)), "")
+
+
+def _read_lines(file: Path) -> list[str]:
     try:
-        return file.read_text().split()
+        return file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []

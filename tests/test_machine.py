@@ -9,16 +9,85 @@ from types import SimpleNamespace
 import pytest
 
 from autoseg import machine
-from autoseg.machine import ProcessorTime, default_workers, usable_cores
+from autoseg.machine import ProcessorTime, default_workers, free_memory_gib, usable_cores
+
+
+@pytest.fixture
+def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty tree of cgroups on a machine of 8 cores with 100 GiB free, outside of Slurm."""
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=100 * machine.GIB))
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def write_group(group: Path, **files: str) -> None:
+    group.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (group / name.replace("__", ".")).write_text(text + "\n")
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("", 8)])
-def test_cores_are_limited_by_the_cgroups_quota(
-    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(machine, "_read_words", lambda _: quota.split())
+def test_cores_are_limited_by_the_cgroups_quota(quota: str, cores: int, cgroups: Path) -> None:
+    write_group(cgroups, cpu__max=quota)
     assert usable_cores() == cores
+
+
+def test_the_smallest_quota_of_the_groups_above_counts(cgroups: Path) -> None:
+    (cgroups / "own").write_text("0::/slurm/job_7/step_0/task_0\n")
+    write_group(cgroups / "slurm/job_7/step_0/task_0", cpu__max="max 100000")
+    write_group(cgroups / "slurm/job_7", cpu__max="300000 100000")
+    write_group(cgroups / "slurm", cpu__max="600000 100000")
+    assert usable_cores() == 3
+
+
+@pytest.mark.parametrize("controllers", ["cpu", "cpu,cpuacct", "cpuacct,cpu"])
+def test_cores_are_limited_by_a_quota_of_cgroups_version_1(controllers: str, cgroups: Path) -> None:
+    (cgroups / "own").write_text(f"7:memory:/job\n4:{controllers}:/job/step\n")
+    write_group(cgroups / controllers / "job", cpu__cfs_quota_us="400000", cpu__cfs_period_us="100000")
+    write_group(cgroups / controllers / "job/step", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
+    assert usable_cores() == 4
+
+
+@pytest.mark.parametrize("group", ["job", "job/step", "job/step/task", ""])
+def test_memory_is_limited_by_each_group_above_the_process(group: str, cgroups: Path) -> None:
+    (cgroups / "own").write_text("0::/job/step/task\n")
+    write_group(cgroups / "job/step/task", memory__max="max", memory__current="1")
+    limit, used, cached = 3 * machine.GIB, 2 * machine.GIB, machine.GIB // 2
+    stat = f"anon 7\ninactive_file {cached}\nactive_file 0"
+    write_group(cgroups / group, memory__max=str(limit), memory__current=str(used), memory__stat=stat)
+    assert free_memory_gib() == 1.5
+
+
+def test_memory_is_limited_by_each_group_of_cgroups_version_1(cgroups: Path) -> None:
+    (cgroups / "own").write_text("12:memory:/slurm/job_7/task_0\n1:name=systemd:/other\n")
+    unlimited, limit, used = str(2**63 - 4096), str(4 * machine.GIB), str(2 * machine.GIB)
+    write_group(cgroups / "memory/slurm/job_7/task_0", memory__limit_in_bytes=unlimited, memory__usage_in_bytes="1")
+    stat = f"inactive_file 0\ntotal_inactive_file {machine.GIB}\ntotal_active_file 0"
+    write_group(
+        cgroups / "memory/slurm/job_7", memory__limit_in_bytes=limit, memory__usage_in_bytes=used, memory__stat=stat
+    )
+    assert free_memory_gib() == 3.0
+
+
+def test_a_container_whose_groups_are_named_as_outside_has_the_limits_of_its_root(cgroups: Path) -> None:
+    (cgroups / "own").write_text("0::/../docker/0123\n")
+    write_group(cgroups, memory__max=str(2 * machine.GIB), memory__current=str(machine.GIB))
+    assert free_memory_gib() == 1.0
+
+
+def test_slurm_limits_where_it_makes_no_cgroups(cgroups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_own_memory", lambda: machine.GIB)
+    assert free_memory_gib() == 100.0
+    for name, value in {"JOB_ID": "7", "CPUS_PER_TASK": "3", "CPUS_ON_NODE": "6", "MEM_PER_CPU": "1024"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert usable_cores() == 3
+    assert free_memory_gib() == 5.0  # 6 of 1 GiB, of which this process has one
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "2048")
+    assert free_memory_gib() == 1.0
 
 
 @pytest.mark.parametrize(("processes", "expected"), [(None, 8), ("4", 3), ("16", 1)])
