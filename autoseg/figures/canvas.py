@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -15,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from autoseg.errors import AutosegError
 from autoseg.figures.colours import INK
 from autoseg.files import atomic_path
 
@@ -22,6 +25,33 @@ Kinds = Mapping[str, float | None]  # suffix to its pixels an inch; None: the fi
 PNG: Kinds = {".png": None}
 PRINTED: Kinds = {".png": 300, ".svg": None, ".pdf": None}  # what journals ask for
 _OPTIONS: dict[str, dict[str, Any]] = {"webp": {"pil_kwargs": {"quality": 80, "method": 6}}}  # 6: the smallest file
+
+Drawing = TypeVar("Drawing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undrawn:
+    """A picture that could not be drawn."""
+
+    cause: str  # one line
+    traceback: str  # for the log
+
+
+def try_to_draw(draw: Callable[[], Drawing]) -> Drawing | Undrawn:
+    """Draw a picture; return why not where that fails: a picture is never worth the results that it shows.
+
+    Raises:
+        AutosegError: As `draw`; what it names is no fault of the drawing.
+        OSError: If a file cannot be read or written.
+        MemoryError: If there is too little memory.
+    """
+    try:
+        return draw()
+    except (AutosegError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a plotting library finds wrong with a rare shape
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        return Undrawn(cause=cause, traceback=traceback.format_exc())
 
 
 def new_figure(width: float, height: float) -> Figure:

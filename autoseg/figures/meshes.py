@@ -143,6 +143,9 @@ def _between_slices(field: Field, steps: Numbers) -> tuple[Field, Numbers]:
     below = np.minimum(places.astype(int), field.shape[axis] - 2)
     share = np.expand_dims(places - below, tuple(a for a in range(3) if a != axis))
     between = distance.take(below, axis) * (1 - share) + distance.take(below + 1, axis) * share
+    own = np.rint(places).astype(int)
+    in_slice = np.expand_dims(np.abs(places - own) < 0.75 / finer, tuple(a for a in range(3) if a != axis))
+    between = np.maximum(between, np.where(in_slice & inside.take(own, axis), 0, -np.inf))  # an organ of few voxels
     return np.clip(between / thin, -0.5, 0.5).astype(np.float32), np.where(np.arange(3) == axis, steps / finer, steps)
 
 

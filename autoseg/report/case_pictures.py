@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest, file_digest, files_digest
 from autoseg.errors import VolumeError
-from autoseg.figures.canvas import save_figure
+from autoseg.figures.canvas import Undrawn, save_figure, try_to_draw
 from autoseg.figures.errors import errors_figure
 from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
 from autoseg.figures.planes import CaseArrays
@@ -57,7 +58,7 @@ class Drawings:
 
     def __init__(self, report: ReportFolder) -> None:
         """Read the report's file of digests; without a readable one no picture counts as drawn."""
-        self._report, self._folder, self._file = report, report.folder, report.drawings_file
+        self._report, self.folder, self._file = report, report.folder, report.drawings_file
         try:
             stored = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -79,11 +80,11 @@ class Drawings:
     def remember(self, sources: Iterable[tuple[Path, Sources]]) -> None:
         """Record the sources of pictures; drop the records of pictures that no longer exist."""
         self._sources |= {self._name(picture): digest for picture, digest in sources}
-        existing = {name: digest for name, digest in self._sources.items() if (self._folder / name).is_file()}
+        existing = {name: digest for name, digest in self._sources.items() if (self.folder / name).is_file()}
         write_text(self._file, json.dumps(existing, indent=1, sort_keys=True))
 
     def _name(self, picture: Path) -> str:
-        return picture.relative_to(self._folder).as_posix()
+        return picture.relative_to(self.folder).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +112,11 @@ class CaseWork:
         return replace(self, views=tuple(view for view in self.views if not self.has_drawn(view, drawings)))
 
 
-def draw_case(work: CaseWork) -> None:
-    """Draw the pictures of a case.
+def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
+    """Draw the pictures of a case; return those that could not be drawn, by the file without suffix.
 
     Raises:
-        AutosegError: If it cannot be drawn.
+        AutosegError: If none can be drawn, as a file cannot be read or written.
     """
     if work.case is None:
         raise VolumeError("is not in the dataset any more")
@@ -126,8 +127,8 @@ def draw_case(work: CaseWork) -> None:
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
         organs = work.plan.scheme.names
         case = CaseArrays(image.array[0], truth.array, mask.array, image.grid.spacing_mm, organs, window)
-        for view in work.views:
-            _draw_view(view, case, truth, mask)
+        drawn = {view.file: try_to_draw(partial(_draw_view, view, case, truth, mask)) for view in work.views}
+        return {file: result for file, result in drawn.items() if isinstance(result, Undrawn)}
     except OSError as error:
         raise VolumeError(f"{error.filename or work.mask}: {error.strerror or error}") from error
 

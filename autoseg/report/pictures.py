@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.errors import AutosegError
 from autoseg.evaluation.cases import chosen_cases, own_folds
 from autoseg.evaluation.statistics import by_case, dice_by_organ
+from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.imaging.volumes import read_grid
 from autoseg.inference.outputs.legend import file_names
@@ -34,6 +37,7 @@ from autoseg.report.charts import (
 from autoseg.report.page import Picture, Pictures
 from autoseg.run import Run
 
+logger = logging.getLogger(__name__)
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
 PART = 4  # pictures of a case that one task draws
@@ -46,7 +50,7 @@ class DrawnPictures:
 
     pictures: Pictures
     failed: dict[str, str]  # case to cause
-    notes: tuple[str, ...]  # sentences about all cases
+    notes: tuple[str, ...]  # sentences about charts and all cases
 
 
 def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: Track) -> DrawnPictures:
@@ -63,16 +67,24 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
     embedded = [
         (view, _embedded(view.embedded, view.caption + window * (view.kind != "surfaces"))) for view in drawn_large
     ]
+    charts, undrawn = _charts(
+        {
+            run.report.curves.name: partial(curves_picture, run, plan),
+            run.report.dice.name: partial(boxes_picture, run, scores),
+            run.report.ceilings.name: partial(ceilings_picture, run, plan, scores, splits),
+            run.report.volumes.name: partial(agreement_picture, run, plan, scores, splits),
+        }
+    )
     pictures = Pictures(
-        curves=curves_picture(run, plan),
-        boxes=boxes_picture(run, scores),
-        ceilings=ceilings_picture(run, plan, scores, splits),
-        agreement=agreement_picture(run, plan, scores, splits),
+        curves=charts[run.report.curves.name],
+        boxes=charts[run.report.dice.name],
+        ceilings=charts[run.report.ceilings.name],
+        agreement=charts[run.report.volumes.name],
         surfaces=tuple(picture for view, picture in embedded if view.kind == "surfaces"),
         organs=_by_organ(plan, scores, splits, embedded),
         cases={view.case: _embedded(view.embedded, view.caption) for view in drawn_small},
     )
-    return DrawnPictures(pictures=pictures, failed=failed, notes=notes)
+    return DrawnPictures(pictures=pictures, failed=failed, notes=(*notes, *undrawn))
 
 
 def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
@@ -88,12 +100,30 @@ def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track
         for name, result in track(each(draw_case, stale, jobs), "Drawing the cases", len(stale)):
             if isinstance(result, AutosegError):
                 failed[stale[name].views[0].case] = str(result)
-            else:
-                drawn += sources[name]
+                continue
+            for file, undrawn_picture in result.items():
+                failed[stale[name].views[0].case] = _cause(file.relative_to(drawings.folder), undrawn_picture)
+            drawn += [
+                source for view, source in zip(stale[name].views, sources[name], strict=True) if view.file not in result
+            ]
     finally:
         if stale:
             drawings.remember(drawn)
     return failed
+
+
+def _charts(charts: Mapping[str, Callable[[], Picture | None]]) -> tuple[dict[str, Picture | None], tuple[str, ...]]:
+    """Return the charts by name, and a sentence on each that could not be drawn."""
+    drawn = {name: try_to_draw(draw) for name, draw in charts.items()}
+    pictures = {name: None if isinstance(result, Undrawn) else result for name, result in drawn.items()}
+    failed = {name: result for name, result in drawn.items() if isinstance(result, Undrawn)}
+    return pictures, tuple(f"A chart is not drawn: {_cause(Path(name), result)}." for name, result in failed.items())
+
+
+def _cause(picture: Path, undrawn: Undrawn) -> str:
+    """Return why a picture could not be drawn, and log the traceback."""
+    logger.debug("%s cannot be drawn\n%s", picture.as_posix(), undrawn.traceback)
+    return f"{picture.as_posix()} cannot be drawn ({undrawn.cause}); log.txt has the traceback, please report it"
 
 
 def _parts(work: Iterable[CaseWork]) -> dict[str, CaseWork]:

@@ -154,6 +154,19 @@ def test_an_organ_of_one_voxel_is_drawn_beside_a_large_one(spacing_mm: tuple[flo
     assert like(pixels(figure)[:-90], 1).sum() > 20
 
 
+@pytest.mark.parametrize("thin_mm", [0.35, 0.5, 0.8, 1.0, 3.0])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 2), (1, 2, 2), (2, 1, 1), (1, 1, 4), (2, 2, 1)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_organ_of_a_few_voxels_in_thick_slices_has_a_closed_surface_around_them(
+    axis: int, shape: tuple[int, int, int], thin_mm: float
+) -> None:
+    spacing_mm = (thin_mm,) * axis + (5.0,) + (thin_mm,) * (2 - axis)
+    mesh = organ_mesh(np.ones(np.roll(shape, axis), dtype=np.bool_), spacing_mm)
+    middle = mesh.points_mm.mean(axis=0) / spacing_mm
+    assert middle == pytest.approx((np.roll(shape, axis) - 1) / 2, abs=0.3)
+    assert inside_ml(mesh) > 0
+
+
 @pytest.mark.parametrize("labels", [np.ones((1, 1, 1), np.uint8), np.ones((1, 9, 9), np.uint8)], ids=["voxel", "slice"])
 def test_the_thinnest_maps_are_drawn(labels: np.ndarray) -> None:
     figure = surfaces_figure(labels, None, (5.0, 0.7, 0.7), ORGANS)

@@ -10,6 +10,7 @@ import pytest
 
 from autoseg.dataset.load import Case
 from autoseg.errors import VolumeError
+from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.labels import Label
 from autoseg.pool import untracked
 from autoseg.report import pictures
@@ -108,3 +109,52 @@ def test_the_pictures_of_one_case_are_shared_among_processes_and_its_failure_is_
     assert failed == {"a": "no"}
     assert len(seen) > 1
     assert [view for part in seen for view in part] == list(views)
+
+
+def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = ReportFolder(tmp_path)
+    views = tuple(View(kind="overlay", case="a", file=report.organs / name, caption="") for name in ("good", "bad"))
+    case = Case(id="a", images=(tmp_path / "i.nii",), label=tmp_path / "l.nii", patient="a")
+    work = CaseWork(case=case, mask=tmp_path / "m.nii", plan=made.plan(), views=views)
+    report.organs.mkdir()
+    for file in (*case.images, case.label, work.mask):
+        file.touch()
+
+    def draw(_: CaseWork) -> dict[Path, Undrawn]:
+        cannot = try_to_draw(lambda: [1.0][2])
+        assert isinstance(cannot, Undrawn)
+        for suffix in (".webp", ".png"):
+            (report.organs / f"good{suffix}").touch()
+        return {report.organs / "bad": cannot}
+
+    monkeypatch.setattr(pictures, "draw_case", draw)
+    caplog.set_level("DEBUG", "autoseg")
+    drawings = Drawings(report)
+    failed = pictures._draw_all({"a": work}, drawings, 1, untracked)
+    assert list(failed) == ["a"]
+    assert failed["a"].startswith("organs/bad cannot be drawn (IndexError: list index out of range)")
+    assert "Traceback" in caplog.text
+    assert [work.has_drawn(view, drawings) for view in views] == [True, False]
+
+
+def test_only_what_drawing_finds_wrong_counts_as_not_drawn() -> None:
+    def refuse(error: Exception) -> None:
+        raise error
+
+    assert isinstance(try_to_draw(lambda: refuse(ValueError("no\nlevel"))), Undrawn)
+    assert try_to_draw(lambda: 3) == 3
+    for error in (VolumeError("cut"), OSError("full"), MemoryError()):
+        with pytest.raises(type(error)):
+            try_to_draw(lambda error=error: refuse(error))  # type: ignore[misc]
+
+
+def test_a_chart_that_cannot_be_drawn_is_named_and_the_others_are_drawn() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    charts, notes = pictures._charts({"curves": fail, "dice": lambda: None})
+    assert charts == {"curves": None, "dice": None}
+    assert len(notes) == 1
+    assert notes[0].startswith("A chart is not drawn: curves cannot be drawn (ZeroDivisionError: division by zero)")

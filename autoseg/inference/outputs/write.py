@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from autoseg.figures.canvas import PNG, save_figure
+from autoseg.figures.canvas import PNG, Undrawn, save_figure, try_to_draw
 from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
@@ -21,6 +22,7 @@ from autoseg.inference.outputs.legend import file_names, segment_fields
 from autoseg.inference.upsample import to_percent
 from autoseg.plan import Plan
 
+logger = logging.getLogger(__name__)
 PERCENT = "_percent"  # after an organ's name: the file of its probability
 
 
@@ -94,4 +96,6 @@ def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, prediction
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     grid, organs = image.grid, plan.scheme.names
     case = CaseArrays(image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window)
-    save_figure(overlay_figure(case, job.name), file, PNG)
+    drawn = try_to_draw(lambda: save_figure(overlay_figure(case, job.name), file, PNG))
+    if isinstance(drawn, Undrawn):
+        logger.warning("%s: its preview cannot be drawn (%s); the mask is written", job.name, drawn.cause)
