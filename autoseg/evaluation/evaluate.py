@@ -207,7 +207,7 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     coarse, coarse_truth = scheme.decode(upsampler.coarse), scheme.decode(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
-    organs = tuple(scheme.shown(case.hidden).values())
+    organs = {organ: scheme.values_of(organ) for organ in scheme.shown(case.hidden).values()}
     rows = []
     for name, (prediction, reference, grid) in on.items():
         of_grid = {**about, "grid": name}

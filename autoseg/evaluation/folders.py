@@ -165,7 +165,8 @@ def _score_pair(pair: _Pair) -> list[Row]:
     prediction, truth = read_label(pair.prediction), read_label(pair.reference)
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
-    return score_rows(prediction.array, truth.array, pair.labels, truth.grid.spacing_mm, about, pair.tolerance_mm)
+    organs = {label: (label.value,) for label in pair.labels}
+    return score_rows(prediction.array, truth.array, organs, truth.grid.spacing_mm, about, pair.tolerance_mm)
 
 
 def _require_same_grid(file: Path, prediction: Volume, truth: Volume) -> None:

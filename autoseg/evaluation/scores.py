@@ -29,7 +29,7 @@ Row = dict[str, Any]
 def score_rows(
     prediction: npt.NDArray[np.integer[Any]],
     truth: npt.NDArray[np.integer[Any]],
-    labels: Sequence[Label],
+    organs: Mapping[Label, tuple[int, ...]],
     spacing_mm: Triple,
     about: Mapping[str, Any],
     tolerance_mm: float = TOLERANCE_MM,
@@ -39,12 +39,12 @@ def score_rows(
     Args:
         prediction: Predicted label map (Z, Y, X).
         truth: True label map (Z, Y, X).
-        labels: Organs to score.
+        organs: To score, each with the values within it.
         spacing_mm: Voxel spacing (Z, Y, X).
         about: The columns fold, case, split and grid.
         tolerance_mm: Tolerance of the normalised surface Dice.
     """
-    pairs = organ_pairs(prediction, truth, {organ.value: (organ.value,) for organ in labels}, spacing_mm)
+    pairs = organ_pairs(prediction, truth, {organ.value: values for organ, values in organs.items()}, spacing_mm)
     return [
         {
             **about,
@@ -53,7 +53,7 @@ def score_rows(
             "metric": metric.name,
             "value": compute(pairs[organ.value]),
         }
-        for organ in labels
+        for organ in organs
         for metric, compute in computed_metrics(organ.name, tolerance_mm)
     ]
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autoseg.errors import RunError
-from autoseg.evaluation.scores import COLUMNS, Row, read_scores, write_scores
+from autoseg.evaluation.scores import COLUMNS, Row, read_scores, score_rows, write_scores
+from autoseg.labels import Label
 from autoseg.metrics.registry import nsd_name
 
 ROW: Row = dict(zip(COLUMNS, (0, 'a, "b"', "testing", "<liver>", 1, "dice", 0.987654321, "original"), strict=True))
+
+
+def test_an_organ_of_several_values_is_scored_as_a_whole() -> None:
+    whole, core = Label(value=1, name="whole"), Label(value=2, name="core")
+    prediction, truth = np.array([[[0, 1, 2, 2]]]), np.array([[[1, 2, 1, 2]]])
+    about = {"fold": 0, "case": "a", "split": "testing", "grid": "original"}
+    rows = score_rows(prediction, truth, {whole: (1, 2), core: (2,)}, (10.0, 10.0, 10.0), about)
+    values = {(row["organ"], row["label"], row["metric"]): row["value"] for row in rows}
+    assert values["whole", 1, "dice"] == pytest.approx(6 / 7)  # 3 voxels of 4, all of them rightly
+    assert values["core", 2, "dice"] == pytest.approx(1 / 2)
+    assert (values["whole", 1, "volume_ml"], values["core", 2, "volume_ml"]) == (3.0, 2.0)
 
 
 def test_scores_read_back_as_they_were_written(tmp_path: Path) -> None:
