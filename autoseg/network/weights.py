@@ -113,7 +113,7 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     plan = require_known(parse_plan(texts.get("plan", ""), str(file)), str(file))
     facts: dict[str, Any] = json.loads(texts.get("facts", "{}"))
     count = facts.get("networks")
-    parts = [weights] if count is None else [_part(weights, f"{number}.") for number in range(int(count))]
+    parts = [weights] if count is None else [tensors_under(weights, f"{number}.") for number in range(int(count))]
     networks = []
     for part in parts:
         network = build(plan)
@@ -126,7 +126,8 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     return tuple(networks), plan, facts
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from autoseg.errors import ModelError
-from autoseg.network.weights import load_tensors, read_facts, save_tensors
+from autoseg.network.weights import load_tensors, read_facts, save_tensors, tensors_under
 from autoseg.plan import Plan, parse_plan
 from autoseg.training.step import State
 
@@ -62,10 +62,10 @@ def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
     state.done = int(facts["iteration"])
     state.rate_factor = float(facts.get("rate_factor", "1"))
     try:
-        state.network.load_state_dict(_part(tensors, "network."))
+        state.network.load_state_dict(tensors_under(tensors, "network."))
         if state.average is not None:
-            state.average.load_state_dict(_part(tensors, "average."))
-        _fill(state.optimiser, _part(tensors, "optimiser."), begun=state.done > 0)
+            state.average.load_state_dict(tensors_under(tensors, "average."))
+        _fill(state.optimiser, tensors_under(tensors, "optimiser."), begun=state.done > 0)
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); remove it to begin anew") from error
@@ -92,7 +92,3 @@ def planned_iterations(file: Path) -> int | None:
     if not file.is_file():
         return None
     return parse_plan(read_facts(file, CHECKPOINT).get("plan", ""), str(file)).iterations
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
