@@ -37,7 +37,7 @@ IGNORED = 255  # atom of a voxel whose truth is not known
 MOST_LABELS = 254  # that organs can have: with background and the ignored one they fit into a byte
 IN_REGION = 0.5  # probability above which a voxel is in a region
 Atoms: TypeAlias = "npt.NDArray[np.uint8]"
-LabelMap: TypeAlias = "npt.NDArray[np.integer[Any]]"  # values
+LabelMap: TypeAlias = "npt.NDArray[np.integer[Any] | np.bool_]"  # values; bool of one organ alone
 Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
 

@@ -40,7 +40,7 @@ class Grid:
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
-        return math.prod(self.spacing_mm) / 1000.0
+        return voxel_ml(self.spacing_mm)
 
     def matrix(self) -> npt.NDArray[np.float64]:
         """Return the 4x4 matrix that takes a voxel index (x, y, z, 1) to patient millimetres (x, y, z, 1)."""
@@ -54,6 +54,15 @@ class Grid:
         z, y, x = (n - 1 for n in self.shape)
         index = np.array([[*c, 1.0] for c in itertools.product((0, x), (0, y), (0, z))], dtype=np.float64)
         return np.asarray((index @ self.matrix().T)[:, :3])
+
+
+def voxel_ml(spacing_mm: Triple) -> float:
+    """Return the volume of a voxel in millilitres.
+
+    >>> voxel_ml((5.0, 0.5, 0.5))
+    0.00125
+    """
+    return math.prod(spacing_mm) / 1000.0
 
 
 def corner_distance_mm(a: Grid, b: Grid) -> float:

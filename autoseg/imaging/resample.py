@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from autoseg.imaging.grid import Box, Voxels
+from autoseg.labels import LabelMap
 
 FloatArray = npt.NDArray[np.float32]
 Clip = tuple[float, float]
@@ -77,7 +78,7 @@ def _clipped(part: npt.NDArray[Any], clip: Clip) -> FloatArray:
     return values if clip == (-np.inf, np.inf) else np.clip(values, *clip, out=values)
 
 
-def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.NDArray[np.uint8]:
+def resample_label(label: LabelMap, shape: Voxels) -> npt.NDArray[np.uint8]:
     """Resample a map of class indices (Z, Y, X) to `shape` by vote: the class with the largest share of the voxel.
 
     Classes are never interpolated into one another; ties take the lowest class.
@@ -89,7 +90,7 @@ def resample_label(label: npt.NDArray[np.integer[Any]], shape: Voxels) -> npt.ND
     return np.array([0, *boxes], dtype=np.uint8)[vote_classes(label, boxes, shape)]
 
 
-def vote_classes(label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], shape: Voxels) -> npt.NDArray[np.uint8]:
+def vote_classes(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> npt.NDArray[np.uint8]:
     """Vote for the class of each voxel of a grid of `shape`: the one with the largest share of it.
 
     Worked out in the organs' boxes only. Background is a class too; ties take the lowest.
@@ -131,7 +132,7 @@ def touched_rows(matrix: FloatArray, columns: slice) -> slice:
 
 
 def _shares(
-    label: npt.NDArray[np.integer[Any]], boxes: Mapping[int, Box], axes: Axes, planes: slice
+    label: LabelMap, boxes: Mapping[int, Box], axes: Axes, planes: slice
 ) -> Iterator[tuple[int, Box, FloatArray]]:
     """Yield class, place within `planes` of the working grid, and share of each organ that is there."""
     for index, (value, box) in enumerate(boxes.items(), start=1):

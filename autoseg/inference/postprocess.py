@@ -6,7 +6,6 @@ An organ's rules are chosen on validation cases: each is taken only if the organ
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,8 @@ import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
-from autoseg.imaging.grid import Triple
+from autoseg.imaging.boxes import box_around
+from autoseg.imaging.grid import Triple, voxel_ml
 from autoseg.inference.components import Components, find_components, linked_components
 from autoseg.labels import Atoms
 from autoseg.metrics.overlap import overlap
@@ -110,17 +110,13 @@ def _in_boxes(
 ) -> Iterator[_Pair]:
     """Yield the cases that have an organ in prediction or truth."""
     for mask, truth, spacing_mm in zip(masks, truths, spacings_mm, strict=True):
-        boxes = [ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth)]
-        present = [box for box in boxes if box is not None]
-        if present:
-            box = tuple(
-                slice(min(s.start for s in part), max(s.stop for s in part)) for part in zip(*present, strict=True)
-            )
+        box = box_around(ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth))
+        if box is not None:
             yield _Pair(label, mask[box], truth[box], spacing_mm)
 
 
 def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]:
-    volumes = [np.count_nonzero(pair.true == label) * _voxel_ml(pair.spacing_mm) for pair in pairs]
+    volumes = [np.count_nonzero(pair.true == label) * voxel_ml(pair.spacing_mm) for pair in pairs]
     true = [volume for volume in volumes if volume]
     sizes = [round(share * min(true), 4) for share in LEAST_SHARES] if true else []
     settings: list[dict[str, Any]] = [{"largest": True}, {}, *({"smallest_ml": size} for size in sizes)]
@@ -146,7 +142,7 @@ def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule) -> float | None:
 def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None) -> None:
     """Clean one organ in a box that holds it, in place; `pieces` are its own, needed where some may be removed."""
     if rule.apart and pieces is not None and pieces.count:
-        keep = pieces.sizes * _voxel_ml(spacing_mm) >= rule.smallest_ml
+        keep = pieces.sizes * voxel_ml(spacing_mm) >= rule.smallest_ml
         if rule.largest:
             keep &= np.arange(pieces.count) == pieces.sizes.argmax()
         if rule.reach_mm:
@@ -157,10 +153,6 @@ def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Compo
         outside = find_components(part, rule.label, outside=True)
         for place in outside.voxels(~outside.at_border()):
             part[place] = np.where(part[place] == 0, rule.label, part[place])
-
-
-def _voxel_ml(spacing_mm: Triple) -> float:
-    return math.prod(spacing_mm) / 1000.0
 
 
 def rules_in_words(rules: Sequence[PostprocessRule], names: Mapping[int, str]) -> list[str]:

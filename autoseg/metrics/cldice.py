@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
+from autoseg.labels import Mask
 from autoseg.metrics.pair import OrganPair
-from autoseg.metrics.surface import Mask
 
 _TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner are connected
 

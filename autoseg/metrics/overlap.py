@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
-
-LabelMap = npt.NDArray[np.integer] | npt.NDArray[np.bool_]  # (Z, Y, X)
+from autoseg.labels import LabelMap
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
-from autoseg.imaging.grid import Box, Triple
-from autoseg.metrics.overlap import LabelMap, Overlap, overlap
-from autoseg.metrics.surface import Mask, SurfaceDistances, label_distances
-
-MM3_PER_ML = 1000.0
+from autoseg.imaging.boxes import box_around, group_boxes
+from autoseg.imaging.grid import Box, Triple, voxel_ml
+from autoseg.labels import LabelMap, Mask
+from autoseg.metrics.overlap import Overlap, overlap
+from autoseg.metrics.surface import SurfaceDistances, label_distances
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +30,7 @@ class OrganPair:
     @property
     def voxel_ml(self) -> float:
         """Volume of a voxel (ml)."""
-        return float(np.prod(self.spacing_mm)) / MM3_PER_ML
+        return voxel_ml(self.spacing_mm)
 
     @cached_property
     def distances(self) -> SurfaceDistances | None:
@@ -44,7 +43,7 @@ class OrganPair:
     @cached_property
     def masks(self) -> tuple[Mask, Mask]:
         """Prediction and truth as masks, in the box around the organ in both; empty arrays where it is in neither."""
-        box = _box_around((self.prediction_box, self.truth_box)) or (slice(0, 0),)
+        box = box_around((self.prediction_box, self.truth_box)) or (slice(0, 0),)
         return self._mask(self.prediction[box]), self._mask(self.truth[box])
 
     def _mask(self, label_map: LabelMap) -> Mask:
@@ -66,8 +65,7 @@ def organ_pairs(
         VolumeError: As `overlap`.
     """
     counts = overlap(prediction, truth, labels)
-    most = max((value for values in labels.values() for value in values), default=0)
-    boxes, true_boxes = (ndimage.find_objects(label_map, max_label=most) for label_map in (prediction, truth))
+    boxes, true_boxes = group_boxes(prediction, labels), group_boxes(truth, labels)
     return {
         key: OrganPair(
             prediction=prediction,
@@ -75,19 +73,8 @@ def organ_pairs(
             values=values,
             spacing_mm=spacing_mm,
             overlap=counts[key],
-            prediction_box=_box_around([boxes[value - 1] for value in values]),
-            truth_box=_box_around([true_boxes[value - 1] for value in values]),
+            prediction_box=boxes[key],
+            truth_box=true_boxes[key],
         )
         for key, values in labels.items()
     }
-
-
-def _box_around(boxes: Sequence[Box | None]) -> Box | None:
-    """Return the box that holds all boxes; None where there is none."""
-    known = [box for box in boxes if box is not None]
-    if not known:
-        return None
-    z, y, x = (
-        slice(min(part.start for part in parts), max(part.stop for part in parts)) for parts in zip(*known, strict=True)
-    )
-    return z, y, x

@@ -18,9 +18,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from autoseg.imaging.grid import Box, Triple
-from autoseg.metrics.overlap import LabelMap, require_comparable
+from autoseg.labels import LabelMap
+from autoseg.metrics.overlap import require_comparable
 
-Mask = npt.NDArray[np.bool_]  # (Z, Y, X)
 LEAF = 32  # points of a leaf of the search tree
 
 

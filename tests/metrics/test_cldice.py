@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from autoseg.labels import Mask
 from autoseg.metrics.cldice import skeleton
-from autoseg.metrics.pair import Mask, organ_pairs
+from autoseg.metrics.pair import organ_pairs
 from autoseg.metrics.registry import METRICS, computed_metrics
 
 

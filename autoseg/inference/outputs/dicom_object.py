@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
+from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.dicom import Series, pick_series, read_slices
 from autoseg.imaging.grid import Grid, to_lps
 from autoseg.labels import Label, LabelScheme
@@ -66,14 +66,8 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
         OSError: If the disk is full.
     """
     mask, scheme = to_lps(source.stored)[0].undo(source.mask), source.scheme
-    boxes = ndimage.find_objects(mask, max(scheme.values))
-    parts = {label: [boxes[value - 1] for value in scheme.values_of(label)] for label in scheme.labels}
-    spans = {label: [box[0] for box in label_boxes if box is not None] for label, label_boxes in parts.items()}
-    organs = [
-        Organ(label=label, slices=slice(min(z.start for z in span), max(z.stop for z in span)))
-        for label, span in spans.items()
-        if span
-    ]
+    boxes = group_boxes(mask, {label: scheme.values_of(label) for label in scheme.labels})
+    organs = [Organ(label=label, slices=box[0]) for label, box in boxes.items() if box is not None]
     if not organs:
         logger.warning("%s: no organ was found, so %s is not written", file, what)
         return
