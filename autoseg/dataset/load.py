@@ -19,7 +19,7 @@ from autoseg.dataset.metadata import (
     labelled_of,
     labelled_values,
     labels_of,
-    read_json,
+    read_metadata,
 )
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.readers import image_suffixes, reader_of, strip_suffix
@@ -85,7 +85,7 @@ def load_dataset(path: Path) -> Dataset:
     file = root / "dataset.json"
     if not file.is_file():
         raise DatasetError(f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}")
-    meta = read_json(file)
+    meta = read_metadata(file)
     listed = meta.get("training") and "file_ending" not in meta  # only nnU-Net names the ending
     cases = _in_order(file, _listed_cases(file, meta) if listed else _paired_cases(file, meta))
     name, labels = str(meta.get("name") or root.name), labels_of(file, meta)
@@ -205,7 +205,7 @@ def _case_of(file: Path) -> str:
 
 def _from_csv(file: Path) -> Dataset:
     beside = file.parent / "dataset.json"
-    meta = read_json(beside) if beside.is_file() else None
+    meta = read_metadata(beside) if beside.is_file() else None
     rows = _csv_rows(file)
     cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
     channels = _counted_channels(cases) if meta is None else channels_of(beside, meta)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoseg.errors import DatasetError, RunError
+from autoseg.json_file import JsonError, read_json
 from autoseg.labels import MOST_LABELS, Label
 
 HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
@@ -16,21 +16,18 @@ EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1
 LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_metadata(file: Path) -> dict[str, Any]:
     """Read a dataset.json.
 
     Raises:
         DatasetError: If it cannot be read, or is no JSON object; the text names the line.
     """
     try:
-        meta = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: cannot be read ({error})") from error
-    if not isinstance(meta, dict):
-        raise DatasetError(f"{file}: must hold a JSON object, as in {EXAMPLE}")
-    return meta
+        return read_json(file, dict)
+    except JsonError as error:
+        raise DatasetError(str(error)) from error
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); look at its permissions, or copy it again") from error
 
 
 def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
@@ -131,7 +128,7 @@ def names_by_values(file: Path) -> dict[tuple[int, ...], str]:
         RunError: If the file has none.
     """
     try:
-        labels = json.loads(file.read_text(encoding="utf-8-sig"))["labels"]
+        labels = read_json(file, dict)["labels"]
         if isinstance(labels, list):  # a plan of ours
             return {label_values(organ["value"]): str(organ["name"]) for organ in labels}
         by_value = all(str(key).isdigit() for key in labels)  # the Decathlon; nnU-Net has the names first
@@ -152,7 +149,7 @@ def labelled_organs(file: Path) -> dict[str, tuple[int, ...]]:
         DatasetError: If it names the organs of cases in another form than {"case7": ["liver", "spleen"]}.
     """
     labels = [Label(value=value, name=name) for value, name in organ_names(file).items()]
-    named = labelled_of(read_json(file))
+    named = labelled_of(read_metadata(file))
     return labelled_values(file, named, labels, named if isinstance(named, dict) else ())  # any case may be in it
 
 

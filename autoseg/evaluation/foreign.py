@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pandas as pd
 from autoseg.dataset.metadata import label_values, names_by_values
 from autoseg.errors import RunError
 from autoseg.imaging.readers import strip_suffix
+from autoseg.json_file import read_json
 from autoseg.run import Run
 from autoseg.words import counted
 
@@ -118,7 +118,7 @@ def read_nnunet(file: Path, metric: str) -> ForeignScores:
                 "organ": label_values(key),
                 "value": metrics.get(NNUNET[metric]),
             }
-            for case in json.loads(file.read_text(encoding="utf-8"))["metric_per_case"]
+            for case in read_json(file, dict)["metric_per_case"]
             for key, metrics in case["metrics"].items()
         ]
         frame = pd.DataFrame(rows, columns=["case", "organ", "value"]).astype({"value": float})

@@ -18,7 +18,7 @@ from autoseg.inference.model import MASK_CODE, Model, Postprocessing
 from autoseg.inference.postprocess import apply_rules, choose_rules
 from autoseg.labels import Atoms
 from autoseg.metrics.overlap import dice
-from autoseg.network.weights import MODEL, load_tensors, save_tensors
+from autoseg.network.weights import MODEL, facts_of_training, load_tensors, save_tensors
 
 MOST_CASES = 12  # validation cases that are used
 CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
@@ -105,5 +105,5 @@ def store_postprocessing(file: Path, postprocessing: Postprocessing) -> None:
         OSError: If the disk is full; the file is then as it was.
     """
     tensors, facts = load_tensors(file, MODEL)
-    about = json.loads(facts.get("facts", "{}")) | {"aftercare": postprocessing.model_dump(mode="json", by_alias=True)}
+    about = facts_of_training(file, facts) | {"aftercare": postprocessing.model_dump(mode="json", by_alias=True)}
     save_tensors(file, MODEL, tensors, {"plan": facts["plan"], "facts": json.dumps(about)})

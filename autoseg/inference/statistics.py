@@ -11,6 +11,7 @@ import pandas as pd
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.inference.model import Prediction
+from autoseg.json_file import read_json
 
 NAME = "predictions.csv"  # in OUT
 COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")
@@ -116,7 +117,7 @@ def require_table(file: Path) -> None:
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
         if file.suffix == ".json":
-            frame = pd.DataFrame(json.loads(file.read_text(encoding="utf-8")))
+            frame = pd.DataFrame(read_json(file, list))
         else:
             texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training"), str)
             frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})

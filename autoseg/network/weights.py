@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from autoseg.errors import ModelError
 from autoseg.files import atomic_path
+from autoseg.json_file import JsonError, parse_json
 from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import Run
+from autoseg.words import shortened
 
 MODEL = "autoseg model 1"
 FACTS = "autoseg"  # the one field of the header: safetensors writes several in any order
@@ -57,7 +59,9 @@ def read_facts(file: Path, kind: str) -> dict[str, str]:
     try:
         with safe_open(file, framework="pt") as opened:
             about = (opened.metadata() or {}).get(FACTS, "{}")
-            facts: dict[str, str] = dict(json.loads(about))
+            facts: dict[str, str] = parse_json(about, "its header", dict)
+        if not all(isinstance(text, str) for text in facts.values()):
+            raise ValueError("its header holds other facts than texts")
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
     if facts.get("kind") != kind:
@@ -111,9 +115,11 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     """
     weights, texts = load_tensors(file, MODEL)
     plan = require_known(parse_plan(texts.get("plan", ""), str(file)), str(file))
-    facts: dict[str, Any] = json.loads(texts.get("facts", "{}"))
+    facts = facts_of_training(file, texts)
     count = facts.get("networks")
-    parts = [weights] if count is None else [tensors_under(weights, f"{number}.") for number in range(int(count))]
+    if count is not None and (not isinstance(count, int) or not 1 <= count <= len(weights)):
+        raise ModelError(f"{file}: damaged or not a model file ({shortened(repr(count))} networks); copy it again")
+    parts = [weights] if count is None else [tensors_under(weights, f"{number}.") for number in range(count)]
     networks = []
     for part in parts:
         network = build(plan)
@@ -129,6 +135,18 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
 def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def facts_of_training(file: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the facts of a model's training, from the texts of its file.
+
+    Raises:
+        ModelError: If they are no JSON object.
+    """
+    try:
+        return parse_json(texts.get("facts", "{}"), "its facts", dict)
+    except JsonError as error:
+        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
 
 
 def model_files(model: Path) -> tuple[Path, ...]:
