@@ -16,8 +16,8 @@ import autoseg
 
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
-    "version", "words", "errors", "files", "json_file", "digests", "machine", "pool", "labels", "plan", "run",
-    "imaging", "dataset", "metrics", "options", "figures", "network", "planning", "phantom", "data", "inference",
+    "version", "words", "errors", "files", "json_file", "sheet", "digests", "machine", "pool", "labels", "plan",
+    "run", "imaging", "dataset", "metrics", "options", "figures", "network", "planning", "phantom", "data", "inference",
     "training", "evaluation", "report", "steps", "cli", "__main__",
 ]  # fmt: skip
 DOORS = {
