@@ -80,8 +80,9 @@ def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
         raise DatasetError(
             f"{file}: label {key!r} is a region ({shortened(repr(entry))}); autoseg needs one value a label, list those"
         )
-    named_first = not isinstance(entry, str) or (_is_whole(entry) and not _is_whole(key))
-    name, number = (key.strip(), entry) if named_first else (entry.strip(), key)
+    name, number = key.strip(), entry
+    if isinstance(entry, str) and (_is_whole(key) or not _is_whole(entry)):  # the Decathlon: value to name
+        name, number = entry.strip(), key
     if isinstance(number, str) and _is_whole(number):
         number = int(number)
     if isinstance(number, float) and number.is_integer():
