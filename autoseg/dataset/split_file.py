@@ -12,15 +12,14 @@ from typing import Any
 
 from autoseg.dataset.split import SIDES, Split
 from autoseg.errors import PlanError
-from autoseg.files import write_text
 from autoseg.json_file import JsonError, parse_json
 
 NNUNET = {"train": "training", "val": "testing"}  # of splits_final.json: nnU-Net reports its scores on val
 
 
-def save_splits(splits: Sequence[Split], file: Path) -> None:
-    """Write splits as a JSON list of folds, atomically."""
-    write_text(file, json.dumps([split.sides() for split in splits], indent=1) + "\n")
+def splits_text(splits: Sequence[Split]) -> str:
+    """Return splits as a JSON list of folds, as `load_splits` reads it."""
+    return json.dumps([split.sides() for split in splits], indent=1) + "\n"
 
 
 def load_splits(
