@@ -7,9 +7,13 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from autoseg.errors import AutosegError
 from autoseg.words import shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEPARATORS = (",", ";", "\t")
 # A spreadsheet runs what begins with one of = + - @, a tab or a line's end, and may part cells elsewhere than we do
@@ -49,6 +53,16 @@ def as_written(cell: str) -> str:
     ("'=1", "'a'")
     """
     return _MARKED.sub("", cell)
+
+
+def harmless_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and column names are `harmless`; numbers stay as they are."""
+    texts = {name: column.map(_harmless_text) for name, column in frame.items() if column.dtype.kind == "O"}
+    return frame.assign(**{str(name): column for name, column in texts.items()}).rename(columns=_harmless_text)
+
+
+def _harmless_text(cell: Any) -> Any:
+    return harmless(cell) if isinstance(cell, str) else cell
 
 
 def read_sheet(file: Path) -> Sheet:

@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from autoseg.cli import parameters as ask
 from autoseg.cli import verbs
-from autoseg.cli.console import output
+from autoseg.cli.console import output, plain
 from autoseg.errors import AutosegError
 from autoseg.machine import process_place
 from autoseg.options import (
@@ -215,7 +214,7 @@ def _tell(error: AutosegError) -> None:
 
         if report_failure(error):
             return
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {plain(str(error))}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from autoseg.errors import RunError
 from autoseg.imaging.readers import strip_suffix
 from autoseg.json_file import read_json
 from autoseg.run import Run
+from autoseg.sheet import as_written
 from autoseg.words import counted
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
@@ -76,7 +77,7 @@ def _cells(file: Path) -> tuple[list[str], list[list[str]]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+            lines = [(reader.line_num, [as_written(cell.strip()) for cell in row]) for row in reader if any(row)]
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{file}: not a sound CSV table ({error}); correct it") from error
     (_, header), *rows = lines
