@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -17,11 +18,11 @@ from autoseg.digests import digest, files_digest
 from autoseg.errors import RunError
 from autoseg.files import atomic_path, write_text
 from autoseg.imaging.grid import Grid, working_shape
-from autoseg.json_file import read_json
 from autoseg.plan import Plan
 from autoseg.words import counted
 
 ORGAN_VOXELS = 1000  # voxels stored of each organ as possible crop centres
+NO_MAP = (errno.ENODEV, errno.EINVAL, errno.EPERM)  # of a file system that maps no files, as some network mounts
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
 
 
@@ -71,7 +72,12 @@ class CachedCase:
     def _open(self, what: str) -> npt.NDArray[Any]:
         file = self.folder / f"{self.id}.{what}.npy"
         try:
-            return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+            try:
+                return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+            except OSError as error:
+                if error.errno not in NO_MAP:
+                    raise
+                return np.load(file, allow_pickle=False)  # type: ignore[no-any-return] # whole, each time
         except (OSError, EOFError, ValueError) as error:
             raise RunError(f"{file}: cannot be read ({error}); run `autoseg preprocess` again") from error
 
@@ -108,7 +114,7 @@ def write_case(
 def read_case(folder: Path, case_id: str) -> CachedCase | None:
     """Return the record of a cached case, or None where no readable one exists."""
     try:
-        record = read_json(_record_file(folder, case_id), dict)
+        record = json.loads(_record_file(folder, case_id).read_text(encoding="utf-8"))
         return CachedCase(
             id=record["id"],
             folder=folder,
@@ -121,7 +127,7 @@ def read_case(folder: Path, case_id: str) -> CachedCase | None:
             hidden=tuple(record.get("hidden", ())),
             arrays=record.get("arrays", ""),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

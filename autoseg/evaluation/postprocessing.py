@@ -18,7 +18,7 @@ from autoseg.inference.model import MASK_CODE, Model, Postprocessing
 from autoseg.inference.postprocess import apply_rules, choose_rules
 from autoseg.labels import Atoms
 from autoseg.metrics.overlap import dice
-from autoseg.network.weights import MODEL, facts_of_training, load_tensors, save_tensors
+from autoseg.network.weights import MODEL, load_tensors, parse_facts, save_tensors
 
 MOST_CASES = 12  # validation cases that are used
 CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
@@ -91,7 +91,7 @@ def determine_postprocessing(
     points = []
     for mask, truth, spacing_mm, expected in zip(masks, truths, spacings_mm, estimates, strict=True):
         apply_rules(mask, rules, spacing_mm)
-        reached = dice(mask, truth, scheme.atoms_of)
+        reached = dice(mask, truth, tuple(scheme.organs))
         points += [(e, d) for e, d in zip(expected, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])
     return Postprocessing(cleanup=rules, calibration=calibration, fingerprint=fingerprint)
@@ -105,5 +105,5 @@ def store_postprocessing(file: Path, postprocessing: Postprocessing) -> None:
         OSError: If the disk is full; the file is then as it was.
     """
     tensors, facts = load_tensors(file, MODEL)
-    about = facts_of_training(file, facts) | {"aftercare": postprocessing.model_dump(mode="json", by_alias=True)}
+    about = parse_facts(facts, file) | {"aftercare": postprocessing.model_dump(mode="json", by_alias=True)}
     save_tensors(file, MODEL, tensors, {"plan": facts["plan"], "facts": json.dumps(about)})

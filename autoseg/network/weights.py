@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from autoseg.errors import ModelError
 from autoseg.files import atomic_path
-from autoseg.json_file import JsonError, parse_json
 from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import Run
-from autoseg.words import shortened
 
 MODEL = "autoseg model 1"
+MOST_NETWORKS = 1000  # of an ensemble
 FACTS = "autoseg"  # the one field of the header: safetensors writes several in any order
 
 
@@ -56,14 +59,10 @@ def read_facts(file: Path, kind: str) -> dict[str, str]:
         raise ModelError(f"{file}: there is no such file; run `autoseg train RUN` first")
     if file.suffix == ".onnx":
         raise ModelError(f"{file}: is an ONNX file, for other programs; give the RUN, or a model.autoseg")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            about = (opened.metadata() or {}).get(FACTS, "{}")
-            facts: dict[str, str] = parse_json(about, "its header", dict)
-        if not all(isinstance(text, str) for text in facts.values()):
-            raise ValueError("its header holds other facts than texts")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+    with _opened(file) as content:
+        facts = _texts(content.metadata.get(FACTS, "{}"))
+    if facts is None:
+        raise ModelError(f"{file}: damaged or not a model file (its header holds no facts); copy it again")
     if facts.get("kind") != kind:
         raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")
     return facts
@@ -76,14 +75,59 @@ def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
         ModelError: If it is missing, damaged, or of another kind.
     """
     facts = read_facts(file, kind)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
-    if facts.pop("sha256", "") != _digest(tensors, facts):
-        raise ModelError(f"{file}: damaged or not a model file (its checksum differs); copy it again")
+    with _opened(file) as content:
+        tensors = content.tensors()
+        if facts.pop("sha256", "") != _digest(tensors, facts):
+            raise ModelError(f"{file}: damaged or not a model file (its checksum differs); copy it again")
     return tensors, facts
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a file of tensors holds."""
+
+    metadata: dict[str, str]
+    tensors: Callable[[], dict[str, Tensor]]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[_Content]:
+    """Open a file of tensors by memory map; where the file system has none, as some network mounts, read it whole.
+
+    Raises:
+        ModelError: If it cannot be read; the text says why.
+    """
+    try:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                names = opened.keys()
+                yield _Content(opened.metadata() or {}, lambda: {name: opened.get_tensor(name) for name in names})
+        except (SafetensorError, OSError) as error:
+            if not _is_refused_map(error):
+                raise
+            yield _read_whole(file)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+
+
+def _is_refused_map(error: Exception) -> bool:
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    return code is not None and int(code[1]) in (errno.ENODEV, errno.EINVAL, errno.EACCES, errno.EPERM)
+
+
+def _read_whole(file: Path) -> _Content:
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return _Content(dict(header.get("__metadata__", {})), lambda: load(data))
+
+
+def _texts(text: str) -> dict[str, str] | None:
+    """Return a JSON object of texts; None where it is something else."""
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(text)
+    except ValidationError:
+        return None
 
 
 def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
@@ -115,10 +159,8 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     """
     weights, texts = load_tensors(file, MODEL)
     plan = require_known(parse_plan(texts.get("plan", ""), str(file)), str(file))
-    facts = facts_of_training(file, texts)
+    facts = parse_facts(texts, file)
     count = facts.get("networks")
-    if count is not None and (not isinstance(count, int) or not 1 <= count <= len(weights)):
-        raise ModelError(f"{file}: damaged or not a model file ({shortened(repr(count))} networks); copy it again")
     parts = [weights] if count is None else [tensors_under(weights, f"{number}.") for number in range(count)]
     networks = []
     for part in parts:
@@ -132,21 +174,37 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     return tuple(networks), plan, facts
 
 
+class TrainingFacts(BaseModel):
+    """What a model file says beside its plan, as far as it is known here; more may stand in it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    networks: int | None = Field(default=None, ge=1, le=MOST_NETWORKS)  # None: one, whose tensors have no number
+    trained_on: list[str] = []
+    aftercare: dict[str, Any] = {}
+    card: str = ""
+
+
+def parse_facts(texts: Mapping[str, str], file: Path) -> dict[str, Any]:
+    """Return what a model file says beside its plan: those of `TrainingFacts` that it has, and more.
+
+    Args:
+        texts: From `read_facts` or `load_tensors`.
+        file: For the message.
+
+    Raises:
+        ModelError: If it is not of that form.
+    """
+    try:
+        return TrainingFacts.model_validate_json(texts.get("facts", "{}")).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"])) or "its facts"
+        raise ModelError(f"{file}: not a sound model file ({what}: {first['msg']}); export the model again") from error
+
+
 def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def facts_of_training(file: Path, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the facts of a model's training, from the texts of its file.
-
-    Raises:
-        ModelError: If they are no JSON object.
-    """
-    try:
-        return parse_json(texts.get("facts", "{}"), "its facts", dict)
-    except JsonError as error:
-        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
 
 
 def model_files(model: Path) -> tuple[Path, ...]:

@@ -16,7 +16,7 @@ from autoseg.inference.model import Postprocessing, open_model
 from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
 from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words
-from autoseg.network.weights import MODEL, facts_of_training, load_networks, read_facts, save_ensemble, save_model
+from autoseg.network.weights import MODEL, load_networks, parse_facts, read_facts, save_ensemble, save_model
 from autoseg.plan import Plan
 from autoseg.report.tables import text_rows
 from autoseg.run import Run
@@ -76,7 +76,7 @@ def read_card(model: Path) -> str:
         raise ModelError(
             f"{model}: is a folder; make a file of a RUN with `autoseg export {model} FILE`, then show that"
         )
-    facts = facts_of_training(model, read_facts(model, MODEL))
+    facts = parse_facts(read_facts(model, MODEL), model)
     if "card" not in facts:
         raise ModelError(f"{model}: has no card; a file made by `autoseg export RUN FILE` has one")
     return str(facts["card"])

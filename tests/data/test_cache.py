@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from dataclasses import replace
@@ -173,3 +174,17 @@ def test_a_record_of_before_digests_is_compared_as_its_checkpoint_is(tmp_path: P
     assert case is not None
     line = f"{case.id} {case.patient} {record['source_key']} {record['plan_key']}"
     assert cases_digest([case, case]) == hashlib.sha256(f"{line}\n{line}".encode()).hexdigest()[:32]
+
+
+def test_on_a_file_system_that_maps_no_files_an_array_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = made.easy_cases(tmp_path, 1)
+    expected = np.array(case.image())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr("mmap.mmap", refuse)
+    assert not isinstance(case.image(), np.memmap)
+    assert np.array_equal(case.image(), expected)

@@ -1,0 +1,90 @@
+"""Tests of autoseg.network.weights: files of a wrong shape, and file systems that map no files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import made
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from autoseg.errors import AutosegError, ModelError
+from autoseg.network import weights
+from autoseg.network.build import build
+from autoseg.network.weights import FACTS, MODEL, load_networks, load_tensors, read_facts, save_model, save_tensors
+from autoseg.steps.export import read_card
+
+DEEP = "[" * 100_000
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    file = tmp_path / "sound.autoseg"
+    plan = made.plan()
+    save_model(file, plan, build(plan).state_dict(), {"trained_on": ["a"], "card": "# tiny"})
+    return file
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "{",
+        "5",
+        "null",
+        DEEP,
+        '{"networks": "abc", "card": "x"}',
+        '{"networks": 0, "card": "x"}',
+        '{"networks": 1.5, "card": "x"}',
+        '{"networks": 1000000000000, "card": "x"}',
+        '{"trained_on": 5, "card": "x"}',
+        '{"trained_on": [5], "card": "x"}',
+        '{"aftercare": 7, "card": "x"}',
+        '{"card": ["x"]}',
+    ],
+)
+def test_facts_of_a_wrong_shape_are_refused_in_one_line(model: Path, facts: str) -> None:
+    tensors, texts = load_tensors(model, MODEL)
+    save_tensors(model, MODEL, tensors, {"plan": texts["plan"], "facts": facts})
+    for read in (read_card, lambda file: load_networks(file, "cpu")):
+        with pytest.raises(ModelError, match=r"sound\.autoseg: not a sound model file") as caught:
+            read(model)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "header", ["null", "5", "[]", '"x"', "{", DEEP, '{"kind": 5}', '{"kind": ["autoseg model 1"]}']
+)
+def test_a_header_of_a_wrong_shape_is_refused_in_one_line(model: Path, header: str) -> None:
+    tensors, _ = load_tensors(model, MODEL)
+    save_file(tensors, model, metadata={FACTS: header})
+    with pytest.raises(ModelError, match=r"sound\.autoseg: damaged or not a model file") as caught:
+        read_facts(model, MODEL)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("plan", ["", "5", "null", DEEP, '{"network": 0}'])
+def test_a_plan_of_a_wrong_shape_is_refused_in_one_line(model: Path, plan: str) -> None:
+    tensors, texts = load_tensors(model, MODEL)
+    save_tensors(model, MODEL, tensors, {"plan": plan, "facts": texts["facts"]})
+    with pytest.raises(AutosegError, match=r"sound\.autoseg: ") as caught:
+        load_networks(model, "cpu")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_on_a_file_system_without_maps_is_read_whole(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, facts = load_tensors(model, MODEL)
+
+    def refuse(file: Path, framework: str) -> None:
+        raise SafetensorError("Error while deserializing: I/O error: No such device (os error 19)")
+
+    monkeypatch.setattr(weights, "safe_open", refuse)
+    tensors, texts = load_tensors(model, MODEL)
+    assert texts == facts
+    assert json.loads(texts["facts"])["trained_on"] == ["a"]
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
+    model.write_bytes(model.read_bytes()[:-8])  # damaged, it is refused there, too
+    with pytest.raises(ModelError, match="damaged or not a model file"):
+        load_tensors(model, MODEL)
