@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.files import write_text
-from autoseg.json_file import JsonError, read_json
 from autoseg.version import VERSION
 
 PACKAGE = Path(__file__).parent
@@ -137,9 +136,10 @@ def noted_sources(file: Path, product: str) -> dict[str, str] | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return read_json(file, dict)
-    except (OSError, JsonError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def states_of(paths: Iterable[Path]) -> list[tuple[str, tuple[int, int] | None]]:

@@ -1,39 +1,92 @@
-"""Processes: by what name one is known in a file that it writes, and whether it still lives."""
+"""Processes that this one starts: they end with it, and one that does nothing any more is noticed."""
 
 from __future__ import annotations
 
-import hashlib
+import ctypes
+import multiprocessing
 import os
-import socket
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 
-HOST_DIGITS = 6  # of the digest that stands for a host in file names
+from autoseg.errors import AutosegError
 
-
-@cache
-def host_digest() -> str:
-    """Return what stands for this host in file names: of two containers with one name, each has its own."""
-    try:
-        processes = os.readlink("/proc/self/ns/pid")  # whom a process's number belongs to
-    except OSError:
-        processes = ""
-    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:HOST_DIGITS]
+PARENT_DIES = 1  # PR_SET_PDEATHSIG of prctl(2)
+LOOK_S = 1.0  # how often a process without the kernel's help looks for its parent
+# by which a user or a system asks to end
+ENDING = tuple(
+    signal.Signals(n) for n in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+)
+HANGS_S = 60.0  # a process that was waited for and did nothing at all for so long hangs
+EXAMINE_S = 5.0  # how often that is asked
 
 
-def is_alive(pid: int) -> bool:
-    """Return whether a process of this host is alive; one that ended and waits for its parent to hear of it is not."""
+class WorkerLostError(AutosegError):
+    """A process that was started for a piece of work has ended or hangs; the text says which."""
+
+
+def end_with_parent(by_kernel: bool = True) -> None:
+    """Have this process killed when the one that has started it ends, however that ends.
+
+    Args:
+        by_kernel: Let the kernel do it (Linux), at once and even while this process is stopped. It looks at the thread
+            that has started this process: say False where that may end before its process does.
+    """
+    parent = multiprocessing.parent_process()
+    expected = os.getppid() if parent is None else parent.pid
+    if by_kernel and sys.platform == "linux" and not ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGKILL):
+        if os.getppid() != expected:  # it has ended before we asked
+            os.kill(os.getpid(), signal.SIGKILL)
+        return
+    threading.Thread(target=_watch_parent, args=(expected,), daemon=True).start()
+
+
+def _watch_parent(expected: int | None) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        while os.getppid() == expected:
+            time.sleep(LOOK_S)
+    else:
+        parent.join()  # a pipe that the parent holds open, on every system
+    os._exit(1)
+
+
+def is_started_by_main_thread() -> bool:
+    """Return whether what is started now is started by the main thread, which ends with the process alone."""
+    return threading.current_thread() is threading.main_thread()
+
+
+class Vigil:
+    """Watches processes that are waited for: which of them do nothing at all, neither compute, read nor write.
+
+    Time counts only while this process looks: where all are suspended together, as by Ctrl-Z or a laptop's lid, nobody
+    hangs. A process in an endless loop works, as far as anyone can tell.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self._seen: dict[int, tuple[tuple[float, ...], int]] = {}  # work done, and how often it was the same
+
+    def hanging(self, pids: Sequence[int]) -> list[int]:
+        """Return which of `pids` did nothing for HANGS_S; to be asked every EXAMINE_S."""
+        now: dict[int, tuple[tuple[float, ...], int]] = {}
+        for pid in pids:
+            work, (before, times) = work_of(pid), self._seen.get(pid, ((), 0))
+            now[pid] = (work, times + 1 if work == before else 0)
+        self._seen = now
+        return [pid for pid, (_, times) in now.items() if times * EXAMINE_S >= HANGS_S]
+
+
+def work_of(pid: int) -> tuple[float, ...]:
+    """Return what a process has done so far: seconds of processors, and bytes read and written where that is known."""
     import psutil
 
-    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    return psutil.pid_exists(pid)
-
-
-def is_ancestor(pid: int) -> bool:
-    """Return whether this process was started by another one, by a process that it has started, and so on."""
-    import psutil
-
-    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        return any(parent.pid == pid for parent in psutil.Process().parents())
-    return False
+    work: list[float] = []
+    with suppress(psutil.Error, AttributeError):  # it has just ended; a system that does not count bytes
+        process = psutil.Process(pid)
+        work += process.cpu_times()[:2]
+        work += process.io_counters()
+    return tuple(work)

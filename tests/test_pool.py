@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Timer
 
+import psutil
 import pytest
 
+from autoseg import processes
 from autoseg.errors import AutosegError, VolumeError
-from autoseg.pool import each
+from autoseg.pool import each, in_own_process
 
 
 def halved(number: int) -> int:
@@ -21,6 +29,43 @@ def killed_by_three(number: int) -> int:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def stopped_by_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number
+
+
+def killed_beside_others(folder_and_number: tuple[Path, int]) -> int:
+    """Be killed at the first try; note the process."""
+    folder, number = folder_and_number
+    if number == 0 and not (folder / "tried").exists():
+        (folder / "tried").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def kilobytes(number: int) -> bytes:
+    return bytes(number * 1024)
+
+
+def half_written(folder: Path) -> None:
+    """Write to a file that is removed when the process is asked to end."""
+    try:
+        (folder / f"half.{os.getpid()}").touch()
+        time.sleep(600)
+    finally:
+        (folder / f"half.{os.getpid()}").unlink()
+
+
+def children_of(_: int) -> int:
+    """Return the exit code of a process that this one starts."""
+    child = multiprocessing.get_context("spawn").Process(target=halved, args=(2,))
+    child.start()
+    child.join()
+    return int(child.exitcode or 0)
 
 
 def process(_: int) -> int:
@@ -68,3 +113,77 @@ def test_nothing_to_do_yields_nothing(jobs: int) -> None:
 def test_a_bug_is_not_taken_for_a_bad_case(jobs: int) -> None:
     with pytest.raises(ZeroDivisionError):
         list(each(broken, {"a": 1, "b": 2}, jobs))
+
+
+def test_a_hanging_worker_is_noticed_and_costs_only_its_own_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "EXAMINE_S", 0.2)
+    monkeypatch.setattr(processes, "HANGS_S", 2.0)
+    found = dict(each(stopped_by_three, {str(n): n for n in range(5)}, 2))
+    lost = found.pop("3")
+    assert found == {"0": 0, "1": 1, "2": 2, "4": 4}
+    assert "did nothing for 2 s" in str(lost)
+
+
+def test_after_a_killed_worker_the_others_go_on_beside_each_other_and_its_case_is_tried_again(tmp_path: Path) -> None:
+    found = dict(each(killed_beside_others, {str(n): (tmp_path, n) for n in range(12)}, 2))
+    assert all(isinstance(pid, int) for pid in found.values())
+    others = [pid for name, pid in found.items() if name != "0"]
+    assert len(set(others)) == 2
+    assert found["0"] not in others
+
+
+def test_results_larger_than_a_pipe_holds_come_whole() -> None:
+    found = dict(each(kilobytes, {"small": 1, "large": 5000}, 2))
+    assert [len(found[name]) for name in ("small", "large")] == [1024, 5120000]  # type: ignore[arg-type]
+
+
+def test_who_stops_asking_ends_the_workers_and_what_is_queued_is_not_begun(tmp_path: Path) -> None:
+    results = each(half_written, dict.fromkeys(map(str, range(20)), tmp_path), 2)
+    begun = time.monotonic()
+    Timer(4, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    assert time.monotonic() - begun < 9
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_of_its_own_may_start_others() -> None:
+    assert in_own_process(children_of, 0) == 0
+
+
+TESTS = Path(__file__).parent
+ORPHANS = """
+import os, sys, time
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from autoseg.pool import each
+from test_pool import noted_and_asleep
+if __name__ == "__main__":
+    list(each(noted_and_asleep, {{"a": Path({folder!r}), "b": Path({folder!r})}}, 2))
+"""
+
+
+def noted_and_asleep(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    program.write_text(ORPHANS.format(paths=[str(TESTS), str(TESTS.parent)], folder=str(folder)))
+    parent = subprocess.Popen([sys.executable, str(program)])
+    try:
+        until = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        parent.wait()
+    workers = [int(file.name) for file in folder.iterdir()]
+    assert len(workers) == 2
+    until = time.monotonic() + 10
+    while any(map(psutil.pid_exists, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []

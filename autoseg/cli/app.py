@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from autoseg.cli import parameters as ask
 from autoseg.cli import verbs
-from autoseg.cli.console import output, plain
+from autoseg.cli.console import end_on_signals, exit_when_interrupted, output
 from autoseg.errors import AutosegError
-from autoseg.machine import process_place
+from autoseg.machine import failure_file, process_place
 from autoseg.options import (
     CheckOptions,
     CohortOptions,
@@ -29,6 +31,7 @@ from autoseg.options import (
     TrainOptions,
     ViewOptions,
 )
+from autoseg.processes import end_with_parent
 from autoseg.run import Run
 
 DEMO_EVALUATION = EvaluateOptions(tolerance_mm=3.0)  # the phantoms' voxels are larger than the usual 2 mm
@@ -43,7 +46,18 @@ app = typer.Typer(
 
 def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return what makes a function a verb of the command line, with a flag for each option of its dataclasses."""
-    return lambda command: app.command(name)(ask.with_options(command))
+
+    def register(command: Callable[..., None]) -> Callable[..., None]:
+        asked = ask.with_options(command)
+
+        @functools.wraps(asked)
+        def call(**values: Any) -> None:
+            with exit_when_interrupted(f"{name}: interrupted; what was finished is kept, the same command goes on"):
+                asked(**values)
+
+        return app.command(name)(call)
+
+    return register
 
 
 @app.callback()
@@ -194,6 +208,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console that lacks a character is no reason to fail
+    end_on_signals()
+    if failure_file() is not None:  # torchrun has started this process
+        end_with_parent()
     try:
         with output():
             app()
@@ -214,7 +231,7 @@ def _tell(error: AutosegError) -> None:
 
         if report_failure(error):
             return
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {plain(str(error))}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
 
 
 if __name__ == "__main__":

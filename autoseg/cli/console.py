@@ -7,9 +7,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -25,8 +26,9 @@ from rich.progress import (
 from rich.table import Table
 
 from autoseg.machine import process_place
+from autoseg.processes import ENDING
 from autoseg.run import Run
-from autoseg.words import counted, printable
+from autoseg.words import counted
 
 if TYPE_CHECKING:
     from autoseg.dataset.findings import Finding
@@ -44,7 +46,7 @@ def output() -> Iterator[None]:
     is_first, propagates = _is_first(), logger.propagate
     warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
     warnings.addFilter(lambda record: is_first and record.levelno == logging.WARNING)
-    warnings.setFormatter(_Line("warning: %(message)s"))
+    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
     console.quiet = not is_first
     logger.propagate = False  # to RUN/log.txt, and warnings to the console
     logger.addHandler(warnings)
@@ -59,22 +61,9 @@ def _is_first() -> bool:
     return process_place().rank == 0
 
 
-def plain(text: str) -> str:
-    """Return a text as the console prints it: no markup, nothing in it that the console would obey."""
-    return escape(printable(text))
-
-
-class _Line(logging.Formatter):
-    """Formats a record so that nothing in it is obeyed by a console."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's text."""
-        return printable(super().format(record))
-
-
 def say(text: str) -> None:
     """Print one line."""
-    console.print(plain(text), soft_wrap=True)
+    console.print(escape(text), soft_wrap=True)
 
 
 def show_findings(findings: list[Finding]) -> None:
@@ -88,10 +77,10 @@ def show_findings(findings: list[Finding]) -> None:
         if f.severity == "note":
             notes.setdefault(f.code, []).append(f)
         else:
-            table.add_row(f"[{colours[f.severity]}]{f.severity}", plain(f.case), plain(f.found), plain(f.fix))
+            table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
     for same in notes.values():
         also = f" (and {counted(len(same) - 1, 'more row')}, see --json)" if len(same) > 1 else ""
-        table.add_row("[dim]note", plain(same[0].case), plain(same[0].found + also), plain(same[0].fix))
+        table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
     console.print(table)
 
 
@@ -101,9 +90,9 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     widths = _widths(lines, console.width - GAP * (len(columns) - 1))
     for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
-        shown.add_column(plain(column), justify="right" if place else "left", overflow="fold", width=width)
+        shown.add_column(escape(column), justify="right" if place else "left", overflow="fold", width=width)
     for row in lines[1:]:
-        shown.add_row(*(plain(value) for value in row))
+        shown.add_row(*(escape(value) for value in row))
     say(title)
     console.print(shown)
 
@@ -164,6 +153,33 @@ def training_bar(bar: Progress) -> Callable[[int, TrainingProgress], None]:
     return tell
 
 
+def is_heard(number: signal.Signals) -> bool:
+    """Return whether a signal is not ignored, as nohup and a shell's background jobs have it."""
+    return signal.getsignal(number) != signal.SIG_IGN
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does: what is half written is removed, and workers are ended."""
+    for number in ENDING:
+        if number != signal.SIGINT and is_heard(number):
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def exit_when_interrupted(text: str) -> Iterator[None]:
+    """Turn an interruption into one line and exit code 130.
+
+    Raises:
+        typer.Exit: With 130, if the user interrupted or the system asked to end.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(OSError):  # the terminal may be gone
+            say(text)
+        raise typer.Exit(130) from None
+
+
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
     """Give a question whether Ctrl-C was pressed or the system asked to end; a second Ctrl-C interrupts at once."""
@@ -172,9 +188,10 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     def note(number: int, frame: object) -> None:
         pressed.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        console.print("stopping after this iteration; press Ctrl-C again to stop at once")
+        with suppress(OSError):  # the terminal may be gone
+            console.print("stopping after this iteration; press Ctrl-C again to stop at once")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in ENDING if is_heard(number)}
     try:
         yield lambda: bool(pressed)
     finally:
@@ -203,7 +220,7 @@ def logging_to(run: Run) -> Iterator[None]:
 @contextmanager
 def _log_file(run: Run) -> Iterator[None]:
     handler = logging.FileHandler(run.log_file, encoding="utf-8")
-    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,15 @@ import torch
 from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
+from autoseg import processes
 from autoseg.data.augment import CropRequest, transforms
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
 from autoseg.errors import AutosegError, TrainingError
 from autoseg.imaging.grid import Triple
 from autoseg.plan import Plan
+from autoseg.processes import end_with_parent, is_started_by_main_thread
+from autoseg.words import counted
 
 Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …
 # data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X); of each crop, keys: its case, hidden: classes not labelled
@@ -38,9 +41,11 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         self.plan = plan
         self.share = share
         self.next_index = start
+        self.by_kernel = is_started_by_main_thread()
 
     def set_thread_id(self, thread_id: int) -> None:
-        """Take this worker's share of the batches; run torch on one thread; leave Ctrl-C to the parent."""
+        """Take this worker's share of the batches; run torch on one thread; leave Ctrl-C to the parent; end with it."""
+        end_with_parent(self.by_kernel)
         super().set_thread_id(thread_id)
         self.next_index += thread_id
         torch.set_num_threads(1)
@@ -103,11 +108,11 @@ def open_batches(
     if workers <= 0:
         yield _in_process(cases, plan, start, share)
         return
-    augmenter = _started(cases, plan, start, workers, share)
+    team = _Workers(cases, plan, start, workers, share)
     try:
-        yield _from_workers(augmenter, start, lambda index: _in_process(cases, plan, index, share))
+        yield team.batches()
     finally:
-        augmenter._finish()
+        team.augmenter._finish()
 
 
 def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index: int) -> list[CachedCase]:
@@ -184,17 +189,39 @@ def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, 
     return augmenter
 
 
-def _from_workers(augmenter: Augmenter, start: int, in_process: Callable[[int], Iterator[Batch]]) -> Iterator[Batch]:
-    index = start
-    while True:
+class _Workers:
+    """Processes that augment; one less each time that one is lost, as it may have been for lack of memory."""
+
+    def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, count: int, share: Share) -> None:
+        self.cases, self.plan, self.index, self.count, self.share = cases, plan, start, count, share
+        self.augmenter = _started(cases, plan, start, count, share)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield batches without end; when no process is left, from this one."""
+        for left in reversed(range(self.count)):
+            while (batch := self._next()) is not None:
+                yield _checked(batch)
+                self.index += 1
+            _warn_of_lost(self.augmenter, left)
+            if left:
+                self.augmenter = _started(self.cases, self.plan, self.index, left, self.share)
+        yield from _in_process(self.cases, self.plan, self.index, self.share)
+
+    def _next(self) -> Batch | None:
         try:
-            batch = next(augmenter)
-        except RuntimeError:
-            logger.warning("a worker was killed, most likely for lack of memory; augmenting in the training process")
-            break
-        yield _checked(batch)
-        index += 1
-    yield from in_process(index)
+            return next(self.augmenter)  # type: ignore[no-any-return]
+        except RuntimeError:  # which has ended all
+            return None
+
+
+def _warn_of_lost(augmenter: Augmenter, left: int) -> None:
+    cause = (
+        f"hangs, it did nothing for {processes.HANGS_S:.0f} s"
+        if augmenter.hangs
+        else "was killed, most likely for lack of memory"
+    )
+    how = f"going on with {counted(left, 'worker')}" if left else "augmenting in the training process"
+    logger.warning("a worker %s; %s", cause, how)
 
 
 def _checked(batch: Batch) -> Batch:

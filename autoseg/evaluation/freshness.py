@@ -16,7 +16,6 @@ from autoseg.digests import file_digest, note_sources, noted_sources, remembered
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import Row, read_scores
 from autoseg.files import write_text
-from autoseg.json_file import JsonError, parse_json
 from autoseg.metrics.registry import nsd_name
 from autoseg.run import Run
 from autoseg.words import counted
@@ -155,7 +154,7 @@ def _lines(text: str) -> Iterator[dict[str, Any] | None]:
     """Yield the entry of each line of a text; None for a damaged one."""
     for line in text.splitlines():
         try:
-            entry = parse_json(line, "", dict)
-        except JsonError:
+            entry = json.loads(line)
+        except ValueError:
             entry = None
-        yield entry if entry is not None and {"case", "sources", "mask", "rows"} <= set(entry) else None
+        yield entry if isinstance(entry, dict) and {"case", "sources", "mask", "rows"} <= set(entry) else None

@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from autoseg.files import write_text
+from autoseg.processes import end_with_parent
 
 
 def why_failed(failures: Mapping[int, ProcessFailure]) -> str:
@@ -35,6 +36,7 @@ def why_failed(failures: Mapping[int, ProcessFailure]) -> str:
 
 def main(file: Path, arguments: list[str]) -> int:
     """Be torchrun; where the team fails write why to `file`. Return the exit code."""
+    end_with_parent()
     logging.disable(logging.ERROR)  # of torchrun's own log
     try:
         run.main(arguments)

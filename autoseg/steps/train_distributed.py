@@ -15,6 +15,7 @@ from autoseg.network.build import plan_of
 from autoseg.network.distributed import require_devices
 from autoseg.options import TrainOptions, arguments_of
 from autoseg.planning.requirements import require_crops
+from autoseg.processes import ENDING
 from autoseg.run import Run
 from autoseg.steps.train import device_of
 
@@ -27,12 +28,11 @@ def is_due(options: TrainOptions) -> bool:
 def train_distributed(run: Run, options: TrainOptions) -> bool:
     """Run `autoseg train` in several processes, and wait for them; return whether it was ended early.
 
-    Ctrl-C or SIGTERM ends it as a stop file does, after an iteration that all have done; a second one at once.
+    Ctrl-C, SIGTERM or SIGHUP ends it as a stop file does, after an iteration that all have done; a second one at once.
 
     Raises:
         PlanError: If there are more than crops of a batch or GPUs.
         TrainingError: If one of them failed.
-        LockedError: If another process writes to RUN.
     """
     plan, processes = plan_of(run), options.gpus
     require_crops(plan, processes)
@@ -42,8 +42,7 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
         why = Path(folder) / "why.txt"
         launcher = [sys.executable, "-m", "autoseg.network.launch", str(why)]
         team = ["--standalone", f"--nproc-per-node={processes}", "-m", "autoseg", "train", str(run.folder)]
-        with run.locked("train"):  # for all of them: the first one sees that what has started it holds the lock
-            ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], run)
+        ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], run)
         if ended and not was_asked:
             raise TrainingError(why.read_text(encoding="utf-8") if why.is_file() else f"the team ended with {ended}")
     return was_asked
@@ -60,7 +59,7 @@ def _ended(command: list[str], run: Run) -> tuple[int, bool]:
         else:
             team.terminate()  # torchrun ends its processes, the unwilling after 30 s
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in ENDING}
     try:
         team = subprocess.Popen(command, start_new_session=True)  # Ctrl-C comes by the stop file alone
         code = team.wait()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,8 @@ from autoseg.machine import GIB, ProcessorTime, peak_memory_gib
 from autoseg.network.device import DeviceName, memory_explained, release_memory
 from autoseg.plan import Plan
 from autoseg.planning.budget import TRAINING_PROCESS_GIB, StepCost
+from autoseg.pool import in_own_process
+from autoseg.processes import WorkerLostError
 from autoseg.training.step import Outcome, Stepper, new_state
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
@@ -42,18 +41,18 @@ def measure_step(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
         workers: Augmentation processes.
 
     Raises:
-        PlanError: If the process is killed.
+        PlanError: If the process is killed, or hangs.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(_measure, plan, shape, workers).result()
-        except BrokenProcessPool as error:
-            raise PlanError(
-                "measuring the plan was killed, most likely for lack of memory; free some, or --set batch_size=1"
-            ) from error
+    try:
+        return in_own_process(_measure, (plan, shape, workers))
+    except WorkerLostError as error:
+        raise PlanError(
+            "measuring the plan was killed, most likely for lack of memory; free some, or --set batch_size=1"
+        ) from error
 
 
-def _measure(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
+def _measure(job: tuple[Plan, Voxels, int]) -> StepCost | None:
+    plan, shape, workers = job
     with tempfile.TemporaryDirectory() as folder:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         try:

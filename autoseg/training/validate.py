@@ -59,8 +59,7 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
         truth = np.array(case.label())
         predicted, loss = _predicted(Ensemble([network], plan), case, truth)
         losses.append(loss)
-        shown = {index: scheme.atoms_of[index] for index in scheme.shown(case.hidden)}
-        for index, score in dice(predicted, truth, shown).items():
+        for index, score in dice(predicted, truth, tuple(scheme.shown(case.hidden))).items():
             if score is not None:
                 scores[index].append(score)
     means = {index: float(np.mean(dices)) if dices else float("nan") for index, dices in scores.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import made
 import numpy as np
 import pytest
 
+from autoseg import processes
 from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase
 from autoseg.plan import Plan
@@ -62,6 +65,28 @@ def test_killed_while_they_write_they_are_replaced_and_the_batches_are_the_same(
 
     within(120, go)
     assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_one_that_hangs_is_noticed_and_the_batches_are_the_same(
+    cases: tuple[CachedCase, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processes, "EXAMINE_S", 0.5)
+    monkeypatch.setattr(processes, "HANGS_S", 2.0)
+    with open_batches(cases, LARGE, 0, workers=0) as batches:
+        expected = [next(batches)["data"] for _ in range(12)]
+    found: list[np.ndarray] = []
+
+    def go() -> None:
+        with open_batches(cases, LARGE, 0, workers=1) as batches:
+            found.append(next(batches)["data"])
+            for process in multiprocessing.active_children():
+                os.kill(process.pid or 0, signal.SIGSTOP)
+            found.extend(next(batches)["data"] for _ in range(11))
+
+    within(120, go)
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert "a worker hangs, it did nothing for 2 s; augmenting in the training process" in caplog.text
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

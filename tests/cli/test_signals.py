@@ -1,0 +1,65 @@
+"""SIGTERM, SIGHUP and Ctrl-C, as a user's terminal or a cluster sends them: one line, 130, and nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(*arguments: object, before: Callable[[], object] | None = None) -> subprocess.Popen[str]:
+    """Start autoseg in a session of its own."""
+    command = [sys.executable, "-m", "autoseg", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=before,
+    )
+
+
+def until(is_so: Callable[[], object], seconds: float = 60) -> None:
+    last = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < last:
+        time.sleep(0.02)
+
+
+def workers_of(program: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        children = psutil.Process(program.pid).children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(number: signal.Signals, cohort: Path) -> None:
+    program = started("check", cohort, "-j", "2")
+    until(lambda: len(workers_of(program)) == 2 or program.poll() is not None)
+    workers = workers_of(program)
+    program.send_signal(number)
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 130
+    last = [line for line in output.splitlines() if line.strip()][-1]
+    assert last == "check: interrupted; what was finished is kept, the same command goes on"
+    assert "Traceback" not in output
+    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_program_under_nohup_outlives_the_terminal(cohort: Path) -> None:
+    program = started("check", cohort, "-j", "2", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until(lambda: workers_of(program) or program.poll() is not None)
+    program.send_signal(signal.SIGHUP)
+    program.communicate(timeout=120)
+    assert program.returncode == 0
