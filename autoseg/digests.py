@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.files import write_text
+from autoseg.json_file import JsonError, read_json
 from autoseg.version import VERSION
 
 PACKAGE = Path(__file__).parent
@@ -136,10 +137,9 @@ def noted_sources(file: Path, product: str) -> dict[str, str] | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(file, dict)
+    except (OSError, JsonError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def states_of(paths: Iterable[Path]) -> list[tuple[str, tuple[int, int] | None]]:

@@ -23,6 +23,10 @@ class RunError(AutosegError):
     """A RUN folder lacks what a verb needs."""
 
 
+class LockedError(RunError):
+    """Another process writes to a folder, or to a file in it."""
+
+
 class ModelError(AutosegError):
     """A model or checkpoint file is damaged, foreign, or does not fit its plan."""
 

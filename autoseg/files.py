@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, one alone or several as one generation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from autoseg.processes import host_digest, is_alive
+
 LEFT_S = 3600  # no file takes so long from one block of it to the next
+LEFTOVER = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]+))?\.(?P<name>.+)")  # of a file that was being written
 
 
 @contextmanager
@@ -27,8 +30,8 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     name = file.name[: len(file.name) - len(suffix)] + suffix
-    _remove_leftovers(file.parent, name)
-    beside = file.with_name(f".{os.getpid()}.{name}")
+    remove_leftovers(file.parent, name)
+    beside = file.with_name(f".{os.getpid()}-{host_digest()}.{name}")
     try:
         yield beside
         with beside.open("rb+") as stream:
@@ -43,16 +46,46 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def _remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what processes that were killed have left of a file under the names beside it."""
-    leftover = re.compile(rf"\.\d+\.{re.escape(name)}")
-    for old in [Path(entry) for entry in os.scandir(folder) if leftover.fullmatch(entry.name)]:
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > LEFT_S:
-                old.unlink()
-
-
 def write_text(file: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic_path(file) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def write_generation(texts: Mapping[Path, str]) -> None:
+    """Write text files that belong together, UTF-8.
+
+    All are on the disk before any is replaced, and the last one is removed before the others change: a kill at any
+    moment leaves all as they were, or a folder that lacks the last one.
+
+    Raises:
+        OSError: If the disk is full; all files are then as they were.
+    """
+    *_, last = texts
+    with ExitStack() as renamed_in_order:
+        for file, text in reversed(list(texts.items())):  # what is entered first is left last
+            beside = renamed_in_order.enter_context(atomic_path(file))
+            with beside.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+        last.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that were killed have left of files that they were writing.
+
+    What a process of this host has left goes as soon as it is dead, of another host when it is old.
+
+    Args:
+        folder: Where they were writing.
+        name: Of the file; None: of every file.
+    """
+    for entry in os.scandir(folder):
+        leftover = LEFTOVER.fullmatch(entry.name)
+        if leftover is None or name not in (None, leftover["name"]):
+            continue
+        with suppress(OSError):
+            is_old = time.time() - entry.stat().st_mtime > LEFT_S
+            if is_old or (leftover["host"] == host_digest() and not is_alive(int(leftover["pid"]))):
+                os.unlink(entry.path)

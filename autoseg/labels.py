@@ -120,6 +120,14 @@ class LabelScheme:
         belongs.setflags(write=False)
         return belongs
 
+    @cached_property
+    def atoms_of(self) -> dict[int, tuple[int, ...]]:
+        """The atoms within each organ, by class index."""
+        return {
+            index: tuple(atom for atom, belongs in enumerate(self.membership[:, index].tolist()) if belongs)
+            for index in self.organs
+        }
+
     def encode(self, label_map: LabelMap, source: str) -> Atoms:
         """Return the atoms of a label map.
 
@@ -200,6 +208,33 @@ class LabelScheme:
     def class_mask(self, atoms: Atoms, index: int) -> Mask:
         """Return which atoms belong to a class."""
         return _is_one_of(atoms, [atom for atom, belongs in enumerate(self.membership[:, index]) if belongs])
+
+    def voxels(self, atoms: Atoms) -> dict[int, int]:
+        """Return how many voxels each organ has, by class index."""
+        import numpy as np
+
+        counts = np.bincount(atoms.ravel(), minlength=IGNORED + 1)
+        return {index: int(counts[list(inside)].sum()) for index, inside in self.atoms_of.items()}
+
+    def sums_inside(self, values: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of each class's values over the voxels that belong to it, and their number.
+
+        Args:
+            values: Of all classes, (voxels, classes).
+            atoms: Of the voxels, uint8 (voxels,); none is ignored.
+
+        Returns:
+            Sums and numbers, float64 (classes,).
+        """
+        import torch
+
+        rows = atoms.long()
+        if self.overlapping:
+            belongs = torch.tensor(self.membership, device=values.device)[rows]
+            return torch.where(belongs, values, 0.0).sum(dim=0, dtype=torch.float64), belongs.sum(dim=0).double()
+        own = values.gather(1, rows[:, None])[:, 0].double()
+        sums = torch.bincount(rows, weights=own, minlength=self.classes)
+        return sums, torch.bincount(rows, minlength=self.classes).double()
 
     def hidden(self, shows: Callable[[int], bool]) -> tuple[int, ...]:
         """Return the classes of organs that a label map does not show, given which values it shows."""

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoseg.errors import PlanError
+from autoseg.json_file import JsonError, parse_json
 from autoseg.labels import MOST_LABELS, Label, LabelScheme
+from autoseg.words import shortened
 
 CORRECT_FILE = "correct the file or run `autoseg plan` with --force"
 WRITE_SETTING = "write KEY=VALUE, a list as KEY=[1,2,3]"
@@ -26,7 +28,7 @@ Counts = tuple[Count, Count, Count]
 class PlanPart(BaseModel):
     """A part of the plan: frozen, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class Intensity(PlanPart):
@@ -214,7 +216,10 @@ def parse_plan(text: str, source: str, way_out: str = CORRECT_FILE) -> Plan:
         PlanError: If it is not a valid plan; the text names `source`, each key, what was found and what is allowed.
     """
     try:
+        parse_json(text, source, dict)
         return Plan.model_validate_json(text)
+    except JsonError as error:
+        raise PlanError(f"{str(error).rpartition('; ')[0]}; {way_out}") from error
     except ValidationError as error:
         raise PlanError(f"{source}: {_one_line(error)}; {way_out}") from error
 
@@ -226,7 +231,7 @@ def load_plan(file: Path) -> Plan:
         PlanError: If it is missing or not valid.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{file}: no readable plan ({error}); run `autoseg plan DATASET RUN` first") from error
     return parse_plan(text, str(file))
@@ -254,7 +259,7 @@ def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
             raise PlanError(f"--set {key}: the plan has no such key (lists are set whole); near it: {', '.join(near)}")
         try:
             branch[last] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # a word, or what the plan will refuse
             branch[last] = value
     return parse_plan(json.dumps(tree), asked(settings), WRITE_SETTING)
 
@@ -277,6 +282,6 @@ def _one_line(error: ValidationError) -> str:
         where = ".".join(str(p) for p in item["loc"]) or "plan"
         message = item["msg"].removeprefix("Value error, ")
         value = item["input"]
-        got = "" if isinstance(value, dict) or item["type"] == "json_invalid" else f", got {value!r}"
+        got = "" if isinstance(value, dict) else f", got {shortened(repr(value))}"
         parts.append(f"{where}: {message[:1].lower() + message[1:]}{got}")
     return "; ".join(parts)

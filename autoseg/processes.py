@@ -1,19 +1,23 @@
-"""Processes that this one starts: they end with it, and one that does nothing any more is noticed."""
+"""Processes: by what name one is known, whether it lives, and that those which are started end with this one."""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
 from autoseg.errors import AutosegError
 
+HOST_DIGITS = 6  # of the digest that stands for a host in file names
 PARENT_DIES = 1  # PR_SET_PDEATHSIG of prctl(2)
 LOOK_S = 1.0  # how often a process without the kernel's help looks for its parent
 # by which a user or a system asks to end
@@ -22,6 +26,34 @@ ENDING = tuple(
 )
 HANGS_S = 60.0  # a process that was waited for and did nothing at all for so long hangs
 EXAMINE_S = 5.0  # how often that is asked
+
+
+@cache
+def host_digest() -> str:
+    """Return what stands for this host in file names: of two containers with one name, each has its own."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")  # whom a process's number belongs to
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:HOST_DIGITS]
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this host is alive; one that ended and waits for its parent to hear of it is not."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return psutil.pid_exists(pid)
+
+
+def is_ancestor(pid: int) -> bool:
+    """Return whether this process was started by another one, by a process that it has started, and so on."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return any(parent.pid == pid for parent in psutil.Process().parents())
+    return False
 
 
 class WorkerLostError(AutosegError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.errors import RunError
+from autoseg.files import remove_leftovers
+from autoseg.locks import lock
 from autoseg.plan import Plan, load_plan
 
 MASK_SUFFIX = ".nii.gz"  # of a predicted label map, where the user names no file
@@ -214,6 +217,32 @@ class Run(StageFolder):
     def report(self) -> ReportFolder:
         """Tables, curves, the page."""
         return ReportFolder(self.folder / "report")
+
+    @contextmanager
+    def locked(self, verb: str) -> Iterator[None]:
+        """Be the one process that writes to the RUN; remove first what killed ones have left.
+
+        Args:
+            verb: That writes, as in "train".
+
+        Raises:
+            LockedError: If another process writes to it; the text says who.
+            RunError: If there is a file in its place.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RunError(f"{self.folder}: RUN must be a folder, and this is a file; give another name")
+        with lock(self.folder, f"autoseg {verb}"):
+            for folder in filter(Path.is_dir, self._written_folders()):
+                remove_leftovers(folder)
+            yield
+
+    def _written_folders(self) -> Iterator[Path]:
+        yield from (self.folder, self.report.folder, self.report.cases, self.report.surfaces, self.report.views)
+        yield from self.report.organs.glob("*")
+        for stage in (self, *(StageFolder(path) for path in self.folder.glob("stage-*"))):
+            yield stage.cache
+            for fold in stage.fold_folders().values():
+                yield from (fold.folder, fold.predictions)
 
     def stage(self, number: int) -> StageFolder:
         """Return the folder of one stage, counted from 0: the first lies in the RUN itself."""

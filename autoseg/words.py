@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def counted(number: int, thing: str) -> str:
@@ -24,6 +27,34 @@ def in_minutes(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def shortened(text: str, most: int = 80) -> str:
+    r"""Return a text for a message: cut to `most` characters, with what a console would obey written out.
+
+    >>> shortened("a" * 100, 5), shortened("red \x1b[31m")
+    ('aaaa…', 'red \\x1b[31m')
+    """
+    return printable(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def printable(text: str) -> str:
+    r"""Return a text with every character written out that a console or an editor would obey instead of show.
+
+    These are control characters but for line breaks and tabs, marks that change the direction of writing, and the
+    bytes of file names that are not UTF-8.
+
+    >>> printable("caf\udce9"), printable("a\u202eb"), printable("Größe")
+    ('caf\\xe9', 'a\\u202eb', 'Größe')
+    """
+    return _OBEYED.sub(_written_out, text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name, as Python carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def joined(values: Sequence[float], digits: int = 2) -> str:

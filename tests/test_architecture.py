@@ -16,9 +16,9 @@ import autoseg
 
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
-    "version", "words", "errors", "files", "digests", "machine", "processes", "pool", "labels", "plan", "run",
-    "imaging", "dataset", "metrics", "options", "figures", "network", "planning", "phantom", "data", "inference",
-    "training", "evaluation", "report", "steps", "cli", "__main__",
+    "version", "words", "errors", "processes", "files", "locks", "json_file", "sheet", "digests", "machine", "pool",
+    "labels", "plan", "run", "imaging", "dataset", "metrics", "options", "figures", "network", "planning", "phantom",
+    "data", "inference", "training", "evaluation", "report", "steps", "cli", "__main__",
 ]  # fmt: skip
 DOORS = {
     "SimpleITK": "imaging",

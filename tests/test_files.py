@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autoseg.files import atomic_path, write_text
+from autoseg.files import atomic_path, remove_leftovers, write_generation, write_text
+from autoseg.processes import host_digest
 
 
 def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
@@ -55,14 +61,78 @@ def test_what_a_killed_process_has_left_goes_when_the_file_is_written_again(tmp_
     assert {file.name for file in tmp_path.iterdir()} == {"a.txt", *names.values()} - {names["left"]}
 
 
+def test_what_a_dead_process_of_this_host_has_left_goes_at_once_and_what_a_living_one_writes_stays(
+    tmp_path: Path,
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".{dead.pid}-{host_digest()}.a.txt"
+    of_a_living = tmp_path / f".{os.getppid()}-{host_digest()}.a.txt"
+    of_another_host = tmp_path / f".{dead.pid}-0123ab.a.txt"
+    for file in (left, of_a_living, of_another_host):
+        file.write_text("half")
+    remove_leftovers(tmp_path, "b.txt")
+    assert left.exists()
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([of_a_living, of_another_host])
+
+
+def texts_of(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in folder.iterdir()}
+
+
+def test_a_kill_leaves_a_generation_of_files_as_it_was_or_without_its_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / name for name in ("split", "data", "plan")]
+    old, new = dict.fromkeys(files, "old"), dict.fromkeys(files, "new")
+    real = {"fsync": os.fsync, "replace": os.replace}
+    steps = 0
+
+    def killed_at(what: str, nth: int) -> dict[str, str]:
+        write_generation(old)
+        calls = itertools.count()
+
+        def call(*args: Any) -> None:
+            if next(calls) == nth:
+                raise KeyboardInterrupt
+            real[what](*args)
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(os, what, call)
+            write_generation(new)
+        return texts_of(tmp_path)
+
+    for what, nth in [("fsync", n) for n in range(6)] + [("replace", n) for n in range(3)]:
+        texts = killed_at(what, nth)
+        assert "plan" not in texts or set(texts.values()) == {"old"}
+        steps += "plan" in texts
+    assert steps == 3  # as long as the new ones are being written
+    write_generation(new)
+    assert texts_of(tmp_path) == {"split": "new", "data": "new", "plan": "new"}
+
+
+def test_a_full_disk_leaves_the_whole_old_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / name for name in ("split", "plan")]
+    write_generation(dict.fromkeys(files, "old"))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_generation(dict.fromkeys(files, "new"))
+    assert texts_of(tmp_path) == {"split": "old", "plan": "old"}
+
+
 def test_the_path_beside_ends_in_the_suffix_as_a_writer_needs_it(tmp_path: Path) -> None:
     left = tmp_path / ".12.A.nii"
     left.write_text("half")
     os.utime(left, (0, 0))
     with atomic_path(tmp_path / "A.NII", ".nii") as beside:
-        assert beside.name == f".{os.getpid()}.A.nii"
+        assert beside.name == f".{os.getpid()}-{host_digest()}.A.nii"
         beside.write_text("whole")
     with atomic_path(tmp_path / "b.nii", ".nii") as beside:
-        assert beside.name == f".{os.getpid()}.b.nii"
+        assert beside.name == f".{os.getpid()}-{host_digest()}.b.nii"
         beside.write_text("whole")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["A.NII", "b.nii"]

@@ -124,6 +124,31 @@ def test_regions_are_the_classes_and_background_is_none() -> None:
     np.testing.assert_array_equal(TUMOUR.membership, [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]])
 
 
+def test_atoms_of_organs_are_one_each_where_they_are_disjoint_and_several_in_regions() -> None:
+    assert ORGANS.atoms_of == {1: (1,), 2: (2,)}
+    assert TUMOUR.atoms_of == {0: (1, 2, 3), 1: (2, 3), 2: (3,)}
+    assert SPARSE.atoms_of == ORGANS.atoms_of
+
+
+def test_voxels_are_counted_in_every_organ_that_they_belong_to() -> None:
+    atoms = np.array([[0, 1, 1], [2, 3, 3]], dtype=np.uint8)
+    assert TUMOUR.voxels(atoms) == {0: 5, 1: 3, 2: 2}
+    assert ORGANS.voxels(atoms[0]) == {1: 2, 2: 0}
+    assert SPARSE.voxels(np.array([IGNORED, 2], dtype=np.uint8)) == {1: 0, 2: 1}
+
+
+@given(seeds, st.booleans())
+def test_values_are_summed_over_the_voxels_of_their_class(seed: int, overlapping: bool) -> None:
+    scheme = TUMOUR if overlapping else ORGANS
+    generator = torch.Generator().manual_seed(seed)
+    atoms = torch.randint(0, len(scheme.values), (50,), generator=generator).byte()
+    values = torch.randint(0, 100, (50, scheme.classes), generator=generator).float()
+    sums, voxels = scheme.sums_inside(values, atoms)
+    for index in range(scheme.classes):
+        inside = scheme.class_mask(atoms.numpy(), index)
+        assert (sums[index], voxels[index]) == (values[:, index].numpy()[inside].sum(), inside.sum())
+
+
 def test_regions_are_painted_in_their_order_over_one_another() -> None:
     # only whole, whole and core, all three, none, core without whole, and just one half
     whole, core = [0.9, 0.9, 0.9, 0.1, 0.2, 0.5], [0.1, 0.8, 0.8, 0.2, 0.7, 0.5]

@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from autoseg.cli import parameters as ask
 from autoseg.cli import verbs
-from autoseg.cli.console import end_on_signals, exit_when_interrupted, output
+from autoseg.cli.console import end_on_signals, exit_when_interrupted, output, plain
 from autoseg.errors import AutosegError
 from autoseg.machine import failure_file, process_place
 from autoseg.options import (
@@ -231,7 +230,7 @@ def _tell(error: AutosegError) -> None:
 
         if report_failure(error):
             return
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {plain(str(error))}")
 
 
 if __name__ == "__main__":

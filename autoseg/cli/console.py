@@ -28,7 +28,7 @@ from rich.table import Table
 from autoseg.machine import process_place
 from autoseg.processes import ENDING
 from autoseg.run import Run
-from autoseg.words import counted
+from autoseg.words import counted, printable
 
 if TYPE_CHECKING:
     from autoseg.dataset.findings import Finding
@@ -46,7 +46,7 @@ def output() -> Iterator[None]:
     is_first, propagates = _is_first(), logger.propagate
     warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
     warnings.addFilter(lambda record: is_first and record.levelno == logging.WARNING)
-    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    warnings.setFormatter(_Line("warning: %(message)s"))
     console.quiet = not is_first
     logger.propagate = False  # to RUN/log.txt, and warnings to the console
     logger.addHandler(warnings)
@@ -61,9 +61,22 @@ def _is_first() -> bool:
     return process_place().rank == 0
 
 
+def plain(text: str) -> str:
+    """Return a text as the console prints it: no markup, nothing in it that the console would obey."""
+    return escape(printable(text))
+
+
+class _Line(logging.Formatter):
+    """Formats a record so that nothing in it is obeyed by a console."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text."""
+        return printable(super().format(record))
+
+
 def say(text: str) -> None:
     """Print one line."""
-    console.print(escape(text), soft_wrap=True)
+    console.print(plain(text), soft_wrap=True)
 
 
 def show_findings(findings: list[Finding]) -> None:
@@ -77,10 +90,10 @@ def show_findings(findings: list[Finding]) -> None:
         if f.severity == "note":
             notes.setdefault(f.code, []).append(f)
         else:
-            table.add_row(f"[{colours[f.severity]}]{f.severity}", escape(f.case), escape(f.found), escape(f.fix))
+            table.add_row(f"[{colours[f.severity]}]{f.severity}", plain(f.case), plain(f.found), plain(f.fix))
     for same in notes.values():
         also = f" (and {counted(len(same) - 1, 'more row')}, see --json)" if len(same) > 1 else ""
-        table.add_row("[dim]note", escape(same[0].case), escape(same[0].found + also), escape(same[0].fix))
+        table.add_row("[dim]note", plain(same[0].case), plain(same[0].found + also), plain(same[0].fix))
     console.print(table)
 
 
@@ -90,9 +103,9 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     widths = _widths(lines, console.width - GAP * (len(columns) - 1))
     for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
-        shown.add_column(escape(column), justify="right" if place else "left", overflow="fold", width=width)
+        shown.add_column(plain(column), justify="right" if place else "left", overflow="fold", width=width)
     for row in lines[1:]:
-        shown.add_row(*(escape(value) for value in row))
+        shown.add_row(*(plain(value) for value in row))
     say(title)
     console.print(shown)
 
@@ -220,7 +233,7 @@ def logging_to(run: Run) -> Iterator[None]:
 @contextmanager
 def _log_file(run: Run) -> Iterator[None]:
     handler = logging.FileHandler(run.log_file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:

@@ -44,8 +44,9 @@ def run_all(
     """Take every step from plan to report that is due."""
     from autoseg.steps.run import due_steps
 
-    for options in due_steps(dataset, run, planning, training, evaluation):
-        _step(dataset, run, options)
+    with run.locked("run"):
+        for options in due_steps(dataset, run, planning, training, evaluation):
+            _step(dataset, run, options)
 
 
 def _step(dataset: Path, run: Run, options: StepOptions) -> None:
@@ -68,8 +69,9 @@ def demo(
     """Make phantoms, then take every step."""
     from autoseg.steps.demo import demo_training, make_cohort
 
-    dataset = make_cohort(run, cohort, planning, track)
-    run_all(dataset, run, planning, demo_training(training), evaluation)
+    with run.locked("demo"):
+        dataset = make_cohort(run, cohort, planning, track)
+        run_all(dataset, run, planning, demo_training(training), evaluation)
 
 
 def check(dataset: Path, options: CheckOptions) -> None:

@@ -18,6 +18,7 @@ from autoseg.digests import digest, files_digest
 from autoseg.errors import RunError
 from autoseg.files import atomic_path, write_text
 from autoseg.imaging.grid import Grid, working_shape
+from autoseg.json_file import read_json
 from autoseg.plan import Plan
 from autoseg.words import counted
 
@@ -114,7 +115,7 @@ def write_case(
 def read_case(folder: Path, case_id: str) -> CachedCase | None:
     """Return the record of a cached case, or None where no readable one exists."""
     try:
-        record = json.loads(_record_file(folder, case_id).read_text(encoding="utf-8"))
+        record = read_json(_record_file(folder, case_id), dict)
         return CachedCase(
             id=record["id"],
             folder=folder,
@@ -127,7 +128,7 @@ def read_case(folder: Path, case_id: str) -> CachedCase | None:
             hidden=tuple(record.get("hidden", ())),
             arrays=record.get("arrays", ""),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

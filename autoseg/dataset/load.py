@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,15 +19,21 @@ from autoseg.dataset.metadata import (
     labelled_of,
     labelled_values,
     labels_of,
-    read_json,
+    read_metadata,
 )
+from autoseg.dataset.paths import files_by_stem, ids_of, path_of, require_known_type, require_text
 from autoseg.errors import DatasetError, VolumeError
-from autoseg.imaging.readers import image_suffixes, reader_of, strip_suffix
+from autoseg.imaging.readers import strip_suffix
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import MOST_LABELS, Label
+from autoseg.sheet import SheetError, read_sheet
+from autoseg.words import shortened
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
-_UNFIT = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system
+_UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system
+
+
+LONGEST_ID = 200  # bytes; files of a case have suffixes, and a name beside while they are written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +91,12 @@ def load_dataset(path: Path) -> Dataset:
     file = root / "dataset.json"
     if not file.is_file():
         raise DatasetError(f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}")
-    meta = read_json(file)
-    listed = meta.get("training") and "file_ending" not in meta  # only nnU-Net names the ending
-    cases = _in_order(file, _listed_cases(file, meta) if listed else _paired_cases(file, meta))
+    meta = read_metadata(file)
+    lists_pairs = meta.get("training") and ("file_ending" not in meta or not (root / "imagesTr").is_dir())
+    if meta.get("dataset") is not None:
+        cases = _in_order(file, _keyed_cases(file, meta))
+    else:  # only nnU-Net names the ending
+        cases = _in_order(file, _listed_cases(file, meta) if lists_pairs else _paired_cases(file, meta))
     name, labels = str(meta.get("name") or root.name), labels_of(file, meta)
     cases = _with_labelled(file, labelled_of(meta), labels, cases)
     return Dataset(name=name, root=root, channels=channels_of(file, meta), labels=labels, cases=cases)
@@ -104,11 +113,16 @@ def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
         raise DatasetError(f"{file}: the dataset has no cases; add images and label maps")
     ids: dict[str, str] = {}  # in lower case, to the id as written
     for case in ordered:
-        if _UNFIT.search(case.id):
-            raise DatasetError(f"{file}: case id {case.id!r} cannot be a file name; use letters, digits, - and _")
+        if _UNFIT.search(case.id) or len(os.fsencode(case.id)) > LONGEST_ID:
+            raise DatasetError(
+                f"{file}: case id {shortened(repr(case.id))} cannot be a file name; use letters, digits, - and _"
+            )
+        for path in (*case.images, case.label):
+            require_text(path)
         if case.id.casefold() in ids:  # not every file system tells upper from lower case
             raise DatasetError(
-                f"{file}: case ids {ids[case.id.casefold()]!r} and {case.id!r} are the same; give each case its own"
+                f"{file}: case ids {ids[case.id.casefold()]!r} and {case.id!r} are the same; "
+                'give each case its own, in dataset.json by the key "case" beside "image" and "label"'
             )
         ids[case.id.casefold()] = case.id
     return ordered
@@ -130,14 +144,46 @@ def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         image: Any = fields.get("image")
         names: list[Any] = image if isinstance(image, list) else [image]
         if not names or not all(isinstance(name, str) and name for name in (*names, fields.get("label"))):
-            raise DatasetError(f'{where}: needs "image" and "label", found {json.dumps(entry)}')
-        images = _split_channels(tuple(file.parent / name for name in names), len(channels_of(file, meta)))
-        label = file.parent / fields["label"]
+            raise DatasetError(f'{where}: needs "image" and "label", found {shortened(json.dumps(entry))}')
+        images = _split_channels(
+            tuple(path_of(where, file.parent, name) for name in names), len(channels_of(file, meta))
+        )
+        label = path_of(where, file.parent, fields["label"])
         for path in (*images, label):
-            _require_known_type(where, path)
-        case = _case_of(images[0])
-        cases.append(Case(id=case, images=images, label=label, patient=str(fields.get("patient", case))))
+            require_known_type(where, path)
+        cases.append(Case(id=str(fields.get("case", "")), images=images, label=label, patient=_patient(fields)))
+    ids = ids_of([case.images[0] for case in cases])
+    cases = [replace(case, id=case.id or number) for case, number in zip(cases, ids, strict=True)]
+    return [replace(case, patient=case.patient or case.id) for case in cases]
+
+
+def _keyed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
+    """Return the cases that nnU-Net's "dataset" names with their paths; no imagesTr is needed then."""
+    if not isinstance(meta["dataset"], dict):
+        raise DatasetError(
+            f'{file}: "dataset" must name cases, as in {{"a": {{"images": ["a.mha"], "label": "b.mha"}}}}'
+        )
+    cases = []
+    for name, entry in meta["dataset"].items():
+        where = f'{file}, "dataset", {shortened(name)}'
+        fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+        names = fields.get("images")
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
+            raise DatasetError(f'{where}: needs "images", a list of paths, found {shortened(repr(names))}; correct it')
+        if not isinstance(fields.get("label"), str) or not fields["label"]:
+            raise DatasetError(
+                f'{where}: needs "label", a path, found {shortened(repr(fields.get("label")))}; correct it'
+            )
+        images = tuple(path_of(where, file.parent, n) for n in names)
+        label = path_of(where, file.parent, fields["label"])
+        for path in (*images, label):
+            require_known_type(where, path)
+        cases.append(Case(id=name, images=images, label=label, patient=_patient(fields) or name))
     return cases
+
+
+def _patient(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("patient") or "")
 
 
 def _split_channels(images: tuple[Path, ...], channels: int) -> tuple[Path, ...]:
@@ -154,13 +200,14 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     """Return the cases that imagesTr or labelsTr hold; a file they lack gets the path where it is expected."""
     root, channels = file.parent, len(channels_of(file, meta))
     ending = str(meta.get("file_ending", ".nii.gz"))
-    _require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
-    images, labels = _files_by_stem(root / "imagesTr"), _files_by_stem(root / "labelsTr")
+    require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
+    images, labels = files_by_stem(root / "imagesTr"), files_by_stem(root / "labelsTr")
     parts: dict[str, dict[int, Path]] = {case: {} for case in labels}
     for stem, image in images.items():
         match = None if stem in labels else _CHANNEL.fullmatch(stem)
         case, channel = (match["case"], int(match["channel"])) if match else (stem, 0)
         parts.setdefault(case, {})[channel] = image
+    _require_same_capitals(root, set(parts) - set(labels), labels)
     cases = []
     for case, channel_files in parts.items():
         whole = case in images  # a file without a channel number holds all channels
@@ -171,41 +218,20 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     return cases
 
 
-def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the images in a folder by their name without suffix.
-
-    Raises:
-        DatasetError: If the folder is missing, holds files but no image, or one name with two suffixes.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f'{folder}: missing; put the files there or list the pairs under "training"')
-    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    images: dict[str, Path] = {}
-    for file in files:
-        stem = strip_suffix(file)
-        if stem in images:
-            raise DatasetError(f"{folder}: {images[stem].name} and {file.name} are the same case; remove one")
-        if stem is not None:
-            images[stem] = file
-    if files and not images:
-        _require_known_type(str(folder), files[0])
-    return images
-
-
-def _require_known_type(where: str, file: Path) -> None:
-    if reader_of(file) is None:
-        suffixes = ", ".join(image_suffixes())
-        raise DatasetError(f"{where}: {file.name} is of an unknown file type; convert it to one of {suffixes}")
-
-
-def _case_of(file: Path) -> str:
-    """Return the case id of an image file: its name without suffix and nnU-Net's channel number 0000."""
-    return (strip_suffix(file) or file.name).removesuffix("_0000")
+def _require_same_capitals(root: Path, unpaired: Collection[str], labels: Collection[str]) -> None:
+    """Raise DatasetError if an image without label map has one but for its capitals."""
+    by_key = {label.casefold(): label for label in labels}
+    for case in sorted(unpaired):
+        label = by_key.get(case.casefold())
+        if label is not None:
+            raise DatasetError(
+                f"{root}: imagesTr has {case} and labelsTr has {label}, which differ in capitals; rename one of them"
+            )
 
 
 def _from_csv(file: Path) -> Dataset:
     beside = file.parent / "dataset.json"
-    meta = read_json(beside) if beside.is_file() else None
+    meta = read_metadata(beside) if beside.is_file() else None
     rows = _csv_rows(file)
     cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
     channels = _counted_channels(cases) if meta is None else channels_of(beside, meta)
@@ -222,24 +248,29 @@ def _from_csv(file: Path) -> Dataset:
 def _csv_rows(file: Path) -> dict[int, dict[str, str]]:
     """Return the cells by line number, then column; case, image and label are never empty."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        sheet = read_sheet(file)
+    except SheetError as error:
+        raise DatasetError(str(error)) from error
+    except OSError as error:
         raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
-    lines = {}
-    for number, row in enumerate(rows, start=2):
-        texts = {key.strip(): (text or "").strip() for key, text in row.items() if isinstance(key, str)}
-        if None in row or not all(texts.get(key) for key in ("case", "image", "label")):
-            raise DatasetError(f"{file}, line {number}: needs the columns case,image,label, found {','.join(texts)}")
-        lines[number] = texts
-    return lines
+    names = [column.lower() for column in sheet.columns]
+    lacking = [column for column in ("case", "image", "label") if column not in names]
+    if lacking and sheet.columns:
+        found = shortened(",".join(sheet.columns))
+        raise DatasetError(f"{file}: needs the columns case,image,label, found {found}; add {', '.join(lacking)}")
+    for number, row in sheet.rows.items():
+        blank = [column for column in ("case", "image", "label") if not row[column].strip("; ")]
+        if blank:
+            raise DatasetError(f"{file}, line {number}: {blank[0]} is blank; fill it in, or remove the row")
+    return sheet.rows
 
 
 def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
-    images = tuple(file.parent / part.strip() for part in texts["image"].split(";") if part.strip())
-    label = file.parent / texts["label"]
+    where = f"{file}, line {number}"
+    images = tuple(path_of(where, file.parent, part.strip()) for part in texts["image"].split(";") if part.strip())
+    label = path_of(where, file.parent, texts["label"])
     for path in (*images, label):
-        _require_known_type(f"{file}, line {number}", path)
+        require_known_type(where, path)
     return Case(id=texts["case"], images=images, label=label, patient=texts.get("patient") or texts["case"])
 
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoseg.dataset.names import organ_key
 from autoseg.errors import DatasetError, RunError
+from autoseg.json_file import JsonError, read_json
 from autoseg.labels import MOST_LABELS, Label
+from autoseg.words import shortened
 
+MOST_DIGITS = 9  # of a label's value; enough to tell how far it is from what is possible
 HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
 EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
 LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_metadata(file: Path) -> dict[str, Any]:
     """Read a dataset.json.
 
     Raises:
         DatasetError: If it cannot be read, or is no JSON object; the text names the line.
     """
     try:
-        meta = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: cannot be read ({error})") from error
-    if not isinstance(meta, dict):
-        raise DatasetError(f"{file}: must hold a JSON object, as in {EXAMPLE}")
-    return meta
+        return read_json(file, dict)
+    except JsonError as error:
+        raise DatasetError(str(error)) from error
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); look at its permissions, or copy it again") from error
 
 
 def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
@@ -41,7 +41,9 @@ def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(names, list):
         names = {str(i): name for i, name in enumerate(names)}
     if not isinstance(names, dict) or not names or sorted(names) != sorted(str(i) for i in range(len(names))):
-        raise DatasetError(f'{file}: channels must be numbered from 0, as in {{"0": "CT"}}; found {names!r}')
+        raise DatasetError(
+            f'{file}: channels must be numbered from 0, as in {{"0": "CT"}}; found {shortened(repr(names))}'
+        )
     return tuple(str(names[str(i)]) for i in range(len(names)))
 
 
@@ -54,8 +56,14 @@ def labels_of(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
     for name, value in (_name_and_value(file, key, entry) for key, entry in entries.items()):
         if value in organs:
             raise DatasetError(f"{file}: labels {organs[value]!r} and {name!r} both have the value {value}")
-        if value and name in organs.values():
+        same = [other for other in organs.values() if organ_key(other) == organ_key(name)]
+        if value and name in same:
             raise DatasetError(f"{file}: two labels are called {name!r}; give each its own name")
+        if value and same:  # a comparison, and some file systems, would take them for one
+            raise DatasetError(
+                f"{file}: the names of labels {same[0]!r} and {name!r} differ only in capitals or blanks; "
+                "give each its own name"
+            )
         if value and name.casefold() == "ignore":
             raise DatasetError(f"{file}: autoseg has no ignore label; leave out {name!r} and the cases that use it")
         organs[value] = name
@@ -66,16 +74,30 @@ def labels_of(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
 
 
 def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
+    if isinstance(entry, list) and len(entry) == 1:
+        entry = entry[0]  # as nnU-Net's files of regions have plain organs
     if isinstance(entry, list):
-        raise DatasetError(f"{file}: label {key!r} is a region ({entry}); autoseg needs one value a label, list those")
-    name, number = (entry.strip(), key) if isinstance(entry, str) else (key.strip(), entry)
-    if isinstance(number, str) and number.strip().isdecimal():
+        raise DatasetError(
+            f"{file}: label {key!r} is a region ({shortened(repr(entry))}); autoseg needs one value a label, list those"
+        )
+    name, number = key.strip(), entry
+    if isinstance(entry, str) and (_is_whole(key) or not _is_whole(entry)):  # the Decathlon: value to name
+        name, number = entry.strip(), key
+    if isinstance(number, str) and _is_whole(number):
+        number = int(number)
+    if isinstance(number, float) and number.is_integer():
         number = int(number)
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= HIGHEST_VALUE:
-        raise DatasetError(f"{file}: label {key!r}: {entry!r} needs a whole number from 0 to {HIGHEST_VALUE}")
+        raise DatasetError(
+            f"{file}: label {key!r}: {shortened(repr(entry))} needs a whole number from 0 to {HIGHEST_VALUE}"
+        )
     if not name:
         raise DatasetError(f"{file}: the label with value {number} has no name; name it")
     return name, number
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().isdecimal() and len(text.strip()) <= MOST_DIGITS
 
 
 def labelled_of(meta: Mapping[str, Any]) -> Any:
@@ -98,7 +120,9 @@ def labelled_values(
         DatasetError: If it is of another form, or names a case or an organ that the dataset does not have.
     """
     if not isinstance(named, dict):
-        raise DatasetError(f"{file}: labelled must name organs by case, as in {LABELLED}; found {named!r}")
+        raise DatasetError(
+            f"{file}: labelled must name organs by case, as in {LABELLED}; found {shortened(repr(named))}"
+        )
     values = {label.name: label.value for label in labels}
     labelled = {}
     for case, organs in named.items():
@@ -121,6 +145,8 @@ def label_values(key: Any) -> tuple[int, ...]:
     >>> label_values("1"), label_values("(1, 2)"), label_values([1, 2])
     ((1,), (1, 2), (1, 2))
     """
+    if isinstance(key, float) and key.is_integer():
+        key = int(key)
     return tuple(int(digits) for digits in re.findall(r"-?\d+", str(key)))
 
 
@@ -131,7 +157,7 @@ def names_by_values(file: Path) -> dict[tuple[int, ...], str]:
         RunError: If the file has none.
     """
     try:
-        labels = json.loads(file.read_text(encoding="utf-8-sig"))["labels"]
+        labels = read_json(file, dict)["labels"]
         if isinstance(labels, list):  # a plan of ours
             return {label_values(organ["value"]): str(organ["name"]) for organ in labels}
         by_value = all(str(key).isdigit() for key in labels)  # the Decathlon; nnU-Net has the names first
@@ -152,7 +178,7 @@ def labelled_organs(file: Path) -> dict[str, tuple[int, ...]]:
         DatasetError: If it names the organs of cases in another form than {"case7": ["liver", "spleen"]}.
     """
     labels = [Label(value=value, name=name) for value, name in organ_names(file).items()]
-    named = labelled_of(read_json(file))
+    named = labelled_of(read_metadata(file))
     return labelled_values(file, named, labels, named if isinstance(named, dict) else ())  # any case may be in it
 
 

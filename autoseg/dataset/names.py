@@ -27,6 +27,15 @@ def named_ct(name: str) -> bool:
     return _CT.search(name) is not None
 
 
+def organ_key(name: str) -> str:
+    """Return the key under which names of one organ match.
+
+    >>> organ_key(" Left  Lung ")
+    'left lung'
+    """
+    return " ".join(name.casefold().split())
+
+
 def is_tubular(organ: str) -> bool:
     """Return whether an organ's name says that it is a tube or a tree of tubes, of which the course matters.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from autoseg.dataset.split import Split
 from autoseg.dataset.split_file import load_splits
 from autoseg.digests import digest, files_digest, states_of
 from autoseg.errors import RunError
+from autoseg.json_file import JsonError, read_json
 from autoseg.run import Run
 
 CONTENT = "content:"  # prefix of a digest of content; earlier runs noted names, sizes and times
@@ -57,10 +57,9 @@ def _place(path: Path, run: Run) -> str:
 def read_origin(run: Run) -> dict[str, Any]:
     """Return the content of RUN/dataset.json; empty if it cannot be read."""
     try:
-        origin = json.loads(run.dataset_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(run.dataset_file, dict)
+    except (OSError, JsonError):
         return {}
-    return origin if isinstance(origin, dict) else {}
 
 
 def dataset_of(run: Run) -> Dataset:

@@ -12,14 +12,14 @@ from typing import Any
 
 from autoseg.dataset.split import SIDES, Split
 from autoseg.errors import PlanError
-from autoseg.files import write_text
+from autoseg.json_file import JsonError, parse_json
 
 NNUNET = {"train": "training", "val": "testing"}  # of splits_final.json: nnU-Net reports its scores on val
 
 
-def save_splits(splits: Sequence[Split], file: Path) -> None:
-    """Write splits as a JSON list of folds, atomically."""
-    write_text(file, json.dumps([split.sides() for split in splits], indent=1) + "\n")
+def splits_text(splits: Sequence[Split]) -> str:
+    """Return splits as a JSON list of folds, as `load_splits` reads it."""
+    return json.dumps([split.sides() for split in splits], indent=1) + "\n"
 
 
 def load_splits(
@@ -53,12 +53,13 @@ def load_splits(
 
 def _json_folds(file: Path, text: str) -> list[Any]:
     """Return the folds of a JSON file as they stand there."""
+    example = 'a list of folds, as in [{"training": ["a"], "testing": ["b"]}]'
     try:
-        folds = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); correct that line") from error
-    if not isinstance(folds, list) or not folds:
-        raise PlanError(f'{file}: must hold a list of folds, as in [{{"training": ["a"], "testing": ["b"]}}]')
+        folds = parse_json(text, str(file), list)
+    except JsonError as error:
+        raise PlanError(f"{error}; a split is {example}") from error
+    if not folds:
+        raise PlanError(f"{file}: must hold {example}")
     return folds
 
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from autoseg.dataset.names import organ_key
 from autoseg.errors import RunError
-from autoseg.evaluation.published import organ_key, published_beside
+from autoseg.evaluation.published import published_beside
 from autoseg.evaluation.sources import ScoreSource
 from autoseg.evaluation.statistics import mean_interval
 from autoseg.metrics.registry import Metric, comparable_metric

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ import pandas as pd
 from autoseg.dataset.metadata import label_values, names_by_values
 from autoseg.errors import RunError
 from autoseg.imaging.readers import strip_suffix
+from autoseg.json_file import read_json
 from autoseg.run import Run
+from autoseg.sheet import as_written
 from autoseg.words import counted
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
@@ -76,7 +77,7 @@ def _cells(file: Path) -> tuple[list[str], list[list[str]]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+            lines = [(reader.line_num, [as_written(cell.strip()) for cell in row]) for row in reader if any(row)]
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{file}: not a sound CSV table ({error}); correct it") from error
     (_, header), *rows = lines
@@ -118,7 +119,7 @@ def read_nnunet(file: Path, metric: str) -> ForeignScores:
                 "organ": label_values(key),
                 "value": metrics.get(NNUNET[metric]),
             }
-            for case in json.loads(file.read_text(encoding="utf-8"))["metric_per_case"]
+            for case in read_json(file, dict)["metric_per_case"]
             for key, metrics in case["metrics"].items()
         ]
         frame = pd.DataFrame(rows, columns=["case", "organ", "value"]).astype({"value": float})

@@ -16,6 +16,7 @@ from autoseg.digests import file_digest, note_sources, noted_sources, remembered
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import Row, read_scores
 from autoseg.files import write_text
+from autoseg.json_file import JsonError, parse_json
 from autoseg.metrics.registry import nsd_name
 from autoseg.run import Run
 from autoseg.words import counted
@@ -154,7 +155,7 @@ def _lines(text: str) -> Iterator[dict[str, Any] | None]:
     """Yield the entry of each line of a text; None for a damaged one."""
     for line in text.splitlines():
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = parse_json(line, "", dict)
+        except JsonError:
             entry = None
-        yield entry if isinstance(entry, dict) and {"case", "sources", "mask", "rows"} <= set(entry) else None
+        yield entry if entry is not None and {"case", "sources", "mask", "rows"} <= set(entry) else None

@@ -91,7 +91,7 @@ def determine_postprocessing(
     points = []
     for mask, truth, spacing_mm, expected in zip(masks, truths, spacings_mm, estimates, strict=True):
         apply_rules(mask, rules, spacing_mm)
-        reached = dice(mask, truth, tuple(scheme.organs))
+        reached = dice(mask, truth, scheme.atoms_of)
         points += [(e, d) for e, d in zip(expected, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])
     return Postprocessing(cleanup=rules, calibration=calibration, fingerprint=fingerprint)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from autoseg.dataset.names import organ_key
 from autoseg.evaluation.statistics import NUMBERS, TOTAL
 
 PUBLISHED = "roth2018"  # what the user types
@@ -60,15 +61,6 @@ def published_beside(table: pd.DataFrame, which: Which) -> pd.DataFrame | None:
         means = beside.drop(columns="Organ").mean()
         beside.loc[len(beside)] = [TOTAL if every else f"Mean of {len(beside)} organs", *means]
     return beside
-
-
-def organ_key(name: str) -> str:
-    """Return the key under which names of one organ match.
-
-    >>> organ_key(" Left  Lung ")
-    'left lung'
-    """
-    return " ".join(name.casefold().split())
 
 
 def _rows(which: Which) -> pd.DataFrame:

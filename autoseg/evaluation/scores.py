@@ -19,6 +19,7 @@ from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.pair import organ_pairs
 from autoseg.metrics.registry import SHARE, computed_metrics, known_metric
+from autoseg.sheet import as_written, harmless_frame
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 GRIDS = ("original", "working")
@@ -62,7 +63,7 @@ def write_scores(rows: Sequence[Row], file: Path) -> None:
     """Write scores.csv atomically; undefined values stay blank."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     with atomic_path(file) as beside:
-        frame.to_csv(beside, index=False, float_format="%.9g")
+        harmless_frame(frame).to_csv(beside, index=False, float_format="%.9g")
 
 
 def read_scores(file: Path) -> pd.DataFrame:
@@ -83,7 +84,8 @@ def read_scores(file: Path) -> pd.DataFrame:
     missing = [c for c in COLUMNS if c not in frame.columns]
     if missing:
         raise RunError(f"{file}: not a scores file (no columns {', '.join(missing)}); run `autoseg evaluate RUN` again")
-    return _sound(frame, file)
+    texts = {name: frame[name].map(as_written) for name in ("case", "organ")}
+    return _sound(frame.assign(**texts), file)
 
 
 def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:

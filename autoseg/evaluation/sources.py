@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from autoseg.dataset.names import organ_key
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import RunError
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
-from autoseg.evaluation.published import PUBLISHED, TITLE, organ_key, published_table
+from autoseg.evaluation.published import PUBLISHED, TITLE, published_table
 from autoseg.evaluation.scores import ROUNDING, read_scores
 from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
 from autoseg.metrics.registry import comparable_metric

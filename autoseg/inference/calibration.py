@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoseg.labels import LabelScheme
 from autoseg.plan import PlanPart
 
 LEAST_PROBABILITY = 0.02  # smaller ones say nothing about an organ, but there are millions of them
@@ -39,24 +40,21 @@ class Calibration(PlanPart):
 class Certainty:
     """Accumulates, slab by slab, the sums that the Dice estimate of each organ needs."""
 
-    def __init__(self, organs: Sequence[int]) -> None:
-        """Begin with the classes of the organs."""
-        self._organs = list(organs)
+    def __init__(self, scheme: LabelScheme) -> None:
+        """Begin with what the classes are."""
+        self._scheme = scheme
         self._sums: Tensor = torch.zeros(())  # p in the mask, p everywhere, voxels of the mask: (3, classes)
 
-    def add(self, probabilities: Tensor, winner: Tensor) -> None:
-        """Take slices: probabilities (classes, z, Y, X) and the most probable classes (z, Y, X)."""
+    def add(self, probabilities: Tensor, atoms: Tensor) -> None:
+        """Take slices: probabilities (classes, z, Y, X) and the atoms that they speak for, uint8 (z, Y, X)."""
         values = probabilities.permute(1, 2, 3, 0).flatten(0, 2)
-        classes = values.shape[1]
-        flat = winner.flatten().long()
-        best = values.gather(1, flat[:, None])[:, 0].double()
-        inside = torch.bincount(flat, weights=best, minlength=classes)
+        inside, voxels = self._scheme.sums_inside(values, atoms.flatten())
         everywhere = torch.where(values > LEAST_PROBABILITY, values, 0.0).sum(dim=0, dtype=torch.float64)
-        self._sums = self._sums + torch.stack((inside, everywhere, torch.bincount(flat, minlength=classes).double()))
+        self._sums = self._sums + torch.stack((inside, everywhere, voxels))
 
     def estimates(self) -> tuple[float | None, ...]:
         """Return each organ's estimate, 0 to 1; None for one that was not found."""
-        inside, everywhere, voxels = self._sums[:, self._organs].tolist()
+        inside, everywhere, voxels = self._sums[:, list(self._scheme.organs)].tolist()
         sums = zip(inside, everywhere, voxels, strict=True)
         return tuple(2 * p / (q + n) if n else None for p, q, n in sums)
 

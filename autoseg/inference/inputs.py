@@ -11,6 +11,7 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, reader_of, strip_suffix
 from autoseg.imaging.volumes import is_dicom_folder
 from autoseg.run import MASK_SUFFIX
+from autoseg.words import printable
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000
 
@@ -40,6 +41,11 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
             mask would overwrite an image.
     """
     images_of = _images(source, channels)
+    for image in [image for images in images_of.values() for image in images]:
+        if printable(image.name) != image.name:
+            raise VolumeError(
+                f"{printable(str(image))}: its name is not UTF-8 text; rename it with letters, digits, - and _"
+            )
     if not images_of:
         raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(image_suffixes())}, or a DICOM series")
     if series and not any(reader_of(image) is DICOM_SERIES for images in images_of.values() for image in images):

@@ -13,11 +13,11 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError
-from scipy import ndimage
 
 from autoseg.data.preprocess import plan_digest, working_image
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import ModelError, PlanError
+from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.convert import Files, to_volume
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
@@ -208,14 +208,14 @@ class Model:
 
     def _organs(self, upsampler: Upsampler, grid: Grid) -> tuple[OrganPrediction, ...]:
         scheme = self.plan.scheme
-        boxes = ndimage.find_objects(upsampler.mask, max_label=len(scheme.labels))
+        boxes = group_boxes(upsampler.mask, scheme.atoms_of)
         volumes_ml = [
             0.0 if box is None else np.count_nonzero(scheme.class_mask(upsampler.mask[box], index)) * grid.voxel_ml
-            for index, box in zip(scheme.organs, boxes, strict=True)
+            for index, box in boxes.items()
         ]
         present = {
             organ.value: ([(part.start, part.stop) for part in box], volume_ml)
-            for organ, box, volume_ml in zip(scheme.labels, boxes, volumes_ml, strict=True)
+            for organ, box, volume_ml in zip(scheme.labels, boxes.values(), volumes_ml, strict=True)
             if box is not None
         }
         fingerprint = self.postprocessing.fingerprint
@@ -230,7 +230,9 @@ class Model:
                 at_border=box is not None and _reaches_border(box, grid.shape),
                 unusual=unusual.get(organ.value, ()),
             )
-            for organ, box, volume_ml, estimate in zip(scheme.labels, boxes, volumes_ml, estimates, strict=True)
+            for organ, box, volume_ml, estimate in zip(
+                scheme.labels, boxes.values(), volumes_ml, estimates, strict=True
+            )
         )
 
 

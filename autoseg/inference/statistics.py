@@ -11,6 +11,8 @@ import pandas as pd
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.inference.model import Prediction
+from autoseg.json_file import read_json
+from autoseg.sheet import as_written, harmless_frame
 
 NAME = "predictions.csv"  # in OUT
 COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")
@@ -83,7 +85,7 @@ class Statistics:
             if file.suffix == ".json":
                 beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
             else:
-                pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(beside, index=False)
+                harmless_frame(pd.DataFrame(rows, columns=list(COLUMNS))).to_csv(beside, index=False)
 
     def look_at_first(self) -> list[str]:
         """Return a line for each image that deserves a look, the most doubtful first."""
@@ -116,10 +118,11 @@ def require_table(file: Path) -> None:
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
         if file.suffix == ".json":
-            frame = pd.DataFrame(json.loads(file.read_text(encoding="utf-8")))
+            frame = pd.DataFrame(read_json(file, list))
         else:
             texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training"), str)
             frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})
+            frame = frame.assign(**{name: frame[name].map(as_written) for name in texts if name in frame})
         if set(COLUMNS) <= set(frame.columns):
             return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, TypeError) as error:

@@ -52,7 +52,7 @@ class Upsampler:
         self._kept: list[Tensor] | None = [] if keep else None
         self.mask: Atoms = np.zeros(full, dtype=np.uint8)
         self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
-        self.certainty = Certainty(tuple(scheme.organs))
+        self.certainty = Certainty(scheme)
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
         self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with
         self._taken = 0

@@ -104,8 +104,10 @@ def _count_pairs(prediction: LabelMap, truth: LabelMap, values: Sequence[int]) -
     return table.reshape(size, size)
 
 
-def dice(prediction: LabelMap, truth: LabelMap, labels: Sequence[int]) -> dict[int, float | None]:
-    """Return the Dice of every label, 0 to 1.
+def dice(
+    prediction: LabelMap, truth: LabelMap, labels: Sequence[int] | Mapping[int, Sequence[int]]
+) -> dict[int, float | None]:
+    """Return the Dice of every label, 0 to 1; `labels` as in `overlap`.
 
     An organ that is in neither map has no Dice (None); one that is in only one of them has Dice 0.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import PlanError
+from autoseg.json_file import JsonError, parse_json
 from autoseg.network.build import require_known
 from autoseg.network.device import DeviceName
 from autoseg.options import PlanOptions
@@ -74,16 +75,16 @@ def load_preset(name: str) -> dict[str, Any]:
     file = Path(name)
     try:
         source = file if file.suffix == ".json" else _folder() / f"{name}.json"
-        settings = json.loads(source.read_text(encoding="utf-8"))
+        settings = parse_json(source.read_text(encoding="utf-8-sig"), f"--preset {name}", dict)
     except FileNotFoundError as error:
         known = ", ".join(preset_names())
         raise PlanError(
             f"--preset {name}: there is no such preset or file; presets: {known}, or a plan file"
         ) from error
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except JsonError as error:
+        raise PlanError(f"{error}; presets: {', '.join(preset_names())}, or a plan file") from error
+    except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"--preset {name}: {error}; presets: {', '.join(preset_names())}, or a plan file") from error
-    if not isinstance(settings, dict):
-        raise PlanError(f"--preset {name}: not a plan; presets: {', '.join(preset_names())}")
     return settings
 
 

@@ -18,6 +18,7 @@ from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.files import write_text
 from autoseg.imaging.volumes import Volume, read_image, read_label
+from autoseg.json_file import JsonError, read_json
 from autoseg.labels import Label
 from autoseg.plan import Plan
 from autoseg.run import ReportFolder
@@ -60,10 +61,9 @@ class Drawings:
         """Read the report's file of digests; without a readable one no picture counts as drawn."""
         self._report, self.folder, self._file = report, report.folder, report.drawings_file
         try:
-            stored = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            stored = {}
-        notes = stored.items() if isinstance(stored, dict) else ()
+            notes = read_json(self._file, dict).items()
+        except (OSError, JsonError):
+            notes = {}.items()
         self._sources = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == 2}
 
     def has(self, picture: Path, sources: Sources) -> bool:

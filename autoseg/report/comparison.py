@@ -14,6 +14,7 @@ from autoseg.figures.differences import Paired, differences_figure
 from autoseg.files import atomic_path, write_text
 from autoseg.report.formats import TextTable, latex_table, markdown_table, markdown_text
 from autoseg.report.verdict import caveats, tables, verdict
+from autoseg.sheet import harmless_frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def write_comparison(report: ComparisonReport, out: Path) -> ComparisonReport:
         frames["published.csv"] = pd.concat([table.assign(Source=own) for own, table in comparison.beside.items()])
     for name, frame in frames.items():
         with atomic_path(out / name) as beside:
-            frame.to_csv(beside, index=False)
+            harmless_frame(frame).to_csv(beside, index=False)
     write_text(out / "comparison.md", _markdown(report))
     write_text(out / "comparison.tex", _latex(report))
     written = [*(out / name for name in frames), out / "comparison.md", out / "comparison.tex"]

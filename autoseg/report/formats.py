@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from autoseg.files import write_text
+from autoseg.sheet import harmless
 
 PAGE = 66  # characters that fit beside each other, two of them between columns
 SUFFIXES = (".csv", ".md", ".tex", ".html")
@@ -85,7 +86,7 @@ def latex_text(text: str) -> str:
 
 def _csv(table: TextTable) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([table.columns, *table.rows])
+    csv.writer(text, lineterminator="\n").writerows([map(harmless, row) for row in (table.columns, *table.rows)])
     return text.getvalue()
 
 

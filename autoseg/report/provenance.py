@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from autoseg.dataset.origin import read_origin
 from autoseg.digests import file_digest
+from autoseg.json_file import read_json
 from autoseg.run import Run
 from autoseg.training.log import read_rows
 from autoseg.version import VERSION
@@ -58,10 +58,10 @@ def check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple
     if not file.is_file():
         return None, ()
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
+        rows = read_json(file, list)
         root = f"{read_origin(run).get('dataset', '')}/"  # a page that is shared must not reveal local paths
         return tuple(dict(row) | {"file": str(row.get("file", "")).removeprefix(root)} for row in rows), ()
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
 
 

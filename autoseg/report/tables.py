@@ -15,6 +15,7 @@ from autoseg.files import atomic_path
 from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.run import Run
+from autoseg.sheet import harmless_frame
 
 CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda m: m.case_column or 0)
 _DICE_NOTE = (
@@ -77,7 +78,7 @@ def write_tables(
         for table, frame in zip(TABLES, numbers_by_table, strict=True)
     ]
     with atomic_path(run.report.statistics) as beside:
-        pd.concat(frames, ignore_index=True).to_csv(beside, index=False, float_format="%.6g")
+        harmless_frame(pd.concat(frames, ignore_index=True)).to_csv(beside, index=False, float_format="%.6g")
     return tables, published, metrics
 
 

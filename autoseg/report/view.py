@@ -23,6 +23,7 @@ from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels, resized
 from autoseg.imaging.volumes import read_image, read_label, write_array
 from autoseg.labels import Atoms, LabelScheme
+from autoseg.metrics.overlap import dice
 from autoseg.plan import Plan
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
@@ -196,25 +197,23 @@ def _organs(
     scheme: LabelScheme, truth: Atoms | None, prediction: Atoms | None, voxel_ml: float, case: Case
 ) -> tuple[Organ, ...]:
     """Return volumes and Dice, from the maps at full size."""
-    bins = len(scheme.values)
-    in_truth = None if truth is None else np.bincount(truth.ravel(), minlength=bins)
-    in_prediction = None if prediction is None else np.bincount(prediction.ravel(), minlength=bins)
-    in_both = None if truth is None or prediction is None else np.bincount(truth[truth == prediction], minlength=bins)
-    organs = []
-    for place, label in scheme.organs.items():
-        dice = None
-        if (
-            in_truth is not None
-            and in_prediction is not None
-            and in_both is not None
-            and in_truth[place] + in_prediction[place]
-        ):
-            dice = float(2 * in_both[place] / (in_truth[place] + in_prediction[place]))
-        truth_ml, prediction_ml = (None if n is None else float(n[place] * voxel_ml) for n in (in_truth, in_prediction))
-        if not case.shows(label.value):
-            truth_ml = dice = None
-        organs.append(Organ(name=label.name, truth_ml=truth_ml, prediction_ml=prediction_ml, dice=dice))
-    return tuple(organs)
+    volumes_ml = [
+        {} if atoms is None else {index: count * voxel_ml for index, count in scheme.voxels(atoms).items()}
+        for atoms in (truth, prediction)
+    ]
+    dices = {} if truth is None or prediction is None else dice(prediction, truth, scheme.atoms_of)
+    for index in scheme.hidden(case.shows):
+        volumes_ml[0].pop(index, None)
+        dices.pop(index, None)
+    return tuple(
+        Organ(
+            name=organ.name,
+            truth_ml=volumes_ml[0].get(index),
+            prediction_ml=volumes_ml[1].get(index),
+            dice=dices.get(index),
+        )
+        for index, organ in scheme.organs.items()
+    )
 
 
 def _windows(image: Image) -> tuple[Window, ...]:

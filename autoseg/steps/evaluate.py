@@ -15,7 +15,13 @@ def evaluate(run: Run, options: EvaluateOptions, track: Track = untracked) -> in
 
     Raises:
         CasesFailedError: When all others are done, if some cases failed.
+        LockedError: If another process writes to RUN.
     """
+    with run.locked("evaluate"):
+        return _evaluate(run, options, track)
+
+
+def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
     labels = {case.id: case.label for case in dataset_of(run).cases}
     rows = evaluate_folds(run, splits_of(run), labels, pick_device(options.device), options.tolerance_mm, track)
     return len({row["case"] for row in rows})

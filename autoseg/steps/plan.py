@@ -18,10 +18,10 @@ from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset, of_cases
 from autoseg.dataset.origin import has_origin, origin_of, read_origin
 from autoseg.dataset.split import Split, make_splits, without
-from autoseg.dataset.split_file import load_splits, save_splits
+from autoseg.dataset.split_file import load_splits, splits_text
 from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
-from autoseg.files import write_text
+from autoseg.files import write_generation
 from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan
@@ -63,8 +63,14 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
     Raises:
         DatasetError: If cases are unusable and not excluded.
         PlanError: If the plan in RUN was edited and --force is not given, or no valid plan can be made.
+        LockedError: If another process writes to RUN.
     """
-    _require_startable(run, options)
+    with run.locked("plan"):
+        _require_startable(run, options)
+        return _plan(path, run, options, track)
+
+
+def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
     budget, is_local = choose_budget(options)
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
@@ -165,8 +171,6 @@ def is_edited(run: Run) -> bool:
 
 def _require_startable(run: Run, options: PlanOptions) -> None:
     """Refuse what can be refused before any case is read."""
-    if run.folder.exists() and not run.folder.is_dir():
-        raise PlanError(f"{run.folder}: RUN must be a folder, and this is a file; give another name")
     if options.split is not None and not options.split.is_file():
         raise PlanError(f"--split {options.split}: there is no such file; correct the path")
     options.require_compatible()
@@ -184,16 +188,19 @@ def _write(
     decision: Decision,
     context: Context,
 ) -> None:
-    """Write what a RUN knows of its plan, plan.json last."""
-    write_text(run.fingerprint_file, context.fingerprint.model_dump_json(indent=1))
-    save_splits(context.splits, run.split_file)
-    write_text(run.plan_text_file, explain(decision, context))
+    """Write what a RUN knows of its plan as one generation, plan.json last."""
     _warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
     origin = origin_of(path, dataset, comparable(options), run) | {"plan": text_digest(text)}
-    run.plan_file.unlink(missing_ok=True)  # or, after a kill between the two, it would look edited by hand
-    write_text(run.dataset_file, json.dumps(origin, indent=1))
-    write_text(run.plan_file, text)
+    write_generation(
+        {
+            run.fingerprint_file: context.fingerprint.model_dump_json(indent=1),
+            run.split_file: splits_text(context.splits),
+            run.plan_text_file: explain(decision, context),
+            run.dataset_file: json.dumps(origin, indent=1),
+            run.plan_file: text,
+        }
+    )
 
 
 def _warn_of_trained(run: Run, plan: Plan) -> None:

@@ -18,13 +18,14 @@ def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -
 
     Raises:
         CasesFailedError: When all others are done, if some cases could not be read.
+        LockedError: If another process writes to RUN.
     """
     plan, dataset = plan_of(run), dataset_of(run)
     patients = {case.id: case.patient for case in dataset.cases}
     splits = load_splits(run.split_file, tuple(patients), patients)
     names = {name for split in splits for name in split.cases()}
     cases = [case for case in dataset.cases if case.id in names]
-    with remembered(run.digests_file):
+    with run.locked("preprocess"), remembered(run.digests_file):
         jobs = options.jobs or usable_cores()
         stages = enumerate(plan.stages)
         return sum(preprocess_cases(cases, stage, run.stage(n).cache, jobs, track) for n, stage in stages)

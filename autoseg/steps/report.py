@@ -14,6 +14,7 @@ from autoseg.evaluation.freshness import stale_scores
 from autoseg.evaluation.scores import COLUMNS, read_scores
 from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
+from autoseg.locks import lock
 from autoseg.machine import usable_cores
 from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
@@ -24,6 +25,8 @@ from autoseg.report.pictures import draw_pictures
 from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
+
+REPORT_WAIT_S = 60.0  # for another report of the same RUN; nothing else waits or is waited for
 
 
 def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[list[TextTable], dict[str, str]]:
@@ -39,7 +42,14 @@ def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[
 
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
+        LockedError: If another process writes a report of it and does not end soon.
     """
+    run.plan()  # or a folder that is no RUN would get one for the lock
+    with lock(run.report.folder, "autoseg report", REPORT_WAIT_S):
+        return _report(run, options, track)
+
+
+def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTable], dict[str, str]]:
     plan = plan_of(run)
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     _remove_earlier(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from autoseg.data.cache import CachedCase, read_cases
@@ -13,7 +14,7 @@ from autoseg.dataset.origin import splits_of
 from autoseg.dataset.split import Split
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
-from autoseg.machine import default_workers, free_memory_gib
+from autoseg.machine import default_workers, free_memory_gib, process_place
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.distributed import from_first, process_group, process_rank, world_size
@@ -48,7 +49,15 @@ def train(
 
     Raises:
         PlanError: If a fold is not in the split.
+        LockedError: If another process writes to RUN.
     """
+    with run.locked("train") if process_place().rank == 0 else nullcontext():  # once, where several train together
+        return _train(run, options, tell, stop)
+
+
+def _train(
+    run: Run, options: TrainOptions, tell: Callable[[int, Progress], None], stop: Callable[[], bool]
+) -> dict[int, int]:
     splits = splits_of(run)
     folds = tuple(range(len(splits))) if options.folds is None else options.folds
     unknown = [fold for fold in folds if fold >= len(splits)]

@@ -33,6 +33,7 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
     Raises:
         PlanError: If there are more than crops of a batch or GPUs.
         TrainingError: If one of them failed.
+        LockedError: If another process writes to RUN.
     """
     plan, processes = plan_of(run), options.gpus
     require_crops(plan, processes)
@@ -42,7 +43,8 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
         why = Path(folder) / "why.txt"
         launcher = [sys.executable, "-m", "autoseg.network.launch", str(why)]
         team = ["--standalone", f"--nproc-per-node={processes}", "-m", "autoseg", "train", str(run.folder)]
-        ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], run)
+        with run.locked("train"):  # for all of them: the first one sees that what has started it holds the lock
+            ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], run)
         if ended and not was_asked:
             raise TrainingError(why.read_text(encoding="utf-8") if why.is_file() else f"the team ended with {ended}")
     return was_asked

@@ -19,9 +19,11 @@ from autoseg.figures.canvas import PNG, Kinds, save_figure
 from autoseg.figures.curves import curves_figure
 from autoseg.files import write_text
 from autoseg.run import FoldFolder
+from autoseg.sheet import as_written, harmless
 
 COLUMNS = ("iteration", "loss", "gradient_norm", "learning_rate", "seconds", "wait_share")
 EXAMINED = ("validation", "testing")
+MOST_DIGITS = 12  # of the number of an iteration
 
 
 class Log:
@@ -47,7 +49,7 @@ class Log:
         if silent:
             return
         earlier = [row for row in read_rows(files.log) if int(row["iteration"]) <= done] if done else []
-        lines = [",".join(_quoted(c) for c in self.columns)]
+        lines = [",".join(_quoted(harmless(c)) for c in self.columns)]
         lines += [",".join(row.get(c) or "" for c in self.columns) for row in earlier]
         write_text(files.log, "\n".join(lines) + "\n")
         self._stream = files.log.open("a", encoding="utf-8", newline="")
@@ -83,7 +85,13 @@ def read_rows(file: Path) -> list[dict[str, str]]:
     if not file.is_file():
         return []
     with file.open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if None not in row.values() and row["iteration"].isdigit()]
+        rows = [row for row in csv.DictReader(stream) if None not in (*row, *row.values()) and _is_count(row)]
+    return [{as_written(column): cell for column, cell in row.items()} for row in rows]
+
+
+def _is_count(row: Mapping[str, str]) -> bool:
+    digits = row.get("iteration", "")
+    return digits.isdecimal() and len(digits) <= MOST_DIGITS
 
 
 def draw_curves(

@@ -59,7 +59,8 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
         truth = np.array(case.label())
         predicted, loss = _predicted(Ensemble([network], plan), case, truth)
         losses.append(loss)
-        for index, score in dice(predicted, truth, tuple(scheme.shown(case.hidden))).items():
+        shown = {index: scheme.atoms_of[index] for index in scheme.shown(case.hidden)}
+        for index, score in dice(predicted, truth, shown).items():
             if score is not None:
                 scores[index].append(score)
     means = {index: float(np.mean(dices)) if dices else float("nan") for index, dices in scores.items()}

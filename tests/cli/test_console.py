@@ -84,3 +84,8 @@ def test_of_processes_that_train_together_only_the_first_talks(
         console.say("a line")
         logging.getLogger("autoseg").warning("a warning")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_strange_name_tells_the_console_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("case \x1b[2Ja\u202e: [bold]x")
+    assert capsys.readouterr().out == "case \\x1b[2Ja\\u202e: [bold]x\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import copy_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,22 +46,32 @@ def workers_of(program: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(number: signal.Signals, cohort: Path) -> None:
-    program = started("check", cohort, "-j", "2")
+def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(
+    number: signal.Signals, cohort: Path, finished: Path, tmp_path: Path
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    for file in (run / "cache").iterdir():
+        file.unlink()
+    program = started("preprocess", run, "-j", "2")
     until(lambda: len(workers_of(program)) == 2 or program.poll() is not None)
     workers = workers_of(program)
     program.send_signal(number)
+    begun = time.monotonic()
     output, _ = program.communicate(timeout=60)
+    assert time.monotonic() - begun < 15
     assert program.returncode == 130
-    last = [line for line in output.splitlines() if line.strip()][-1]
-    assert last == "check: interrupted; what was finished is kept, the same command goes on"
+    assert [line for line in output.splitlines() if line.strip()][-1] == (
+        "preprocess: interrupted; what was finished is kept, the same command goes on"
+    )
     assert "Traceback" not in output
     assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+    assert not [file.name for file in (run / "cache").glob(".*")]
 
 
-def test_a_program_under_nohup_outlives_the_terminal(cohort: Path) -> None:
-    program = started("check", cohort, "-j", "2", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    until(lambda: workers_of(program) or program.poll() is not None)
-    program.send_signal(signal.SIGHUP)
+def test_a_program_under_nohup_outlives_the_terminal(finished: Path, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    program = started("report", run, "-j", "1", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    time.sleep(1)
+    os.kill(program.pid, signal.SIGHUP)
     program.communicate(timeout=120)
     assert program.returncode == 0

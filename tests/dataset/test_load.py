@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,10 @@ def test_csv_takes_names_from_the_dataset_json_beside_it(tmp_path: Path) -> None
         ({"labels": {"background": 0, "liver": 1.5}}, "whole number"),
         ({"labels": {"background": 0, "liver": 1, "spleen": 1}}, "both have the value 1"),
         ({"labels": {"0": "background", "1": "liver", "2": "liver"}}, "two labels are called 'liver'"),
+        ({"labels": {"background": 0, "Kidney": 1, "kidney": 2}}, "'Kidney' and 'kidney' differ only in capitals"),
+        ({"dataset": ["a"]}, '"dataset" must name cases'),
+        ({"dataset": {"a": {"images": "a.mha"}}}, '"images", a list of paths'),
+        ({"dataset": {"a": {"images": ["a.mha"]}}}, 'needs "label", a path'),
         ({"labels": {"0": "background", "1": " "}}, "no name"),
         ({"channel_names": None}, "channel_names"),
         ({"channel_names": {"1": "CT"}}, "numbered from 0"),
@@ -157,6 +162,8 @@ def test_a_wrong_list_of_pairs_is_told(tmp_path: Path, training: object, message
     ("images", "labels", "message"),
     [
         ((), (), "no cases"),
+        (("Case0_0000.mha",), ("case0.mha",), "imagesTr has Case0 and labelsTr has case0"),
+        ((os.fsdecode(b"caf\xe9_0000.mha"),), (), r"caf.xe9_0000.mha: its name is not UTF-8; rename"),
         (("a.png",), ("a.nii.gz",), "a.png is of an unknown file type"),
         (("a_0000.nii.gz", "a_0000.nrrd"), ("a.nii.gz",), "are the same case"),
         (("a_0000.nii.gz", "A_0000.nii.gz"), ("a.nii.gz", "A.nii.gz"), "'A' and 'a' are the same"),
@@ -197,8 +204,10 @@ def test_nothing_and_an_empty_folder_are_told(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "no cases"),
-        ("case,image\na,a.mha\n", "line 2: needs the columns"),
-        ("case,image,label\na,a.mha,\n", "line 2: needs the columns"),
+        ("case,image\na,a.mha\n", "needs the columns case,image,label, found case,image; add label"),
+        ("case,image,label\na,a.mha,\n", "line 2: label is blank"),
+        ("case,image,label\na,,b.mha\n", "line 2: image is blank"),
+        ("case,image,label\na,C:\\\\a.mha,b.mha\n", "is a Windows path"),
         ("case,image,label\na,a.mha,b.txt\n", "unknown file type"),
         ("case,image,label\na/b,a.mha,b.mha\n", "cannot be a file name"),
         ("case,image,label\na,a.mha,b.mha\n", "hold 0 positive values"),
@@ -210,3 +219,42 @@ def test_a_wrong_csv_is_told_in_one_line(tmp_path: Path, text: str, message: str
     with pytest.raises(DatasetError, match=message) as caught:
         load_dataset(file)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "labels", [{"background": [0], "liver": [1]}, {"background": "0", "liver": "1"}, {"liver": 1.0}]
+)
+def test_a_label_value_is_read_in_each_plain_spelling(tmp_path: Path, labels: dict[str, object]) -> None:
+    make(tmp_path, NNUNET | {"labels": labels}, ["a_0000.nii.gz"], ["a.nii.gz"])
+    assert load_dataset(tmp_path).labels == (Label(value=1, name="liver"),)
+
+
+def test_the_key_dataset_of_nnunet_names_paths(tmp_path: Path) -> None:
+    keyed = {"c1": {"images": ["x/i.nii.gz"], "label": "y/l.nii.gz"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(NNUNET | {"dataset": keyed}))
+    (case,) = load_dataset(tmp_path).cases
+    assert (case.id, case.images, case.label) == ("c1", (tmp_path / "x/i.nii.gz",), tmp_path / "y/l.nii.gz")
+
+
+def test_paths_written_on_windows_are_read(tmp_path: Path) -> None:
+    pair = {"image": ".\\imagesTr\\a_0000.nii.gz", "label": ".\\labelsTr\\a.nii.gz"}
+    (case,) = load_dataset(make(tmp_path, DECATHLON | {"training": [pair]}, ["a_0000.nii.gz"], ["a.nii.gz"])).cases
+    assert (case.id, case.label) == ("a", tmp_path / "labelsTr/a.nii.gz")
+
+
+def test_cases_whose_files_share_a_name_are_called_after_their_folders(tmp_path: Path) -> None:
+    pairs = [{"image": f"case_{n}/imaging.nii.gz", "label": f"case_{n}/seg.nii.gz"} for n in range(2)]
+    cases = load_dataset(make(tmp_path, DECATHLON | {"training": pairs})).cases
+    assert [(case.id, case.patient) for case in cases] == [("case_0", "case_0"), ("case_1", "case_1")]
+
+
+def test_an_entry_may_name_its_case(tmp_path: Path) -> None:
+    pairs = [{"case": f"p{n}", "image": "one/imaging.nii.gz", "label": "one/seg.nii.gz"} for n in range(2)]
+    assert [case.id for case in load_dataset(make(tmp_path, DECATHLON | {"training": pairs})).cases] == ["p0", "p1"]
+
+
+def test_a_csv_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(DECATHLON))
+    (tmp_path / "cases.csv").write_text("Case;Image;Label\na;a.mha;b.mha\n;;\n")
+    (case,) = load_dataset(tmp_path / "cases.csv").cases
+    assert (case.id, case.images) == ("a", (tmp_path / "a.mha",))

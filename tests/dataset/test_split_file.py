@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.dataset.split import Split
-from autoseg.dataset.split_file import load_splits, save_splits
+from autoseg.dataset.split_file import load_splits, splits_text
 from autoseg.errors import PlanError
 
 CASES = ("c000", "c001", "c002")
@@ -20,7 +20,7 @@ def test_a_written_split_is_read_back(tmp_path: Path) -> None:
         Split(training=("c000",), validation=("c001",), testing=("c002",)),
         Split(training=("c002",), validation=(), testing=("c000",)),
     )
-    save_splits(splits, tmp_path / "split.json")
+    (tmp_path / "split.json").write_text(splits_text(splits), encoding="utf-8")
     assert load_splits(tmp_path / "split.json", CASES) == splits
 
 

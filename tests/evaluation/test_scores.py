@@ -56,3 +56,11 @@ def test_a_wrong_cell_is_named_with_its_line(tmp_path: Path, change: Row, cause:
 
 def test_the_tolerance_stands_in_the_name_of_the_metric() -> None:
     assert [nsd_name(mm) for mm in (2.0, 0.5, 0.0)] == ["nsd_2mm", "nsd_0.5mm", "nsd_0mm"]
+
+
+def test_no_name_in_scores_is_a_formula_and_all_come_back(tmp_path: Path) -> None:
+    about = {"fold": 0, "case": "-a", "split": "testing", "grid": "original", "label": 1}
+    write_scores([about | {"organ": "=1+1", "metric": "dice", "value": 0.5}], tmp_path / "scores.csv")
+    assert "0,'-a,testing,'=1+1,1,dice,0.5,original" in (tmp_path / "scores.csv").read_text()
+    frame = read_scores(tmp_path / "scores.csv")
+    assert (frame["case"][0], frame["organ"][0]) == ("-a", "=1+1")

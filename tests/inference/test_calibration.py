@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from autoseg.inference.calibration import Calibration, Certainty, calibrate
+from autoseg.labels import Label, LabelScheme
+
+ORGANS = LabelScheme(labels=(Label(value=5, name="liver"), Label(value=2, name="spleen")))
+TUMOUR = LabelScheme(labels=(Label(value=1, name="whole"), Label(value=2, name="core")), regions=((1, 2), (2,)))
 
 
 def certainty(probabilities: torch.Tensor, depth: int) -> tuple[float | None, ...]:
-    found = Certainty(range(1, len(probabilities)))
+    found = Certainty(ORGANS)
     for slab in probabilities.split(depth, dim=1):
         found.add(slab, slab.argmax(dim=0).to(torch.uint8))
     return found.estimates()
@@ -24,6 +28,14 @@ def test_the_estimate_by_hand() -> None:
         first, second = certainty(probabilities, depth)
         assert first == pytest.approx(2 * 1.5 / (1.8 + 2))
         assert second is None
+
+
+def test_a_region_is_as_certain_as_its_own_probabilities_wherever_it_is_painted_over() -> None:
+    # of four voxels whole has three, core one of these; what lies outside counts where it is above LEAST_PROBABILITY
+    whole, core = torch.tensor([0.9, 0.8, 0.7, 0.2]), torch.tensor([0.6, 0.3, 0.01, 0.0])
+    sums = Certainty(TUMOUR)
+    sums.add(torch.stack((whole, core))[:, :, None, None], torch.tensor([2, 1, 1, 0], dtype=torch.uint8)[:, None, None])
+    assert sums.estimates() == (pytest.approx(2 * 2.4 / (2.6 + 3)), pytest.approx(2 * 0.6 / (0.9 + 1)))
 
 
 def test_a_network_that_is_sure_of_everything_expects_a_dice_of_one() -> None:

@@ -1,0 +1,116 @@
+"""CSV files as spreadsheets save and open them: any separator, blank rows, and no cell that is run as a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoseg.errors import AutosegError
+from autoseg.words import shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEPARATORS = (",", ";", "\t")
+# A spreadsheet runs what begins with one of = + - @, a tab or a line's end, and may part cells elsewhere than we do
+_LIVE = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_BEGINS = rf"(?:\A(?=[' ]*{_LIVE})|(?<=[,;\t\r\n])(?='*{_LIVE}))"
+_TO_MARK = re.compile(_BEGINS)
+_MARKED = re.compile(_BEGINS + "'")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)? ?%?|[+-]", re.IGNORECASE)
+
+
+class SheetError(AutosegError, ValueError):
+    """A file is no sound CSV table; the message names the file, the line, and the way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """The cells of a CSV file as texts."""
+
+    columns: tuple[str, ...]  # as written, without blanks around
+    rows: dict[int, dict[str, str]]  # number of the line to column, in lower case, to cell; blank rows are left out
+    separator: str
+
+
+def harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet runs as a formula: with an apostrophe before what would begin one.
+
+    >>> harmless("=1+1"), harmless("a;=1+1"), harmless("liver"), harmless("-1.5")
+    ("'=1+1", "a;'=1+1", 'liver', '-1.5')
+    """
+    return cell if _NUMBER.fullmatch(cell) else _TO_MARK.sub("'", cell)
+
+
+def as_written(cell: str) -> str:
+    """Return what `harmless` was given.
+
+    >>> as_written(harmless("'=1")), as_written("'a'")
+    ("'=1", "'a'")
+    """
+    return _MARKED.sub("", cell)
+
+
+def harmless_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and column names are `harmless`; numbers stay as they are."""
+    texts = {name: column.map(_harmless_text) for name, column in frame.items() if column.dtype.kind == "O"}
+    return frame.assign(**{str(name): column for name, column in texts.items()}).rename(columns=_harmless_text)
+
+
+def _harmless_text(cell: Any) -> Any:
+    return harmless(cell) if isinstance(cell, str) else cell
+
+
+def read_sheet(file: Path) -> Sheet:
+    """Read a CSV file of UTF-8 or UTF-16; its cells are parted by commas, semicolons or tabs.
+
+    Raises:
+        SheetError: If it is no such file, names a column twice, or a row has more cells than there are columns.
+        OSError: If it cannot be read.
+    """
+    content = file.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return parse_sheet(content.decode(encoding), str(file))
+    except UnicodeDecodeError as error:
+        raise SheetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
+
+
+def parse_sheet(text: str, source: str) -> Sheet:
+    """Return the cells of a CSV text.
+
+    Args:
+        text: The table, its first line the columns' names; "sep=;" may stand before it.
+        source: What it is called in messages.
+
+    Raises:
+        SheetError: As `read_sheet`.
+    """
+    first, _, rest = text.partition("\n")
+    declared = re.fullmatch(r"sep=([,;\t])", first.strip(), re.IGNORECASE)
+    head = rest.partition("\n")[0] if declared else first
+    separator = declared[1] if declared else max(SEPARATORS, key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        lines = [(reader.line_num, [as_written(cell.strip()) for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise SheetError(f"{source}, line {reader.line_num}: no sound CSV ({error}); correct that line") from error
+    lines = [(number, cells) for number, cells in lines[1 if declared else 0 :] if any(cells)]
+    columns = tuple(lines[0][1]) if lines else ()
+    while columns and not columns[-1]:
+        columns = columns[:-1]
+    lower = [column.lower() for column in columns]
+    twice = [name for name in lower if name and lower.count(name) > 1]
+    if twice:
+        raise SheetError(f"{source}: has the column {shortened(twice[0])} twice; name each column once")
+    rows = {}
+    for number, cells in lines[1:]:
+        if any(cells[len(columns) :]):
+            cause = f"has {len(cells)} cells under {len(columns)} columns"
+            raise SheetError(f"{source}, line {number}: {cause}; correct that line, or quote the cell")
+        rows[number] = dict(zip(lower, [*cells, *[""] * len(lower)], strict=False))
+    return Sheet(columns=columns, rows=rows, separator=separator)
