@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +14,17 @@ from autoseg.data.cache import CachedCase, read_case, write_case
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest, files_digest, states_of
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
-from autoseg.imaging.grid import corner_distance_mm, resized, working_shape
+from autoseg.imaging.grid import Grid, Voxels, corner_distance_mm, resized, spacing_text, working_shape
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.labels import Atoms, LabelScheme
+from autoseg.machine import GIB, free_memory_gib
 from autoseg.plan import Intensity, Plan
 from autoseg.pool import Track, each, untracked
 from autoseg.words import counted
 
 CODE = ("data/preprocess.py", "data/cache.py", "imaging", "labels.py")  # what makes a cached case
+WORKING_BYTES = 6  # of a voxel on the working grid: float32, and float16 as in the cache
 
 
 def normalise(image: FloatArray, intensities: Sequence[Intensity]) -> FloatArray:
@@ -50,8 +53,24 @@ def working_image(volume: Volume, plan: Plan) -> FloatArray:
         )
     clips = [(how.low, how.high) if how.kind == "ct" else (-np.inf, np.inf) for how in plan.intensity]
     shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)
+    _require_room(volume.grid, shape, len(plan.channels))
     image = normalise(resample_image(volume.array, shape, clips), plan.intensity)
     return image.astype(np.float16).astype(np.float32)
+
+
+def _require_room(grid: Grid, shape: Voxels, channels: int) -> None:
+    """Refuse an image whose working grid the memory cannot hold, before it is made.
+
+    Raises:
+        VolumeError: With the numbers, which show a spacing in the wrong unit.
+    """
+    needed, free = math.prod(shape) * channels * WORKING_BYTES / GIB, free_memory_gib()
+    if needed > free:
+        raise VolumeError(
+            f"{grid.shape} voxels of {spacing_text(grid.spacing_mm)} mm (Z, Y, X) make a working grid of {shape}, "
+            f"{needed:.1f} GiB where {free:.1f} are free; look whether the spacing is right, else take a machine with "
+            "more memory"
+        )
 
 
 def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1, track: Track = untracked) -> int:
@@ -89,7 +108,7 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
 def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
     source, plan, folder, digest_of_source = work
     image = read_image(source.images)
-    label = read_label(source.label)
+    label = read_label(source.label, image.grid)
     apart = corner_distance_mm(image.grid, label.grid)
     if apart > 0.5 * min(image.grid.spacing_mm):
         raise VolumeError(

@@ -16,7 +16,7 @@ from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid, corner_distance_mm
-from autoseg.imaging.volumes import SAME_PLACE_MM, read_image, read_label
+from autoseg.imaging.volumes import SAME_PLACE_MM, Volume, read_image, read_label
 from autoseg.words import counted
 
 __all__ = ["CaseFacts", "ChannelFacts", "Examination", "OrganFacts", "examine_case"]
@@ -51,9 +51,10 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
             findings.append(_unusable(case, case.images, "image", error))
     if case.label.exists():
         try:
-            label = read_label(case.label)
+            label = read_label(case.label, None if image is None else image.grid)
         except VolumeError as error:
             findings.append(_unusable(case, (case.label,), "label", error))
+    findings += _remarks(case, image, label)
     if image is not None:
         findings += _image_findings(case, dataset, image.array)
     if label is not None:
@@ -69,6 +70,18 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
 
 def _row(case: Case, file: Path, code: str, severity: Severity, found: str, fix: str) -> Finding:
     return Finding(case=case.id, file=str(file), code=code, severity=severity, found=found, fix=fix)
+
+
+def _remarks(case: Case, image: Volume | None, label: Volume | None) -> list[Finding]:
+    """Return a row for each thing that the readers noticed; what both files have is said of the image only."""
+    of_image = () if image is None else image.remarks
+    of_label = () if label is None else label.remarks
+    codes = {remark.code for remark in of_image}
+    rows = [(case.images[0], remark) for remark in of_image]
+    rows += [(case.label, remark) for remark in of_label if remark.code not in codes]
+    return [
+        _row(case, file, one.code, "warning" if one.is_doubtful else "note", one.found, one.fix) for file, one in rows
+    ]
 
 
 def _missing_files(case: Case) -> list[Finding]:

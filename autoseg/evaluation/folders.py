@@ -14,7 +14,7 @@ from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.scores import Row, score_rows
 from autoseg.imaging.grid import corner_distance_mm
 from autoseg.imaging.readers import image_suffixes, strip_suffix
-from autoseg.imaging.volumes import Volume, read_label
+from autoseg.imaging.volumes import Volume, on_grid, read_label
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
@@ -162,7 +162,9 @@ def _values_of(pair: tuple[Path, Path]) -> set[int]:
 
 
 def _score_pair(pair: _Pair) -> list[Row]:
-    prediction, truth = read_label(pair.prediction), read_label(pair.reference)
+    prediction = read_label(pair.prediction)
+    truth = read_label(pair.reference, prediction.grid)
+    prediction = on_grid(prediction, truth.grid)
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
     organs = {label: (label.value,) for label in pair.labels}

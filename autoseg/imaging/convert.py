@@ -18,10 +18,11 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.grid import IDENTITY, Grid, Triple
 from autoseg.imaging.itk import Array, array_and_grid, image_of
 from autoseg.imaging.readers import StoredImage
+from autoseg.imaging.remarks import Remark
+from autoseg.imaging.right_angles import grid_of_axes
 from autoseg.imaging.volumes import Volume, image_volume, read_image, stored_label
 
 Files = str | PathLike[str] | Sequence[str | PathLike[str]]  # of one image: one file or folder, or one file a channel
-SHEAR = 1e-3  # cosine between two axes, above which they are not square: headers round
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # nibabel's x runs to the right and y to the front
 
 
@@ -62,10 +63,9 @@ def to_volume(image: object) -> Conversion:
         return Conversion(volume=read_image([Path(file) for file in image]), mask_like=_same)
     libraries = {base.__module__.split(".")[0] for base in type(image).__mro__}
     if "SimpleITK" in libraries:
-        array, grid = array_and_grid(image, "the SimpleITK image")
-        return Conversion(
-            volume=image_volume(StoredImage(array=array, grid=grid), "the SimpleITK image"), mask_like=_to_itk
-        )
+        array, grid, remarks = array_and_grid(image, "the SimpleITK image")
+        stored = StoredImage(array=array, grid=grid, remarks=remarks)
+        return Conversion(volume=image_volume(stored, "the SimpleITK image"), mask_like=_to_itk)
     if "nibabel" in libraries:
         volume = image_volume(_from_nibabel(image), "the nibabel image")
         return Conversion(volume=volume, mask_like=lambda mask: _to_nibabel(mask, image))
@@ -87,7 +87,8 @@ def _from_array(image: ArrayImage) -> StoredImage:
         )
     array = array if array.ndim == 4 else array[None]
     axes = np.reshape(image.direction, (3, 3)) * image.spacing_mm[::-1]
-    return StoredImage(array=array, grid=_grid(array.shape, axes, image.origin_mm, "the array"))
+    grid, remarks = _grid(array.shape, axes, image.origin_mm, "the array")
+    return StoredImage(array=array, grid=grid, remarks=remarks)
 
 
 def _to_array(mask: Volume) -> Array:
@@ -108,7 +109,8 @@ def _from_nibabel(image: Any) -> StoredImage:
     array = array if array.ndim == 4 else array[None]
     affine = np.asarray(image.affine, dtype=np.float64)
     origin = RAS_TO_LPS @ affine[:3, 3]
-    return StoredImage(array=array, grid=_grid(array.shape, RAS_TO_LPS @ affine[:3, :3], origin, "the nibabel image"))
+    grid, remarks = _grid(array.shape, RAS_TO_LPS @ affine[:3, :3], origin, "the nibabel image")
+    return StoredImage(array=array, grid=grid, remarks=remarks)
 
 
 def _to_nibabel(mask: Volume, image: Any) -> Any:
@@ -121,8 +123,8 @@ def _to_nibabel(mask: Volume, image: Any) -> Any:
     return type(image)(values, image.affine, header)
 
 
-def _grid(shape: Sequence[int], axes: Array, origin: Any, source: str) -> Grid:
-    """Return the grid of an array (C, Z, Y, X).
+def _grid(shape: Sequence[int], axes: Array, origin: Any, source: str) -> tuple[Grid, tuple[Remark, ...]]:
+    """Return the grid of an array (C, Z, Y, X), and what is worth knowing of it.
 
     Args:
         shape: Of the array.
@@ -131,18 +133,6 @@ def _grid(shape: Sequence[int], axes: Array, origin: Any, source: str) -> Grid:
         source: What the image is called in messages.
 
     Raises:
-        VolumeError: If a step has no length, or the axes are not square to each other.
+        VolumeError: If a step has no length, or the axes are not at right angles.
     """
-    lengths = np.linalg.norm(axes, axis=0)
-    if not (np.isfinite(axes).all() and np.isfinite(origin).all() and lengths.min() > 0):
-        raise VolumeError(f"{source}: its spacing or direction is not that of a grid ({axes.tolist()}); correct it")
-    direction = axes / lengths
-    if np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR:
-        raise VolumeError(f"{source}: its axes are not square to each other; resample it to a grid whose axes are")
-    x, y, z = (float(length) for length in lengths)
-    return Grid(
-        shape=(int(shape[1]), int(shape[2]), int(shape[3])),
-        spacing_mm=(z, y, x),
-        origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
-        direction=tuple(float(v) for v in direction.ravel()),
-    )
+    return grid_of_axes((int(shape[1]), int(shape[2]), int(shape[3])), axes, origin, source)

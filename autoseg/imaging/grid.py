@@ -15,6 +15,7 @@ Triple = tuple[float, float, float]
 Box = tuple[slice, slice, slice]  # part of an array, (Z, Y, X)
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+NEAR_VOXELS = 0.1  # grids whose corners are nearer than this share of a voxel are taken for one another
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -63,6 +64,15 @@ def voxel_ml(spacing_mm: Triple) -> float:
     0.00125
     """
     return math.prod(spacing_mm) / 1000.0
+
+
+def spacing_text(spacing_mm: Triple) -> str:
+    """Return a spacing for a message.
+
+    >>> spacing_text((2.5, 0.75, 0.75))
+    '2.5 × 0.75 × 0.75'
+    """
+    return " × ".join(f"{mm:.4g}" for mm in spacing_mm)
 
 
 def corner_distance_mm(a: Grid, b: Grid) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import numpy.typing as npt
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom import transfer_syntax
-from autoseg.imaging.grid import Grid, Triple
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.remarks import Remark
+from autoseg.imaging.right_angles import right_angled
 
 Array = npt.NDArray[Any]
 
 
-def array_and_grid(image: Any, source: object) -> tuple[Array, Grid]:
-    """Return the voxels (C, Z, Y, X) of an ITK image and its grid.
+def array_and_grid(image: Any, source: object) -> tuple[Array, Grid, tuple[Remark, ...]]:
+    """Return the voxels (C, Z, Y, X) of an ITK image, its grid, and what is worth knowing of it.
 
     Args:
         image: 3D with one or several components a voxel, or 4D with the channels last.
@@ -41,29 +44,26 @@ def array_and_grid(image: Any, source: object) -> tuple[Array, Grid]:
         array = np.moveaxis(array, -1, 0)
     else:
         array = array[None]
-    return array, grid_of_image(image, source)
+    return array, *grid_of_image(image, source)
 
 
-def grid_of_image(image: Any, source: object) -> Grid:
+def grid_of_image(image: Any, source: object) -> tuple[Grid, tuple[Remark, ...]]:
     """Return the grid of an ITK image, or of a reader that has read its header.
 
     Raises:
-        VolumeError: If it is flat, or its header is not a grid.
+        VolumeError: If it is flat, or its header is not a grid with right angles.
     """
     size, spacing = image.GetSize(), image.GetSpacing()
     if len(size) < 3:
         raise VolumeError(f"{source}: has {len(size)} dimensions; autoseg reads 3D volumes")
     direction = np.reshape(image.GetDirection(), (len(size), len(size)))[:3, :3]
-    x, y, z = (float(s) for s in spacing[:3])
-    spacing_mm: Triple = (z, y, x)
-    if min(size[:3]) < 1 or not min(spacing_mm) > 0 or abs(np.linalg.det(direction)) < 0.5:
-        raise VolumeError(f"{source}: its header is not a grid (size {size}, spacing {spacing}); export it again")
-    return Grid(
+    grid = Grid(
         shape=(int(size[2]), int(size[1]), int(size[0])),
-        spacing_mm=spacing_mm,
+        spacing_mm=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
         origin_mm=tuple(float(v) for v in image.GetOrigin()[:3]),  # type: ignore[arg-type]
         direction=tuple(float(v) for v in direction.ravel()),
     )
+    return right_angled(grid, source)
 
 
 def image_of(array: Array, grid: Grid) -> Any:
@@ -90,8 +90,18 @@ def write_file(file: Path, image: Any, fields: Mapping[str, str], compress: bool
     sitk.WriteImage(image, str(file), useCompression=compress, compressionLevel=1)
 
 
-def read_information(file: Path, image_io: str = "") -> tuple[Grid, int, int]:
-    """Read only the header of a file; return its grid, its channels, and the bytes of one channel's voxel.
+@dataclass(frozen=True, kw_only=True)
+class Information:
+    """What ITK reads from a header."""
+
+    grid: Grid
+    channels: int
+    voxel_bytes: int  # of one channel
+    remarks: tuple[Remark, ...]
+
+
+def read_information(file: Path, image_io: str = "") -> Information:
+    """Read only the header of a file.
 
     Args:
         file: To read.
@@ -107,17 +117,23 @@ def read_information(file: Path, image_io: str = "") -> tuple[Grid, int, int]:
     if image_io:
         reader.SetImageIO(image_io)
     try:
-        reader.ReadImageInformation()
+        with _silence():
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise VolumeError(f"{file}: not a readable image ({reason(error)}); export it again as NIfTI") from error
     components, size = reader.GetNumberOfComponents(), reader.GetSize()
     voxel = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID(), components))
     frames = size[3] if len(size) > 3 else 1
-    return grid_of_image(reader, file), components * frames, int(voxel.itemsize)
+    grid, remarks = grid_of_image(reader, file)
+    return Information(grid=grid, channels=components * frames, voxel_bytes=int(voxel.itemsize), remarks=remarks)
 
 
-def read_file(file: Path) -> tuple[Array, Grid]:
-    """Read a file of any format that ITK knows; return its voxels (C, Z, Y, X) and its grid.
+def read_file(file: Path, image_io: str = "") -> tuple[Array, Grid, tuple[Remark, ...]]:
+    """Read a file; return its voxels (C, Z, Y, X), its grid, and what is worth knowing of it.
+
+    Args:
+        file: To read.
+        image_io: ITK's name of the format; empty: every format that ITK knows is tried.
 
     Raises:
         VolumeError: If it is not a 3D image.
@@ -125,7 +141,8 @@ def read_file(file: Path) -> tuple[Array, Grid]:
     import SimpleITK as sitk
 
     try:
-        image = sitk.ReadImage(str(file))
+        with _silence():
+            image = sitk.ReadImage(str(file), imageIO=image_io)
     except RuntimeError as error:
         raise VolumeError(f"{file}: not a readable image ({reason(error)}); copy or export it again") from error
     return array_and_grid(image, file)
@@ -163,7 +180,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Silence ITK's warnings about foreign files in a DICOM folder."""
+    """Silence ITK's warnings, which name neither file nor way out; what matters of them is checked here."""
     import SimpleITK as sitk
 
     before = sitk.ProcessObject.GetGlobalWarningDisplay()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
 import zlib
@@ -14,63 +13,131 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
-from autoseg.words import counted
+from autoseg.imaging.contents import ignored_bytes, read_start, unpack
+from autoseg.imaging.remarks import Remark
 
 HEADER_BYTES = 348
 ORDERS = {b"\x5c\x01\x00\x00": "<", b"\x00\x00\x01\x5c": ">"}  # the first field is HEADER_BYTES
 KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+COMPLEX = {32, 1792, 2048}  # numbers of complex voxel types
+MM_BY_UNIT = {1: 1000.0, 3: 0.001}  # metre and micrometre; everything else is read as millimetres
 DAMAGED = (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError)
+SLAB_VOXELS = 1 << 23  # that are scaled at a time
 
 
-@dataclass(frozen=True)
-class _Header:
+@dataclass(frozen=True, kw_only=True)
+class NiftiHeader:
+    """What the header of a NIfTI-1 file says."""
+
     order: str  # byte order, as numpy and struct write it
-    sizes: tuple[int, ...]  # voxels (X, Y, Z, …)
+    sizes: tuple[int, ...]  # voxels (X, Y, Z, …), without axes of one voxel at the end beyond the third
     kind: int  # NIfTI's number of the voxel type
     bits: int  # per voxel
     offset: int  # of the first voxel in the file, bytes
-    scaled: bool  # intensities are slope * stored + intercept
+    slope: float
+    intercept: float
+    pixdim: tuple[float, ...]  # sign of the qform's third axis, then steps along X, Y, Z
+    unit_mm: float  # what all lengths are multiplied by
+    qform_code: int
+    sform_code: int
+    quaternion: tuple[float, ...]  # b, c, d, and the first voxel's place x, y, z (RAS)
+    rows: tuple[float, ...]  # of the sform, 3x4 (RAS)
 
     @property
     def voxel_bytes(self) -> int:
+        """Bytes of all voxels in the file."""
         return math.prod(self.sizes) * self.bits // 8
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether intensities are slope * stored + intercept; a slope of 0 means that they are not (NIfTI-1)."""
+        finite = math.isfinite(self.slope) and math.isfinite(self.intercept)
+        return finite and self.slope != 0 and (self.slope, self.intercept) != (1, 0)
 
-def read_voxels(file: Path) -> npt.NDArray[Any] | None:
+    @property
+    def dtype(self) -> str:
+        """Type of the voxels as stored; "" where only ITK knows it."""
+        return self.order + KINDS[self.kind] if self.kind in KINDS else ""
+
+
+@dataclass(frozen=True)
+class NiftiVoxels:
+    """The voxels of a NIfTI file."""
+
+    array: npt.NDArray[Any]  # (C, Z, Y, X), perhaps read-only
+    header: NiftiHeader
+    remarks: tuple[Remark, ...]
+
+
+def read_nifti_header(file: Path) -> NiftiHeader | None:
+    """Read the header of a NIfTI-1 file, packed or not; None for another kind of file.
+
+    Raises:
+        VolumeError: If it says what no image can be, or that voxels are complex.
+    """
+    try:
+        header = _header(read_start(file)[0])
+    except DAMAGED as error:
+        raise VolumeError(f"{file}: the file is damaged or cut short ({error}); copy it again") from error
+    _require_real(file, header)
+    return header
+
+
+def _require_real(file: Path, header: NiftiHeader | None) -> None:
+    if header is not None and header.kind in COMPLEX:
+        raise VolumeError(f"{file}: its voxels are complex numbers; write their magnitude")
+
+
+def read_voxels(file: Path) -> NiftiVoxels | None:
     """Read a NIfTI file's voxels once, and refuse it where it is cut short or damaged.
 
     Returns:
-        Voxels (C, Z, Y, X) as stored, read-only; or None for what ITK must read: scaled, coloured, complex or with
-        more than four axes, or NIfTI-2. Such a file is sound too, as far as can be told.
+        Voxels, scaled as the header says; or None for what ITK must read: coloured, with more than four axes, or
+        NIfTI-2. Such a file is sound too, as far as can be told.
 
     Raises:
-        VolumeError: If the file is damaged or cut short, or holds NaN and ITK would have to read it.
+        VolumeError: If the file is damaged or cut short, or declares more than file or memory can hold.
     """
     try:
-        data = file.read_bytes()
-        if file.name.lower().endswith(".gz"):
-            data = gzip.decompress(data)
-        header = _header(data)
+        content = unpack(file, _needed_bytes)
+        header = _header(content.data)
     except DAMAGED as error:
         raise VolumeError(f"{file}: the file is damaged or cut short ({error}); copy it again") from error
+    _require_real(file, header)
     if header is None:
         return None
-    missing = header.offset + header.voxel_bytes - len(data)
+    missing = header.offset + header.voxel_bytes - len(content.data)
     if missing > 0:
         raise VolumeError(f"{file}: the file is cut short, {missing} bytes of voxels are missing; copy it again")
-    if header.kind not in KINDS:
+    if not header.dtype or len(header.sizes) not in (3, 4):
         return None
-    count = math.prod(header.sizes)
-    array = np.frombuffer(data, header.order + KINDS[header.kind], count=count, offset=header.offset)
-    if header.scaled or len(header.sizes) not in (3, 4):
-        _require_finite(file, array)
-        return None
-    return array.reshape(-1, *header.sizes[2::-1])
+    stored = np.frombuffer(content.data, header.dtype, count=math.prod(header.sizes), offset=header.offset)
+    array = _scale(stored, header) if header.is_scaled else stored
+    remarks: tuple[Remark, ...] = ()
+    if content.spare:
+        found = ignored_bytes(content.spare)
+        remarks = (Remark(code="trailing-bytes", found=found, fix="nothing, if the image looks right; else copy it"),)
+    return NiftiVoxels(array.reshape(-1, *header.sizes[2::-1]), header, remarks)
 
 
-def _header(data: bytes) -> _Header | None:
+def _needed_bytes(start: bytes) -> int:
+    header = _header(start)
+    return len(start) if header is None else header.offset + header.voxel_bytes
+
+
+def _scale(stored: npt.NDArray[Any], header: NiftiHeader) -> npt.NDArray[Any]:
+    """Return slope * stored + intercept, worked out in double precision: float64 for float64, else float32."""
+    scaled = np.empty(stored.shape, np.float64 if KINDS[header.kind] == "f8" else np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the caller
+        for at in range(0, len(stored), SLAB_VOXELS):
+            part = stored[at : at + SLAB_VOXELS].astype(scaled.dtype)
+            scaled[at : at + SLAB_VOXELS] = part * np.float64(header.slope) + np.float64(header.intercept)
+    return scaled
+
+
+def _header(data: bytes | bytearray) -> NiftiHeader | None:
     """Return what the header of a NIfTI-1 file says, or None where it is another kind of file."""
-    order = ORDERS.get(data[:4])
+    order = ORDERS.get(bytes(data[:4]))
     if order is None or data[344:347] != b"n+1":
         return None
     rank, *sizes = struct.unpack(f"{order}8h", data[40:56])
@@ -78,17 +145,21 @@ def _header(data: bytes) -> _Header | None:
     offset, slope, intercept = struct.unpack(f"{order}3f", data[108:120])
     if not 1 <= rank <= 7 or min(sizes[:rank]) < 1:
         raise ValueError(f"{rank} axes of {sizes} voxels")
-    return _Header(
+    while rank > 3 and sizes[rank - 1] == 1:
+        rank -= 1
+    qform_code, sform_code = struct.unpack(f"{order}2h", data[252:256])
+    return NiftiHeader(
         order=order,
         sizes=tuple(sizes[:rank]),
         kind=kind,
-        bits=bits,
+        bits=8 * np.dtype(KINDS[kind]).itemsize if kind in KINDS else bits,
         offset=max(HEADER_BYTES + 4, int(offset)),
-        scaled=(slope, intercept) not in ((0, 0), (1, 0)),
+        slope=slope,
+        intercept=intercept,
+        pixdim=struct.unpack(f"{order}4f", data[76:92]),
+        unit_mm=MM_BY_UNIT.get(data[123] & 7, 1.0),
+        qform_code=qform_code,
+        sform_code=sform_code,
+        quaternion=struct.unpack(f"{order}6f", data[256:280]),
+        rows=struct.unpack(f"{order}12f", data[280:328]),
     )
-
-
-def _require_finite(file: Path, array: npt.NDArray[Any]) -> None:
-    bad = int(np.count_nonzero(~np.isfinite(array)))
-    if bad:
-        raise VolumeError(f"{file}: NaN or infinite in {counted(bad, 'voxel')}; replace them, for CT by -1024")

@@ -16,10 +16,14 @@ import numpy as np
 
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
+from autoseg.imaging.contents import require_format
 from autoseg.imaging.dicom import grid_of, pick_series
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.itk import Array, image_of, read_file, read_information, read_slices, write_file
-from autoseg.imaging.nifti import read_voxels
+from autoseg.imaging.itk import Array, Information, image_of, read_file, read_information, read_slices, write_file
+from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
+from autoseg.imaging.nifti_grid import grid_of_nifti
+from autoseg.imaging.remarks import Remark
+from autoseg.imaging.text_headers import check_meta_header, check_nrrd_header
 
 DICOM_BYTES = 2  # of a voxel, as nearly all scanners write them
 
@@ -31,6 +35,7 @@ class Header:
     grid: Grid  # as stored
     channels: int
     voxel_bytes: int  # of one channel
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def image_bytes(self) -> int:
@@ -44,6 +49,7 @@ class StoredImage:
 
     array: Array  # (C, Z, Y, X)
     grid: Grid
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +69,49 @@ class Reader:
     slicer_segments: bool = False  # whether 3D Slicer looks for its segments in the header's fields
 
 
-def _read_header(file: Path, series: str | None) -> Header:
-    grid, channels, voxel_bytes = read_information(file)
-    return Header(grid=grid, channels=channels, voxel_bytes=voxel_bytes)
+def _header_of(known: Information, remarks: tuple[Remark, ...] = ()) -> Header:
+    return Header(
+        grid=known.grid,
+        channels=known.channels,
+        voxel_bytes=known.voxel_bytes,
+        remarks=(*remarks, *known.remarks),
+    )
 
 
-def _read_image(file: Path, series: str | None) -> StoredImage:
-    array, grid = read_file(file)
-    return StoredImage(array=array, grid=grid)
+def _read_any_header(file: Path, series: str | None) -> Header:
+    return _header_of(read_information(file))
+
+
+def _read_any(file: Path, series: str | None) -> StoredImage:
+    array, grid, remarks = read_file(file)
+    return StoredImage(array=array, grid=grid, remarks=remarks)
+
+
+def _read_nrrd_header(file: Path, series: str | None) -> Header:
+    require_format(file, "NRRD")
+    remarks = check_nrrd_header(file)
+    return _header_of(read_information(file, "NrrdImageIO"), remarks)
+
+
+def _read_nrrd(file: Path, series: str | None) -> StoredImage:
+    require_format(file, "NRRD")
+    return _read_checked(file, "NrrdImageIO", check_nrrd_header(file))
+
+
+def _read_meta_header(file: Path, series: str | None) -> Header:
+    require_format(file, "MetaImage")
+    remarks = check_meta_header(file)
+    return _header_of(read_information(file, "MetaImageIO"), remarks)
+
+
+def _read_meta(file: Path, series: str | None) -> StoredImage:
+    require_format(file, "MetaImage")
+    return _read_checked(file, "MetaImageIO", check_meta_header(file))
+
+
+def _read_checked(file: Path, image_io: str, remarks: tuple[Remark, ...]) -> StoredImage:
+    array, grid, more = read_file(file, image_io)
+    return StoredImage(array=array, grid=grid, remarks=(*remarks, *more))
 
 
 def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
@@ -80,15 +121,36 @@ def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]
 
 
 def _read_nifti_header(file: Path, series: str | None) -> Header:
-    grid, channels, voxel_bytes = read_information(file, "NiftiImageIO")
-    return Header(grid=grid, channels=channels, voxel_bytes=voxel_bytes)
+    """Read a header by the standard; ITK's own reading of it is asked for, and used where it says the same."""
+    require_format(file, "NIfTI")
+    header = read_nifti_header(file)
+    if header is None or len(header.sizes) < 3 or not header.dtype:
+        return _header_of(read_information(file, "NiftiImageIO"))
+    return _nifti_header(file, header)
+
+
+def _nifti_header(file: Path, header: NiftiHeader) -> Header:
+    try:
+        known: Information | None = read_information(file, "NiftiImageIO")
+    except VolumeError:
+        known = None
+    grid, remarks = grid_of_nifti(file, header, None if known is None else known.grid)
+    voxel_bytes = np.dtype(header.dtype).itemsize
+    return Header(
+        grid=grid,
+        channels=math.prod(header.sizes[3:]),
+        voxel_bytes=max(4, voxel_bytes) if header.is_scaled else voxel_bytes,
+        remarks=remarks,
+    )
 
 
 def _read_nifti(file: Path, series: str | None) -> StoredImage:
+    require_format(file, "NIfTI")
     voxels = read_voxels(file)
     if voxels is None:
-        return _read_image(file, series)
-    return StoredImage(array=voxels, grid=_read_nifti_header(file, series).grid)
+        return _read_any(file, series)
+    header = _nifti_header(file, voxels.header)
+    return StoredImage(array=voxels.array, grid=header.grid, remarks=(*voxels.remarks, *header.remarks))
 
 
 def _write_header_and_voxels(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
@@ -121,19 +183,19 @@ DICOM_SERIES = Reader(suffixes=(), header=_read_series_header, read=_read_series
 READERS: dict[str, Reader] = {
     "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_image),
     "NRRD": Reader(
-        suffixes=(".nrrd",), header=_read_header, read=_read_image, write=_write_image, slicer_segments=True
+        suffixes=(".nrrd",), header=_read_nrrd_header, read=_read_nrrd, write=_write_image, slicer_segments=True
     ),
-    "MetaImage": Reader(suffixes=(".mha",), header=_read_header, read=_read_image, write=_write_image),
+    "MetaImage": Reader(suffixes=(".mha",), header=_read_meta_header, read=_read_meta, write=_write_image),
     "MetaImage in two files": Reader(
         suffixes=(".mhd",),
-        header=_read_header,
-        read=_read_image,
+        header=_read_meta_header,
+        read=_read_meta,
         write=_write_header_and_voxels,
         voxel_suffixes=(".raw", ".zraw", ".img"),
     ),
     "DICOM series": DICOM_SERIES,
 }
-ANY_FILE = Reader(suffixes=(), header=_read_header, read=_read_image)  # as ITK knows more formats than are named here
+ANY_FILE = Reader(suffixes=(), header=_read_any_header, read=_read_any)  # as ITK knows more formats than are named here
 
 
 def image_suffixes() -> tuple[str, ...]:

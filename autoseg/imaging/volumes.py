@@ -14,9 +14,12 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.dicom import list_series
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
+from autoseg.imaging.lattice import pad_label
 from autoseg.imaging.readers import Header, StoredImage, image_suffixes, open_path, reader_of_suffix
+from autoseg.imaging.remarks import Remark
 from autoseg.words import counted
 
+ALMOST_WHOLE = 1e-3  # label values nearer than this to a whole number were rounded on their way
 SAME_PLACE_MM = 0.01  # corners nearer than this are the same place: header rounding, not a shift
 
 
@@ -27,6 +30,7 @@ class Volume:
     array: npt.NDArray[Any]  # image: as stored (C, Z, Y, X); label map: int32 (Z, Y, X)
     grid: Grid  # of the array, LPS
     stored: Grid  # as in the file
+    remarks: tuple[Remark, ...] = ()  # what is worth knowing of the file
 
     def as_float32(self) -> Volume:
         """Return the volume with its array as float32, contiguous."""
@@ -77,7 +81,8 @@ def read_image(files: Sequence[Path], series: str | None = None) -> Volume:
                 "resample the channels of a case onto one grid"
             )
     array = parts[0].array if len(parts) == 1 else np.concatenate([part.array for part in parts])
-    return image_volume(StoredImage(array=array, grid=stored), files[0])
+    remarks = tuple(dict.fromkeys(remark for part in parts for remark in part.remarks))
+    return image_volume(StoredImage(array=array, grid=stored, remarks=remarks), files[0])
 
 
 def image_volume(image: StoredImage, source: object) -> Volume:
@@ -88,18 +93,24 @@ def image_volume(image: StoredImage, source: object) -> Volume:
         source: What it is called in messages.
 
     Raises:
-        VolumeError: If it holds NaN or infinite voxels.
+        VolumeError: If it holds NaN, infinite or complex voxels.
     """
     array = image.array
+    if array.dtype.kind not in "biuf":
+        raise VolumeError(f"{source}: its voxels are complex numbers; write their magnitude")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise VolumeError(f"{source}: NaN or infinite in {counted(bad, 'voxel')}; replace them, for CT by -1024")
     turn, grid = to_lps(image.grid)
-    return Volume(array=turn.apply(array), grid=grid, stored=image.grid)
+    return Volume(array=turn.apply(array), grid=grid, stored=image.grid, remarks=image.remarks)
 
 
-def read_label(file: Path) -> Volume:
+def read_label(file: Path, whole: Grid | None = None) -> Volume:
     """Read a label map.
+
+    Args:
+        file: To read.
+        whole: Grid of its image, axes along LPS; a label map that was saved cropped is padded to it.
 
     Returns:
         A volume whose array is int32 (Z, Y, X), axes along LPS.
@@ -113,12 +124,45 @@ def read_label(file: Path) -> Volume:
         raise VolumeError(f"{file}: a label map must have one channel, found {len(array)}; merge them into one map")
     if not np.isfinite(array).all():
         raise VolumeError(f"{file}: label values are NaN or infinite; write whole numbers")
-    with np.errstate(invalid="ignore"):  # values that no int32 holds are refused below
-        whole = array[0].astype(np.int32)
-    if not np.can_cast(array.dtype, np.int32) and not np.array_equal(whole, array[0]):
-        raise VolumeError(f"{file}: label values are not whole numbers; it may be an image or was interpolated")
+    values, remarks = _whole_values(file, array[0])
     turn, grid = to_lps(image.grid)
-    return Volume(array=np.ascontiguousarray(turn.apply(whole)), grid=grid, stored=image.grid)
+    remarks = (*image.remarks, *remarks)
+    label = Volume(array=np.ascontiguousarray(turn.apply(values)), grid=grid, stored=image.grid, remarks=remarks)
+    return label if whole is None else on_grid(label, whole)
+
+
+def on_grid(label: Volume, whole: Grid) -> Volume:
+    """Return a label map padded to the grid of its image (LPS) where it was saved cropped; else as it is."""
+    if label.grid.shape == whole.shape:
+        return label
+    array = pad_label(label.array, label.grid, whole)
+    if array is None:
+        return label
+    found = f"the label map is cropped to {label.grid.shape} of the image's {whole.shape} voxels (Z, Y, X)"
+    remark = Remark(code="label-cropped", found=found, fix="nothing, the rest is background")
+    return Volume(array=array, grid=whole, stored=whole, remarks=(*label.remarks, remark))
+
+
+def _whole_values(file: Path, array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], tuple[Remark, ...]]:
+    """Return label values as int32, rounded where a slope in the header left them less than 0.001 off.
+
+    Raises:
+        VolumeError: If they are not whole numbers.
+    """
+    with np.errstate(invalid="ignore"):  # values that no int32 holds are refused below
+        whole = array.astype(np.int32)
+    if np.can_cast(array.dtype, np.int32) or np.array_equal(whole, array):
+        return whole, ()
+    with np.errstate(invalid="ignore"):
+        whole = np.rint(array).astype(np.int32)
+    off = np.abs(whole - array.astype(np.float64))
+    worst = float(array.flat[int(off.argmax())])
+    if off.max() > ALMOST_WHOLE:
+        raise VolumeError(
+            f"{file}: label values are not whole numbers ({worst:g}); it may be an image or was interpolated"
+        )
+    found = f"label values are not quite whole numbers ({worst:.7g}); they are rounded"
+    return whole, (Remark(code="label-rounded", found=found, fix="nothing; or save it as whole numbers"),)
 
 
 def write_label(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from autoseg.inference.statistics import Statistics
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
 
+logger = logging.getLogger(__name__)
 Reading = Future[tuple[PreparedImage, Volume | None]]
 
 
@@ -93,6 +95,8 @@ class _Work:
         with _raise_as_job_error():
             with self.watch.phase("read"):
                 image = read_image(job.images, job.series)
+            for remark in image.remarks:
+                logger.warning("%s: %s", job.name, remark.found)
             return self.model.prepare(image, self.watch), image if self.outputs.preview else None
 
     def do(self, job: Input, reading: Reading, writer: ThreadPoolExecutor) -> None:
@@ -137,6 +141,8 @@ def _raise_as_job_error() -> Iterator[None]:
         yield
     except MemoryError as error:
         raise TooLittleMemoryError("there is too little memory for it; close other programs") from error
+    except (ValueError, ArithmeticError) as error:  # a file that no check foresees must not stop the others
+        raise VolumeError(f"cannot be predicted ({error}); look whether the image is sound") from error
     except OSError as error:
         raise VolumeError(
             f"{error.filename or 'a file'}: {error.strerror or error}; check path and disk space"

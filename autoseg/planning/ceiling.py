@@ -22,9 +22,9 @@ from scipy import ndimage
 from autoseg.dataset.load import Case
 from autoseg.errors import AutosegError
 from autoseg.imaging.boxes import box_around
-from autoseg.imaging.grid import Box, Triple, Voxels, working_shape
+from autoseg.imaging.grid import Box, Triple, Voxels, to_lps, working_shape
 from autoseg.imaging.resample import Axes, FloatArray, all_weights, touched_rows, vote_classes
-from autoseg.imaging.volumes import read_label
+from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.labels import Atoms, Label, LabelMap
 from autoseg.pool import Track, each, untracked
 
@@ -122,7 +122,7 @@ def _spread(cases: Sequence[Case], most: int) -> list[Case]:
 
 def _case_ceilings(work: tuple[Case, tuple[int, ...], tuple[Triple | None, ...], Triple]) -> list[dict[int, float]]:
     case, values, spacings_mm, downsampling = work
-    label = read_label(case.label)
+    label = read_label(case.label, to_lps(read_grid(case.images[0]))[1])
     shapes = [working_shape(label.grid, spacing, downsampling) for spacing in spacings_mm]
     return ceilings(label.array, values, shapes)
 

@@ -100,10 +100,11 @@ def _case_of(dataset: Dataset, case: str) -> Case:
 
 def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     volume = read_image(case.images)
-    image, shape = volume.array[0], volume.grid.shape
+    image, whole = volume.array[0], volume.grid
+    shape = whole.shape
     prediction = _prediction_of(run, case.id)
-    truth_map, notes = _map_of("truth", case.label, shape, plan.scheme, "`autoseg check` looks at all label maps")
-    prediction_map, problems = _prediction_map(run, case.id, prediction, shape, plan.scheme)
+    truth_map, notes = _map_of("truth", case.label, whole, plan.scheme, "`autoseg check` looks at all label maps")
+    prediction_map, problems = _prediction_map(run, case.id, prediction, whole, plan.scheme)
     factors = _factors(volume.grid)
     stored, slope, intercept = _as_int16(_mean(image, factors), plan.intensity[0].kind == "ct")
     grid = _reduced(volume.grid, factors)
@@ -157,24 +158,24 @@ def _notes(plan: Plan, shape: Voxels, factors: Voxels, prediction: _Prediction |
 
 
 def _prediction_map(
-    run: Run, case: str, prediction: _Prediction | None, shape: Voxels, scheme: LabelScheme
+    run: Run, case: str, prediction: _Prediction | None, whole: Grid, scheme: LabelScheme
 ) -> tuple[Atoms | None, list[str]]:
     """Return the prediction as `_map_of` does; warn where there is none."""
     if prediction is None:
         logger.warning("there is no prediction of %s to show; `autoseg evaluate %s` makes one", case, run.folder)
         return None, []
     way_out = f"`autoseg evaluate {run.folder}` makes a new one"
-    return _map_of("prediction", prediction.file, shape, scheme, way_out)
+    return _map_of("prediction", prediction.file, whole, scheme, way_out)
 
 
-def _map_of(what: str, file: Path, shape: Voxels, scheme: LabelScheme, way_out: str) -> tuple[Atoms | None, list[str]]:
+def _map_of(what: str, file: Path, whole: Grid, scheme: LabelScheme, way_out: str) -> tuple[Atoms | None, list[str]]:
     """Return the atoms of a label map, None where it cannot be shown, and sentences on what is amiss."""
     try:
-        array = read_label(file).array
+        array = read_label(file, whole).array
     except AutosegError as error:  # the rest of the case is worth a look
         return None, _not_shown(what, f"{error}; {way_out}")
-    if array.shape != shape:
-        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {shape}; {way_out}")
+    if array.shape != whole.shape:
+        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {whole.shape}; {way_out}")
     atoms = scheme.encode_known(array)
     strange = int(np.count_nonzero(array) - np.count_nonzero(atoms))
     sentence = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."

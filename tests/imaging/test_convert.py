@@ -132,7 +132,7 @@ def test_channels_of_a_nibabel_image_are_its_last_axis() -> None:
         (ArrayImage(array=VOXELS, spacing_mm=(1.0, 0.0, 1.0)), "the array: its spacing or direction"),
         (
             ArrayImage(array=VOXELS, spacing_mm=SPACING_MM, direction=(1, 0.2, 0, 0, 1, 0, 0, 0, 1)),
-            "the array: its axes are not square",
+            "the array: its axes are not at right angles",
         ),
         (sitk.Image(3, 3, sitk.sitkUInt8), "the SimpleITK image: has 2 dimensions"),
         ("gone.nii.gz", "gone.nii.gz: there is no such file"),
@@ -147,7 +147,7 @@ def test_what_is_no_image_is_refused_in_one_line(image: object, match: str) -> N
 def test_a_sheared_nibabel_image_is_refused() -> None:
     image = nibabel_image(grid_of())
     image.affine[0, 1] += 1.0
-    with pytest.raises(VolumeError, match="the nibabel image: its axes are not square"):
+    with pytest.raises(VolumeError, match="the nibabel image: its axes are not at right angles"):
         to_volume(image)
 
 

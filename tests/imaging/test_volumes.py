@@ -30,6 +30,7 @@ from autoseg.imaging.volumes import (
 )
 
 CUBE = Grid(shape=(8, 8, 8), spacing_mm=(1.0, 1.0, 1.0))
+CUBE_OF_2 = Grid(shape=(2, 2, 2), spacing_mm=(1.0, 1.0, 1.0))
 SUFFIXES = [".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"]
 many = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -298,17 +299,17 @@ def assert_read_as_by_itk(file: Path) -> None:
     found = to_lps(volume.stored)[0].undo(volume.array)
     np.testing.assert_array_equal(found, expected.reshape(found.shape).astype(np.float32))
     plain = read_voxels(file)
-    assert plain is None or plain.dtype.newbyteorder("=") == expected.dtype
+    assert plain is not None
+    assert plain.array.dtype.newbyteorder("=") == expected.dtype
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=KINDS.values())
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_nifti_is_read_as_itk_reads_it(tmp_path: Path, kind: int, order: str) -> None:
     for number, sizes in enumerate([(3, 4, 5), (3, 4, 1), (3, 4, 5, 1), (3, 4, 5, 2)]):
-        for slope, intercept in [(0, 0), (1, 0), (2, 0), (1, 5), (0.5, -3), (0, 5), (math.nan, 0)]:
+        for slope, intercept in [(0, 0), (1, 0), (2, 0), (1, 5), (0.5, -3), (math.nan, 0), (1, math.nan)]:
             file = tmp_path / f"{number}_{slope}_{intercept}.nii"
             write_nifti(file, kind, order, sizes, slope, intercept)
-            assert (read_voxels(file) is None) == ((slope, intercept) not in [(0, 0), (1, 0)])
             assert_read_as_by_itk(file)
 
 
@@ -345,3 +346,17 @@ def test_a_folder_without_dicom_is_no_dicom_folder(tmp_path: Path) -> None:
     assert not is_dicom_folder(tmp_path)
     with pytest.raises(VolumeError, match="no DICOM series here"):
         read_image([tmp_path])
+
+
+@pytest.mark.parametrize(("value", "is_read"), [(1.0003, True), (0.9995, True), (1.002, False), (0.5, False)])
+def test_label_values_less_than_a_thousandth_off_are_rounded_and_told(
+    tmp_path: Path, value: float, is_read: bool
+) -> None:
+    write_array(tmp_path / "a.nii.gz", np.full((2, 2, 2), value, np.float32), CUBE_OF_2)
+    if not is_read:
+        with pytest.raises(VolumeError, match=rf"not whole numbers \({value:g}\)"):
+            read_label(tmp_path / "a.nii.gz")
+        return
+    label = read_label(tmp_path / "a.nii.gz")
+    assert (label.array == 1).all()
+    assert [remark.code for remark in label.remarks] == ["label-rounded"]

@@ -1,0 +1,201 @@
+"""The text headers of MetaImage and NRRD, read before ITK sees them: what they declare is held against the files.
+
+MetaIO passes a pattern of names to C's printf, names a missing file with another error's text, and makes room for
+whatever a header declares.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.errors import VolumeError
+from autoseg.imaging.contents import MOST_PACKED, START_BYTES, require_memory
+from autoseg.imaging.remarks import Remark
+
+HEADER_BYTES = 1 << 20  # no text header is longer
+META_BYTES = {
+    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
+    "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
+}  # fmt: skip
+NRRD_BYTES = {
+    "char": 1, "int8": 1, "uchar": 1, "uint8": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4,
+    "int32": 4, "uint": 4, "uint32": 4, "longlong": 8, "int64": 8, "ulonglong": 8, "uint64": 8, "float": 4, "double": 8,
+}  # fmt: skip
+ONE_NUMBER = re.compile(r"[^%]*%\d{0,3}d[^%]*")  # of a pattern of slices' names
+UNKNOWN = Remark(
+    code="orientation-unknown",
+    found="the header says no orientation; it is read as LPS, and may be mirrored",
+    fix="export it again with its orientation, or look whether left and right are as in the others",
+    is_doubtful=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Declared:
+    """What a header says of the voxels in one file."""
+
+    voxel_bytes: int  # unpacked
+    stored_bytes: int | None  # in the file; None: packed, or as text, and it does not say
+    file: Path  # that holds them
+    offset: int  # of the first in it
+
+
+def check_meta_header(file: Path) -> tuple[Remark, ...]:
+    """Check what the header of a MetaImage declares; return what is worth knowing of it.
+
+    Raises:
+        VolumeError: If it cannot be read, or declares voxels that are not there, a size that the memory cannot hold, a
+            spacing that is none, or a pattern of file names that is none.
+    """
+    fields, end = _meta_fields(file)
+    spacing = fields.get("ElementSpacing") or fields.get("ElementSize")
+    _require_lengths(file, "ElementSpacing", (spacing or "").split())
+    where = fields["ElementDataFile"]
+    sizes = _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
+    if where.split()[:1] == ["LIST"] or "%" in where:
+        if "%" in where and not ONE_NUMBER.fullmatch(where.split(" ")[0]):
+            raise VolumeError(
+                f"{file}: ElementDataFile is no pattern of file names ('{where[:40]}'); write one file, such as .mha"
+            )
+        return _meta_remarks(fields)
+    kind = META_BYTES.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
+    if kind is not None:
+        channels = _whole_numbers(file, "channels", [fields.get("ElementNumberOfChannels", "1")])[0]
+        declared = math.prod(sizes) * kind * channels
+        packed = fields.get("CompressedData", "False").lower().startswith("t")
+        stored = declared if not packed else _count(fields.get("CompressedDataSize", "0")) or None
+        is_text = fields.get("BinaryData", "True").lower().startswith("f")
+        local = where.upper() == "LOCAL"
+        _require_voxels(
+            file,
+            _Declared(
+                voxel_bytes=declared,
+                stored_bytes=None if is_text else stored,
+                file=file if local else file.parent / where,
+                offset=end if local else _count(fields.get("HeaderSize", "0")),
+            ),
+        )
+    return _meta_remarks(fields)
+
+
+def _meta_remarks(fields: Mapping[str, str]) -> tuple[Remark, ...]:
+    return () if {"TransformMatrix", "Rotation", "Orientation"} & set(fields) else (UNKNOWN,)
+
+
+def _meta_fields(file: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a MetaImage's header up to ElementDataFile, its last, and the byte at which they end."""
+    start = _start(file)
+    fields: dict[str, str] = {}
+    at = 0
+    while "ElementDataFile" not in fields:
+        end = start.find(b"\n", at)
+        line = start[at : end if end >= 0 else len(start)].decode("utf-8", "surrogateescape")
+        name, equals, value = line.partition("=")
+        if not line.strip() or not equals:
+            if line.strip() or end < 0:
+                raise VolumeError(f"{file}: its header has no ElementDataFile; it is cut short, copy it again")
+        else:
+            fields[name.strip()] = value.strip()
+        at = end + 1 if end >= 0 else len(start)
+    if not fields["ElementDataFile"]:
+        raise VolumeError(f"{file}: its header names no file of voxels (ElementDataFile); export it again")
+    return fields, at
+
+
+def check_nrrd_header(file: Path) -> tuple[Remark, ...]:
+    """Check what the header of an NRRD declares; return what is worth knowing of it.
+
+    Raises:
+        VolumeError: As `check_meta_header`.
+    """
+    fields, end = _nrrd_fields(file)
+    vectors = re.findall(r"\(([^)]*)\)", fields.get("spacedirections", ""))
+    _require_lengths(file, "space directions", [n for v in vectors for n in v.split(",")], positive=False)
+    _require_lengths(file, "spacings", fields.get("spacings", "").split()[-3:])
+    sizes = _whole_numbers(file, "sizes", fields.get("sizes", "").split())
+    kinds = fields.get("kinds", "").split()
+    if "complex" in kinds:
+        raise VolumeError(f"{file}: its voxels are complex numbers; write their magnitude")
+    detached = fields.get("datafile")
+    if detached is not None and "%" in detached and not ONE_NUMBER.fullmatch(detached.split(" ")[0]):
+        raise VolumeError(f"{file}: data file is no pattern of file names ('{detached[:40]}'); write one file")
+    voxel = NRRD_BYTES.get(fields.get("type", "").replace(" ", "").removeprefix("signed").replace("unsigned", "u"))
+    one_file = detached is None or not ("%" in detached or detached.startswith("LIST"))
+    if voxel is not None and one_file:
+        declared = math.prod(sizes) * voxel
+        _require_voxels(
+            file,
+            _Declared(
+                voxel_bytes=declared,
+                stored_bytes=declared if fields.get("encoding", "").lower() == "raw" else None,
+                file=file if detached is None else file.parent / detached,
+                offset=(end if detached is None else 0) + _count(fields.get("byteskip", "0")),
+            ),
+        )
+    return () if vectors and {"space", "spacedimension"} & set(fields) else (UNKNOWN,)
+
+
+def _nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of an NRRD's header, names without blanks and in lower case, and the byte at which it ends."""
+    start = _start(file)
+    ends = re.search(rb"\r?\n\r?\n", start)
+    head = start[: ends.start() if ends else len(start)].decode("utf-8", "surrogateescape")
+    fields = {}
+    for line in head.splitlines()[1:]:
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#") and not value.startswith("="):
+            fields[name.replace(" ", "").lower()] = value.strip()
+    return fields, ends.end() if ends else len(start)
+
+
+def _start(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(HEADER_BYTES)
+    except OSError as error:
+        raise VolumeError(f"{file}: cannot be read ({error.strerror or error}); check its permissions") from error
+
+
+def _require_voxels(file: Path, declared: _Declared) -> None:
+    """Refuse a header that declares more voxels than its file or the memory can hold."""
+    if not declared.file.is_file():
+        raise VolumeError(f"{file}: its voxels should be in {declared.file.name}, which is not there; copy it, too")
+    actual = max(0, declared.file.stat().st_size - declared.offset)
+    stored = declared.stored_bytes
+    if stored is not None and actual < stored:
+        raise VolumeError(f"{file}: cut short, the voxels have {actual} of {stored} bytes; copy it again")
+    if declared.voxel_bytes > actual * MOST_PACKED + START_BYTES:
+        raise VolumeError(
+            f"{file}: cut short, {actual} bytes cannot hold the {declared.voxel_bytes} that its header declares; copy "
+            "it again"
+        )
+    require_memory(file, declared.voxel_bytes)
+
+
+def _whole_numbers(file: Path, name: str, texts: list[str]) -> tuple[int, ...]:
+    if not texts or not all(re.fullmatch(r"\d{1,18}", text) and int(text) > 0 for text in texts):
+        raise VolumeError(f"{file}: {name} in its header is '{' '.join(texts)[:40]}', not sizes; export it again")
+    return tuple(int(text) for text in texts)
+
+
+def _require_lengths(file: Path, name: str, texts: list[str], positive: bool = True) -> None:
+    numbers = [_number(text) for text in texts]
+    if not all(math.isfinite(n) and (n > 0 or not positive) for n in numbers):
+        raise VolumeError(f"{file}: {name} in its header is '{' '.join(texts)[:40]}', not lengths; export it again")
+
+
+def _count(text: str) -> int:
+    """Return the whole number that a text is; 0 where it is none, or negative."""
+    return int(text) if re.fullmatch(r"\d{1,18}", text) else 0
+
+
+def _number(text: str) -> float:
+    """Return the number that a text is; NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

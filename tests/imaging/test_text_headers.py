@@ -1,0 +1,90 @@
+"""Tests of autoseg.imaging.text_headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoseg.errors import VolumeError
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import read_header, read_image, write_array
+
+ARRAY = np.arange(1000, dtype=np.uint8).reshape(10, 10, 10)
+HEAD = "ObjectType = Image\nNDims = 3\nDimSize = 10 10 10\nElementType = MET_UCHAR\n"
+NRRD = (
+    "NRRD0004\ntype: uchar\ndimension: 3\nspace: left-posterior-superior\nsizes: 10 10 10\n"
+    "space directions: {}\nspace origin: (0,0,0)\nkinds: domain domain domain\nencoding: raw\n\n"
+)
+
+
+def meta(file: Path, more: str, voxels: bytes = ARRAY.tobytes()) -> Path:
+    file.write_bytes(f"{HEAD}{more}".encode() + voxels)
+    return file
+
+
+@pytest.mark.parametrize("pattern", ["%n%n%n%s 1 10 1", "%s", "a%d%n.raw 1 10 1", "%99999d 1 10 1"])
+def test_a_pattern_of_names_never_reaches_printf(tmp_path: Path, pattern: str) -> None:
+    file = meta(tmp_path / "a.mhd", f"ElementDataFile = {pattern}\n", b"")
+    for read in (lambda f: read_image([f]), read_header):
+        with pytest.raises(VolumeError, match=r"a\.mhd: ElementDataFile is no pattern of file names"):
+            read(file)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_file_cut_short_says_how_many_bytes_are_there(tmp_path: Path, suffix: str) -> None:
+    voxels = ARRAY.tobytes()[:700]
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".mha":
+        meta(file, "ElementDataFile = LOCAL\n", voxels)
+    else:
+        file.write_bytes(NRRD.format("(1,0,0) (0,1,0) (0,0,1)").encode() + voxels)
+    with pytest.raises(VolumeError, match=f"a{suffix}: cut short, the voxels have 700 of 1000 bytes; copy it again"):
+        read_image([file])
+
+
+def test_voxels_that_were_not_copied_are_named(tmp_path: Path) -> None:
+    meta(tmp_path / "a.mhd", "ElementDataFile = gone.raw\n", b"")
+    with pytest.raises(VolumeError, match=r"gone\.raw, which is not there"):
+        read_image([tmp_path / "a.mhd"])
+
+
+@pytest.mark.parametrize("name", ["SCAN.MHA", "SCAN.MHD", "SCAN.NRRD", "Scan.Mha"])
+def test_a_suffix_in_capitals_is_read(tmp_path: Path, name: str) -> None:
+    lower = tmp_path / name.lower()
+    write_array(lower, ARRAY, Grid(shape=ARRAY.shape, spacing_mm=(1.0, 1.0, 1.0)))
+    lower.rename(tmp_path / name)
+    np.testing.assert_array_equal(read_image([tmp_path / name]).array[0], ARRAY)
+
+
+@pytest.mark.parametrize("spacing", ["0 1 1", "nan 1 1", "inf 1 1", "-1 1 1", "1 1 much"])
+def test_a_spacing_that_is_none_is_refused(tmp_path: Path, spacing: str) -> None:
+    meta(tmp_path / "a.mha", f"ElementSpacing = {spacing}\nElementDataFile = LOCAL\n")
+    with pytest.raises(VolumeError, match=r"a\.mha: ElementSpacing in its header"):
+        read_image([tmp_path / "a.mha"])
+
+
+@pytest.mark.parametrize("directions", ["(nan,0,0) (0,1,0) (0,0,1)", "(0,0,0) (0,1,0) (0,0,1)"])
+def test_directions_that_are_none_are_refused(tmp_path: Path, directions: str) -> None:
+    (tmp_path / "a.nrrd").write_bytes(NRRD.format(directions).encode() + ARRAY.tobytes())
+    with pytest.raises(VolumeError, match=r"a\.nrrd: "):
+        read_image([tmp_path / "a.nrrd"])
+
+
+@pytest.mark.parametrize("sheared", ["mha", "nrrd"])
+def test_a_sheared_volume_is_refused(tmp_path: Path, sheared: str) -> None:
+    file = tmp_path / f"a.{sheared}"
+    if sheared == "mha":
+        lean = "TransformMatrix = 1 0 0 0 1 0 0 0.34 0.94\nElementSpacing = 1 1 2.5\nElementDataFile = LOCAL\n"
+        meta(file, lean)
+    else:
+        file.write_bytes(NRRD.format("(1,0,0) (0,1,0) (0,0.9,2.5)").encode() + ARRAY.tobytes())
+    for read in (lambda f: read_image([f]), read_header):
+        with pytest.raises(VolumeError, match=f"a.{sheared}: its axes are not at right angles"):
+            read(file)
+
+
+def test_a_header_without_an_orientation_says_so(tmp_path: Path) -> None:
+    file = meta(tmp_path / "a.mha", "ElementSpacing = 1 1 1\nElementDataFile = LOCAL\n")
+    assert [remark.code for remark in read_header(file).remarks] == ["orientation-unknown"]
