@@ -146,6 +146,8 @@ def _normalise_channel(channel: FloatArray, how: Intensity) -> FloatArray:
     if how.kind == "ct":
         return (np.clip(channel, how.low, how.high) - np.float32(how.mean)) / np.float32(how.std)
     low, high = np.percentile(channel, (how.low, how.high))
+    if low == high:  # all but a few voxels are alike, as in PET: what differs is what there is to see
+        low, high = channel.min(), channel.max()
     clipped = np.clip(channel, low, high)
     deviation = float(clipped.std())
     return np.asarray((clipped - clipped.mean()) / (deviation if deviation > 0 else 1.0), dtype=np.float32)

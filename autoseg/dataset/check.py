@@ -21,7 +21,7 @@ from autoseg.errors import DatasetError
 from autoseg.imaging.readers import READERS, strip_suffix
 from autoseg.words import counted
 
-MOST_ROWS = 5  # unused files of a folder up to which each gets a row; beyond, all share one
+MOST_ROWS = 5  # unused files up to which each gets a row; beyond, all share one
 
 
 def all_findings(examinations: Sequence[Examination], dataset: Dataset) -> list[Finding]:
@@ -68,13 +68,14 @@ def check_cohort(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Finding]:
 def unused_files(dataset: Dataset) -> Iterator[Finding]:
     """Yield the files beside the images and label maps that belong to no case; hidden ones are left out."""
     named = {file for case in dataset.cases for file in (*case.images, case.label)}
+    spare: list[Path] = []
     for folder in sorted({file.parent for file in named}):
         if folder.is_dir() and folder != dataset.root:
-            spare = [file for file in sorted(folder.iterdir()) if file not in named and not _belongs(file, named)]
-            images = [file for file in spare if strip_suffix(file) is not None]
-            yield from _rows(images, "warning", "list it with its pair, or move it away")
-            remaining = [file for file in spare if file not in images]
-            yield from _rows(remaining, "note", "convert it if it is an image; else move it away")
+            spare += [file for file in sorted(folder.iterdir()) if file not in named and not _belongs(file, named)]
+    images = [file for file in spare if strip_suffix(file) is not None]
+    yield from _rows(images, dataset.root, "warning", "list it with its pair, or move it away")
+    remaining = [file for file in spare if strip_suffix(file) is None]
+    yield from _rows(remaining, dataset.root, "note", "convert it if it is an image; else move it away")
 
 
 def _belongs(file: Path, named: set[Path]) -> bool:
@@ -88,11 +89,15 @@ def _belongs(file: Path, named: set[Path]) -> bool:
     return file.name.startswith(".") or file.is_dir() or not named.isdisjoint(headers)
 
 
-def _rows(files: list[Path], severity: Severity, fix: str) -> Iterator[Finding]:
+def _rows(files: list[Path], root: Path, severity: Severity, fix: str) -> Iterator[Finding]:
+    names = [str(file.relative_to(root)) if file.is_relative_to(root) else str(file) for file in files]
     if len(files) > MOST_ROWS:
-        found = f"{len(files)} files that no case names: {', '.join(file.name for file in files[:3])}, …"
-        yield Finding(case="", file=str(files[0].parent), code="file-unused", severity=severity, found=found, fix=fix)
+        folders = sorted({file.parent for file in files})
+        where = f" in {len(folders)} folders" if len(folders) > 1 else ""
+        found = f"{len(files)} files{where} that no case names: {', '.join(names[:3])}, …"
+        place = str(folders[0] if len(folders) == 1 else root)
+        yield Finding(case="", file=place, code="file-unused", severity=severity, found=found, fix=fix)
         return
-    for file in files:
-        found = f"no case names {file.name}"
+    for file, name in zip(files, names, strict=True):
+        found = f"no case names {name}"
         yield Finding(case="", file=str(file), code="file-unused", severity=severity, found=found, fix=fix)

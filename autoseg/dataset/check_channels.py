@@ -12,6 +12,7 @@ from autoseg.dataset.check_twins import voxel_key
 from autoseg.dataset.facts import CaseFacts, ChannelFacts
 from autoseg.dataset.findings import FEWEST, Finding, row
 from autoseg.dataset.load import Dataset
+from autoseg.dataset.names import unheeded_normalisation
 
 USUAL = 0.5  # share of the cases above which one finding stands for all
 LEAST_SHARE = 0.05  # the least robust deviation of what lies between 0 and 1
@@ -22,6 +23,11 @@ CLEARLY = 2.0  # mean robust deviations by which the exchanged channels must fit
 
 def channel_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
     """Yield cases with one image as two channels, and cases with two channels exchanged against the others."""
+    for name in dataset.channels:
+        if (asked := unheeded_normalisation(name)) is not None:
+            found = f"channel {name}: nnU-Net would {asked}; here the name is not heeded, images are normalised as any"
+            fix = "nothing, if that will do; else prepare the images so that it will"
+            yield row(dataset, "", "image", "normalisation-name", "warning", found, fix)
     for pair in itertools.combinations(range(len(dataset.channels)), 2):
         names = " and ".join(dataset.channels[number] for number in pair)
         same = [case.case for case in facts if _same(*(case.channels[number] for number in pair))]

@@ -11,7 +11,7 @@ import numpy as np
 from autoseg.dataset.facts import CaseFacts, ChannelFacts
 from autoseg.dataset.findings import FAR, FEWEST, Finding, Severity, far, row
 from autoseg.dataset.load import Dataset
-from autoseg.dataset.names import named_ct
+from autoseg.dataset.names import named_ct, names_other_modality
 from autoseg.imaging.grid import Grid
 
 AIR, BONE, LOWEST = -200.0, 100.0, -3100.0  # HU; scanners pad outside their circle with values down to -3024
@@ -31,7 +31,7 @@ def image_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fin
     yield from _nearly_constant(facts, dataset)
     for number, name in enumerate(dataset.channels):
         channel = [case.channels[number] for case in facts]
-        if named_ct(name) or np.mean([looks_like_hu(image) for image in channel]) >= NEARLY_ALL_HU:
+        if is_ct(name, channel) or np.mean([looks_like_hu(image) for image in channel]) >= NEARLY_ALL_HU:
             yield from _odd_hounsfield(number, facts, dataset)
 
 
@@ -39,10 +39,12 @@ def is_ct(name: str, channel: Sequence[ChannelFacts]) -> bool:
     """Return whether a channel holds Hounsfield units: its name says CT, or every image looks like it.
 
     Args:
-        name: Of the channel.
+        name: Of the channel; where it says another modality, too, as in "PET (on CT grid)", the images decide.
         channel: Its facts in every case.
     """
-    return named_ct(name) or (len(channel) > 0 and all(looks_like_hu(facts) for facts in channel))
+    if named_ct(name) and not (names_other_modality(name) and not any(looks_like_hu(facts) for facts in channel)):
+        return True
+    return len(channel) > 0 and all(looks_like_hu(facts) for facts in channel)
 
 
 def looks_like_hu(channel: ChannelFacts) -> bool:
@@ -112,7 +114,10 @@ def _nearly_constant(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[F
             if channel.percentile_00_5 == channel.percentile_99_5 and not channel.constant:
                 found = f"99 % of the voxels of {name} or more are {channel.median:g}"
                 fix = "export the image again or remove the case"
-                yield row(dataset, case.case, "image", "image-constant", "warning", found, fix, channel=number)
+                severity: Severity = "warning"
+                if any(organ.mean[number] > channel.percentile_99_5 for organ in case.organs):
+                    severity, fix = "note", "nothing, if only what is sought shines, as in PET"
+                yield row(dataset, case.case, "image", "image-constant", severity, found, fix, channel=number)
 
 
 def _odd_hounsfield(number: int, facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ class ChannelFingerprint(PlanPart):
     high: float  # percentile 99.5
     mean: float  # of what lies between
     std: float
+    highest_percentile: float = 99.5  # at which an image may be clipped without cutting off its organs
     air: float = Field(default=0.0, ge=0, le=1)  # share of an image's voxels that are air, median; 0 where not CT
 
 
@@ -127,8 +128,16 @@ def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> Chann
         high=high if high > low else low + 1.0,
         mean=float(clipped.mean()),
         std=float(clipped.std()) or 1.0,
+        highest_percentile=100.0 if not ct and _organs_shine(facts, number) else PERCENTILES[1],
         air=float(np.median([f.channels[number].air for f in facts])) if ct else 0.0,
     )
+
+
+def _organs_shine(facts: Sequence[CaseFacts], number: int) -> bool:
+    """Return whether, in most images, most voxels of the organs are brighter than 99.5 % of the image."""
+    with_organs = [f for f in facts if f.sample[number]]
+    above = [np.median(f.sample[number]) > f.channels[number].percentile_99_5 for f in with_organs]
+    return bool(np.mean(above) > 0.5)
 
 
 def _organs(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[OrganFingerprint, ...]:

@@ -8,6 +8,14 @@ from collections.abc import Sequence
 from autoseg.labels import Label
 
 _CT = re.compile(r"(?<![a-z])(cb|ce|nc|ld)?ct(?![a-z])|hounsfield", re.IGNORECASE)
+_OTHER_MODALITY = re.compile(
+    r"(?<![a-z])(pet|suv|fdg|psma|spect|mri?|t1c?e?w?|t2w?|flair|adc|dwi|ultrasound)(?![a-z])", re.IGNORECASE
+)
+_NNUNET_NORMALISATIONS = {  # of documentation/explanation_normalization.md, by the name in lower case
+    "nonorm": "leave the intensities alone",
+    "rescale_to_0_1": "bring each image to 0 … 1",
+    "rgb_to_0_1": "divide by 255",
+}
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 
@@ -25,6 +33,24 @@ def named_ct(name: str) -> bool:
     [True, True, True, False, False]
     """
     return _CT.search(name) is not None
+
+
+def names_other_modality(name: str) -> bool:
+    """Return whether a channel's name says another modality than CT, too.
+
+    >>> [names_other_modality(name) for name in ("PET (on CT grid)", "portal-venous CT", "MR T1", "petrous CT")]
+    [True, False, True, False]
+    """
+    return _OTHER_MODALITY.search(name) is not None
+
+
+def unheeded_normalisation(name: str) -> str | None:
+    """Return what nnU-Net would do to a channel of this name, where autoseg does something else; None where not.
+
+    >>> unheeded_normalisation("noNorm"), unheeded_normalisation("T2")
+    ('leave the intensities alone', None)
+    """
+    return _NNUNET_NORMALISATIONS.get(name.strip().casefold())
 
 
 def organ_key(name: str) -> str:

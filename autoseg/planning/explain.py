@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from autoseg.dataset.findings import Finding
 from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.dataset.names import unheeded_normalisation
 from autoseg.dataset.split import Split
 from autoseg.machine import GIB
 from autoseg.network.build import NETWORKS, build
@@ -80,8 +81,10 @@ def _data(context: Context) -> Iterable[str]:
         else:
             yield (
                 f"Channel {escape(channel.name)} has no common scale: each image is clipped to its own percentiles "
-                "0.5 and 99.5 and brought to mean 0, deviation 1."
+                f"0.5 and {channel.highest_percentile:g} and brought to mean 0, deviation 1."
             )
+            if (asked := unheeded_normalisation(channel.name)) is not None:
+                yield f"By the name {escape(channel.name)} nnU-Net would {asked}; it is not heeded here."
     if fingerprint.partly:
         yield (
             f"In {counted(fingerprint.partly, 'case')} only some organs are labelled. Where one is not, the loss takes "

@@ -195,7 +195,7 @@ def intensity(channel: ChannelFingerprint) -> Intensity:
     """Return how a channel is normalised: CT by the dataset's organs, anything else by each image."""
     if channel.ct:
         return Intensity(kind="ct", low=channel.low, high=channel.high, mean=channel.mean, std=channel.std)
-    return Intensity(kind="per-image", low=0.5, high=99.5)
+    return Intensity(kind="per-image", low=0.5, high=channel.highest_percentile)
 
 
 def balanced_class_weights(organs: Sequence[OrganFingerprint]) -> tuple[float, ...]:

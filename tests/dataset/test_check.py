@@ -169,8 +169,8 @@ def test_files_that_no_case_names_are_told(tmp_path: Path) -> None:
 def test_many_files_that_no_case_names_are_told_in_one_row(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, count=8)
     found = all_findings([], dataclasses.replace(dataset, cases=dataset.cases[:1]))
-    assert [Path(f.file).name for f in found] == ["labelsTr", "imagesTr"]
-    assert found[1].found.startswith("7 files that no case names: c001_0000.nii.gz, ")
+    assert [f.file for f in found] == [str(tmp_path)]
+    assert found[0].found.startswith("14 files in 2 folders that no case names: imagesTr/c001_0000.nii.gz, ")
 
 
 def test_mixed_channels_are_told(tmp_path: Path) -> None:
