@@ -279,7 +279,7 @@ def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
 def _one_line(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
-        where = ".".join(str(p) for p in item["loc"]) or "plan"
+        where = shortened(".".join(str(p) for p in item["loc"]).replace("\n", " ")) or "plan"
         message = item["msg"].removeprefix("Value error, ")
         value = item["input"]
         got = "" if isinstance(value, dict) else f", got {shortened(repr(value))}"

@@ -13,7 +13,9 @@ from typing import Any
 from autoseg.dataset.split import SIDES, Split
 from autoseg.errors import PlanError
 from autoseg.json_file import JsonError, parse_json
+from autoseg.words import shortened
 
+MOST_DIGITS = 6  # of the number of a fold
 NNUNET = {"train": "training", "val": "testing"}  # of splits_final.json: nnU-Net reports its scores on val
 
 
@@ -70,8 +72,8 @@ def _csv_folds(file: Path, text: str) -> list[dict[str, list[str]]]:
     for row in reader:
         texts = {key.strip(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
         case, side, fold = texts.get("case"), texts.get("split", ""), texts.get("fold") or "0"
-        if not case or side not in SIDES or not fold.isdecimal():
-            cells = ", ".join(f"{key} {value!r}" for key, value in texts.items())
+        if not case or side not in SIDES or not fold.isdecimal() or len(fold) > MOST_DIGITS:
+            cells = shortened(", ".join(f"{key} {value!r}" for key, value in texts.items()), 200)
             raise PlanError(
                 f"{file}, line {reader.line_num}: needs the columns case, split ({', '.join(SIDES)}) and perhaps fold "
                 f"(a number), found {cells}; correct that line"

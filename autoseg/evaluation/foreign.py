@@ -16,7 +16,7 @@ from autoseg.imaging.readers import strip_suffix
 from autoseg.json_file import read_json
 from autoseg.run import Run
 from autoseg.sheet import as_written
-from autoseg.words import counted
+from autoseg.words import counted, shortened
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
 PERCENT_ABOVE = 1.5  # a table of Dice with a larger value is in %
@@ -39,6 +39,8 @@ def read_table(file: Path) -> ForeignScores:
     """
     header, rows = _cells(file)
     lower = [column.lower() for column in header]
+    if "case" not in lower:
+        raise RunError(f"{file}: has no column case; give a row a case with the columns case and one an organ")
     organs = [place for place, column in enumerate(lower) if column not in {"", "case", "fold"}]  # "": a row's number
     cases = pd.Index([row[lower.index("case")] for row in rows])
     if not organs or not rows or "" in cases:
@@ -80,6 +82,8 @@ def _cells(file: Path) -> tuple[list[str], list[list[str]]]:
             lines = [(reader.line_num, [as_written(cell.strip()) for cell in row]) for row in reader if any(row)]
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{file}: not a sound CSV table ({error}); correct it") from error
+    if not lines:
+        raise RunError(f"{file}: is empty; give a row a case with the columns case and one an organ")
     (_, header), *rows = lines
     for number, row in rows:
         if len(row) != len(header):
@@ -96,8 +100,9 @@ def _numbers(file: Path, organ: str, cases: Sequence[str], texts: Sequence[str])
         try:
             numbers.append(float(text or "nan"))
         except ValueError as error:
+            cell = f"{organ} is {shortened(repr(text))}"
             raise RunError(
-                f"{file}, case {case}: {organ} is {text!r}, which is not a number; correct it or remove the column"
+                f"{file}, case {case}: {cell}, which is not a number; correct it or remove the column"
             ) from error
     return numbers
 

@@ -20,6 +20,7 @@ from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.pair import organ_pairs
 from autoseg.metrics.registry import SHARE, computed_metrics, known_metric
 from autoseg.sheet import as_written, harmless_frame
+from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 GRIDS = ("original", "working")
@@ -80,7 +81,8 @@ def read_scores(file: Path) -> pd.DataFrame:
             na_values={"value": [""]},
         )
     except (OSError, ValueError) as error:
-        raise RunError(f"{file}: no readable scores ({error}); run `autoseg evaluate RUN` first") from error
+        cause = shortened(" ".join(str(error).split()), 200)
+        raise RunError(f"{file}: no readable scores ({cause}); run `autoseg evaluate RUN` first") from error
     missing = [c for c in COLUMNS if c not in frame.columns]
     if missing:
         raise RunError(f"{file}: not a scores file (no columns {', '.join(missing)}); run `autoseg evaluate RUN` again")

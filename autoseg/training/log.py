@@ -84,7 +84,7 @@ def read_rows(file: Path) -> list[dict[str, str]]:
     """Return the complete rows of a log, oldest first; none where there is no log."""
     if not file.is_file():
         return []
-    with file.open(encoding="utf-8", newline="") as stream:
+    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if None not in (*row, *row.values()) and _is_count(row)]
     return [{as_written(column): cell for column, cell in row.items()} for row in rows]
 
