@@ -93,7 +93,11 @@ def _parse_fold(where: str, fold: Any, cases: Collection[str] | None) -> Split:
     if isinstance(fold, dict) and set(fold) <= set(NNUNET):
         fold = {NNUNET[key]: ids for key, ids in fold.items()}
     if not isinstance(fold, dict) or not set(fold) <= set(SIDES):
-        content = f"the keys {', '.join(fold)}" if isinstance(fold, dict) else type(fold).__name__
+        content = (
+            f"the keys {shortened(', '.join(fold)).replace(chr(10), ' ')}"
+            if isinstance(fold, dict)
+            else type(fold).__name__
+        )
         raise PlanError(f"{where}: must be an object with the lists {', '.join(SIDES)}, found {content}")
     names = {side: fold.get(side, []) for side in SIDES}
     for side, ids in names.items():

@@ -115,7 +115,7 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             raise RunError(
-                f"{file}: line {row + 2}: {str(frame[column].iloc[row])!r} stands for a {what}; correct it, or run "
-                "`autoseg evaluate RUN` again"
+                f"{file}: line {row + 2}: {shortened(repr(str(frame[column].iloc[row])))} stands for a {what}; "
+                "correct it, or run `autoseg evaluate RUN` again"
             )
     return frame.assign(value=value, label=numbers["label"].astype(int), fold=numbers["fold"].astype(int))
