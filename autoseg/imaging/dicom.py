@@ -1,6 +1,6 @@
-"""DICOM series: which ones a folder holds, and whether one is an evenly sampled volume. The door to pydicom.
+"""DICOM series: which ones a folder holds, and the one that is meant, if it is an evenly sampled volume.
 
-Headers only; `volumes` reads the voxels. Files need no suffix and may lie in folders within the folder.
+Headers only; `readers` reads the voxels. Files need no suffix and may lie in folders within the folder.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
+from autoseg.imaging.dicom_frames import Frame, LeftOut, read_frames
+from autoseg.imaging.dicom_stacks import Axes, require_whole, sort_by_position, split, stacks_of, without_copies
 from autoseg.imaging.grid import Grid
+from autoseg.words import printable
 
 logger = logging.getLogger(__name__)
-UNEVEN_STEP_MM = 0.05  # slice steps may differ by this much (rounding in the headers)
-MAGIC_AT = 128  # byte at which a DICOM file says that it is one
-FEW = 3  # images of another orientation or size within a series: a scout that was stored with it
-NOT_IMAGES = {"SR", "PR", "KO", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "PLAN"}  # modalities
-JPEG_XL = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))  # pydicom has no name for them
 SHORT = 16  # characters that DICOM's short strings hold
-TAGS = (
-    "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
-    "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient",
-    "RescaleSlope",
+# what objects that refer to a series repeat of patient and study; it may be blank, but must be there
+BLANK = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
 
 
@@ -35,69 +33,154 @@ TAGS = (
 class Series:
     """Slices of one series that lie side by side."""
 
-    uid: str
-    modality: str
-    description: str
-    files: tuple[Path, ...]  # in the order of their positions
-    positions_mm: npt.NDArray[np.float64]  # centre of each slice's first voxel, patient x, y, z, (slices, 3)
-    orientation: npt.NDArray[np.float64]  # unit vectors along rows and columns, patient x, y, z, (2, 3)
-    pixel_mm: tuple[float, float]  # between rows, between columns
-    size: tuple[int, int]  # rows, columns
-    thickness_mm: float | None
-    same_slope: bool  # whether all slices are scaled alike
+    frames: tuple[Frame, ...]  # in the order of their positions
+    axes: Axes
+    part: str = ""  # what tells it from other volumes of the same series, such as an acquisition; "" for the only one
 
     @property
-    def normal(self) -> npt.NDArray[np.float64]:
-        """Unit vector across the slices."""
-        return np.cross(self.orientation[0], self.orientation[1])
+    def uid(self) -> str:
+        """SeriesInstanceUID."""
+        return self.frames[0].uid
+
+    @property
+    def name(self) -> str:
+        """What --series may give, or the end of it."""
+        return f"{self.uid}/{self.part}" if self.part else self.uid
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """File of each slice; that of several where it holds them."""
+        return tuple(frame.file for frame in self.frames)
+
+    @property
+    def positions_mm(self) -> npt.NDArray[np.float64]:
+        """Centre of each slice's first voxel, patient x, y, z, (slices, 3)."""
+        return self.axes.positions_mm
+
+    @property
+    def orientation(self) -> npt.NDArray[np.float64]:
+        """Unit vectors along rows and columns, patient x, y, z, (2, 3)."""
+        return self.axes.orientation
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Distance between rows, between columns."""
+        return self.frames[0].pixel_mm
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.frames[0].size
+
+    @property
+    def same_slope(self) -> bool:
+        """Whether all slices are scaled alike."""
+        return len({frame.slope for frame in self.frames}) == 1
+
+    @property
+    def multi_frame(self) -> bool:
+        """Whether a file of it holds several slices."""
+        return any(frame.number is not None for frame in self.frames)
 
     @property
     def summary(self) -> str:
         """One line on the series, for a list to choose from."""
-        named = f" '{self.description}'" if self.description else ""
-        uid = self.uid or "no UID: put it into its own folder"
-        return f"{uid} ({self.modality}{named}, {len(self.files)} slices of {self.size[0]} × {self.size[1]})"
+        first = self.frames[0]
+        named = f" '{first.description}'" if first.description else ""
+        name = self.name if self.uid else f"no UID{'/' if self.part else ''}{self.part}: put it into its own folder"
+        return f"{name} ({first.modality}{named}, {len(self.frames)} slices of {self.size[0]} × {self.size[1]})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a folder holds of DICOM."""
+
+    series: tuple[Series, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def left_out_in_words(self, images_only: bool) -> str:
+        """Say which files belong to no series and why, all of one reason together; nothing where there is none."""
+        reasons: dict[str, list[str]] = {}
+        for one in self.left_out:
+            if one.image or not images_only:
+                reasons.setdefault(one.reason, []).append(one.file.name)
+        parts = []
+        for reason, names in reasons.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            parts.append(f"{printable(names[0])}{more} ({reason})")
+        return "; ".join(parts)
+
+
+def list_dicom(source: Path) -> Listing:
+    """Return the series of images in a folder and the folders within it, or in one file, and what belongs to none."""
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    frames: list[Frame] = []
+    left_out: list[LeftOut] = []
+    for file in files:
+        header = read_frames(file)
+        if isinstance(header, LeftOut):
+            left_out.append(header)
+        elif header is not None:
+            frames += header
+    stacks, outliers = stacks_of(frames)
+    left_out += outliers
+    series = []
+    for stack in stacks:
+        single, copies = without_copies(stack)
+        left_out += copies
+        for part, members in split(single).items():
+            ordered, axes = sort_by_position(members)
+            series.append(Series(frames=ordered, axes=axes, part=part))
+    return Listing(series=tuple(series), left_out=tuple(left_out))
 
 
 def list_series(folder: Path) -> tuple[Series, ...]:
     """Return the series of images in a folder and the folders within it; scouts and reports are no images."""
-    by_stack: dict[tuple[object, ...], list[_Slice]] = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        header = _slice(file)
-        if header is not None:
-            along = tuple(round(v, 3) for v in header.orientation)
-            by_stack.setdefault((header.uid, along, header.size), []).append(header)
-    largest = {uid: max(len(slices) for key, slices in by_stack.items() if key[0] == uid) for uid, *_ in by_stack}
-    return tuple(
-        _series(slices) for key, slices in by_stack.items() if len(slices) > FEW or len(slices) == largest[str(key[0])]
-    )
+    return list_dicom(folder).series
 
 
-def pick_series(folder: Path, uid: str | None = None) -> Series:
+def pick_series(source: Path, uid: str | None = None, say_left_out: bool = False) -> Series:
     """Return the one series of a folder, or the one that the user names; it is an evenly sampled volume.
 
     Args:
-        folder: With the files of the series, perhaps among others.
+        source: Folder with the files of the series, perhaps among others; or one file that holds all slices.
         uid: SeriesInstanceUID, or the end of it; None: there must be only one.
+        say_left_out: Whether a warning names the images that belong to no series.
 
     Raises:
-        VolumeError: If there is no such series or more than one; or if slices are uneven, missing, doubled or tilted.
+        VolumeError: If there is no such series or more than one; if the fields that a series shares differ; or if
+            slices are uneven, missing, doubled or tilted.
     """
-    series = list_series(folder)
+    listing = list_dicom(source)
+    series = listing.series
     if not series:
-        raise VolumeError(f"{folder}: no DICOM series here; give an image file or a folder of one series")
-    chosen = [one for one in series if uid is None or one.uid.endswith(uid)]
-    if len(chosen) > 1 and len({one.uid for one in chosen}) == 1:
-        raise VolumeError(
-            f"{folder}: series {chosen[0].uid} holds slices of {len(chosen)} orientations or sizes; put the "
+        others = listing.left_out_in_words(images_only=False)
+        why = f", only {others}" if others else ""
+        raise VolumeError(f"{source}: no DICOM series here{why}; give an image file or a folder of one series")
+    chosen = [one for one in series if uid is None or one.uid.endswith(uid) or one.name.endswith(uid)]
+    if len(chosen) != 1:
+        raise VolumeError(_not_one(source, uid, series, chosen))
+    if source.is_file() and not chosen[0].multi_frame:
+        raise VolumeError(f"{source}: is one slice of a DICOM series; give the folder of the series, {source.parent}")
+    require_whole(source, chosen[0].frames)
+    if say_left_out and (others := listing.left_out_in_words(images_only=True)):
+        logger.warning("%s: left out of the series: %s", source, others)
+    return chosen[0]
+
+
+def _not_one(source: Path, uid: str | None, series: Sequence[Series], chosen: Sequence[Series]) -> str:
+    """Return the message on several series, or none, where one is to be chosen."""
+    same = [one for one in chosen if one.part == "" and one.uid == chosen[0].uid]
+    if len(same) > 1 and len(same) == len(chosen):
+        return (
+            f"{source}: series {chosen[0].uid} holds slices of {len(chosen)} orientations or sizes; put the "
             "wanted ones into their own folder"
         )
-    if len(chosen) != 1:
-        listed = "; ".join(one.summary for one in series)
-        what = f"{len(chosen)} of them end with {uid}" if uid else "name one with --series, or its end"
-        raise VolumeError(f"{folder}: {len(series)} DICOM series here, {what}: {listed}")
-    _require_even(folder, chosen[0])
-    return chosen[0]
+    listed = "; ".join(one.summary for one in series)
+    what = f"{len(chosen)} of them end with {uid}" if uid else "name one with --series, or its end"
+    volumes = len(series) - len({one.uid for one in series})
+    kind = "volumes in DICOM series" if volumes else "DICOM series"
+    return f"{source}: {len(series)} {kind} here, {what}: {listed}"
 
 
 def grid_of(series: Series) -> Grid:
@@ -106,14 +189,13 @@ def grid_of(series: Series) -> Grid:
     Raises:
         VolumeError: If it is a single slice whose thickness is unknown.
     """
-    steps = np.diff(series.positions_mm, axis=0) @ series.normal
-    step = float(steps.mean()) if len(steps) else series.thickness_mm
+    step = series.axes.spacing_mm or series.frames[0].thickness_mm
     if not step:
         raise VolumeError(f"{series.files[0]}: a single slice without a thickness; its spacing is unknown")
-    direction = np.column_stack((*series.orientation, series.normal))
+    direction = np.column_stack((*series.orientation, series.axes.normal))
     x, y, z = (float(v) for v in series.positions_mm[0])
     return Grid(
-        shape=(len(series.files), *series.size),
+        shape=(len(series.frames), *series.size),
         spacing_mm=(step, *series.pixel_mm),
         origin_mm=(x, y, z),
         direction=tuple(float(v) for v in direction.ravel()),
@@ -123,144 +205,30 @@ def grid_of(series: Series) -> Grid:
 def read_slices(series: Series) -> list[Any]:
     """Return the slices' whole headers (pydicom datasets) without voxels, in the order of their positions.
 
-    What an object that refers to the series needs, and anonymisers blank or overfill, is mended: identifiers of the
-    file come from its own preamble, those of study and series are made from it, and short texts are cut to length.
+    What an object that refers to the series needs, and anonymisers blank, remove or overfill, is mended: identifiers
+    of the file come from its own preamble, those of study and series are made from it, short texts are cut to length,
+    and what is missing of patient and study is blank. Slices of one file share its header.
     """
     import pydicom
 
-    slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
-    if not all(one.get("StudyInstanceUID") and one.get("SeriesInstanceUID") for one in slices):
+    header_of = {file: pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in series.files}
+    headers = list(header_of.values())
+    if not all(one.get("StudyInstanceUID") and one.get("SeriesInstanceUID") for one in headers):
         logger.warning(
             "%s: study or series have no UID; what refers to them gets new ones, so no viewer will find the series",
             series.files[0].parent,
         )
-    new_uid = pydicom.uid.generate_uid(entropy_srcs=[str(one.file_meta.MediaStorageSOPInstanceUID) for one in slices])
-    for one in slices:
+    new_uid = pydicom.uid.generate_uid(entropy_srcs=[frame.instance for frame in series.frames])
+    for one in headers:
         one.SOPClassUID = one.get("SOPClassUID") or one.file_meta.MediaStorageSOPClassUID
         one.SOPInstanceUID = one.get("SOPInstanceUID") or one.file_meta.MediaStorageSOPInstanceUID
         one.StudyInstanceUID = one.get("StudyInstanceUID") or new_uid
         one.SeriesInstanceUID = one.get("SeriesInstanceUID") or new_uid
+        one.FrameOfReferenceUID = one.get("FrameOfReferenceUID") or new_uid
+        for tag in BLANK:
+            if tag not in one:
+                setattr(one, tag, "")
         for tag in ("StudyID", "AccessionNumber"):
             if one.get(tag):
                 setattr(one, tag, str(one.get(tag))[:SHORT])
-    return slices
-
-
-def transfer_syntax(file: Path) -> str:
-    """Name the compression of a file's voxels."""
-    import pydicom
-
-    syntax = str(pydicom.dcmread(file, stop_before_pixels=True).file_meta.get("TransferSyntaxUID", ""))
-    return "JPEG XL" if syntax in JPEG_XL else str(pydicom.uid.UID(syntax).name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Slice:
-    """The fields of one slice's header that matter here."""
-
-    file: Path
-    uid: str
-    modality: str
-    description: str
-    position: tuple[float, ...]
-    orientation: tuple[float, ...]  # along rows and columns, patient x, y, z each
-    pixel_mm: tuple[float, float]
-    size: tuple[int, int]
-    thickness_mm: float | None
-    slope: str
-
-
-def _slice(file: Path) -> _Slice | None:
-    """Return the header of a slice; None for another kind of file, or an image that is no slice of a volume."""
-    import pydicom
-
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(MAGIC_AT + 4)
-        if start[MAGIC_AT:] != b"DICM":
-            return None
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        scout = "LOCALIZER" in [str(part).upper() for part in header.get("ImageType") or ()]
-        if scout or str(header.get("Modality")) in NOT_IMAGES or "ImagePositionPatient" not in header:
-            return None
-        if int(header.get("NumberOfFrames") or 1) > 1:
-            logger.warning("%s: holds several frames in one file and is left out; convert it to NIfTI", file)
-            return None
-        return _read_slice(file, header)
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        logger.warning("%s: its DICOM header cannot be used (%s); the file is left out", file, error)
-        return None
-
-
-def _read_slice(file: Path, header: Any) -> _Slice:
-    """Return what a header says.
-
-    Raises:
-        ValueError, AttributeError: If something is missing or no number.
-    """
-    position = tuple(float(v) for v in header.ImagePositionPatient)
-    orientation = tuple(float(v) for v in header.ImageOrientationPatient)
-    rows = np.reshape(orientation, (2, 3))
-    if len(position) != 3 or abs(np.linalg.norm(np.cross(*rows)) - 1) > 0.01:
-        raise ValueError(f"position {position}, orientation {orientation}")
-    thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
-    return _Slice(
-        file=file,
-        uid=str(header.SeriesInstanceUID),
-        modality=str(header.get("Modality", "?")),
-        description=str(header.get("SeriesDescription") or ""),
-        position=position,
-        orientation=orientation,
-        pixel_mm=(float(header.PixelSpacing[0]), float(header.PixelSpacing[1])),
-        size=(int(header.Rows), int(header.Columns)),
-        thickness_mm=abs(float(thickness)) if thickness else None,
-        slope=str(header.get("RescaleSlope")),
-    )
-
-
-def _series(part: Sequence[_Slice]) -> Series:
-    first = part[0]
-    orientation = np.reshape(np.array(first.orientation, dtype=np.float64), (2, 3))
-    orientation /= np.linalg.norm(orientation, axis=1, keepdims=True)
-    positions = np.array([one.position for one in part], dtype=np.float64)
-    order = np.argsort(positions @ np.cross(*orientation), kind="stable")
-    return Series(
-        uid=first.uid,
-        modality=first.modality,
-        description=first.description,
-        files=tuple(part[n].file for n in order),
-        positions_mm=positions[order],
-        orientation=orientation,
-        pixel_mm=first.pixel_mm,
-        size=first.size,
-        thickness_mm=first.thickness_mm,
-        same_slope=len({one.slope for one in part}) == 1,
-    )
-
-
-def _require_even(folder: Path, series: Series) -> None:
-    """Refuse what would otherwise be read with a wrong spacing or a shear.
-
-    Raises:
-        VolumeError: With the numbers that prove it.
-    """
-    steps = np.diff(series.positions_mm, axis=0)
-    if not len(steps):
-        return
-    along = steps @ series.normal
-    doubled = int((np.abs(along) < UNEVEN_STEP_MM).sum())
-    if doubled:
-        raise VolumeError(
-            f"{folder}: {doubled} of {len(series.files)} slices lie where another one does; the series holds several "
-            "volumes, such as phases: put the wanted one into its own folder"
-        )
-    if np.ptp(along) > UNEVEN_STEP_MM:
-        raise VolumeError(
-            f"{folder}: slice steps run from {along.min():.2f} to {along.max():.2f} mm, so slices are missing or "
-            "uneven; resample the series to even slices first"
-        )
-    aside = np.linalg.norm(steps - along[:, None] * series.normal, axis=1).max()
-    if aside > UNEVEN_STEP_MM:
-        raise VolumeError(
-            f"{folder}: the gantry is tilted, each slice is shifted by {aside:.2f} mm; correct the tilt first"
-        )
+    return [header_of[file] for file in series.files]

@@ -18,6 +18,8 @@ from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.imaging.contents import require_format
 from autoseg.imaging.dicom import grid_of, pick_series
+from autoseg.imaging.dicom_frames import is_dicom
+from autoseg.imaging.dicom_frames import read_voxels as read_frame_voxels
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.itk import Array, Information, image_of, read_file, read_information, read_slices, write_file
 from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
@@ -165,14 +167,19 @@ def _write_header_and_voxels(file: Path, array: Array, grid: Grid, fields: Mappi
 
 def _read_series_header(folder: Path, series: str | None) -> Header:
     chosen = pick_series(folder, series)
-    return Header(grid=grid_of(chosen), channels=1, voxel_bytes=DICOM_BYTES if chosen.same_slope else 4)
+    as_stored = chosen.same_slope and not chosen.multi_frame
+    return Header(grid=grid_of(chosen), channels=1, voxel_bytes=DICOM_BYTES if as_stored else 4)
 
 
 def _read_series(folder: Path, series: str | None) -> StoredImage:
     """Read a DICOM series slice by slice in the order of their positions, in scaled values (HU)."""
-    chosen = pick_series(folder, series)
+    chosen = pick_series(folder, series, say_left_out=True)
     slices = []
-    for file, voxels in zip(chosen.files, read_slices(chosen.files, as_float=not chosen.same_slope), strict=True):
+    if chosen.multi_frame:  # ITK would scale all frames as it does the first
+        decoded = read_frame_voxels(chosen.frames)
+    else:
+        decoded = read_slices(chosen.files, as_float=not chosen.same_slope)
+    for file, voxels in zip(chosen.files, decoded, strict=True):
         if voxels.size != math.prod(chosen.size):
             raise VolumeError(f"{file}: a slice in colour; autoseg reads CT and MR, so leave this series out")
         slices.append(voxels.reshape(chosen.size))
@@ -216,10 +223,13 @@ def strip_suffix(file: Path) -> str | None:
 
 
 def reader_of(path: Path) -> Reader | None:
-    """Return the reader of a folder, or of a file by its suffix, whether or not it exists; None for another name."""
+    """Return the reader of a folder, or of a file by its suffix, whether or not it exists; None for another name.
+
+    A file of another name may be DICOM, which needs no suffix: a whole series where it holds several frames.
+    """
     if path.is_dir():
         return DICOM_SERIES
-    return reader_of_suffix(path.name)
+    return reader_of_suffix(path.name) or (DICOM_SERIES if is_dicom(path) else None)
 
 
 def reader_of_suffix(name: str) -> Reader | None:

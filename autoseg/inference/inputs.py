@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.errors import VolumeError
+from autoseg.imaging.dicom import list_dicom
+from autoseg.imaging.dicom_frames import is_dicom
 from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, reader_of, strip_suffix
 from autoseg.imaging.volumes import is_dicom_folder
 from autoseg.run import MASK_SUFFIX
-from autoseg.words import printable
+from autoseg.words import counted, printable
 
+logger = logging.getLogger(__name__)
 CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000
 
 
@@ -47,7 +51,11 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
                 f"{printable(str(image))}: its name is not UTF-8 text; rename it with letters, digits, - and _"
             )
     if not images_of:
-        raise VolumeError(f"{source}: no image here; known suffixes: {', '.join(image_suffixes())}, or a DICOM series")
+        others = list_dicom(source).left_out_in_words(images_only=False)
+        only = f", only {others}" if others else ""
+        raise VolumeError(
+            f"{source}: no image here{only}; known suffixes: {', '.join(image_suffixes())}, or a DICOM series"
+        )
     if series and not any(reader_of(image) is DICOM_SERIES for images in images_of.values() for image in images):
         raise VolumeError(f"--series {series}: {source} is no DICOM folder; leave it out")
     if strip_suffix(out) is not None:
@@ -91,6 +99,13 @@ def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
     files = [p for p in sorted(source.iterdir()) if strip_suffix(p) is not None and not p.name.startswith(".")]
     if not files and is_dicom_folder(source):
         return {source.resolve().name: (source,)}
+    beside = sum(strip_suffix(p) is None and p.is_file() and is_dicom(p) for p in source.iterdir())
+    if beside:
+        logger.warning(
+            "%s: %s beside the images left out; put the series into its own folder",
+            source,
+            counted(beside, "DICOM file"),
+        )
     images_of = _by_channel(files, channels) if channels > 1 else {}
     channel_files = {file for images in images_of.values() for file in images}
     for file in files:

@@ -97,6 +97,8 @@ class _Work:
                 image = read_image(job.images, job.series)
             for remark in image.remarks:
                 logger.warning("%s: %s", job.name, remark.found)
+            if 1 in image.stored.shape and min(self.model.plan.crop_size) > 1:
+                logger.warning("%s: is a single slice, and the model has learnt from volumes", job.images[0])
             return self.model.prepare(image, self.watch), image if self.outputs.preview else None
 
     def do(self, job: Input, reading: Reading, writer: ThreadPoolExecutor) -> None:

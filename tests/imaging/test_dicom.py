@@ -112,13 +112,6 @@ def test_the_wanted_of_several_series_is_taken_by_the_end_of_its_uid(real_data: 
     np.testing.assert_array_equal(read_image([tmp_path], "31").array, read_image([tiny]).array)
 
 
-def test_two_phases_in_one_series_are_refused(real_data: Path, tmp_path: Path) -> None:
-    for name in "ab":
-        copied(real_data / "dicom" / "tiny_ct_with_seg" / "image", tmp_path / name, SeriesInstanceUID="1.2.3")
-    with pytest.raises(VolumeError, match="3 of 6 slices lie where another one does"):
-        read_image([tmp_path])
-
-
 def test_slices_scaled_each_in_its_own_way_come_in_one_scale(real_data: Path, tmp_path: Path) -> None:
     tiny = real_data / "dicom" / "tiny_ct_with_seg" / "image"
     copied(tiny, tmp_path)

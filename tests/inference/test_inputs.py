@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dicom_files import voxels, write_ct
 
 from autoseg.errors import VolumeError
 from autoseg.inference.inputs import list_inputs
@@ -43,6 +44,19 @@ def test_channels_of_one_image_go_together_only_when_all_are_there(tmp_path: Pat
 def test_hidden_and_foreign_files_are_not_images(tmp_path: Path) -> None:
     scans = folder_of(tmp_path / "in", "._a.nii.gz", "notes.txt", "a.mha")
     assert found(scans, channels=1) == {"a.nii.gz": ["a.mha"]}
+
+
+def test_dicom_files_beside_images_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scans = folder_of(tmp_path / "in", "a.nii.gz")
+    write_ct(scans, voxels())
+    assert found(scans, channels=1) == {"a.nii.gz": ["a.nii.gz"]}
+    assert "6 DICOM files beside the images left out; put the series into its own folder" in caplog.text
+
+
+def test_what_dicom_files_are_no_series_is_told(tmp_path: Path) -> None:
+    write_ct(tmp_path / "in", voxels()[:1], Modality="RTSTRUCT")
+    with pytest.raises(VolumeError, match=r"no image here, only im000\.dcm \(RTSTRUCT that is no image\); known"):
+        list_inputs(tmp_path / "in", tmp_path / "out", channels=1)
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:

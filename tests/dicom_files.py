@@ -1,0 +1,105 @@
+"""DICOM files for tests: a CT series file by file, and the same as one enhanced file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+
+CT, ENHANCED_CT, PLAIN = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.1.2.1"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def item(**fields: object) -> Dataset:
+    """Return a dataset of fields by keyword."""
+    dataset = Dataset()
+    for name, value in fields.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def voxels(shape: tuple[int, int, int] = (6, 5, 4)) -> npt.NDArray[np.int16]:
+    """Return different values in HU (slices, rows, columns)."""
+    return np.arange(np.prod(shape), dtype=np.int16).reshape(shape) - 50
+
+
+def _image(instance: str, size: tuple[int, ...], storage: str) -> Any:
+    meta: Any = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = storage, instance, PLAIN
+    one: Any = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    one.SOPClassUID, one.SOPInstanceUID, one.Modality = storage, instance, "CT"
+    one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = "1.2.4", "1.2.5", "1.2.6"
+    one.PatientName, one.PatientID = "Doe^Jane", "7"
+    one.Rows, one.Columns = size
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
+    return one
+
+
+def write_ct(
+    folder: Path,
+    array: npt.NDArray[np.int16],
+    step_mm: float = 2.5,
+    orientation: Sequence[float] = AXIAL,
+    change: Callable[[int, Any], None] | None = None,
+    name: str = "im{:03d}.dcm",
+    **fields: object,
+) -> Path:
+    """Write a series, one file a slice; `fields` are set in all, `change(number, dataset)` may alter each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    normal = np.cross(orientation[:3], orientation[3:])
+    for number, part in enumerate(array):
+        one = _image(f"1.2.3.{number + 1}", part.shape, CT)
+        one.ImagePositionPatient = [f"{v:.6g}" for v in np.array([-30, -40, -20]) + number * step_mm * normal]
+        one.ImageOrientationPatient = [f"{v:.10g}" for v in orientation]
+        one.PixelSpacing, one.SliceThickness = ["1", "1"], str(step_mm)
+        one.RescaleSlope, one.RescaleIntercept = "1", "-1024"
+        one.PixelData = (part + 1024).astype("<i2").tobytes()
+        for keyword, value in fields.items():
+            setattr(one, keyword, value)
+        if change is not None:
+            change(number, one)
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+        pydicom.dcmwrite(folder / name.format(number), one, enforce_file_format=True)
+    return folder
+
+
+def write_enhanced(
+    file: Path, array: npt.NDArray[np.int16], order: Sequence[int], slopes: Sequence[float], **fields: object
+) -> Path:
+    """Write an enhanced CT of slices 2.5 mm apart, its frames in the given order, slice n stored over its slope."""
+    one = _image("1.2.7", array.shape[1:], ENHANCED_CT)
+    one.NumberOfFrames, one.ImageType = len(order), ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    one.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=[item(PixelSpacing=["1", "1"], SliceThickness="2.5")],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=list(AXIAL))],
+        )
+    ]
+    one.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=["-30", "-40", str(-20 + 2.5 * n)])],
+            PixelValueTransformationSequence=[item(RescaleIntercept="-1024", RescaleSlope=str(slopes[n]))],
+            FrameContentSequence=[item(StackID="1", InStackPositionNumber=n + 1)],
+        )
+        for n in order
+    ]
+    one.PixelData = np.stack([((array[n] + 1024) / slopes[n]).round() for n in order]).astype("<i2").tobytes()
+    for keyword, value in fields.items():
+        setattr(one, keyword, value)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(file, one, enforce_file_format=True)
+    return file
+
+
+def without_preamble(file: Path) -> None:
+    """Write a file again as older consoles do: no preamble, no group 0002, implicit value representations."""
+    one = pydicom.dcmread(file)
+    bare = Dataset()
+    bare.update(one)
+    bare.save_as(file, implicit_vr=True, little_endian=True, enforce_file_format=False)
