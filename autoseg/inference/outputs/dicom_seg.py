@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from autoseg.errors import VolumeError
 from autoseg.figures.colours import organ_colours
@@ -52,9 +53,12 @@ def _segmentation(sliced: SlicedMask) -> Any:
     numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
     for number, organ in enumerate(sliced.organs, start=1):
         numbers[sliced.scheme.mask(sliced.mask, organ.label)] = number
+    headers = sliced.headers
+    if sliced.series.multi_frame:
+        headers, numbers = _as_in_file(sliced, numbers)
     colours = organ_colours(sliced.scheme.labels)
     return hd.seg.Segmentation(
-        source_images=sliced.headers,
+        source_images=headers,
         pixel_array=numbers,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -70,6 +74,18 @@ def _segmentation(sliced: SlicedMask) -> Any:
         device_serial_number="0",
         series_description="autoseg",
     )
+
+
+def _as_in_file(sliced: SlicedMask, numbers: npt.NDArray[np.uint8]) -> tuple[list[Any], npt.NDArray[np.uint8]]:
+    """Return the one header of an enhanced file, and the segments' numbers in the order of its frames.
+
+    Raises:
+        ValueError: If the series is spread over several files, or is a part of one.
+    """
+    header, frames = sliced.headers[0], sliced.series.frames
+    if len({frame.file for frame in frames}) > 1 or int(header.NumberOfFrames) != len(frames):
+        raise ValueError("it is a part of a multi-frame file, or several such files")
+    return [header], numbers[np.argsort([frame.number or 0 for frame in frames])]
 
 
 def require_highdicom() -> None:

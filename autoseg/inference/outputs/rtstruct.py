@@ -56,7 +56,7 @@ def write_rtstruct(file: Path, source: SeriesMask) -> None:
 def _with_contours(sliced: SlicedMask) -> Any:
     """Return the whole structure set."""
     images = [
-        _dataset(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in sliced.headers
+        _reference(header, frame.number) for header, frame in zip(sliced.headers, sliced.series.frames, strict=True)
     ]
     structure_set = _structure_set(sliced.headers[0], images, [organ.label for organ in sliced.organs])
     colours = organ_colours(sliced.scheme.labels)
@@ -69,6 +69,14 @@ def _with_contours(sliced: SlicedMask) -> Any:
         for organ in sliced.organs
     ]
     return structure_set
+
+
+def _reference(header: Any, number: int | None) -> Any:
+    """Return the reference to a slice; `number` is that of the frame, from 0, in a file of several."""
+    image = _dataset(ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID)
+    if number is not None:
+        image.ReferencedFrameNumber = number + 1
+    return image
 
 
 def in_patient(points: Points, series: Series, number: int) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import voxels, write_ct, write_enhanced
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import to_lps
@@ -16,6 +17,7 @@ from autoseg.imaging.volumes import Volume, read_image
 from autoseg.inference.inputs import Input
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.dicom_seg import write_dicom_seg
+from autoseg.inference.outputs.rtstruct import write_rtstruct
 from autoseg.inference.outputs.write import Outputs, require_outputs
 from autoseg.labels import Label, LabelScheme
 
@@ -79,6 +81,39 @@ def test_nothing_found_is_said_and_no_failure(series: Path, tmp_path: Path, capl
     )
     assert "no organ was found" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_series_that_lacks_what_is_the_patients_gets_an_object_with_blanks(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    folder = write_ct(tmp_path / "ct", voxels())  # no PatientSex, PatientBirthDate, StudyID, AccessionNumber …
+    for file in folder.iterdir():
+        header = pydicom.dcmread(file)
+        del header.FrameOfReferenceUID, header.PatientName
+        header.save_as(file)
+    image = read_image([folder])
+    mask = blocks(image)
+    write_dicom_seg(tmp_path / "m", SeriesMask(mask, image.stored, LabelScheme(labels=LABELS), folder))
+    written = pydicom.dcmread(tmp_path / "m")
+    assert (written.PatientID, written.PatientSex, written.PatientBirthDate) == ("7", "", "")
+    np.testing.assert_array_equal(read_back(tmp_path / "m", image)["liver"], mask == 5)
+
+
+def test_a_mask_comes_back_from_an_enhanced_file_whose_frames_are_in_no_order(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    order = (3, 0, 5, 1, 4, 2)
+    file = write_enhanced(tmp_path / "ct" / "all.dcm", voxels(), order=order, slopes=[1] * 6)
+    image = read_image([file.parent])
+    mask = blocks(image)
+    source = SeriesMask(mask, image.stored, LabelScheme(labels=LABELS), file.parent)
+    write_dicom_seg(tmp_path / "m", source)
+    found = read_back(tmp_path / "m", image)
+    np.testing.assert_array_equal(found["liver"], mask == 5)
+    np.testing.assert_array_equal(found["thing"], mask == 7)
+    write_rtstruct(tmp_path / "rt", source)
+    for roi in pydicom.dcmread(tmp_path / "rt").ROIContourSequence:
+        for contour in roi.ContourSequence:
+            z = round((contour.ContourData[2] + 20) / 2.5)
+            assert order[contour.ContourImageSequence[0].ReferencedFrameNumber - 1] == z
 
 
 def jobs_of(image: Path) -> list[Input]:

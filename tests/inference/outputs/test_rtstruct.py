@@ -208,7 +208,7 @@ def test_a_slice_that_nothing_can_refer_to_is_told(tmp_path: Path) -> None:
     stored = write_series(tmp_path / "ct", (2, 3, 4))
     file = tmp_path / "ct" / "999.dcm"
     header = pydicom.dcmread(file)
-    del header.file_meta.MediaStorageSOPInstanceUID
+    del header.file_meta.MediaStorageSOPInstanceUID, header.SOPInstanceUID
     header.save_as(file)
     with pytest.raises(VolumeError, match="cannot be referred to as an RT Structure Set must"):
         write_rtstruct(tmp_path / "m", SeriesMask(np.full(stored.shape, 5, np.uint8), stored, SCHEME, tmp_path / "ct"))
