@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_frames import transfer_syntax
-from autoseg.imaging.grid import Grid, Triple
+from autoseg.imaging.grid import Grid
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.right_angles import right_angled
 

@@ -174,6 +174,12 @@ def test_files_without_a_preamble_are_read(tmp_path: Path) -> None:
     assert volume.grid == GRID
 
 
+def test_file_names_that_are_not_utf_8_are_read(tmp_path: Path) -> None:
+    folder = write_ct(tmp_path / "ct", voxels())
+    (folder / "im003.dcm").rename(folder / "caf\udce9.dcm")
+    np.testing.assert_array_equal(read_image([folder]).array[0], voxels())
+
+
 @pytest.mark.parametrize("slopes", [(1, 1, 1, 1, 1, 1), (1, 2, 0.5, 1, 0.25, 1)])
 def test_an_enhanced_file_is_read_frame_by_frame(slopes: tuple[float, ...], tmp_path: Path) -> None:
     array = voxels() * np.int16(2)  # even, so that a slope of 2 loses nothing
