@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from autoseg.digests import code_digest, digest, files_digest
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
@@ -14,10 +15,9 @@ from autoseg.imaging.volumes import Volume, read_header, read_image
 from autoseg.inference.cost import Stopwatch, reading_bytes
 from autoseg.inference.inputs import Input
 from autoseg.inference.model import MASK_CODE, Model, Prediction, PreparedImage
-from autoseg.inference.outputs.write import PLAIN, Outputs, write_outputs
+from autoseg.inference.outputs.write import PLAIN, Outputs, output_files, write_outputs
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions
-from autoseg.inference.statistics import Statistics
-from autoseg.plan import Plan
+from autoseg.inference.statistics import Origin, Statistics
 from autoseg.pool import Track, untracked
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def predict(
         CasesFailedError: When all others are done, if some could not be predicted.
     """
     work = _Work(model, statistics, options, outputs, watch or Stopwatch())
-    due = [job for job in jobs if not work.is_done(job)]
+    due = work.refuse_others([job for job in jobs if not work.is_done(job)])
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
             if tell is not None and reading.exception() is None:
@@ -75,11 +75,20 @@ class _Work:
     ) -> None:
         self.model, self.statistics, self.options, self.outputs, self.watch = model, statistics, options, outputs, watch
         self.failed: dict[str, str] = {}
-        self._writing: deque[tuple[Input, Prediction[Volume], Future[None]]] = deque()
+        self._writing: deque[tuple[Input, Future[None]]] = deque()
 
     def is_done(self, job: Input) -> bool:
         """Return whether the mask exists, made by this model from these files in this way."""
-        return job.out.is_file() and self.statistics.has(job.name, self._sources(job))
+        return self.statistics.has(job.name, self._origin(job).key, self._files(job))
+
+    def refuse_others(self, jobs: Sequence[Input]) -> list[Input]:
+        """Return the jobs whose mask would not replace that of another image; the others have failed."""
+        for job in jobs:
+            try:
+                self.statistics.require_same_image(job.name, job.out, self._origin(job))
+            except AutosegError as error:
+                self.failed[job.name] = str(error)
+        return [job for job in jobs if job.name not in self.failed]
 
     def ahead(self, jobs: Sequence[Input], pool: ThreadPoolExecutor) -> Iterator[tuple[Input, Reading]]:
         """Yield each job with its image, while the next one is being read and prepared."""
@@ -110,25 +119,40 @@ class _Work:
         except AutosegError as error:
             self.failed[job.name] = str(error)
             return
-        self.statistics.forget(job.name)
-        written = writer.submit(_write, job, self.model.plan, image, prediction, self.outputs, self.watch)
-        self._writing.append((job, prediction, written))
+        self._writing.append((job, writer.submit(self._write, job, image, prediction)))
         self.settle(leave=1)
+
+    def _write(self, job: Input, image: Volume | None, prediction: Prediction[Volume]) -> None:
+        """Write the files of a job and its rows, alone in OUT."""
+        origin = self._origin(job)
+        with _raise_as_job_error(), self.statistics.locked(), self.watch.phase("write"):
+            self.statistics.require_same_image(job.name, job.out, origin)
+            self.statistics.forget(job.name)
+            write_outputs(job, self.model.plan, image, prediction, self.outputs)
+            self.statistics.add(job.name, origin, self._files(job), prediction)
 
     def settle(self, leave: int) -> None:
         """Wait until at most `leave` jobs are still being written."""
         while len(self._writing) > leave:
-            job, prediction, written = self._writing.popleft()
+            job, written = self._writing.popleft()
             try:
                 written.result()
-                self.statistics.add(job.name, self._sources(job), prediction)
             except AutosegError as error:
                 self.failed[job.name] = str(error)
 
-    def _sources(self, job: Input) -> str:
+    def _origin(self, job: Input) -> Origin:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
         how = (self.options, self.outputs, job.series, code_digest(*MASK_CODE))
-        return digest(self.model.digest, how, files_digest(job.images))[:16]
+        files = files_digest(job.images)
+        places = [str(file.resolve()) for file in job.images]
+        return Origin(
+            key=digest(self.model.digest, how, files)[:16],
+            image=digest(files, job.series)[:16],
+            place=digest(places, job.series)[:16],
+        )
+
+    def _files(self, job: Input) -> tuple[Path, ...]:
+        return output_files(job, self.model.plan, self.outputs, self.options.probabilities)
 
 
 @contextmanager
@@ -158,10 +182,3 @@ def _reading_bytes(jobs: Sequence[Input]) -> float:
         with suppress(AutosegError):
             total += reading_bytes(sum(read_header(file, job.series).image_bytes for file in job.images))
     return total
-
-
-def _write(
-    job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], outputs: Outputs, watch: Stopwatch
-) -> None:
-    with watch.phase("write"), _raise_as_job_error():
-        write_outputs(job, plan, image, prediction, outputs)

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from autoseg.digests import files_digest
 from autoseg.errors import VolumeError
-from autoseg.files import atomic_path
+from autoseg.files import atomic_path, remove_leftovers
 from autoseg.inference.model import Prediction
 from autoseg.json_file import read_json
+from autoseg.locks import lock
 from autoseg.sheet import as_written, harmless_frame
 
 NAME = "predictions.csv"  # in OUT
-COLUMNS = ("case", "organ", "label", "volume_ml", "expected_dice", "at_border", "unusual", "unlike_training", "key")
+FIRST_COLUMNS = (
+    "case",
+    "organ",
+    "label",
+    "volume_ml",
+    "expected_dice",
+    "at_border",
+    "unusual",
+    "unlike_training",
+    "key",
+)
+COLUMNS = (*FIRST_COLUMNS, "image", "place", "mask")  # digests; tables of before have none of them
+LOCK = "predictions.lock"  # in OUT
+WAIT_S = 600.0  # for another process that writes a mask into OUT
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
 MOST_LINES = 5  # of images to look at first
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a mask was made from, as digests."""
+
+    key: str  # model, ways, and the image
+    image: str  # the content of its files
+    place: str  # where they lie
+
+
 class Statistics:
-    """The rows of all images predicted so far; written after each, so that a folder can be gone on with."""
+    """The rows of all images predicted so far; written after each, so that a folder can be gone on with.
+
+    Several processes may write to one table: each takes its lock, reads what the others have written, and changes the
+    rows of one image.
+    """
 
     def __init__(self, file: Path | None, fresh: bool = False) -> None:
         """Read the rows of an existing file.
@@ -35,21 +66,65 @@ class Statistics:
         """
         self._file, self._fresh = file, fresh
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        if file is not None and file.is_file():
-            for row in _read(file):
-                self._rows.setdefault(str(row["case"]), []).append(row)
+        self._state: tuple[int, int, int] | None = None  # of the file, when it was read or written
+        if file is not None and file.parent.is_dir():
+            with self.locked():  # which removes the lock of a process that was killed
+                remove_leftovers(file.parent)
 
-    def has(self, case: str, key: str) -> bool:
-        """Return whether a case was predicted by the same model from the same files."""
-        return not self._fresh and bool(self._rows.get(case)) and all(row["key"] == key for row in self._rows[case])
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the one who writes to OUT, with the rows as they stand in the table now.
+
+        Raises:
+            LockedError: If another process writes to it for too long.
+            VolumeError: If the file is no table of predictions.
+        """
+        if self._file is None:
+            yield
+            return
+        with lock(self._file.parent, "autoseg predict", WAIT_S, LOCK):
+            if self._state != (state := _state_of(self._file)):
+                self._rows = {}
+                for row in _read(self._file) if state else ():
+                    self._rows.setdefault(str(row["case"]), []).append(row)
+                self._state = state
+            yield
+
+    def has(self, case: str, key: str, files: Sequence[Path]) -> bool:
+        """Return whether a case was predicted by the same model from the same files, and its files are as written."""
+        rows = self._rows.get(case)
+        if self._fresh or not rows or any(row["key"] != key for row in rows):
+            return False
+        noted = str(rows[0]["mask"])
+        return noted == _short(files_digest(files)) if noted else files[0].is_file()
+
+    def require_same_image(self, case: str, mask: Path, origin: Origin) -> None:
+        """Refuse to replace the mask of another image of the same name.
+
+        Raises:
+            VolumeError: Then; an image that was changed where it lies, or moved, is the same.
+        """
+        rows = self._rows.get(case)
+        if self._fresh or not rows or not rows[0]["place"] or not mask.exists():
+            return
+        if rows[0]["place"] != origin.place and rows[0]["image"] != origin.image:
+            raise VolumeError(
+                f"{mask}: is the mask of another image named {case}; give another OUT, or --overwrite to replace it"
+            )
 
     def forget(self, case: str) -> None:
         """Drop a case's rows, before its mask is written anew."""
         if self._rows.pop(case, None) is not None:
             self._write()
 
-    def add(self, case: str, key: str, prediction: Prediction[object]) -> None:
+    def add(self, case: str, origin: Origin, files: Sequence[Path], prediction: Prediction[object]) -> None:
         """Take the organs predicted in an image, and write all rows.
+
+        Args:
+            case: Its name.
+            origin: What it was predicted from.
+            files: That were written of it.
+            prediction: Its organs.
 
         Raises:
             OSError: If the disk is full.
@@ -64,7 +139,10 @@ class Statistics:
                 "at_border": organ.at_border,
                 "unusual": "; ".join(organ.unusual),
                 "unlike_training": "; ".join(prediction.unlike),
-                "key": key,
+                "key": origin.key,
+                "image": origin.image,
+                "place": origin.place,
+                "mask": _short(files_digest(files)),
             }
             for organ in prediction.organs
         ]
@@ -73,6 +151,7 @@ class Statistics:
     def _write(self) -> None:
         if self._file is not None:
             self.write(self._file)
+            self._state = _state_of(self._file)
 
     def write(self, file: Path) -> None:
         """Write all rows as .csv or .json, atomically.
@@ -120,14 +199,27 @@ def _read(file: Path) -> list[dict[str, Any]]:
         if file.suffix == ".json":
             frame = pd.DataFrame(read_json(file, list))
         else:
-            texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training"), str)
+            texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training", "image", "place", "mask"), str)
             frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})
             frame = frame.assign(**{name: frame[name].map(as_written) for name in texts if name in frame})
-        if set(COLUMNS) <= set(frame.columns):
+        if set(FIRST_COLUMNS) <= set(frame.columns):
+            frame = frame.reindex(columns=[*dict.fromkeys((*frame.columns, *COLUMNS))], fill_value="")
             return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, TypeError) as error:
         raise VolumeError(f"{file}: is no table of predictions ({error}); move it away") from error
     raise VolumeError(f"{file}: is no table of predictions; move it away, or give another name")
+
+
+def _state_of(file: Path) -> tuple[int, int, int] | None:
+    """Return time, size and inode of a file, None where there is none: each write makes a new one."""
+    if not file.is_file():
+        return None
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _short(text: str) -> str:
+    return text[:16]
 
 
 def _is_number(value: object) -> bool:

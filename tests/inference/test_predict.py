@@ -121,19 +121,57 @@ def test_a_folder_is_gone_on_with_and_a_changed_image_is_predicted_again(model: 
     for name in ("a", "b"):
         write_scan(tmp_path / "in" / f"{name}.nii.gz", grid)
     done(model, tmp_path / "in", out)
-    (out / "a.nii.gz").write_bytes(b"kept")
-    (out / "b.nii.gz").write_bytes(b"kept")
+    at, whole = (out / "a.nii.gz").stat().st_mtime_ns, (out / "b.nii.gz").read_bytes()
     write_scan(tmp_path / "in" / "b.nii.gz", grid, seed=1)
     os.utime(tmp_path / "in" / "b.nii.gz", ns=(1, 1))
     write_scan(tmp_path / "in" / "c.nii.gz", grid, seed=2)
     done(model, tmp_path / "in", out)
-    assert (out / "a.nii.gz").read_bytes() == b"kept"
+    assert (out / "a.nii.gz").stat().st_mtime_ns == at
+    assert (out / "b.nii.gz").read_bytes() != whole
     assert read_label(out / "b.nii.gz").array.shape == read_label(out / "c.nii.gz").array.shape == (8, 8, 8)
     table = pd.read_csv(out / "predictions.csv")
     assert list(table["case"]) == ["a", "a", "b", "b", "c", "c"]
     assert predict(model, list_inputs(tmp_path / "in", out, 1), Statistics(out / NAME)) == 0  # nothing is left to do
     done(model, tmp_path / "in", out, cleaned=False)  # another way to predict is another mask
-    assert (out / "a.nii.gz").read_bytes() != b"kept"
+    assert (out / "a.nii.gz").stat().st_mtime_ns != at
+
+
+def test_a_mask_that_is_cut_short_is_predicted_again(model: Model, tmp_path: Path) -> None:
+    write_scan(tmp_path / "in" / "a.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    outputs = Outputs(per_organ=True)
+    done(model, tmp_path / "in", tmp_path / "out", outputs=outputs)
+    organ = next((tmp_path / "out" / "a").glob("*.nii.gz"))
+    for file in (tmp_path / "out" / "a.nii.gz", organ):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        done(model, tmp_path / "in", tmp_path / "out", outputs=outputs)
+        assert file.read_bytes() == whole
+
+
+def test_the_mask_of_another_image_of_the_same_name_stays_unless_it_is_to_be_replaced(
+    model: Model, tmp_path: Path
+) -> None:
+    for number in (0, 1):
+        scan = tmp_path / str(number) / "imaging.nii.gz"
+        write_scan(scan, Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)), seed=number)
+    out = tmp_path / "out"
+    done(model, tmp_path / "0", out)
+    first, table = (out / "imaging.nii.gz").read_bytes(), (out / NAME).read_bytes()
+    with pytest.raises(CasesFailedError, match=r"imaging\.nii\.gz: is the mask of another image.*--overwrite"):
+        done(model, tmp_path / "1", out)
+    assert [(out / "imaging.nii.gz").read_bytes(), (out / NAME).read_bytes()] == [first, table]
+    assert predict(model, list_inputs(tmp_path / "1", out, 1), Statistics(out / NAME, fresh=True)) == 1
+    assert (out / NAME).read_bytes() != table
+
+
+def test_several_that_predict_into_one_folder_all_have_their_rows(model: Model, tmp_path: Path) -> None:
+    for name in "abcd":
+        write_scan(tmp_path / name / f"{name}.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    tables = {name: Statistics(tmp_path / "out" / NAME) for name in "abcd"}  # all read it while it is empty
+    for name, table in tables.items():
+        predict(model, list_inputs(tmp_path / name, tmp_path / "out", 1), table)
+    assert sorted(set(pd.read_csv(tmp_path / "out" / NAME)["case"])) == ["a", "b", "c", "d"]
+    assert not [file.name for file in (tmp_path / "out").iterdir() if "lock" in file.name]
 
 
 def test_the_table_has_the_volumes_of_the_masks(model: Model, tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def require_outputs(outputs: Outputs, jobs: Sequence[Input]) -> None:
         require_series(images, "--rtstruct")
 
 
+def output_files(job: Input, plan: Plan, outputs: Outputs, has_probabilities: bool) -> tuple[Path, ...]:
+    """Return the files that `write_outputs` writes."""
+    beside = job.out.with_name(strip_suffix(job.out) or job.out.name)
+    suffix = job.out.name[len(beside.name) :]
+    names = file_names(plan.labels)
+    files = [job.out]
+    files += [beside.with_name(f"{beside.name}.png")] if outputs.preview else []
+    files += [beside / f"{name}{suffix}" for name in names] if outputs.per_organ else []
+    files += [beside / f"{name}{PERCENT}{suffix}" for name in names] if has_probabilities else []
+    files += [job.out.with_name(beside.name + dicom_seg.SUFFIX)] if outputs.dicom_seg else []
+    files += [job.out.with_name(beside.name + rtstruct.SUFFIX)] if outputs.rtstruct else []
+    return tuple(files)
+
+
 def write_outputs(
     job: Input, plan: Plan, image: Volume | None, prediction: Prediction[Volume], outputs: Outputs
 ) -> None:
