@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from autoseg.processes import host_digest, is_alive
 
+LONGEST_BYTES = 220  # of a name: file systems allow 255
 LEFT_S = 3600  # no file takes so long from one block of it to the next
 LEFTOVER = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]+))?\.(?P<name>.+)")  # of a file that was being written
 
@@ -29,11 +32,14 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
         OSError: If the folder cannot be made or the disk is full; it names `file`, which is then as it was.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    name = file.name[: len(file.name) - len(suffix)] + suffix
+    name = _short(file.name[: len(file.name) - len(suffix)] + suffix)
     remove_leftovers(file.parent, name)
     beside = file.with_name(f".{os.getpid()}-{host_digest()}.{name}")
     try:
+        mode = _usual_mode(beside)
         yield beside
+        if stat.S_IMODE(beside.stat().st_mode) != mode:  # safetensors lets nobody else read a file
+            beside.chmod(mode)
         with beside.open("rb+") as stream:
             os.fsync(stream.fileno())  # or a power cut may leave an empty file under the new name
         os.replace(beside, file)
@@ -44,6 +50,21 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
         raise OSError(code, os.strerror(code), str(file)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for a prefix, for one that is nearly as long as file systems allow."""
+    if len(os.fsencode(name)) <= LONGEST_BYTES:
+        return name
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16] + name[-16:]  # it ends in the same suffix
+
+
+def _usual_mode(file: Path) -> int:
+    """Return the permissions that the system gives a new file here, by making one."""
+    with file.open("wb") as stream:
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+    file.unlink()
+    return mode
 
 
 def write_text(file: Path, text: str) -> None:

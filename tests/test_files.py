@@ -136,3 +136,24 @@ def test_the_path_beside_ends_in_the_suffix_as_a_writer_needs_it(tmp_path: Path)
         assert beside.name == f".{os.getpid()}-{host_digest()}.b.nii"
         beside.write_text("whole")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["A.NII", "b.nii"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_a_file_has_the_mode_that_the_umask_gives_whatever_its_writer_set(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "a.bin") as beside:
+            beside.touch(0o600)
+        write_text(tmp_path / "a.txt", "new")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~umask}
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_a_name_as_long_as_the_system_allows_is_written(tmp_path: Path, letter: str) -> None:
+    file = tmp_path / f"{letter * (248 // len(os.fsencode(letter)))}.nii.gz"
+    with atomic_path(file) as beside:
+        assert beside.name.endswith(".nii.gz")
+        beside.write_text("whole")
+    assert [entry.name for entry in tmp_path.iterdir()] == [file.name]

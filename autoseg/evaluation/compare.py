@@ -38,7 +38,14 @@ class Difference:
     interval: tuple[float, float] | None  # 95 %, of the mean difference
     p: float | None  # two-sided signed-rank test; None: not tested
     p_holm: float | None  # corrected over all tests of the comparison
-    one_sided: int  # common cases with a value in only one of the two, left out
+    only_baseline: int = 0  # common cases with a value in the baseline only, left out
+    only_other: int = 0  # common cases with a value in the other only, left out
+    missing_is_worst: bool = False  # a distance has no value where the organ was missed
+
+    @property
+    def one_sided(self) -> int:
+        """The common cases with a value in only one of the two, left out."""
+        return self.only_baseline + self.only_other
 
     @property
     def mean(self) -> float:
@@ -56,7 +63,8 @@ class Difference:
 
         "none": no case. "equal": no case differs. "few": too few cases for a test. "open": the test shows nothing.
         "higher", "lower": the test and the interval of the mean show it. "mixed": the test shows that cases lie to
-        one side of 0, and the mean does not go with it.
+        one side of 0, and the mean does not go with it. "survivors": the one with the shorter distances has none in
+        some cases, where it missed the organ, so that its worst cases are left out.
         """
         if not self.differences:
             return "none"
@@ -69,8 +77,10 @@ class Difference:
         low, high = self.interval or (self.mean, self.mean)  # no interval: every case differs by the same
         side = np.sign(_rank_sum(np.asarray(self.differences)))
         if low > 0 and side > 0:
-            return "higher"
-        return "lower" if high < 0 and side < 0 else "mixed"
+            return "survivors" if self.missing_is_worst and self.only_other else "higher"
+        if high < 0 and side < 0:
+            return "survivors" if self.missing_is_worst and self.only_baseline else "lower"
+        return "mixed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +112,7 @@ def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -
         RunError: If two sources have no organ or no case in common, the metric has no better side, or there is
             nothing by case.
     """
+    compared = comparable_metric(metric)
     rows: list[Difference] = []
     beside: dict[str, pd.DataFrame] = {}
     notes = [note for source in (baseline, *others) for note in source.notes]
@@ -122,8 +133,11 @@ def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -
     corrected = holm([row.p for row in rows])
     return Comparison(
         baseline=baseline.name,
-        metric=comparable_metric(metric),
-        differences=tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)),
+        metric=compared,
+        differences=tuple(
+            replace(row, p_holm=p, missing_is_worst=not compared.higher_is_better)
+            for row, p in zip(rows, corrected, strict=True)
+        ),
         beside=beside,
         sources=(baseline, *others),
         notes=tuple(notes),
@@ -214,11 +228,16 @@ def _paired(
         _difference(other.name, titles[organ], values[organ][both[organ]], other_values[organ][both[organ]])
         for organ in matched
     ]
-    single = (values.notna() ^ other_values.notna()).sum()
-    rows = [replace(row, one_sided=int(single[organ])) for row, organ in zip(rows, matched, strict=True)]
+    only = (values.notna() & other_values.isna(), values.isna() & other_values.notna())
+    rows = [
+        replace(row, only_baseline=int(only[0][organ].sum()), only_other=int(only[1][organ].sum()))
+        for row, organ in zip(rows, matched, strict=True)
+    ]
     if len(matched) > 1:
         means = (values[both].mean(axis=1).dropna(), other_values[both].mean(axis=1).dropna())
-        rows.append(_difference(other.name, OVER_ORGANS, *means))
+        in_cases = [int(one_only.any(axis=1).sum()) for one_only in only]
+        over = _difference(other.name, OVER_ORGANS, *means)
+        rows.append(replace(over, only_baseline=in_cases[0], only_other=in_cases[1]))
     return rows, notes
 
 
@@ -235,7 +254,6 @@ def _difference(other: str, organ: str, one: pd.Series[float], two: pd.Series[fl
         interval=mean_interval(differences),
         p=signed_rank_p(differences),
         p_holm=None,
-        one_sided=0,
     )
 
 

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
@@ -23,6 +25,8 @@ from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
 SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
+
+MOST_VALUES = 10  # in a warning
 
 
 class PartlyScoredError(CasesFailedError):
@@ -43,6 +47,15 @@ class _Pair:
     reference: Path
     labels: tuple[Label, ...]
     tolerance_mm: float
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scores of a case, and the label values on either side."""
+
+    rows: list[Row]
+    predicted: frozenset[int]
+    true: frozenset[int]
 
 
 def score_folders(
@@ -85,6 +98,7 @@ def score_folders(
         names = {value: f"label {value}" for value in sorted(values - {0})}
     labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
     rows: list[Row] = []
+    predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
     work = {name: _Pair(name, *pair, labels_of.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
     good = {name: pair for name, pair in work.items() if name not in failed}
@@ -92,7 +106,13 @@ def score_folders(
         if isinstance(scored, AutosegError):
             failed[name] = str(scored)
         else:
-            rows += scored
+            rows += scored.rows
+            unlabelled = {label.value for label in labels} - {label.value for label in work[name].labels}
+            predicted_values |= scored.predicted - unlabelled
+            true_values |= scored.true
+    _warn_of_values(
+        {predictions: predicted_values - true_values - {0}, references: true_values - predicted_values - {0}}
+    )
     present = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
     if rows and (nowhere := [label.name for label in labels if label.value not in present]):
         logger.warning("in no mask of %s or %s: %s", predictions, references, ", ".join(nowhere))
@@ -112,6 +132,22 @@ def require_free(out: Path) -> None:
     run = Run(out.absolute().parent)
     if out.name == run.scores_file.name and run.plan_file.is_file():
         raise RunError(f"--out {out}: holds the RUN's own scores, by split; give another FILE")
+
+
+def _warn_of_values(only: Mapping[Path, Collection[int]]) -> None:
+    """Warn of label values that occur in one of the two folders alone: their overlap is 0 whatever the masks are."""
+    if any(only.values()):
+        sides = [
+            f"{'label' if len(values) == 1 else 'labels'} {_listed(values)} in masks of {folder} only"
+            for folder, values in only.items()
+            if values
+        ]
+        logger.warning("%s; where one organ has two values, give both folders the same", ", ".join(sides))
+
+
+def _listed(values: Collection[int]) -> str:
+    shown = [str(value) for value in sorted(values)[:MOST_VALUES]]
+    return ", ".join([*shown, f"… ({len(values)} in all)"] if len(values) > MOST_VALUES else shown)
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
@@ -156,19 +192,28 @@ def _values_of(pair: tuple[Path, Path]) -> set[int]:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high > HIGHEST_VALUE:
             raise VolumeError(f"{file}: holds values from {low} to {high}; labels lie from 0 to {HIGHEST_VALUE}")
-        counts = sum(np.bincount(one.ravel(), minlength=high + 1) for one in labels)  # slice by slice
-        values |= {int(v) for v in np.flatnonzero(counts)}
+        values |= _values(labels)
     return values
 
 
-def _score_pair(pair: _Pair) -> list[Row]:
+def _values(labels: npt.NDArray[np.integer[Any]]) -> frozenset[int]:
+    """Return the values in a label map."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > HIGHEST_VALUE:
+        return frozenset(int(value) for value in np.unique(labels))
+    counts = sum(np.bincount(one.ravel(), minlength=high + 1) for one in labels)  # slice by slice
+    return frozenset(int(value) for value in np.flatnonzero(counts))
+
+
+def _score_pair(pair: _Pair) -> _Scored:
     prediction = read_label(pair.prediction)
     truth = read_label(pair.reference, prediction.grid)
     prediction = on_grid(prediction, truth.grid)
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
     organs = {label: (label.value,) for label in pair.labels}
-    return score_rows(prediction.array, truth.array, organs, truth.grid.spacing_mm, about, pair.tolerance_mm)
+    rows = score_rows(prediction.array, truth.array, organs, truth.grid.spacing_mm, about, pair.tolerance_mm)
+    return _Scored(rows, _values(prediction.array), _values(truth.array))
 
 
 def _require_same_grid(file: Path, prediction: Volume, truth: Volume) -> None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from autoseg.dataset.origin import read_origin
 from autoseg.digests import file_digest
 from autoseg.json_file import read_json
+from autoseg.report.privacy import command_without_folders, without_folders
 from autoseg.run import Run
 from autoseg.training.log import read_rows
 from autoseg.version import VERSION
@@ -20,12 +20,13 @@ _COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.tx
 
 
 def commands_of(run: Run) -> tuple[str, ...]:
-    """Return the commands that were run on a RUN, each once, in the order of their first use."""
+    """Return the commands that were run on a RUN, each once, in the order of their first use, without folders."""
     file = run.log_file
     if not file.is_file():
         return ()
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return tuple(dict.fromkeys(match[1] for line in lines if (match := _COMMAND.fullmatch(line))))
+    commands = (match[1] for line in lines if (match := _COMMAND.fullmatch(line)))
+    return tuple(dict.fromkeys(command_without_folders(command, run) for command in commands))
 
 
 def trainings_of(run: Run) -> tuple[str, ...]:
@@ -59,8 +60,10 @@ def check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple
         return None, ()
     try:
         rows = read_json(file, list)
-        root = f"{read_origin(run).get('dataset', '')}/"  # a page that is shared must not reveal local paths
-        return tuple(dict(row) | {"file": str(row.get("file", "")).removeprefix(root)} for row in rows), ()
+        return tuple(
+            {key: without_folders(value, run) if isinstance(value, str) else value for key, value in dict(row).items()}
+            for row in rows
+        ), ()
     except (OSError, ValueError, TypeError, AttributeError):
         return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
 

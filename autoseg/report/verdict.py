@@ -39,7 +39,7 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         return (*comparison.notes, *([published_note("testing")] if comparison.beside else []))
     notes = [
         *comparison.notes,
-        *(_left_out(row, comparison) for row in comparison.differences if row.one_sided),
+        *(_left_out(row, comparison) for row in comparison.differences if row.one_sided and row.organ != OVER_ORGANS),
         *_unknown(comparison),
         *_too_few(comparison),
         "Each source is one training: the spread over seeds and over other training cases is not in the intervals.",
@@ -151,6 +151,15 @@ def _sentence(comparison: Comparison, row: Difference) -> str:
         return (
             f"Mixed on {where}: by rank the cases lie to one side ({sides}), but the mean difference is {by} "
             f"{_facts(comparison, row, 1, count)}: look at the single cases."
+        )
+    if row.standing == "survivors":
+        side, missing = ("lower", row.only_baseline) if row.mean < 0 else ("higher", row.only_other)
+        lacking, having = (row.other, base) if row.mean < 0 else (base, row.other)
+        by = f"{number(abs(row.mean * metric.factor))} {metric.difference_unit}"
+        facts = _facts(comparison, row, -1 if row.mean < 0 else 1, count)
+        return (
+            f"Not decided on {where}: {row.other} is {side} than {base} where both have a value, by {by} {facts}, "
+            f"but {lacking} has none in {counted(missing, 'case')} where {having} has one: it missed the organ there."
         )
     return _shown(comparison, row, where, count)
 

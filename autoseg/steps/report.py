@@ -22,6 +22,7 @@ from autoseg.pool import Track, untracked
 from autoseg.report.formats import TextTable
 from autoseg.report.page import ReportContent, render_report, summary_of
 from autoseg.report.pictures import draw_pictures
+from autoseg.report.privacy import without_folders
 from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
@@ -62,7 +63,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         summary=(*summary_of(scores), *trainings_of(run)),
-        missing=(*_missing(run, scores), *drawn.notes, *undrawn, *problem),
+        missing=tuple(without_folders(s, run) for s in (*_missing(run, scores), *drawn.notes, *undrawn, *problem)),
         tables=tuple(tables),
         published=published,
         metrics=metrics,
@@ -70,7 +71,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
-        plan_text=_read(run.plan_text_file),
+        plan_text=without_folders(_read(run.plan_text_file), run),
         check_rows=checks,
         environment=environment(),
         hashes=file_hashes(run),

@@ -155,6 +155,37 @@ def test_of_a_distance_the_lower_side_is_the_better() -> None:
     assert "less than 0.5" not in sentence
 
 
+def test_who_missed_the_organ_in_some_cases_is_not_called_better_by_the_distances_of_the_others() -> None:
+    missing = dict.fromkeys(("x", "y"), math.nan)
+    one = source("A", {"liver": numbered([2.0] * 6) | {"x": 2.0, "y": 2.0}})
+    two = source("B", {"liver": numbered([1.0] * 6) | missing})
+    for first, second, side in ((one, two, "lower"), (two, one, "higher")):
+        found = compare(first, [second], "hd95_mm")
+        assert only(found).standing == "survivors"
+        (sentence,) = verdict(found)
+        assert sentence.startswith(f"Not decided on liver: {second.name} is {side} than {first.name}")
+        assert sentence.endswith("but B has none in 2 cases where A has one: it missed the organ there.")
+
+
+def test_who_missed_the_organ_and_is_farther_off_elsewhere_is_worse() -> None:
+    one = source("A", {"liver": numbered([1.0] * 6) | {"x": 1.0}})
+    two = source("B", {"liver": numbered([2.0] * 6) | {"x": math.nan}})
+    assert verdict(compare(one, [two], "hd95_mm"))[0].startswith("B is higher (worse) than A by 1.00 mm on liver")
+
+
+def test_distances_of_one_organ_that_was_missed_leave_the_mean_over_organs_undecided() -> None:
+    one = source("A", {"liver": numbered([2.0] * 8), "vein": numbered([2.0] * 8)})
+    two = source("B", {"liver": numbered([1.0] * 8), "vein": numbered([1.0] * 7 + [math.nan])})
+    standings = {row.organ: row.standing for row in compare(one, [two], "hd95_mm").differences}
+    assert standings == {"liver": "lower", "vein": "survivors", OVER_ORGANS: "survivors"}
+
+
+def test_a_case_without_the_organ_that_one_has_left_empty_does_not_count_against_its_dice() -> None:
+    one = source("A", {"liver": numbered([0.5] * 8) | {"x": 0.0}})
+    two = source("B", {"liver": numbered([0.6] * 8) | {"x": math.nan}})
+    assert only(compare(one, [two], "dice")).standing == "higher"
+
+
 def test_a_swap_turns_every_number_over() -> None:
     draw = random.Random(3)
     cases = {organ: numbered([draw.random() for _ in range(12)]) for organ in ("liver", "vein")}

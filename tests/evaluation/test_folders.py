@@ -135,3 +135,31 @@ def test_a_file_that_names_labelled_organs_wrongly_is_refused(tmp_path: Path, la
     file.write_text(json.dumps({"labels": {"liver": 1}, "labelled": labelled}))
     with pytest.raises(DatasetError, match=r"dataset\.json: labelled"):
         labelled_organs(file)
+
+
+@pytest.mark.parametrize("names", [None, {1: "liver"}])
+def test_a_value_in_one_folder_alone_is_named_with_its_side(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: dict[int, str] | None
+) -> None:
+    for case in ("a", "b"):
+        write_array(tmp_path / "found" / f"{case}.nii.gz", FOUND * np.uint8(255), GRID)
+        write_array(tmp_path / "truth" / f"{case}.nii.gz", TRUTH, GRID)
+    rows = score_folders(tmp_path / "found", tmp_path / "truth", names)
+    assert value(rows, "dice", "a") == 0.0
+    assert (
+        f"label 255 in masks of {tmp_path / 'found'} only, label 1 in masks of {tmp_path / 'truth'} only" in caplog.text
+    )
+
+
+def test_values_in_both_folders_are_no_reason_to_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    score_folders(*folders(tmp_path))
+    assert "only" not in caplog.text
+
+
+def test_an_organ_that_the_reference_does_not_show_is_not_one_sided(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_array(tmp_path / "found" / "a.nii.gz", TRUTH + np.uint8(1) * (TRUTH == 0) * 2, GRID)  # 2 where the truth is 0
+    write_array(tmp_path / "truth" / "a.nii.gz", TRUTH, GRID)
+    score_folders(tmp_path / "found", tmp_path / "truth", {1: "liver", 2: "vein"}, labelled={"a": [1]})
+    assert "only" not in caplog.text

@@ -43,4 +43,4 @@ def test_a_training_is_told_by_its_iterations_and_the_time_of_its_steps(tmp_path
 def test_planning_is_in_the_log_of_the_run_that_it_makes(cohort: Path, tmp_path: Path, cli: Cli) -> None:
     run = tmp_path / "RUN"
     assert cli("plan", cohort, run, *SMALL_PLAN)[0] == 0
-    assert commands_of(Run(run)) == (f"autoseg plan {cohort} {run} {shlex.join(SMALL_PLAN)}",)
+    assert commands_of(Run(run)) == (f"autoseg plan DATASET RUN {shlex.join(SMALL_PLAN)}",)

@@ -12,6 +12,7 @@ from autoseg.files import write_text
 from autoseg.imaging.grid import Voxels
 from autoseg.labels import Label
 
+LONGEST_BYTES = 120  # of an organ in a file's name: file systems allow 255 in all
 ITK_SNAP, SLICER = "labels_itksnap.txt", "labels_slicer.ctbl"
 
 
@@ -71,14 +72,19 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 
 def file_names(labels: Sequence[Label]) -> list[str]:
-    """Return a name for a file of each organ; where two would be the same, with the label's value.
+    """Return a name for a file of each organ; where two would be the same, with the label's value; a long one is cut.
 
     >>> file_names([Label(value=1, name="left lung / upper"), Label(value=2, name="C1+"), Label(value=3, name="C1-")])
     ['left_lung_upper', 'C1_2', 'C1_3']
     """
-    plain = [re.sub(r"\W+", "_", label.name).strip("_") or "organ" for label in labels]
+    plain = [_cut(re.sub(r"\W+", "_", label.name).strip("_")) or "organ" for label in labels]
     counts = Counter(name.casefold() for name in plain)
     return [
         name if counts[name.casefold()] == 1 else f"{name}_{label.value}"
         for name, label in zip(plain, labels, strict=True)
     ]
+
+
+def _cut(name: str) -> str:
+    """Return the start of a name that is too long for a file's name with what is added to it."""
+    return name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip("_")
