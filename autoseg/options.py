@@ -38,6 +38,7 @@ class Option:
     least: int | float | None = None  # smallest value that is allowed
     notation: Notation | None = None  # None: as its type is written
     excludes: str | None = None  # flag that must not be given, too
+    decides: bool = True  # whether what the verb writes is another with another value
 
     @property
     def flag(self) -> str:
@@ -60,9 +61,12 @@ def option(
     least: int | float | None = None,
     notation: Notation | None = None,
     excludes: str | None = None,
+    decides: bool = True,
 ) -> Any:
     """Return a field that is an option of the command line."""
-    about = Option(flags=flags, help=help, metavar=metavar, least=least, notation=notation, excludes=excludes)
+    about = Option(
+        flags=flags, help=help, metavar=metavar, least=least, notation=notation, excludes=excludes, decides=decides
+    )
     metadata = {_OPTION: about}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
@@ -131,7 +135,7 @@ _SETTINGS = Notation(
 
 
 def _jobs() -> Any:
-    return option(None, "-j", "--jobs", least=1, help="Processes. Default: one a core.")
+    return option(None, "-j", "--jobs", least=1, decides=False, help="Processes. Default: one a core.")
 
 
 def _device() -> Any:
@@ -144,8 +148,9 @@ def _tolerance() -> Any:
 
 def _time_budget(excludes: str | None = None) -> Any:
     return option(
-        None, "--time-budget", metavar="45m", notation=_TIME, excludes=excludes, help="Train as long as this."
-    )
+        None, "--time-budget", metavar="45m", notation=_TIME, excludes=excludes, decides=False,
+        help="Train as long as this.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +177,12 @@ class PlanOptions:
     split: Path | None = option(
         None, "--split", metavar="FILE", help="Which cases train and test: JSON as split.json, or CSV."
     )
-    measure: bool = option(False, "--measure", help="Run real iterations and write their time into plan.md.")
+    measure: bool = option(
+        False, "--measure", decides=False, help="Run real iterations and write their time into plan.md."
+    )
     time_budget_s: float | None = _time_budget()  # None: on a CPU the iterations are those that fit 36 minutes
-    gpus: int = option(1, "--gpus", least=1, help="Plan for so many GPUs that train together.")
-    force: bool = option(False, "--force", help="Overwrite a plan that was edited.")
+    gpus: int = option(1, "--gpus", least=1, decides=False, help="Plan for so many GPUs that train together.")
+    force: bool = option(False, "--force", decides=False, help="Overwrite a plan that was edited.")
     jobs: int | None = _jobs()
     iterations: int | None = None  # of the training that follows, where `run` knows it already
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,32 @@ CONTENT = "content:"  # prefix of a digest of content; earlier runs noted names,
 
 def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -> dict[str, Any]:
     """Return the content of RUN/dataset.json: the dataset's place, a digest of its files, and the options."""
+    return {"dataset": _place(path, run), "files": _files_digest(dataset), "options": options}
+
+
+def _files_digest(dataset: Dataset) -> str:
     cases = [(c.id, c.patient, c.labelled, files_digest((*c.images, c.label))) for c in dataset.cases]
-    return {
-        "dataset": _place(path, run),
-        "files": f"{CONTENT}{digest(dataset.channels, dataset.labels, cases)}",
-        "options": options,
-    }
+    return f"{CONTENT}{digest(dataset.channels, dataset.labels, cases)}"
 
 
-def has_origin(run: Run, path: Path, dataset: Dataset, options: dict[str, Any]) -> bool:
-    """Return whether a run was planned for this dataset, as its files are now, with these options."""
+def has_origin(run: Run, path: Path, dataset: Dataset, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Return whether a run was planned for this dataset, as its files are now, with these options.
+
+    Args:
+        run: With its dataset.json.
+        path: Of the dataset.
+        dataset: What lies there.
+        options: All that decide on a plan.
+        defaults: The value of each that the user does not give; a run that notes none, as it is older than the
+            option, was planned with it.
+    """
     origin = read_origin(run)
-    if str(origin.get("files")).startswith(CONTENT):
-        now = origin_of(path, dataset, options, run)
-    else:
-        now = {"dataset": _place(path, run), "files": _files_state(dataset), "options": options}
-    return all(origin.get(name) == value for name, value in now.items())
+    before = origin.get("options")
+    if not isinstance(before, dict) or {**defaults, **before} != {**defaults, **options}:
+        return False
+    is_content = str(origin.get("files")).startswith(CONTENT)
+    files = _files_digest(dataset) if is_content else _files_state(dataset)
+    return (origin.get("dataset"), origin.get("files")) == (_place(path, run), files)
 
 
 def _files_state(dataset: Dataset) -> str:

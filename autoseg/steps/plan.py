@@ -23,7 +23,7 @@ from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_generation
 from autoseg.machine import usable_cores
-from autoseg.options import PlanOptions
+from autoseg.options import PlanOptions, options_of
 from autoseg.plan import Plan
 from autoseg.planning.budget import choose_budget
 from autoseg.planning.explain import Context, explain
@@ -39,17 +39,12 @@ logger = logging.getLogger(__name__)
 
 
 def comparable(options: PlanOptions) -> dict[str, Any]:
-    """Return the options as plain values, to be compared with those of another call.
-
-    Measuring, length and GPUs are not among them: a RUN that is planned stays so when it is given more of them.
-    """
+    """Return the options that decide on the plan as plain values, to be compared with those of another call."""
     values = {**vars(options), "settings": dict(options.settings), "exclude": list(options.exclude)}
     values["split"] = None if options.split is None else _text_of(options.split)
     if options.preset is not None and options.preset.endswith(".json"):
         values["preset"] = _text_of(Path(options.preset))
-    for name in ("measure", "time_budget_s", "iterations", "gpus", "force", "jobs"):
-        del values[name]
-    return values
+    return {name: values[name] for name, option in options_of(PlanOptions).items() if option.decides}
 
 
 def _text_of(file: Path) -> str:
@@ -159,7 +154,7 @@ def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
     if is_edited(run):
         return True
     with remembered(run.digests_file):
-        return has_origin(run, path, load_dataset(path), comparable(options))
+        return has_origin(run, path, load_dataset(path), comparable(options), comparable(PlanOptions()))
 
 
 def is_edited(run: Run) -> bool:
