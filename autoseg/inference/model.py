@@ -35,7 +35,18 @@ from autoseg.plan import Plan, PlanPart
 
 logger = logging.getLogger(__name__)
 Mask = TypeVar("Mask", covariant=True)  # a Volume, or what `imaging.convert` gives back
-MASK_CODE = ("inference", "network", "imaging", "data/preprocess.py", "labels.py")  # what makes a mask
+MASK_CODE = (  # what makes a mask
+    "inference",
+    "network",
+    "imaging",
+    "data/preprocess.py",
+    "data/cache.py",
+    "dataset/fingerprint.py",  # how an image differs from the training's
+    "labels.py",
+    "metrics/overlap.py",
+    "plan.py",
+    "planning/budget.py",  # how much of the memory tiles may take
+)
 
 
 class Postprocessing(PlanPart):

@@ -21,6 +21,7 @@ from autoseg.inference.statistics import Origin, Statistics
 from autoseg.pool import Track, untracked
 
 logger = logging.getLogger(__name__)
+PREVIEW_CODE = (*MASK_CODE, "figures")
 Reading = Future[tuple[PreparedImage, Volume | None]]
 
 
@@ -142,7 +143,8 @@ class _Work:
 
     def _origin(self, job: Input) -> Origin:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
-        how = (self.options, self.outputs, job.series, code_digest(*MASK_CODE))
+        code = PREVIEW_CODE if self.outputs.preview else MASK_CODE
+        how = (self.options, self.outputs, job.series, code_digest(*code))
         files = files_digest(job.images)
         places = [str(file.resolve()) for file in job.images]
         return Origin(

@@ -23,7 +23,7 @@ from autoseg.labels import Label
 from autoseg.plan import Plan
 from autoseg.run import ReportFolder
 
-CODE = ("figures", "report/case_pictures.py", "imaging")  # the code that draws a picture
+CODE = ("figures", "report/case_pictures.py", "imaging", "labels.py")  # the code that draws a picture
 
 Sources = tuple[str, str | None]  # digests of the mask with all settings, and of image and label (None: not known)
 
