@@ -34,7 +34,7 @@ from autoseg.network.weights import MODEL, load_networks, model_files, read_fact
 from autoseg.plan import Plan, PlanPart
 
 logger = logging.getLogger(__name__)
-Mask = TypeVar("Mask", covariant=True)  # a Volume, or what `imaging.convert` gives back
+MaskForm = TypeVar("MaskForm", covariant=True)  # a Volume, or what `imaging.convert` gives back
 MASK_CODE = (  # what makes a mask
     "inference",
     "network",
@@ -83,10 +83,10 @@ class OrganPrediction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(Generic[Mask]):
+class Prediction(Generic[MaskForm]):
     """The mask of an image, and what the model says about each organ in it."""
 
-    mask: Mask  # label values on the image's own grid, in the form of the image
+    mask: MaskForm  # label values on the image's own grid, in the form of the image
     organs: tuple[OrganPrediction, ...]
     unlike: tuple[str, ...]  # sentences on how the image differs from the training's
     probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where asked for
