@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import made
+import pandas as pd
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -15,7 +16,8 @@ from autoseg.errors import AutosegError, ModelError
 from autoseg.network import weights
 from autoseg.network.build import build
 from autoseg.network.weights import FACTS, MODEL, load_networks, load_tensors, read_facts, save_model, save_tensors
-from autoseg.steps.export import read_card
+from autoseg.run import Run
+from autoseg.steps.export import export, read_card
 
 DEEP = "[" * 100_000
 
@@ -88,3 +90,15 @@ def test_a_model_on_a_file_system_without_maps_is_read_whole(model: Path, monkey
     model.write_bytes(model.read_bytes()[:-8])  # damaged, it is refused there, too
     with pytest.raises(ModelError, match="damaged or not a model file"):
         load_tensors(model, MODEL)
+
+
+def test_a_model_names_no_folder_and_an_exported_one_no_case(finished: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "for_others.autoseg"
+    export(Run(finished), exported)
+    cases = set(pd.read_csv(Run(finished).scores_file)["case"])
+    own = Run(finished).fold(0).model
+    assert any(case in json.dumps(read_facts(own, MODEL)) for case in cases)
+    for file in (own, exported):
+        text = json.dumps(read_facts(file, MODEL))
+        assert str(finished.parent.parent) not in text
+    assert not any(case in text for case in cases)
