@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
 
@@ -137,6 +138,15 @@ def test_results_larger_than_a_pipe_holds_come_whole() -> None:
     assert [len(found[name]) for name in ("small", "large")] == [1024, 5120000]  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, also where the tests were started with & and a shell has told them to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_who_stops_asking_ends_the_workers_and_what_is_queued_is_not_begun(tmp_path: Path) -> None:
     results = each(half_written, dict.fromkeys(map(str, range(20)), tmp_path), 2)
     begun = time.monotonic()
