@@ -31,6 +31,12 @@ def started(*arguments: object, before: Callable[[], object] | None = None) -> s
     )
 
 
+def heeds_all() -> None:
+    """Undo what a shell's & or nohup has told the tests, and so all that they start, to ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def until(is_so: Callable[[], object], seconds: float = 60) -> None:
     last = time.monotonic() + seconds
     while not is_so() and time.monotonic() < last:
@@ -52,7 +58,7 @@ def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(
     run = copy_of(finished, tmp_path / "RUN")
     for file in (run / "cache").iterdir():
         file.unlink()
-    program = started("preprocess", run, "-j", "2")
+    program = started("preprocess", run, "-j", "2", before=heeds_all)
     until(lambda: len(workers_of(program)) == 2 or program.poll() is not None)
     workers = workers_of(program)
     program.send_signal(number)

@@ -219,7 +219,7 @@ def test_a_damaged_prediction_is_told_in_one_line(tmp_path: Path, caplog: pytest
     page = Page(write_view(run, "case_1", tmp_path / "a.html"))
     assert page.inside("volume-prediction") is None
     (told,) = caplog.messages
-    assert "damaged or cut short" in told
+    assert "damaged, 30 bytes" in told
     assert told.endswith(f"`autoseg evaluate {run.folder}` makes a new one")
 
 
