@@ -90,31 +90,28 @@ def _read_any(file: Path, series: str | None) -> StoredImage:
     return StoredImage(array=array, grid=grid, remarks=remarks)
 
 
-def _read_nrrd_header(file: Path, series: str | None) -> Header:
-    require_format(file, "NRRD")
-    remarks = check_nrrd_header(file)
-    return _header_of(read_information(file, "NrrdImageIO"), remarks)
+@dataclass(frozen=True)
+class _TextHeader:
+    """A format whose header is text, and is checked before ITK sees it."""
+
+    name: str
+    image_io: str  # of ITK
+    check: Callable[[Path], tuple[Remark, ...]]
+
+    def header(self, file: Path, series: str | None) -> Header:
+        require_format(file, self.name)
+        remarks = self.check(file)
+        return _header_of(read_information(file, self.image_io), remarks)
+
+    def read(self, file: Path, series: str | None) -> StoredImage:
+        require_format(file, self.name)
+        remarks = self.check(file)
+        array, grid, more = read_file(file, self.image_io)
+        return StoredImage(array=array, grid=grid, remarks=(*remarks, *more))
 
 
-def _read_nrrd(file: Path, series: str | None) -> StoredImage:
-    require_format(file, "NRRD")
-    return _read_checked(file, "NrrdImageIO", check_nrrd_header(file))
-
-
-def _read_meta_header(file: Path, series: str | None) -> Header:
-    require_format(file, "MetaImage")
-    remarks = check_meta_header(file)
-    return _header_of(read_information(file, "MetaImageIO"), remarks)
-
-
-def _read_meta(file: Path, series: str | None) -> StoredImage:
-    require_format(file, "MetaImage")
-    return _read_checked(file, "MetaImageIO", check_meta_header(file))
-
-
-def _read_checked(file: Path, image_io: str, remarks: tuple[Remark, ...]) -> StoredImage:
-    array, grid, more = read_file(file, image_io)
-    return StoredImage(array=array, grid=grid, remarks=(*remarks, *more))
+_NRRD = _TextHeader(name="NRRD", image_io="NrrdImageIO", check=check_nrrd_header)
+_META_IMAGE = _TextHeader(name="MetaImage", image_io="MetaImageIO", check=check_meta_header)
 
 
 def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
@@ -191,14 +188,12 @@ def _read_series(folder: Path, series: str | None) -> StoredImage:
 DICOM_SERIES = Reader(suffixes=(), header=_read_series_header, read=_read_series)
 READERS: dict[str, Reader] = {
     "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_image),
-    "NRRD": Reader(
-        suffixes=(".nrrd",), header=_read_nrrd_header, read=_read_nrrd, write=_write_image, slicer_segments=True
-    ),
-    "MetaImage": Reader(suffixes=(".mha",), header=_read_meta_header, read=_read_meta, write=_write_image),
+    "NRRD": Reader(suffixes=(".nrrd",), header=_NRRD.header, read=_NRRD.read, write=_write_image, slicer_segments=True),
+    "MetaImage": Reader(suffixes=(".mha",), header=_META_IMAGE.header, read=_META_IMAGE.read, write=_write_image),
     "MetaImage in two files": Reader(
         suffixes=(".mhd",),
-        header=_read_meta_header,
-        read=_read_meta,
+        header=_META_IMAGE.header,
+        read=_META_IMAGE.read,
         write=_write_header_and_voxels,
         voxel_suffixes=(".raw", ".zraw", ".img"),
     ),
