@@ -99,13 +99,15 @@ def _opened(file: Path) -> Iterator[_Content]:
     """
     try:
         try:
-            with safe_open(file, framework="pt") as opened:
-                names = opened.keys()
-                yield _Content(opened.metadata() or {}, lambda: {name: opened.get_tensor(name) for name in names})
+            mapped = safe_open(file, framework="pt")
         except (SafetensorError, OSError) as error:
             if not _is_refused_map(error):
                 raise
             yield _read_whole(file)
+            return
+        with mapped as opened:
+            names = opened.keys()
+            yield _Content(opened.metadata() or {}, lambda: {name: opened.get_tensor(name) for name in names})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
 

@@ -9,7 +9,7 @@ import made
 import pandas as pd
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from autoseg.errors import AutosegError, ModelError
@@ -89,6 +89,33 @@ def test_a_model_on_a_file_system_without_maps_is_read_whole(model: Path, monkey
     assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
     model.write_bytes(model.read_bytes()[:-8])  # damaged, it is refused there, too
     with pytest.raises(ModelError, match="damaged or not a model file"):
+        load_tensors(model, MODEL)
+
+
+def test_a_disk_that_fails_within_a_model_is_told_in_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        """A file that opens, and is refused afterwards."""
+
+        def __init__(self, file: Path, framework: str) -> None:
+            self.opened = safe_open(file, framework=framework)
+
+        def __enter__(self) -> Failing:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            del self.opened
+
+        def keys(self) -> list[str]:
+            return list(self.opened.keys())
+
+        def metadata(self) -> dict[str, str]:
+            return self.opened.metadata()
+
+        def get_tensor(self, name: str) -> None:
+            raise SafetensorError(f"{name}: Permission denied (os error 13)")
+
+    monkeypatch.setattr(weights, "safe_open", Failing)
+    with pytest.raises(ModelError, match=r"sound\.autoseg: damaged or not a model file .*os error 13"):
         load_tensors(model, MODEL)
 
 
