@@ -251,7 +251,7 @@ class PredictOptions:
     )
     preview: bool = option(False, "--preview", help="Write a picture, too: three planes with contours.")
     dicom_seg: bool = option(
-        False, "--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (autoseg[dicom])."
+        False, "--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (pip install '.[dicom]')."
     )
     rtstruct: bool = option(False, "--rtstruct", help="For a DICOM series: write contours as an RT Structure Set, too.")
     overwrite: bool = option(False, "--overwrite", help="Predict also what this model has predicted already.")

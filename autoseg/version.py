@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+DISTRIBUTION = "autoseg-fcn"  # what pip knows it by; the name autoseg is another project's there
 UNKNOWN = "0+unknown"
 
 
 def find_version(checkout: Path) -> str:
     """Return the version that is installed, else that of the setup.cfg of `checkout`, else UNKNOWN."""
     try:
-        return version("autoseg")
+        return version(DISTRIBUTION)
     except PackageNotFoundError:
         from configparser import ConfigParser
 

@@ -17,7 +17,7 @@ CHECKOUT = Path(autoseg.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("setup", "expected"), [("[metadata]\nname = autoseg\nversion = 7.8.9\n", "7.8.9"), (None, UNKNOWN)]
+    ("setup", "expected"), [("[metadata]\nname = autoseg-fcn\nversion = 7.8.9\n", "7.8.9"), (None, UNKNOWN)]
 )
 def test_a_checkout_that_is_not_installed_knows_its_version(tmp_path: Path, setup: str | None, expected: str) -> None:
     (tmp_path / "autoseg").symlink_to(CHECKOUT / "autoseg")

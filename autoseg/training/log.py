@@ -126,7 +126,7 @@ class _Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise PlanError(
-                "--tensorboard: the package tensorboard is not installed; run pip install 'autoseg[tensorboard]'"
+                "--tensorboard: the package tensorboard is not installed; run pip install tensorboard"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 

@@ -18,7 +18,7 @@ from autoseg.version import VERSION
 
 logger = logging.getLogger(__name__)
 SUFFIX = ".seg.dcm"
-NO_PACKAGE = "--dicom-seg: the package highdicom is not installed; run pip install 'autoseg[dicom]'"
+NO_PACKAGE = "--dicom-seg: the package highdicom is not installed; run pip install highdicom"
 # SNOMED CT codes of organs by their names in lower case; any other is "Anatomical structure"
 CODES = {
     "liver": "10200004", "spleen": "78961009", "pancreas": "15776009", "gallbladder": "28231008",

@@ -24,7 +24,7 @@ from autoseg.words import counted
 
 SUFFIX = ".onnx"
 OPSET = 18
-NO_PACKAGE = "the packages onnx and onnxruntime are not installed; run pip install 'autoseg[onnx]'"
+NO_PACKAGE = "the packages onnx and onnxruntime are not installed; run pip install onnx onnxruntime"
 SURE = 1e-4  # classes whose probabilities differ by less are as good as each other
 SEED = 0
 

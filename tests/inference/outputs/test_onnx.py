@@ -76,5 +76,5 @@ def test_a_missing_package_is_told_with_the_way_to_install_it(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModelError, match=r"m\.onnx: .*pip install 'autoseg\[onnx\]'"):
+    with pytest.raises(ModelError, match=r"m\.onnx: .*pip install onnx onnxruntime"):
         write_onnx(model, tmp_path / "m.onnx", "")
