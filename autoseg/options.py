@@ -290,6 +290,12 @@ class CompareOptions:
 class ReportOptions:
     """What the user asks of `report`."""
 
+    beside: str | None = option(
+        None,
+        "--beside",
+        metavar="roth2018",
+        help="Show a published table, too; a run of that preset does.",
+    )
     jobs: int | None = _jobs()
 
 

@@ -17,6 +17,16 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+def in_words(number: int, thing: str) -> str:
+    """Return a number with what it counts, small numbers written out as in a sentence.
+
+    >>> in_words(1, "patient"), in_words(2, "patient"), in_words(20, "patient")
+    ('one patient', 'two patients', '20 patients')
+    """
+    names = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return counted(number, thing).replace(str(number), names[number]) if number < len(names) else counted(number, thing)
+
+
 def in_minutes(seconds: float) -> str:
     """Return a time as a reader would say it.
 

@@ -7,7 +7,8 @@ import dataclasses
 import pandas as pd
 
 from autoseg.evaluation.statistics import TABLES, statistics
-from autoseg.report.page import Picture, Pictures, ReportContent, summary_of
+from autoseg.report.page import Picture, Pictures, ReportContent
+from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, metric_table, paper_tables
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from autoseg.dataset.metadata import (
     EXAMPLE,
     HIGHEST_VALUE,
+    about_of,
     channels_of,
     labelled_of,
     labelled_values,
@@ -31,8 +32,6 @@ from autoseg.words import shortened
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
 _UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system
-
-
 LONGEST_ID = 200  # bytes; files of a case have suffixes, and a name beside while they are written
 
 
@@ -45,6 +44,7 @@ class Case:
     label: Path
     patient: str  # cases of one patient stay on one side of a split; the id where the dataset names none
     labelled: tuple[int, ...] | None = None  # values of the organs that the label map shows where they are; None: all
+    about: Mapping[str, str] = field(default_factory=dict)  # what else the dataset says of it, as sex or scanner
 
     def shows(self, value: int) -> bool:
         """Return whether an organ is labelled in this case, if it is there."""
@@ -68,8 +68,8 @@ def load_dataset(path: Path) -> Dataset:
     Args:
         path: A folder in nnU-Net's raw layout (imagesTr/CASE_0000.nii.gz, labelsTr, dataset.json) or the Medical
             Segmentation Decathlon's (dataset.json lists the pairs), its dataset.json, or a CSV file with the columns
-            case, image (several channels: paths joined by ;), label and perhaps patient and labelled (organs joined
-            by ;), its paths relative to it.
+            case, image (several channels: paths joined by ;), label and perhaps patient, labelled (organs joined by
+            ;) and what else is known of a case, its paths relative to it.
             A dataset.json beside the CSV names channels and labels; without one the label maps are read for values.
 
     Returns:
@@ -151,7 +151,8 @@ def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         label = path_of(where, file.parent, fields["label"])
         for path in (*images, label):
             require_known_type(where, path)
-        cases.append(Case(id=str(fields.get("case", "")), images=images, label=label, patient=_patient(fields)))
+        name, about = str(fields.get("case", "")), about_of(fields)
+        cases.append(Case(id=name, images=images, label=label, patient=_patient(fields), about=about))
     ids = ids_of([case.images[0] for case in cases])
     cases = [replace(case, id=case.id or number) for case, number in zip(cases, ids, strict=True)]
     return [replace(case, patient=case.patient or case.id) for case in cases]
@@ -178,7 +179,8 @@ def _keyed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         label = path_of(where, file.parent, fields["label"])
         for path in (*images, label):
             require_known_type(where, path)
-        cases.append(Case(id=name, images=images, label=label, patient=_patient(fields) or name))
+        patient = _patient(fields) or name
+        cases.append(Case(id=name, images=images, label=label, patient=patient, about=about_of(fields)))
     return cases
 
 
@@ -271,7 +273,8 @@ def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
     label = path_of(where, file.parent, texts["label"])
     for path in (*images, label):
         require_known_type(where, path)
-    return Case(id=texts["case"], images=images, label=label, patient=texts.get("patient") or texts["case"])
+    patient = texts.get("patient") or texts["case"]
+    return Case(id=texts["case"], images=images, label=label, patient=patient, about=about_of(texts))
 
 
 def _counted_channels(cases: Iterable[Case]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from autoseg.words import shortened
 MOST_DIGITS = 9  # of a label's value; enough to tell how far it is from what is possible
 HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
 EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
+KNOWN = frozenset(("case", "image", "images", "label", "patient", "labelled", "labeled", "split", "fold"))
 LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'
 
 
@@ -98,6 +99,20 @@ def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
 
 def _is_whole(text: str) -> bool:
     return text.strip().isdecimal() and len(text.strip()) <= MOST_DIGITS
+
+
+def about_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a row or entry says of a case beside its files, as text; blanks and lists are left out.
+
+    >>> about_of({"case": "a", "image": "a.nii.gz", "sex": "F", "age": 61, "scanner": ""})
+    {'sex': 'F', 'age': '61'}
+    """
+    values = {str(key): value for key, value in fields.items() if str(key).casefold() not in KNOWN and key}
+    return {
+        key: str(value).strip()
+        for key, value in values.items()
+        if isinstance(value, str | int | float) and str(value).strip()
+    }
 
 
 def labelled_of(meta: Mapping[str, Any]) -> Any:

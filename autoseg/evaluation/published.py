@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from autoseg.dataset.names import organ_key
+from autoseg.errors import RunError
 from autoseg.evaluation.statistics import NUMBERS, TOTAL
 
 PUBLISHED = "roth2018"  # what the user types
@@ -17,6 +18,16 @@ PAPER = "Paper "  # before the names of the paper's columns
 Which = Literal["training", "testing"]
 
 _FILE = Path(__file__).with_name("published.csv")
+
+
+def require_published(name: str) -> None:
+    """Refuse what no published table is called.
+
+    Raises:
+        RunError: If it is another name.
+    """
+    if name != PUBLISHED:
+        raise RunError(f"--beside {name}: is no published table; give {PUBLISHED}")
 
 
 def published_table(which: Which) -> pd.DataFrame:

@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import pandas as pd
-
 from autoseg.evaluation.cases import Doubt
-from autoseg.evaluation.statistics import TABLES, TOTAL, dice_table
 from autoseg.report.formats import TextTable, render_template
 from autoseg.report.tables import CaseScores
-from autoseg.words import counted
 
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
@@ -52,9 +48,9 @@ class ReportContent:
 
     title: str  # the dataset's name
     made: str  # date and time, as shown
-    summary: tuple[str, ...]  # a paragraph each, as from `summary_of`
+    summary: tuple[str, ...]  # a paragraph each, as from `summary.summary_of`
     missing: tuple[str, ...]  # a sentence for each thing that the run lacks, with the way to get it
-    tables: tuple[TextTable, ...]  # training and testing, as from `tables.paper_tables`
+    tables: tuple[TextTable, ...]  # testing and training, as from `tables.paper_tables`
     published: tuple[TextTable, ...]  # the same organs in the paper, where it has any
     metrics: tuple[TextTable, ...]  # as from `tables.metric_table`
     pictures: Pictures
@@ -74,42 +70,3 @@ def render_report(content: ReportContent) -> str:
     Every text is escaped, so a label may be named `<script>`.
     """
     return render_template("report.html.jinja", content=content, check_columns=CHECK_COLUMNS)
-
-
-def summary_of(scores: pd.DataFrame) -> tuple[str, ...]:
-    """Return the result as paragraphs of a sentence or two.
-
-    Args:
-        scores: Long scores, as for `statistics.dice_table`.
-    """
-    cases = {table.which: scores.loc[scores["split"].isin(table.splits), "case"].nunique() for table in TABLES}
-    if not any(cases.values()):
-        return ("No case is scored yet: the training may still be running, or the run was not evaluated.",)
-    summaries = {
-        t.which: _summary_of_set(t.which, dice_table(scores, t.splits), cases[t.which])
-        for t in TABLES
-        if cases[t.which]
-    }
-    unknown = "No testing case is scored, so how the model does on patients it has not seen is not known."
-    return (summaries.pop("testing", unknown), *summaries.values())
-
-
-def _summary_of_set(what: str, table: pd.DataFrame, cases: int) -> str:
-    count = counted(cases, f"{what} case")
-    organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
-    if organs.empty:
-        return f"None of the organs is in the {count}, so there is no Dice."
-    ranked = organs.sort_values("Avg.")
-    best, worst = ranked.iloc[-1], ranked.iloc[0]
-    mean = f"{organs['Avg.'].mean():.1f} %"
-    if len(organs) == 1:
-        text = f"In {count}, the mean Dice of {best['Organ']} is {mean}."
-    else:
-        text = (
-            f"In {count}, the mean Dice over {len(organs)} organs is {mean}: "
-            f"highest for {best['Organ']} ({best['Avg.']:.1f} %), lowest for {worst['Organ']} ({worst['Avg.']:.1f} %)."
-        )
-    if organs["Missed"].isna().any():
-        return text
-    missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
-    return text + (f" Missed altogether: {', '.join(missed)}." if missed else " No organ was missed altogether.")

@@ -51,7 +51,7 @@ def text_rows(table: pd.DataFrame) -> list[list[str]]:
 
 
 def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
-    """Return the paper's tables as printed, in the order of `TABLES`; one without a scored case has no rows."""
+    """Return the tables of Dice as in the paper, in the order of `TABLES`; one without a scored case has no rows."""
     tables = []
     for table in TABLES:
         frame = dice_table(scores, table.splits)
@@ -63,11 +63,17 @@ def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
 
 
 def write_tables(
-    run: Run, scores: pd.DataFrame
+    run: Run, scores: pd.DataFrame, with_paper: bool
 ) -> tuple[list[TextTable], tuple[TextTable, ...], tuple[TextTable, ...]]:
-    """Write all tables and statistics.csv; return the paper's two, the published ones, and those of all metrics."""
+    """Write all tables and statistics.csv; return those of Dice, the published ones, and those of all metrics.
+
+    Args:
+        run: Whose report they go into.
+        scores: Long scores.
+        with_paper: Whether to set the paper's tables beside the run's own.
+    """
     numbers = [statistics(scores, table.splits) for table in TABLES]
-    tables, published = paper_tables(scores), _published(scores)
+    tables, published = paper_tables(scores), _published(scores) if with_paper else ()
     metrics = tuple(metric_table(table, frame) for table, frame in zip(TABLES, numbers, strict=True))
     for table in (*tables, *published, *metrics):
         write_text_table(table, run.report.folder)

@@ -11,6 +11,8 @@ from autoseg.dataset.origin import splits_of
 from autoseg.digests import remembered
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import stale_scores
+from autoseg.evaluation.published import PUBLISHED, require_published
+from autoseg.evaluation.records import PATIENT, case_records
 from autoseg.evaluation.scores import COLUMNS, read_scores
 from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
@@ -20,10 +22,11 @@ from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
 from autoseg.pool import Track, untracked
 from autoseg.report.formats import TextTable
-from autoseg.report.page import ReportContent, render_report, summary_of
+from autoseg.report.page import ReportContent, render_report
 from autoseg.report.pictures import draw_pictures
 from autoseg.report.privacy import without_folders
 from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
+from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
 
@@ -35,16 +38,18 @@ def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[
 
     Args:
         run: A planned run; everything else may be missing or unfinished.
-        options: Processes that draw; 0 for one per usable core.
+        options: Published table to set beside; processes that draw, None for one per usable core.
         track: Shows progress.
 
     Returns:
-        The paper's two tables, none without scores; and case to cause for those that could not be drawn.
+        The tables of Dice, testing first, none without scores; and case to cause for those that could not be drawn.
 
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
         LockedError: If another process writes a report of it and does not end soon.
     """
+    if options.beside is not None:
+        require_published(options.beside)
     run.plan()  # or a folder that is no RUN would get one for the lock
     with lock(run.report.folder, "autoseg report", REPORT_WAIT_S):
         return _report(run, options, track)
@@ -54,7 +59,9 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     plan = plan_of(run)
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     _remove_earlier(run)
-    tables, published, metrics = write_tables(run, scores) if len(scores) else (paper_tables(scores), (), ())
+    records = case_records(run)
+    beside = PUBLISHED in (options.beside, plan.preset)
+    tables, published, metrics = write_tables(run, scores, beside) if len(scores) else (paper_tables(scores), (), ())
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
@@ -62,7 +69,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        summary=(*summary_of(scores), *trainings_of(run)),
+        summary=(*summary_of(scores, dict(records[PATIENT])), *trainings_of(run)),
         missing=tuple(without_folders(s, run) for s in (*_missing(run, scores), *drawn.notes, *undrawn, *problem)),
         tables=tuple(tables),
         published=published,

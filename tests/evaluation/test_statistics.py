@@ -102,7 +102,7 @@ def test_validation_cases_are_training_cases_and_testing_cases_are_not() -> None
         dice_row("b", "liver", 1, 0.7, "validation"),
         dice_row("c", "liver", 1, 0.1, "testing"),
     )
-    training, testing = (text_rows(dice_table(scores, table.splits))[0] for table in TABLES)
+    testing, training = (text_rows(dice_table(scores, table.splits))[0] for table in TABLES)
     assert training == ["liver", "80.0", "14.1", "70.0", "90.0", "2", "0", ""]
     assert testing == ["liver", "10.0", "", "10.0", "10.0", "1", "0", ""]
 

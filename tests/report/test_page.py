@@ -112,7 +112,10 @@ def test_one_case_has_blank_deviations() -> None:
     page = render_report(content)
     assert '<th scope="row">liver</th><td class="number">90.0</td><td class="number"></td>' in page
     assert "nan" not in page
-    assert content.summary[0] == "In 1 testing case, the mean Dice of liver is 90.0 %."
+    assert content.summary[0] == (
+        "In one patient that the model has not seen, the mean Dice of liver is 90.0 %; "
+        "one patient is too few for a confidence interval."
+    )
 
 
 def test_no_testing_case_is_said_instead_of_an_empty_table() -> None:
@@ -166,13 +169,16 @@ def test_the_summary_names_the_best_the_worst_and_the_missed() -> None:
     frame = pd.concat([FULL.assign(value=FULL["value"].fillna(0.0)), missed])
     testing, training = content_of(frame).summary
     assert testing == (
-        "In 2 testing cases, the mean Dice over 2 organs is 52.5 %: highest for liver (80.0 %), "
-        "lowest for vein (25.0 %). Missed altogether: vein in 1."
+        "In two patients that the model has not seen, the mean Dice over 2 organs is 52.5 %; two patients are too few "
+        "for a confidence interval. It is highest for liver (80.0 %), lowest for vein (25.0 %). Missed altogether: "
+        "vein in 1."
     )
-    assert training.startswith("In 1 training case, the mean Dice over 2 organs is 90.0 %")
+    assert training.startswith("In 1 training case, which the model has learnt from, the mean Dice over 2 organs is 90")
 
 
 def test_cases_without_any_organ_have_no_dice_in_words() -> None:
     content = content_of(scores(("a", "testing", "liver", 1, None)))
-    assert content.summary[0] == "None of the organs is in the 1 testing case, so there is no Dice."
+    assert content.summary[0] == (
+        "None of the organs is in one patient that the model has not seen, so there is no Dice."
+    )
     assert "Table 2." in render_report(content)

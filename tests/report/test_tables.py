@@ -55,7 +55,7 @@ def test_statistics_by_hand() -> None:
 
 
 def test_the_wide_table_has_units_intervals_and_no_negative_zero() -> None:
-    table = metric_tables(BOTH)[1]
+    table = metric_tables(BOTH)[0]
     assert table.columns == (
         "Organ", "Dice (%)", "95 % CI", "Median", "NSD at 2 mm (%)", "HD95 (mm)", "Volume diff. (%)", "N",
     )  # fmt: skip
@@ -67,7 +67,7 @@ def test_the_wide_table_has_units_intervals_and_no_negative_zero() -> None:
 
 
 def test_no_scored_case_gives_no_rows() -> None:
-    training, testing = metric_tables(BOTH)
+    testing, training = metric_tables(BOTH)
     assert training.rows == []
     assert "All metrics of the testing cases" in testing.title
     assert [table.rows for table in metric_tables(BOTH.iloc[:0])] == [[], []]
@@ -75,7 +75,7 @@ def test_no_scored_case_gives_no_rows() -> None:
 
 def test_an_organ_that_no_case_is_labelled_with_has_a_row_of_its_own_and_does_not_lower_the_mean_n() -> None:
     frame = pd.concat([BOTH, BOTH[BOTH["organ"] == "vein"].assign(organ="artery", label=3, split="training")])
-    table = metric_tables(frame)[1]
+    table = metric_tables(frame)[0]
     artery, total = table.rows[2:]
     assert artery == ["artery", *[""] * (len(table.columns) - 2), "0"]
     assert total[-1] == "3"  # of 5 and 1

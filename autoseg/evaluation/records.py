@@ -1,0 +1,37 @@
+"""What a run knows of each case beside its scores: patient, spacing, and what the dataset says of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pandas as pd
+
+from autoseg.data.cache import read_case
+from autoseg.dataset.load import Case
+from autoseg.dataset.origin import dataset_of
+from autoseg.errors import AutosegError
+from autoseg.run import Run
+
+PATIENT, SLICE = "patient", "slice spacing (mm)"
+
+
+def case_records(run: Run) -> pd.DataFrame:
+    """Return a row a case of the dataset or the cache, by case id.
+
+    Columns: `PATIENT` (the case itself where the dataset names none), `SLICE` (the largest spacing of the image; NaN
+    where it is not cached), and those that the dataset has beside the files. A RUN whose dataset is gone knows only
+    what is cached.
+    """
+    cases: dict[str, Case] = {}
+    with suppress(AutosegError, OSError):
+        cases = {case.id: case for case in dataset_of(run).cases}
+    ids = sorted({*cases, *(file.stem for file in run.cache.glob("*.json"))})
+    rows = {}
+    for name in ids:
+        cached = read_case(run.cache, name)
+        rows[name] = {
+            PATIENT: cases[name].patient if name in cases else cached.patient if cached else name,
+            SLICE: max(cached.grid.spacing_mm) if cached else float("nan"),
+            **(cases[name].about if name in cases else {}),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else [PATIENT, SLICE])

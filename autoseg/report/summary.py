@@ -1,0 +1,70 @@
+"""The summary of a report: how well the model does on patients it has not seen, in a sentence or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+from autoseg.evaluation.patients import Patients, patients_of, total_interval
+from autoseg.evaluation.statistics import FEWEST, TABLES, TOTAL, Table, dice_table
+from autoseg.words import counted, in_words
+
+_ALONE: Patients = MappingProxyType({})
+
+
+def summary_of(scores: pd.DataFrame, patients: Mapping[str, str] = _ALONE) -> tuple[str, ...]:
+    """Return the result as paragraphs of a sentence or two, testing cases first.
+
+    Args:
+        scores: Long scores, as for `statistics.dice_table`.
+        patients: Case to patient; a case that is not in it is a patient of its own.
+    """
+    cases = {t.which: list(scores.loc[scores["split"].isin(t.splits), "case"].unique()) for t in TABLES}
+    if not any(cases.values()):
+        return ("No case is scored yet: the training may still be running, or the run was not evaluated.",)
+    texts = {t.which: _of_set(scores, t, cases[t.which], patients) for t in TABLES if cases[t.which]}
+    unknown = "No testing case is scored, so how the model does on patients it has not seen is not known."
+    return (texts.pop("testing", unknown), *texts.values())
+
+
+def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Patients) -> str:
+    table = dice_table(scores, which.splits)
+    organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
+    number = len(patients_of(cases, patients))
+    people = _people(which, len(cases), number)
+    if organs.empty:
+        return f"None of the organs is in {people}, so there is no Dice."
+    ranked = organs.sort_values("Avg.")
+    best, worst = ranked.iloc[-1], ranked.iloc[0]
+    of = f"of {best['Organ']}" if len(organs) == 1 else f"over {len(organs)} organs"
+    text = f"In {people}, the mean Dice {of} is {organs['Avg.'].mean():.1f} %"
+    if which.which == "testing":
+        text += _certainty(total_interval(scores, which.splits, patients), number)
+    text += "."
+    if len(organs) > 1:
+        text += (
+            f" It is highest for {best['Organ']} ({best['Avg.']:.1f} %), "
+            f"lowest for {worst['Organ']} ({worst['Avg.']:.1f} %)."
+        )
+    if organs["Missed"].isna().any():
+        return text
+    missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
+    return text + (f" Missed altogether: {', '.join(missed)}." if missed else " No organ was missed altogether.")
+
+
+def _people(which: Table, cases: int, patients: int) -> str:
+    if which.which == "training":
+        return f"{counted(cases, 'training case')}, which the model has learnt from"
+    if cases == patients:
+        return f"{in_words(patients, 'patient')} that the model has not seen"
+    return f"{in_words(patients, 'patient')} that the model has not seen ({counted(cases, 'testing case')})"
+
+
+def _certainty(interval: tuple[float, float] | None, patients: int) -> str:
+    if interval is not None:
+        return f" (95 % confidence interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %)"
+    if patients < FEWEST:
+        return f"; {in_words(patients, 'patient')} {'is' if patients == 1 else 'are'} too few for a confidence interval"
+    return ""

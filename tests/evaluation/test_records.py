@@ -1,0 +1,47 @@
+"""Tests of autoseg.evaluation.records: what a RUN knows of its cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from made import plan
+
+from autoseg.data.cache import CachedCase, write_case
+from autoseg.dataset.load import load_dataset
+from autoseg.evaluation.records import PATIENT, SLICE, case_records
+from autoseg.imaging.grid import Grid
+from autoseg.run import Run
+
+
+def cache_case(run: Run, name: str, spacing_mm: tuple[float, float, float]) -> None:
+    grid = Grid(shape=(2, 2, 2), spacing_mm=spacing_mm)
+    run.cache.mkdir(parents=True, exist_ok=True)
+    case = CachedCase(
+        id=name, folder=run.cache, patient=f"of {name}", source_digest="", plan_digest="", grid=grid, stored=grid,
+        working=grid,
+    )  # fmt: skip
+    write_case(case, np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8), seed=0)
+
+
+def test_extra_columns_of_a_csv_are_kept_and_a_gone_dataset_leaves_what_is_cached(tmp_path: Path) -> None:
+    run = Run(tmp_path / "RUN")
+    cache_case(run, "a", (5.0, 1.0, 1.0))
+    (tmp_path / "cases.csv").write_text(
+        "case,image,label,patient,Sex,age\na,a.nii.gz,al.nii.gz,p1,F,61\nb,b.nii.gz,bl.nii.gz,,M,\n", encoding="utf-8"
+    )
+    (tmp_path / "dataset.json").write_text('{"modality": {"0": "CT"}, "labels": {"liver": 1}}', encoding="utf-8")
+    assert [dict(case.about) for case in load_dataset(tmp_path / "cases.csv").cases] == [
+        {"sex": "F", "age": "61"}, {"sex": "M"},
+    ]  # fmt: skip
+    run.plan_file.write_text(plan().model_dump_json(), encoding="utf-8")
+    run.dataset_file.write_text(json.dumps({"dataset": str(tmp_path / "cases.csv")}), encoding="utf-8")
+    records = case_records(run)
+    assert list(records.index) == ["a", "b"]
+    assert list(records[PATIENT]) == ["p1", "b"]
+    assert records[SLICE].to_list()[0] == 5.0
+    assert list(records["sex"]) == ["F", "M"]
+    (tmp_path / "cases.csv").unlink()
+    assert dict(case_records(run)[PATIENT]) == {"a": "of a"}
+    assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, SLICE]

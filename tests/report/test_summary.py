@@ -1,0 +1,34 @@
+"""Tests of autoseg.report.summary: the first sentences of a report."""
+
+from __future__ import annotations
+
+from report_content import scores
+
+from autoseg.evaluation.patients import total_interval
+from autoseg.report.summary import summary_of
+
+TEN = scores(*((f"c{n}", "testing", "liver", 1, 0.80 + n / 100) for n in range(10)))
+
+
+def test_the_first_sentence_has_patients_and_interval() -> None:
+    interval = total_interval(TEN, ["testing"], {})
+    assert interval is not None
+    low, high = (f"{100 * end:.1f}" for end in interval)
+    assert summary_of(TEN)[0] == (
+        "In 10 patients that the model has not seen, the mean Dice of liver is 84.5 % "
+        f"(95 % confidence interval {low} to {high} %)."
+    )
+    assert 82.0 < float(low) < 84.5 < float(high) < 87.0
+
+
+def test_cases_of_one_patient_are_one_patient() -> None:
+    patients = {f"c{n}": f"p{n // 5}" for n in range(10)}
+    assert summary_of(TEN, patients)[0] == (
+        "In two patients that the model has not seen (10 testing cases), the mean Dice of liver is 84.5 %; two "
+        "patients are too few for a confidence interval."
+    )
+
+
+def test_the_training_cases_come_second_and_are_named_so() -> None:
+    both = summary_of(scores(("a", "testing", "liver", 1, 0.5), ("b", "validation", "liver", 1, 0.9)))
+    assert both[1] == "In 1 training case, which the model has learnt from, the mean Dice of liver is 90.0 %."
