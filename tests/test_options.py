@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from autoseg.cli.parameters import with_options
 from autoseg.errors import PlanError
+from autoseg.flags import arguments_of, options_of
 from autoseg.options import (
     CheckOptions,
     CohortOptions,
@@ -24,8 +25,6 @@ from autoseg.options import (
     ScoreOptions,
     TrainOptions,
     ViewOptions,
-    arguments_of,
-    options_of,
     seconds_of,
 )
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from autoseg.errors import PlanError
-from autoseg.options import Option, options_of
+from autoseg.flags import Option, options_of
 from autoseg.version import VERSION
 
 

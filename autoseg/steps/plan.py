@@ -22,8 +22,9 @@ from autoseg.dataset.split_file import load_splits, splits_text
 from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_generation
+from autoseg.flags import options_of
 from autoseg.machine import usable_cores
-from autoseg.options import PlanOptions, options_of
+from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning.budget import choose_budget
 from autoseg.planning.explain import Context, explain

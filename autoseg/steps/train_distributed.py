@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoseg.errors import TrainingError
+from autoseg.flags import arguments_of
 from autoseg.machine import process_place, set_default_variable, usable_cores
 from autoseg.network.build import plan_of
 from autoseg.network.distributed import require_devices
-from autoseg.options import TrainOptions, arguments_of
+from autoseg.options import TrainOptions
 from autoseg.planning.requirements import require_crops
 from autoseg.processes import ENDING
 from autoseg.run import Run
