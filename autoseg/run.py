@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,10 +122,21 @@ class ReportFolder:
         """The folder of pages that show one case each."""
         return self.folder / "view"
 
-    def tables_and_charts(self) -> Iterator[Path]:
-        """Yield the files that a report writes anew each time."""
+    def tables_and_charts(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield the files that a report writes anew each time.
+
+        Args:
+            names: Of tables beside those of Dice and metrics.
+        """
         charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes)]
-        for pattern in ("table?_*", "metrics_*", "published_*", self.statistics.name, *charts):
+        for pattern in (
+            "table?_*",
+            "metrics_*",
+            "published_*",
+            self.statistics.name,
+            *charts,
+            *(f"{name}.*" for name in names),
+        ):
             yield from self.folder.glob(pattern)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pandas as pd
 
 from autoseg.evaluation.statistics import TABLES, statistics
+from autoseg.report.formats import TextTable
 from autoseg.report.page import Picture, Pictures, ReportContent
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, metric_table, paper_tables
@@ -23,7 +26,9 @@ def scores(*rows: tuple[str, str, str, int, float | None]) -> pd.DataFrame:
     )
 
 
-def content_of(frame: pd.DataFrame) -> ReportContent:
+def content_of(
+    frame: pd.DataFrame, review: Mapping[str, tuple[TextTable, ...]] = MappingProxyType({})
+) -> ReportContent:
     return ReportContent(
         title="Abdomen",
         made="2024-05-06 07:08",
@@ -32,6 +37,7 @@ def content_of(frame: pd.DataFrame) -> ReportContent:
         tables=tuple(paper_tables(frame)),
         published=(),
         metrics=tuple(metric_table(table, statistics(frame, table.splits)) for table in TABLES),
+        review=review,
         pictures=Pictures(
             curves=dataclasses.replace(DOT, data=b"<svg/>", media_type="image/svg+xml", caption="Curves"),
             surfaces=(DOT,),

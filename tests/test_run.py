@@ -27,7 +27,7 @@ def test_a_report_replaces_its_tables_and_charts_and_keeps_pictures_of_cases(tmp
     (tmp_path / "cases").mkdir()
     for name in (*replaced, "report.html", "cases/a.webp", "notes.txt"):
         (tmp_path / name).touch()
-    assert {file.name for file in ReportFolder(tmp_path).tables_and_charts()} == replaced
+    assert {file.name for file in ReportFolder(tmp_path).tables_and_charts(["flow"])} == replaced
 
 
 def test_a_folder_without_plan_is_no_run(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class ReportContent:
     tables: tuple[TextTable, ...]  # testing and training, as from `tables.paper_tables`
     published: tuple[TextTable, ...]  # the same organs in the paper, where it has any
     metrics: tuple[TextTable, ...]  # as from `tables.metric_table`
+    review: Mapping[str, tuple[TextTable, ...]]  # section of the page to its tables, as from `review.review_tables`
     pictures: Pictures
     cases: tuple[CaseScores, ...]
     colours: Mapping[str, str]  # organ to #RRGGBB, as in every picture

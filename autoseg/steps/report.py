@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
-from autoseg.dataset.origin import splits_of
+from autoseg.dataset.origin import read_origin, splits_of
 from autoseg.digests import remembered
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import stale_scores
@@ -21,11 +22,12 @@ from autoseg.machine import usable_cores
 from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
 from autoseg.pool import Track, untracked
-from autoseg.report.formats import TextTable
+from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.page import ReportContent, render_report
 from autoseg.report.pictures import draw_pictures
 from autoseg.report.privacy import without_folders
 from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
+from autoseg.report.review import REVIEW, Evidence, review_tables
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
@@ -64,8 +66,9 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     tables, published, metrics = write_tables(run, scores, beside) if len(scores) else (paper_tables(scores), (), ())
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
-    undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     checks, problem = check_rows(run)
+    review = _review(run, scores, records, checks or ())
+    undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -74,6 +77,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         tables=tuple(tables),
         published=published,
         metrics=metrics,
+        review=review,
         pictures=drawn.pictures,
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
@@ -88,12 +92,32 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     return (tables if len(scores) else []), drawn.failed
 
 
+def _review(
+    run: Run, scores: pd.DataFrame, records: pd.DataFrame, checks: Sequence[Mapping[str, object]]
+) -> dict[str, tuple[TextTable, ...]]:
+    """Write the tables that a reviewer asks for; return them by the section of the page."""
+    options = read_origin(run).get("options")
+    excluded = options.get("exclude", ()) if isinstance(options, dict) else ()
+    evidence = Evidence(
+        scores=scores,
+        records=records,
+        splits=splits_of(run) if run.split_file.is_file() else (),
+        check=checks,
+        excluded=tuple(map(str, excluded)),
+    )
+    sections = review_tables(evidence)
+    for table in (table for tables in sections.values() for table in tables):
+        write_text_table(table, run.report.folder)
+    return sections
+
+
 def _remove_earlier(run: Run) -> None:
     """Remove the tables and charts of an earlier report: no old number may stand beside a new page.
 
     Pictures of cases stay: each is checked before it is used again.
     """
-    for file in list(run.report.tables_and_charts()):
+    names = [table.name for table in REVIEW]
+    for file in list(run.report.tables_and_charts(names)):
         file.unlink()
 
 

@@ -1,0 +1,76 @@
+"""The flow of cases: found, left out and why, and the sides of the split, by patient and by case."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from autoseg.dataset.split import SIDES, Split
+from autoseg.evaluation.patients import Patients, patients_of
+
+COLUMNS = ("Step", "Patients", "Cases")
+MEANING = {
+    "training": "training (the network learns from them)",
+    "validation": "validation (choose clean-up and calibration)",
+    "testing": "testing (decide nothing)",
+}
+
+
+def flow(
+    patients: Patients,
+    causes: Mapping[str, str],
+    excluded: Collection[str],
+    splits: Sequence[Split],
+    scored: Collection[str],
+) -> pd.DataFrame:
+    """Return the flow of cases, a row a step; columns `COLUMNS`.
+
+    Args:
+        patients: Every case that was found, to its patient.
+        causes: Case to what the check found wrong with it, so that it cannot be used.
+        excluded: Cases that the user left out.
+        splits: One a fold.
+        scored: Testing cases that have scores.
+    """
+    used = {case for split in splits for case in split.cases()}
+    reasons = {case: _reason(case, causes, excluded) for case in patients if case not in used}
+    rows = [_row("Found", patients, patients)]
+    ordered = sorted(reasons.items(), key=lambda pair: (pair[1], pair[0]))
+    for reason, cases in groupby(ordered, key=lambda pair: pair[1]):
+        rows.append(_row(f"Left out: {reason}", [case for case, _ in cases], patients))
+    rows.append(_row("Used", used, patients))
+    for fold, split in enumerate(splits):
+        place = f"Fold {fold}, " if len(splits) > 1 else "For "
+        rows += [_row(f"{place}{MEANING[side]}", split.sides()[side], patients) for side in SIDES]
+    rows.append(_row("Tested and scored", scored, patients))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def characteristics(groups: pd.DataFrame, patients: Patients, splits: Sequence[Split]) -> pd.DataFrame:
+    """Return how many patients of each side are in each group of each column.
+
+    Args:
+        groups: Of `subgroups.grouped`: a row a case, a column of groups for each characteristic.
+        patients: Case to patient.
+        splits: One a fold; of several, all cases count as one side, as each is tested once.
+    """
+    sides = splits[0].sides() if len(splits) == 1 else {"used": [c for split in splits for c in split.cases()]}
+    rows = []
+    for column in groups:
+        for group in sorted(groups[column].dropna().unique()):
+            cases = set(groups.index[groups[column] == group])
+            counts = [len(patients_of(cases & set(side), patients)) for side in sides.values()]
+            rows.append([f"{column}: {group}", *counts])
+    return pd.DataFrame(rows, columns=["Characteristic", *(side.capitalize() for side in sides)])
+
+
+def _reason(case: str, causes: Mapping[str, str], excluded: Collection[str]) -> str:
+    if case in causes:
+        return f"cannot be used ({causes[case]})"
+    return "on request (--exclude)" if case in excluded else "named by no side of the split"
+
+
+def _row(step: str, cases: Collection[str], patients: Patients) -> list[str | int]:
+    return [step, len(patients_of(cases, patients)), len(set(cases))]

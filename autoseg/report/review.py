@@ -1,0 +1,146 @@
+"""What a reviewer asks for beyond Dice: the tables of flow, subgroups, trust and power, each as one value of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from autoseg.dataset.split import TESTING, Split
+from autoseg.evaluation.flow import characteristics, flow
+from autoseg.evaluation.power import detectable
+from autoseg.evaluation.records import PATIENT
+from autoseg.evaluation.statistics import TOTAL
+from autoseg.evaluation.subgroups import gaps, grouped, subgroups
+from autoseg.evaluation.trust import case_pairs, coverage, expected_dice
+from autoseg.report.formats import TextTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a run, for the tables to be made of."""
+
+    scores: pd.DataFrame  # long
+    records: pd.DataFrame  # a row a case, from `records.case_records`
+    splits: tuple[Split, ...]  # one a fold; empty before the plan
+    check: Sequence[Mapping[str, object]]  # rows of the data check
+    excluded: tuple[str, ...]  # cases that the user left out
+
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """Case to patient."""
+        return {str(case): str(patient) for case, patient in self.records[PATIENT].items()}
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """The group of each case in each column that makes groups."""
+        return grouped(self.records.drop(columns=PATIENT))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewTable:
+    """One table: where it stands, what it says, and the function that makes its numbers."""
+
+    name: str  # of its files, and of its place in the page
+    section: str  # of the page
+    title: str
+    note: str
+    frame: Callable[[Evidence], pd.DataFrame]  # without a row where there is nothing to tell; texts are shown as such
+    decimals: Mapping[str, int] | int = 1  # of a column of numbers
+
+
+def _flow(evidence: Evidence) -> pd.DataFrame:
+    if not evidence.splits:
+        return pd.DataFrame()
+    causes = {str(row["case"]): str(row["code"]) for row in evidence.check if row.get("severity") == "fatal"}
+    scored = set(evidence.scores.loc[evidence.scores["split"].isin(TESTING), "case"])
+    return flow(evidence.patients, causes, evidence.excluded, evidence.splits, scored)
+
+
+def _characteristics(evidence: Evidence) -> pd.DataFrame:
+    return characteristics(evidence.groups, evidence.patients, evidence.splits) if evidence.splits else pd.DataFrame()
+
+
+REVIEW = (
+    ReviewTable(
+        name="flow", section="patients", title="Flow of patients and cases.", frame=_flow,
+        note="A case of which the dataset names no patient counts as a patient of its own.",
+    ),
+    ReviewTable(
+        name="characteristics", section="patients", title="Patients of each side by what is known of them.",
+        frame=_characteristics,
+        note="From the images and from further columns of the dataset; numbers with many values are cut at the median.",
+    ),
+    ReviewTable(
+        name="subgroups", section="scores", title="Dice of the testing patients by subgroup.",
+        frame=lambda e: subgroups(e.scores, TESTING, e.groups, e.patients),
+        note="A patient's Dice: the mean over its cases and organs. 95 % CI: bootstrap interval, from 5 patients on.",
+    ),
+    ReviewTable(
+        name="gaps", section="scores", title="Gaps between subgroups of the testing patients.",
+        frame=lambda e: gaps(e.scores, TESTING, e.groups, e.patients), decimals={"p": 3, "p (Holm)": 3},
+        note="The best against the worst group of at least three patients each. p: permutation test of the largest gap "
+        "(9999 permutations), then corrected over the rows after Holm. No gap shown does not mean that there is none.",
+    ),
+    ReviewTable(
+        name="detectable", section="scores", title="The smallest difference that the testing cases could have shown.",
+        frame=lambda e: detectable(e.scores, TESTING),
+        note="Of Dice between two methods on the same cases: paired t-test, two-sided 5 %, power 80 %; the differences "
+        "are taken to scatter as the Dice does (two methods whose Dice are correlated by 0.5).",
+    ),
+    ReviewTable(
+        name="expected", section="trust", title="Expected against true Dice of the testing cases.",
+        frame=lambda e: expected_dice(e.scores, TESTING),
+        note="What the model expects of itself without the truth, where it found the organ. MAE: mean absolute error.",
+    ),
+    ReviewTable(
+        name="coverage", section="trust", title="Dice when the least trusted testing cases are left to a reader.",
+        frame=lambda e: coverage(case_pairs(e.scores, TESTING)),
+        note="Cases ranked by the mean Dice that the model expects of their organs.",
+    ),
+)  # fmt: skip
+
+
+def review_tables(evidence: Evidence, tables: Sequence[ReviewTable] = REVIEW) -> dict[str, tuple[TextTable, ...]]:
+    """Return the tables that have rows, by the section of the page that they belong to."""
+    sections: dict[str, tuple[TextTable, ...]] = {}
+    for table in tables:
+        frame = table.frame(evidence)
+        if len(frame):
+            sections[table.section] = (*sections.get(table.section, ()), text_table(table, frame))
+    return sections
+
+
+def text_table(table: ReviewTable, frame: pd.DataFrame) -> TextTable:
+    """Return the numbers of a table as text."""
+    columns = [str(column) for column in frame.columns]
+    decimals = table.decimals if isinstance(table.decimals, Mapping) else dict.fromkeys(columns, table.decimals)
+    rows = [
+        [_shown(value, decimals.get(column, 1)) for column, value in zip(columns, row, strict=True)]
+        for row in frame.itertuples(index=False)
+    ]
+    return TextTable(
+        name=table.name,
+        title=table.title,
+        note=table.note,
+        columns=tuple(columns),
+        rows=rows,
+        last_is_total=len(rows) > 1 and rows[-1][0] == TOTAL,
+    )
+
+
+def _shown(value: Any, decimals: int) -> str:
+    """Return a number with some decimals, a true minus sign and no negative zero; counts whole, texts as they are.
+
+    >>> _shown(1250.0, 0), _shown(-0.04, 1), _shown(3, 1), _shown(float("nan"), 1)
+    ('1250', '0.0', '3', '')
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.{decimals}f}"
+    return f"{abs(value):.{decimals}f}" if float(text) == 0 else text.replace("-", "−")

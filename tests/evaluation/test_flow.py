@@ -1,0 +1,43 @@
+"""Tests of autoseg.evaluation.flow."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from autoseg.dataset.split import Split
+from autoseg.evaluation.flow import characteristics, flow
+
+PATIENTS = {"a1": "a", "a2": "a", "b": "b", "c": "c", "d": "d", "e": "e"}
+SPLIT = Split(training=("a1", "a2"), validation=("b",), testing=("c",))
+
+
+def test_every_case_is_on_a_side_or_left_out_with_the_reason() -> None:
+    table = flow(PATIENTS, {"d": "label-missing"}, ["d", "e"], [SPLIT], ["c"])
+    assert table.to_numpy().tolist() == [
+        ["Found", 5, 6],
+        ["Left out: cannot be used (label-missing)", 1, 1],
+        ["Left out: on request (--exclude)", 1, 1],
+        ["Used", 3, 4],
+        ["For training (the network learns from them)", 1, 2],
+        ["For validation (choose clean-up and calibration)", 1, 1],
+        ["For testing (decide nothing)", 1, 1],
+        ["Tested and scored", 1, 1],
+    ]
+
+
+def test_folds_are_listed_one_by_one() -> None:
+    folds = [
+        Split(training=("b",), validation=(), testing=("c",)),
+        Split(training=("c",), validation=(), testing=("b",)),
+    ]
+    steps = list(flow(PATIENTS, {}, [], folds, ["b", "c"])["Step"])
+    assert steps[:2] == ["Found", "Left out: named by no side of the split"]
+    assert steps[3] == "Fold 0, training (the network learns from them)"
+    assert len(steps) == 3 + 2 * 3 + 1
+
+
+def test_characteristics_count_the_patients_of_each_side() -> None:
+    groups = pd.DataFrame({"sex": {"a1": "F", "a2": "F", "b": "M", "c": "F", "d": "M"}})
+    table = characteristics(groups, PATIENTS, [SPLIT])
+    assert list(table.columns) == ["Characteristic", "Training", "Validation", "Testing"]
+    assert table.to_numpy().tolist() == [["sex: F", 1, 0, 1], ["sex: M", 0, 1, 0]]

@@ -1,0 +1,54 @@
+"""Tests of autoseg.evaluation.trust: numbers worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_content import SCORES
+
+from autoseg.evaluation.trust import case_pairs, coverage, expected_dice, risks
+
+
+def frame(*rows: tuple[str, str, int, float, float | None]) -> pd.DataFrame:
+    """Long scores of testing cases from (case, organ, label, Dice, expected Dice)."""
+    return pd.DataFrame(
+        [
+            [0, case, "testing", organ, label, metric, value, "original"]
+            for case, organ, label, dice, expected in rows
+            for metric, value in (("dice", dice), ("expected_dice", expected))
+        ],
+        columns=SCORES,
+    )
+
+
+FRAME = frame(
+    ("a", "liver", 1, 0.90, 0.80), ("a", "vein", 2, 0.70, 0.80),
+    ("b", "liver", 1, 0.50, 0.60), ("b", "vein", 2, 0.00, None),
+)  # fmt: skip
+
+
+def test_the_error_of_the_expected_dice_by_hand() -> None:
+    liver, vein, total = expected_dice(FRAME, ["testing"]).to_numpy().tolist()
+    assert liver[:2] == ["liver", 2]
+    assert liver[2:] == pytest.approx([70, 70, 0, 10])
+    assert vein[:2] == ["vein", 1]  # it was not found in b, and nothing is expected of what is not there
+    assert vein[2:] == pytest.approx([80, 70, 10, 10])
+    assert total[2:] == pytest.approx([75, 70, 5, 10])
+
+
+def test_cases_are_ranked_by_what_the_model_expects() -> None:
+    pairs = case_pairs(FRAME, ["testing"])
+    assert list(pairs.index) == ["a", "b"]
+    assert list(pairs["dice"]) == pytest.approx([0.8, 0.25])
+    assert list(pairs["expected"]) == pytest.approx([0.8, 0.6])
+
+
+def test_coverage_and_risk_by_hand() -> None:
+    pairs = pd.DataFrame({"dice": [0.9, 0.9, 0.8, 0.8, 0.7, 0.7, 0.6, 0.6, 0.5, 0.5]})
+    table = coverage(pairs)
+    assert list(table["Cases"]) == [10, 9, 8, 7, 5]
+    assert list(table["Mean Dice (%)"]) == pytest.approx([70, 650 / 9, 75, 540 / 7, 82])
+    assert list(table["Lowest Dice (%)"]) == pytest.approx([50, 50, 60, 60, 70])
+    assert coverage(pairs.iloc[:1]).empty
+    assert risks(np.array([0.9, 0.7, 0.5])) == pytest.approx([0.1, 0.2, 0.3])
