@@ -173,7 +173,7 @@ class PredictOptions:
     probabilities: bool = option(
         False,
         "--probabilities",
-        help="Write each organ's probability in percent, too: OUT/NAME/ORGAN_percent.nii.gz.",
+        help="Write each organ's probability in percent, too, into OUT/NAME.",
     )
     preview: bool = option(False, "--preview", help="Write a picture, too: three planes with contours.")
     dicom_seg: bool = option(

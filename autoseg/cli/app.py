@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from autoseg.cli import parameters as ask
 from autoseg.cli import verbs
-from autoseg.cli.console import end_on_signals, exit_when_interrupted, output, plain
+from autoseg.cli.console import end_on_signals, exit_when_interrupted, output, say_error, say_next
+from autoseg.cli.progress import display
 from autoseg.errors import AutosegError
 from autoseg.machine import failure_file, process_place
 from autoseg.options import (
@@ -37,9 +37,9 @@ DEMO_EVALUATION = EvaluateOptions(tolerance_mm=3.0)  # the phantoms' voxels are 
 WholePlanOptions = Annotated[PlanOptions, ask.without("--time-budget", "--gpus")]  # which come with the training's
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # its tables cut words in a narrow terminal, and take [brackets] for markup
+    context_settings={"max_content_width": 120},
 )
 
 
@@ -51,10 +51,11 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         @functools.wraps(asked)
         def call(**values: Any) -> None:
-            with exit_when_interrupted(f"{name}: interrupted; what was finished is kept, the same command goes on"):
+            text = f"{name}: interrupted; what was finished is kept, the same command goes on"
+            with exit_when_interrupted(text), display.shown("Starting"):
                 asked(**values)
 
-        return app.command(name)(call)
+        return app.command(name, short_help=(command.__doc__ or "").partition("\n")[0])(call)
 
     return register
 
@@ -71,6 +72,7 @@ def check_command(dataset: ask.DatasetPath, options: CheckOptions) -> None:
     Example: autoseg check DATA/hippocampus --json problems.json
     """
     verbs.check(dataset, options)
+    say_next("plan", dataset, "RUN")
 
 
 @verb("plan")
@@ -80,6 +82,7 @@ def plan_command(dataset: ask.DatasetPath, run: ask.RunPath, options: PlanOption
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
     verbs.plan(dataset, Run(run), options)
+    say_next("preprocess", run)
 
 
 @verb("preprocess")
@@ -89,6 +92,7 @@ def preprocess_command(run: ask.RunPath, options: PreprocessOptions) -> None:
     Example: autoseg preprocess RUN -j 4
     """
     verbs.preprocess(Run(run), options)
+    say_next("train", run)
 
 
 @verb("train")
@@ -98,6 +102,7 @@ def train_command(run: ask.RunPath, options: TrainOptions) -> None:
     Example: autoseg train RUN --time-budget 45m
     """
     verbs.train(Run(run), options)
+    say_next("evaluate", run)
 
 
 @verb("predict")
@@ -116,6 +121,7 @@ def evaluate_command(run: ask.RunPath, options: EvaluateOptions) -> None:
     Example: autoseg evaluate RUN
     """
     verbs.evaluate(Run(run), options)
+    say_next("report", run)
 
 
 @verb("score")
@@ -125,6 +131,7 @@ def score_command(predictions: ask.Predictions, references: ask.References, opti
     Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
     verbs.score(predictions, references, options)
+    say_next("compare", options.out, "OTHER.csv")
 
 
 @verb("compare")
@@ -143,6 +150,7 @@ def report_command(run: ask.RunPath, options: ReportOptions) -> None:
     Example: autoseg report RUN
     """
     verbs.report(Run(run), options)
+    say_next("predict", run, "scan.nii.gz", "mask.nii.gz")
 
 
 @verb("view")
@@ -165,7 +173,7 @@ def export_command(run: ask.RunPath, file: ask.ModelFile) -> None:
 
 @verb("show")
 def show_command(model: ask.ModelFile) -> None:
-    """Print the card of an exported MODEL file: what it segments, on what it was trained, how well.
+    """Print the card of an exported model FILE: what it segments, on what it was trained, how well.
 
     Example: autoseg show model.autoseg
     """
@@ -185,6 +193,7 @@ def run_command(
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
     verbs.run_all(dataset, Run(run), planning, training, evaluation)
+    say_next("predict", run, "scan.nii.gz", "mask.nii.gz")
 
 
 @verb("demo")
@@ -200,6 +209,7 @@ def demo_command(
     Example: autoseg demo RUN
     """
     verbs.demo(Run(run), cohort, planning, training, evaluation)
+    say_next("run", "DATASET", "RUN")
 
 
 def main() -> None:
@@ -230,7 +240,7 @@ def _tell(error: AutosegError) -> None:
 
         if report_failure(error):
             return
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {plain(str(error))}")
+    say_error(str(error))
 
 
 if __name__ == "__main__":

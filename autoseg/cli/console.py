@@ -1,40 +1,29 @@
-"""What the command line shows: lines, tables, bars; and the log file of a run."""
+"""What the command line shows: lines, tables, warnings; and how it ends when it is interrupted."""
 
 from __future__ import annotations
 
 import logging
 import shlex
 import signal
-import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from autoseg.machine import process_place
 from autoseg.processes import ENDING
-from autoseg.run import Run
 from autoseg.words import counted, printable
 
 if TYPE_CHECKING:
     from autoseg.dataset.findings import Finding
-    from autoseg.training.loop import Progress as TrainingProgress
 
-Item = TypeVar("Item")
 GAP = 2  # characters between a table's columns
 console = Console(highlight=False)
 logger = logging.getLogger("autoseg")
@@ -43,10 +32,10 @@ logger = logging.getLogger("autoseg")
 @contextmanager
 def output() -> Iterator[None]:
     """Let the program talk to the user: lines, bars, and its warnings; of processes that train together the first."""
-    is_first, propagates = _is_first(), logger.propagate
-    warnings = logging.StreamHandler()  # to standard error; failures are shown by the command line itself
+    is_first, propagates = is_first_process(), logger.propagate
+    warnings = _Warnings()  # failures are shown by the command line itself
     warnings.addFilter(lambda record: is_first and record.levelno == logging.WARNING)
-    warnings.setFormatter(_Line("warning: %(message)s"))
+    warnings.addFilter(Once())
     console.quiet = not is_first
     logger.propagate = False  # to RUN/log.txt, and warnings to the console
     logger.addHandler(warnings)
@@ -57,8 +46,14 @@ def output() -> Iterator[None]:
         logger.propagate, console.quiet = propagates, False
 
 
-def _is_first() -> bool:
+def is_first_process() -> bool:
+    """Return whether this is the process that talks, of those that train together."""
     return process_place().rank == 0
+
+
+def is_live() -> bool:
+    """Return whether there is a terminal in which a line can be written anew."""
+    return console.is_terminal and not console.is_dumb_terminal and not console.quiet
 
 
 def plain(text: str) -> str:
@@ -66,7 +61,7 @@ def plain(text: str) -> str:
     return escape(printable(text))
 
 
-class _Line(logging.Formatter):
+class PrintableFormatter(logging.Formatter):
     """Formats a record so that nothing in it is obeyed by a console."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -74,9 +69,54 @@ class _Line(logging.Formatter):
         return printable(super().format(record))
 
 
+class Once(logging.Filter):
+    """Lets each text through once."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        super().__init__()
+        self._known: set[tuple[int, str]] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the text of a record is new."""
+        text = record.levelno, record.getMessage()
+        is_new = text not in self._known
+        self._known.add(text)
+        return is_new
+
+
+class _Warnings(logging.Handler):
+    """Prints warnings to standard error, above a bar that may be there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        say_error(record.getMessage(), "warning", "yellow")
+
+
 def say(text: str) -> None:
-    """Print one line."""
-    console.print(plain(text), soft_wrap=True)
+    """Print one line, in a terminal broken between words; what is longer than a row, as a path, stays whole."""
+    console.print(plain(_wrapped(text, console)), soft_wrap=True)
+
+
+def say_next(*command: object) -> None:
+    """Print the command that usually comes next, as one line that can be copied; not in one process of several."""
+    if process_place().size == 1:
+        words = shlex.join(["autoseg", *map(str, command)])
+        console.print(f"[dim]next:[/dim] {plain(words)}", soft_wrap=True)
+
+
+def say_error(text: str, kind: str = "error", colour: str = "red") -> None:
+    """Print one line to standard error."""
+    errors = Console(stderr=True, highlight=False)
+    shown = _wrapped(f"{kind}: {text}", errors).removeprefix(kind)
+    errors.print(f"[{colour}]{kind}[/{colour}]{plain(shown)}", soft_wrap=True)
+
+
+def _wrapped(text: str, to: Console) -> str:
+    if not to.is_terminal:
+        return text
+    wrap = partial(textwrap.fill, width=to.width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap(line) for line in text.split("\n"))
 
 
 def show_findings(findings: list[Finding]) -> None:
@@ -130,42 +170,6 @@ def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
     return list(widths)
 
 
-def progress_bar() -> Progress:
-    """Return a bar with count, elapsed time and ETA; it vanishes when done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True)
-
-
-def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """Yield items while a bar shows how many are done; a `pool.Track`."""
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=total)
-        for item in items:
-            yield item
-            bar.advance(task)
-
-
-def training_bar(bar: Progress) -> Callable[[int, TrainingProgress], None]:
-    """Return what the training tells its progress to."""
-    tasks: dict[int, TaskID] = {}
-
-    def tell(fold: int, now: TrainingProgress) -> None:
-        if fold not in tasks:
-            tasks[fold] = bar.add_task("", total=now.iterations, completed=now.iteration)
-        known = [value for value in now.dice.values() if value == value]
-        dice = f", validation Dice {sum(known) / len(known):.3f}" if known else ""
-        text = f"Training fold {fold}: loss {now.loss:.3f}{dice}"
-        bar.update(tasks[fold], completed=now.iteration, description=text)
-
-    return tell
-
-
 def is_heard(number: signal.Signals) -> bool:
     """Return whether a signal is not ignored, as nohup and a shell's background jobs have it."""
     return signal.getsignal(number) != signal.SIG_IGN
@@ -210,38 +214,3 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def logging_to(run: Run) -> Iterator[None]:
-    """Write the command, what happens, and the traceback of what fails, to RUN/log.txt.
-
-    A folder that is no RUN stays as it is; where it becomes one meanwhile, the command is written afterwards.
-    """
-    if not _is_first():
-        yield
-    elif run.plan_file.is_file():
-        with _log_file(run):
-            yield
-    else:
-        yield
-        if run.plan_file.is_file():
-            with _log_file(run):
-                pass
-
-
-@contextmanager
-def _log_file(run: Run) -> Iterator[None]:
-    handler = logging.FileHandler(run.log_file, encoding="utf-8")
-    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        logger.info("%s", shlex.join(["autoseg", *sys.argv[1:]]))
-        yield
-    except Exception:
-        logger.exception("failed")
-        raise
-    finally:
-        logger.removeHandler(handler)
-        handler.close()

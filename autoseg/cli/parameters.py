@@ -38,7 +38,7 @@ References = Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder o
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="A B…", help="RUNs, score files (autoseg's, nnU-Net's summary.json, a table by case), or roth2018."
+        metavar="A B", help="RUNs, score files (autoseg's, nnU-Net's summary.json, a table by case), or roth2018."
     ),
 ]
 CaseName = Annotated[str, typer.Argument(metavar="CASE", help="A case of the dataset.")]
@@ -87,7 +87,8 @@ class _Asked:
         types, defaults = get_type_hints(self.kind), vars(self.defaults)
         for name, option in self.options.items():
             notation = option.notation
-            asked = typer.Option(*option.flags, metavar=option.metavar, min=option.least, help=option.help)
+            metavar = option.metavar or ("N" if int in (types[name], *get_args(types[name])) else None)
+            asked = typer.Option(*option.flags, metavar=metavar, min=option.least, help=option.help)
             yield (
                 option.flag,
                 inspect.Parameter(

@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from autoseg.cli.console import (
-    interrupts,
-    logging_to,
-    progress_bar,
-    say,
-    show_findings,
-    show_table,
-    track,
-    training_bar,
-)
+from autoseg.cli.console import interrupts, say, show_findings, show_table
+from autoseg.cli.progress import display
+from autoseg.cli.run_log import logging_to
 from autoseg.errors import AutosegError
 from autoseg.options import (
     CheckOptions,
@@ -44,7 +37,7 @@ def run_all(
     """Take every step from plan to report that is due."""
     from autoseg.steps.run import due_steps
 
-    with run.locked("run"):
+    with run.locked("run"), logging_to(run):
         for options in due_steps(dataset, run, planning, training, evaluation):
             _step(dataset, run, options)
 
@@ -70,7 +63,7 @@ def demo(
     from autoseg.steps.demo import demo_training, make_cohort
 
     with run.locked("demo"):
-        dataset = make_cohort(run, cohort, planning, track)
+        dataset = make_cohort(run, cohort, planning, display.track)
         run_all(dataset, run, planning, demo_training(training), evaluation)
 
 
@@ -80,9 +73,10 @@ def check(dataset: Path, options: CheckOptions) -> None:
     Raises:
         typer.Exit: With 1, if any is fatal.
     """
+    display.phase("Checking")
     from autoseg.steps.check import check_and_write
 
-    checked = check_and_write(dataset, options, track)
+    checked = check_and_write(dataset, options, display.track)
     show_findings(checked.findings)
     rows, bad = counted(len(checked.findings), "row"), counted(len(checked.fatal_cases), "case")
     say(f"{counted(len(checked.dataset.cases), 'case')} checked, {rows}, {bad} with a fatal problem")
@@ -92,10 +86,11 @@ def check(dataset: Path, options: CheckOptions) -> None:
 
 def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     """Plan, and tell the decision."""
+    display.phase("Planning")
     from autoseg.steps import plan as step
 
     with logging_to(run):
-        new_plan = step.plan(dataset, run, options, track).plan
+        new_plan = step.plan(dataset, run, options, display.track).plan
     by = " × ".join
     say(
         f"factor {by(f'{f:g}' for f in new_plan.downsampling)}, crop {by(map(str, new_plan.crop_size))}, "
@@ -105,10 +100,11 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
 
 def preprocess(run: Run, options: PreprocessOptions) -> None:
     """Cache the cases, and tell how many."""
+    display.phase("Preprocessing")
     from autoseg.steps import preprocess as step
 
     with logging_to(run):
-        cached = step.preprocess(run, options, track)
+        cached = step.preprocess(run, options, display.track)
     say(f"{counted(cached, 'case')} preprocessed -> {run.cache}")
 
 
@@ -118,15 +114,18 @@ def train(run: Run, options: TrainOptions) -> None:
     Raises:
         typer.Exit: With 130, if the user interrupted.
     """
+    display.phase("Training")
     from autoseg.steps import train as step
     from autoseg.steps.train_distributed import is_due, train_distributed
 
     if is_due(options):
-        if train_distributed(run, options):
+        with display.hidden():  # the processes show what they do
+            was_ended = train_distributed(run, options)
+        if was_ended:
             _tell_interrupted()
         return
-    with logging_to(run), progress_bar() as bar, interrupts() as stopped:
-        finished = step.train(run, options, training_bar(bar), stopped)
+    with logging_to(run), display.training() as tell, interrupts() as stopped:
+        finished = step.train(run, options, tell, stopped)
     for fold, iterations in finished.items():
         say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold).model}")
     if stopped():
@@ -140,19 +139,21 @@ def _tell_interrupted() -> NoReturn:
 
 def predict(model: Path, image: Path, out: Path, options: PredictOptions) -> None:
     """Segment what INPUT holds, and tell how many, and which to look at first."""
+    display.phase("Predicting")
     from autoseg.steps import predict as step
 
-    predicted = step.predict(model, image, out, options, say, track)
+    predicted = step.predict(model, image, out, options, say, display.track)
     before = f", {predicted.predicted_before} more were there" if predicted.predicted_before else ""
     say(f"{counted(predicted.masks, 'mask')}{before} -> {out}")
 
 
 def evaluate(run: Run, options: EvaluateOptions) -> None:
     """Predict and score all cases, and tell how many."""
+    display.phase("Evaluating")
     from autoseg.steps import evaluate as step
 
     with logging_to(run):
-        cases = step.evaluate(run, options, track)
+        cases = step.evaluate(run, options, display.track)
     say(f"{counted(cases, 'case')} scored -> {run.scores_file}")
 
 
@@ -162,9 +163,10 @@ def score(predictions: Path, references: Path, options: ScoreOptions) -> None:
     Raises:
         CasesFailedError: When the others are told, if some could not be scored.
     """
+    display.phase("Scoring")
     from autoseg.steps import score as step
 
-    scored = step.score(predictions, references, options, track)
+    scored = step.score(predictions, references, options, display.track)
     if scored.cases or scored.failed is None:
         say(f"{counted(scored.cases, 'case')} scored -> {options.out}")
     if scored.failed is not None:
@@ -173,6 +175,7 @@ def score(predictions: Path, references: Path, options: ScoreOptions) -> None:
 
 def compare(sources: list[str], options: CompareOptions) -> None:
     """Compare runs or score files with the first of them, and tell what follows."""
+    display.phase("Comparing")
     from autoseg.steps.compare import compare_sources
 
     comparison = compare_sources(sources, options.out, options.metric)
@@ -190,10 +193,11 @@ def report(run: Run, options: ReportOptions) -> None:
     Raises:
         AutosegError: When the page is written, if some cases could not be drawn.
     """
+    display.phase("Reporting")
     from autoseg.steps import report as step
 
     with logging_to(run):
-        tables, failed = step.report(run, options, track)
+        tables, failed = step.report(run, options, display.track)
     for table in tables:
         show_table(table.title, table.columns, table.rows)
     for note in dict.fromkeys(table.note for table in tables):
@@ -207,6 +211,7 @@ def report(run: Run, options: ReportOptions) -> None:
 
 def view(run: Run, case: str, options: ViewOptions) -> None:
     """Write the page of a case, open it where that is wanted, and tell its size."""
+    display.phase("Drawing the page")
     from autoseg.report.view import write_view
 
     with logging_to(run):
@@ -218,6 +223,7 @@ def view(run: Run, case: str, options: ViewOptions) -> None:
 
 def export(run: Run, file: Path) -> None:
     """Write the models to one file, and tell its size."""
+    display.phase("Exporting")
     from autoseg.steps import export as step
 
     with logging_to(run):

@@ -122,7 +122,7 @@ def _charts(charts: Mapping[str, Callable[[], Picture | None]]) -> tuple[dict[st
 
 def _cause(picture: Path, undrawn: Undrawn) -> str:
     """Return why a picture could not be drawn, and log the traceback."""
-    logger.debug("%s cannot be drawn\n%s", picture.as_posix(), undrawn.traceback)
+    logger.info("%s cannot be drawn\n%s", picture.as_posix(), undrawn.traceback)
     return f"{picture.as_posix()} cannot be drawn ({undrawn.cause}); log.txt has the traceback, please report it"
 
 

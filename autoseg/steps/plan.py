@@ -23,12 +23,13 @@ from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_generation
 from autoseg.flags import options_of
+from autoseg.imaging.grid import Voxels
 from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan
-from autoseg.planning.budget import choose_budget
+from autoseg.planning.budget import StepCost, choose_budget
 from autoseg.planning.explain import Context, explain
-from autoseg.planning.fit import FittedPlan, fit_plan
+from autoseg.planning.fit import FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.pool import Track, untracked
@@ -83,12 +84,22 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
         track=track,
     )
     decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
-    fitted = fit_plan(decision, data, budget, planner.derive, options, measure_step if is_local else None)
+    fitted = fit_plan(decision, data, budget, planner.derive, options, _measuring(track) if is_local else None)
     planner.measure_grids(fitted.decision)
     context = _context(fitted, data, checked.findings, cohort, planner.ceilings)
     with remembered(run.digests_file):
         _write(run, path, checked.dataset, options, fitted.decision, context)
     return fitted.decision
+
+
+def _measuring(track: Track) -> Measure:
+    """Return what measures a step while that is shown."""
+
+    def measure(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
+        (cost,) = track((measure_step(plan, shape, workers) for _ in range(1)), "Measuring a training step", 1)
+        return cost
+
+    return measure
 
 
 @dataclass(frozen=True, kw_only=True)

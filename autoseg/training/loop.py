@@ -52,6 +52,7 @@ class Progress:
     iterations: int  # in all
     loss: float
     dice: dict[str, float]  # by organ, of the last validation
+    is_examined: bool  # whether that was after this iteration
 
 
 def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
@@ -179,7 +180,15 @@ class _Training:
             log.add(launched.row)
             done = int(launched.row["iteration"])
             self.watch.add(done, loss, norm, launched.row["wait_share"], launched.cases)
-            self.tell(Progress(iteration=done, iterations=self.plan.iterations, loss=loss, dice=self.dice.last))
+            self.tell(
+                Progress(
+                    iteration=done,
+                    iterations=self.plan.iterations,
+                    loss=loss,
+                    dice=self.dice.last,
+                    is_examined="loss_validation" in launched.row,
+                )
+            )
 
     def _is_examined(self) -> bool:
         done = self.state.done

@@ -89,3 +89,31 @@ def test_of_processes_that_train_together_only_the_first_talks(
 def test_what_a_strange_name_tells_the_console_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("case \x1b[2Ja\u202e: [bold]x")
     assert capsys.readouterr().out == "case \\x1b[2Ja\\u202e: [bold]x\n"
+
+
+def test_in_a_terminal_a_line_breaks_between_words_and_a_path_stays_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "console", Console(highlight=False, width=20, force_terminal=True))
+    path = "/" + "long" * 10
+    console.say(f"three cases are done -> {path}")
+    assert capsys.readouterr().out.split("\n") == ["three cases are done", "->", path, ""]
+
+
+def test_elsewhere_a_line_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console, "console", Console(highlight=False, width=20))
+    console.say("three cases are done -> RUN/scores.csv")
+    assert capsys.readouterr().out == "three cases are done -> RUN/scores.csv\n"
+
+
+def test_the_next_command_can_be_copied(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console, "console", Console(highlight=False, width=20, force_terminal=True, no_color=True))
+    console.say_next("predict", "my RUN", "scan[1].nii.gz")
+    assert capsys.readouterr().out.endswith("autoseg predict 'my RUN' 'scan[1].nii.gz'\n")
+
+
+def test_a_warning_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.output():
+        for _ in range(3):
+            logging.getLogger("autoseg").warning("the scale is odd")
+    assert capsys.readouterr().err == "warning: the scale is odd\n"

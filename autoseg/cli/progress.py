@@ -1,0 +1,191 @@
+"""What is under way: in a terminal bars that move, elsewhere a line each minute; the same lines in RUN/log.txt."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from autoseg.cli import console
+from autoseg.words import in_minutes
+
+if TYPE_CHECKING:
+    from autoseg.training.loop import Progress as TrainingProgress
+
+Item = TypeVar("Item")
+LINE_EVERY_S = 60.0
+BAR_WIDTH = 14  # characters; the words beside it matter more
+SPEED_OVER_S = 300.0  # iterations may be seconds apart, examinations minutes
+logger = logging.getLogger(__name__)
+
+
+class _Show(Protocol):
+    """Changes a row of the display."""
+
+    def __call__(self, what: str, done: int, total: int, is_first: bool = False) -> None:
+        """Show that so many are done; `is_first`: of something new."""
+
+
+class _Count(MofNCompleteColumn):
+    """So many of so many; blank where nothing is counted."""
+
+    def render(self, task: Task) -> Text:
+        """Return the count."""
+        return Text() if task.total is None else super().render(task)
+
+
+class _Left(TimeRemainingColumn):
+    """The time that is left; blank where nothing is counted."""
+
+    def render(self, task: Task) -> Text:
+        """Return the time."""
+        return Text() if task.total is None else super().render(task)
+
+
+class Display:
+    """Shows what a verb is doing, so that it is never silent for long."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._bars: Progress | None = None  # while a verb runs in a terminal
+        self._phase = TaskID(0)  # the row of what cannot be counted
+
+    @contextmanager
+    def shown(self, what: str) -> Iterator[None]:
+        """Show in a terminal that something is under way, from the first moment on."""
+        if not console.is_live():
+            yield
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), _Count(), TimeElapsedColumn(), _Left())
+        with Progress(
+            *columns,
+            console=console.console,
+            transient=True,
+            refresh_per_second=4,
+            speed_estimate_period=SPEED_OVER_S,
+            redirect_stderr=sys.stderr.isatty(),
+        ) as self._bars:
+            self._phase = self._bars.add_task(what, total=None)
+            try:
+                yield
+            finally:
+                self._bars = None
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Leave the terminal to processes that show what they do themselves."""
+        bars = self._bars
+        if bars is not None:
+            bars.stop()
+        try:
+            yield
+        finally:
+            if bars is not None:
+                bars.start()
+
+    def phase(self, what: str) -> None:
+        """Show that another step is under way."""
+        if self._bars is not None:
+            self._bars.reset(self._phase, description=what)
+
+    def track(self, items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+        """Yield items while it is shown how many are done; a `pool.Track`."""
+        pace = _Pace(0)
+        with self._row() as show:
+            show(what, 0, total)
+            for done, item in enumerate(items, start=1):
+                yield item
+                show(what, done, total)
+                if pace.is_due() and done < total:
+                    pace.note()
+                    _tell(f"{what}: {done} of {total}{pace.left(done, total)}")
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[int, TrainingProgress], None]]:
+        """Give what the training tells its progress to: a bar, and a line at each examination and each minute."""
+        paces: dict[int, _Pace] = {}  # by fold
+
+        def tell(fold: int, now: TrainingProgress) -> None:
+            is_first = fold not in paces
+            pace = paces.setdefault(fold, _Pace(now.iteration))
+            known = [value for value in now.dice.values() if value == value]
+            dice = f", validation Dice {sum(known) / len(known):.3f}" if known else ""
+            show(f"Training fold {fold}: loss {now.loss:.3f}{dice}", now.iteration, now.iterations, is_first)
+            if pace.is_due() or now.is_examined or is_first:
+                pace.note()
+                count, left = f"iteration {now.iteration} of {now.iterations}", pace.left(now.iteration, now.iterations)
+                _tell(f"fold {fold}: {count}, loss {now.loss:.3f}{dice}{left}")
+
+        with self._row() as show:
+            yield tell
+
+    @contextmanager
+    def _row(self) -> Iterator[_Show]:
+        """Give what changes a row of its own, in place of the row of the phase; outside a terminal it does nothing."""
+        bars = self._bars
+        if bars is None:
+            yield lambda what, done, total, is_first=False: None
+            return
+        row = bars.add_task("", start=False, visible=False)
+
+        def show(what: str, done: int, total: int, is_first: bool = False) -> None:
+            if is_first:
+                bars.reset(row)  # the time begins anew
+            bars.update(row, description=what, completed=done, total=total, visible=True, refresh=is_first)
+
+        bars.update(self._phase, visible=False)
+        bars.start_task(row)
+        try:
+            yield show
+        finally:
+            bars.remove_task(row)
+            bars.update(self._phase, visible=True)
+
+
+class _Pace:
+    """How fast something goes, and when it was last told."""
+
+    def __init__(self, done: int) -> None:
+        """Begin with so much done before."""
+        self._before = done
+        self._began = self._told = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether a minute has passed since it was told."""
+        return time.monotonic() - self._told >= LINE_EVERY_S
+
+    def note(self) -> None:
+        """Remember that it is told now."""
+        self._told = time.monotonic()
+
+    def left(self, done: int, total: int) -> str:
+        """Return the time that is left as the end of a sentence; nothing where it is not known yet."""
+        if done <= self._before or done >= total:
+            return ""
+        per_item_s = (time.monotonic() - self._began) / (done - self._before)
+        return f", {in_minutes((total - done) * per_item_s)} left"
+
+
+def _tell(line: str) -> None:
+    """Write a line to RUN/log.txt, and print it where no bar shows the same."""
+    logger.info("%s", line)
+    if not console.is_live():
+        console.say(line)
+
+
+display = Display()
