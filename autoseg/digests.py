@@ -23,10 +23,12 @@ from typing import Any
 
 from autoseg.files import write_text
 from autoseg.json_file import JsonError, read_json
+from autoseg.locks import lock
 from autoseg.version import VERSION
 
 PACKAGE = Path(__file__).parent
 SETTLED_S = 2.0  # some file systems count in steps of this
+NOTE_WAIT_S = 60.0  # for another process to note what it read, which takes milliseconds
 UNREADABLE = "unreadable"
 State = tuple[int, int, int, int]  # size (bytes), time of the content and of the inode (ns), inode
 _known: dict[str, tuple[State, str]] = {}  # of this process: absolute path to state and digest
@@ -121,18 +123,24 @@ def remembered(file: Path) -> Iterator[None]:
     finally:
         files = {name: [*state, found] for name, (state, found) in _known.items()}
         if file.parent.is_dir() and files != before:
-            write_text(file, json.dumps(_read(file) | {"files": files}, indent=0))
+            _note(file, "files", files)
 
 
 def note_sources(file: Path, product: str, sources: Mapping[str, str]) -> None:
     """Note in `file` what a product was made from: the name of each source, and its digest."""
-    write_text(file, json.dumps(_read(file) | {product: dict(sources)}, indent=0))
+    _note(file, product, dict(sources))
 
 
 def noted_sources(file: Path, product: str) -> dict[str, str] | None:
     """Return what `note_sources` noted, or None where it noted nothing."""
     noted = _read(file).get(product)
     return noted if isinstance(noted, dict) else None
+
+
+def _note(file: Path, name: str, value: Mapping[str, Any]) -> None:
+    """Set one entry of the file; of several processes that do so none loses what another one notes."""
+    with lock(file.parent, "autoseg", NOTE_WAIT_S, f"{file.name}.lock"):
+        write_text(file, json.dumps(_read(file) | {name: value}, indent=0))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class ModelError(AutosegError):
     """A model or checkpoint file is damaged, foreign, or does not fit its plan."""
 
 
+class DamagedModelError(ModelError):
+    """A model or checkpoint file is cut short, or its bytes have changed."""
+
+
 class TrainingError(AutosegError):
     """Training cannot go on."""
 

@@ -6,6 +6,8 @@ import ast
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -244,3 +246,15 @@ def test_every_module_that_the_code_of_a_product_imports_is_listed_or_exempt(pro
 
 def test_a_preview_is_drawn_again_when_the_code_of_figures_changes() -> None:
     assert set(PREVIEW_CODE) - set(MASK_CODE) == {"figures"}
+
+
+def test_processes_that_note_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "digests.json"
+    code = (
+        "import sys; from pathlib import Path; from autoseg.digests import note_sources\n"
+        "for n in range(20): note_sources(Path(sys.argv[1]), f'{sys.argv[2]} {n}', {'a': str(n)})"
+    )
+    team = [subprocess.Popen([sys.executable, "-c", code, str(file), name]) for name in ("first", "second")]
+    assert [process.wait(60) for process in team] == [0, 0]
+    assert all(noted_sources(file, f"{name} {n}") == {"a": str(n)} for name in ("first", "second") for n in range(20))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["digests.json"]

@@ -22,6 +22,7 @@ from autoseg.json_file import read_json
 from autoseg.plan import Plan
 from autoseg.words import counted
 
+ARRAYS = ("image", "label", "organs")  # of a case, one file each
 ORGAN_VOXELS = 1000  # voxels stored of each organ as possible crop centres
 NO_MAP = (errno.ENODEV, errno.EINVAL, errno.EPERM)  # of a file system that maps no files, as some network mounts
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
@@ -58,6 +59,10 @@ class CachedCase:
         """A digest of the case with its place in the patient, and of what it was made from."""
         return digest(self.content_digest, self.source_digest, self.grid, self.stored)
 
+    def is_intact(self) -> bool:
+        """Return whether the arrays are, byte for byte, those that were written; true in a record of before digests."""
+        return not self.arrays or files_digest(map(self._file, ARRAYS)) == self.arrays
+
     def image(self) -> npt.NDArray[np.float16]:
         """Open the normalised image, float16 (C, Z, Y, X), memory-mapped."""
         return self._open("image")
@@ -70,8 +75,11 @@ class CachedCase:
         """Open the sample of organ voxels, int16 (N, 4): class, z, y, x; sorted by class."""
         return self._open("organs")
 
+    def _file(self, what: str) -> Path:
+        return self.folder / f"{self.id}.{what}.npy"
+
     def _open(self, what: str) -> npt.NDArray[Any]:
-        file = self.folder / f"{self.id}.{what}.npy"
+        file = self._file(what)
         try:
             try:
                 return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
@@ -96,17 +104,13 @@ def write_case(
         label: Class indices (Z, Y, X).
         seed: Of the sample of organ voxels.
     """
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "image": image.astype(np.float16),
-        "label": label,
-        "organs": _organ_voxels(label, seed),
-    }
+    arrays: tuple[npt.NDArray[Any], ...] = (image.astype(np.float16), label, _organ_voxels(label, seed))
+    files = [case._file(what) for what in ARRAYS]
     _record_file(case.folder, case.id).unlink(missing_ok=True)
-    for what, array in arrays.items():
-        with atomic_path(case.folder / f"{case.id}.{what}.npy") as beside, beside.open("wb") as stream:
+    for file, array in zip(files, arrays, strict=True):
+        with atomic_path(file) as beside, beside.open("wb") as stream:
             np.save(stream, np.asarray(array), allow_pickle=False)
-    files = files_digest(case.folder / f"{case.id}.{what}.npy" for what in arrays)
-    written = replace(case, arrays=files)
+    written = replace(case, arrays=files_digest(files))
     record = {ON_DISK.get(name, name): value for name, value in asdict(written).items() if name != "folder"}
     write_text(_record_file(case.folder, case.id), json.dumps(record, indent=1))
     return written
@@ -133,10 +137,12 @@ def read_case(folder: Path, case_id: str) -> CachedCase | None:
 
 
 def read_cases(folder: Path, case_ids: Sequence[str], plan_digest: str) -> tuple[CachedCase, ...]:
-    """Return the records of cached cases.
+    """Return the records of cached cases, whose arrays are as they were written.
+
+    They are read to know that, at about 1 GB/s, unless it is remembered (`digests.remembered`).
 
     Raises:
-        RunError: If any is missing or was cached under another plan.
+        RunError: If any is missing, was cached under another plan, or has changed since.
     """
     records = [read_case(folder, case_id) for case_id in case_ids]
     cases = tuple(case for case in records if case is not None and case.plan_digest == plan_digest)
@@ -145,6 +151,12 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_digest: str) -> tuple
         raise RunError(
             f"{folder}: not cached for this plan: {counted(len(case_ids) - len(cases), 'case')} ({first} …); "
             "run `autoseg preprocess` first"
+        )
+    changed = [case.id for case in cases if not case.is_intact()]
+    if changed:
+        raise RunError(
+            f"{folder}: {counted(len(changed), 'case')} changed since written ({changed[0]} …), by another program or "
+            "a failing disk; run `autoseg preprocess` again, which makes just these anew"
         )
     return cases
 

@@ -92,7 +92,7 @@ def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1,
 
 
 def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
-    """Return whether a case is cached for this plan, from these files, by this code."""
+    """Return whether a case is cached for this plan, from these files, by this code, and as it was written."""
     cached = read_case(folder, source.id)
     if cached is None or cached.plan_digest != plan_digest(plan):
         return False
@@ -100,7 +100,7 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
         return False
     try:
         whole = cached.image().shape[1:] == cached.label().shape == cached.working.shape
-        return whole and cached.organs().shape[1] == 4
+        return whole and cached.organs().shape[1] == 4 and cached.is_intact()
     except (OSError, RunError):
         return False
 

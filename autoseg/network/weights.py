@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from autoseg.errors import ModelError
+from autoseg.errors import DamagedModelError, ModelError
 from autoseg.files import atomic_path
 from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
@@ -53,7 +53,8 @@ def read_facts(file: Path, kind: str) -> dict[str, str]:
     """Read only the facts of a file written by `save_tensors`; its tensors are not looked at.
 
     Raises:
-        ModelError: If it is missing, damaged, or of another kind.
+        DamagedModelError: If it is damaged.
+        ModelError: If it is missing, or of another kind.
     """
     if not file.is_file():
         raise ModelError(f"{file}: there is no such file; run `autoseg train RUN` first")
@@ -62,7 +63,7 @@ def read_facts(file: Path, kind: str) -> dict[str, str]:
     with _opened(file) as content:
         facts = _texts(content.metadata.get(FACTS, "{}"))
     if facts is None:
-        raise ModelError(f"{file}: damaged or not a model file (its header holds no facts); copy it again")
+        raise DamagedModelError(f"{file}: damaged or not a model file (its header holds no facts); copy it again")
     if facts.get("kind") != kind:
         raise ModelError(f"{file}: not an {kind} file; give a RUN or a model.autoseg written by autoseg")
     return facts
@@ -72,13 +73,14 @@ def load_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
     """Read a file written by `save_tensors`.
 
     Raises:
-        ModelError: If it is missing, damaged, or of another kind.
+        DamagedModelError: If it is damaged.
+        ModelError: If it is missing, or of another kind.
     """
     facts = read_facts(file, kind)
     with _opened(file) as content:
         tensors = content.tensors()
         if facts.pop("sha256", "") != _digest(tensors, facts):
-            raise ModelError(f"{file}: damaged or not a model file (its checksum differs); copy it again")
+            raise DamagedModelError(f"{file}: damaged or not a model file (its checksum differs); copy it again")
     return tensors, facts
 
 
@@ -95,7 +97,7 @@ def _opened(file: Path) -> Iterator[_Content]:
     """Open a file of tensors by memory map; where the file system has none, as some network mounts, read it whole.
 
     Raises:
-        ModelError: If it cannot be read; the text says why.
+        DamagedModelError: If it cannot be read; the text says why.
     """
     try:
         try:
@@ -109,7 +111,7 @@ def _opened(file: Path) -> Iterator[_Content]:
             names = opened.keys()
             yield _Content(opened.metadata() or {}, lambda: {name: opened.get_tensor(name) for name in names})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+        raise DamagedModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
 
 
 def _is_refused_map(error: Exception) -> bool:
@@ -164,16 +166,24 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     facts = parse_facts(texts, file)
     count = facts.get("networks")
     parts = [weights] if count is None else [tensors_under(weights, f"{number}.") for number in range(count)]
+    for part in parts:
+        _require_fit(file, plan, part)
     networks = []
     for part in parts:
         network = build(plan)
-        try:
-            network.load_state_dict(part)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
+        network.load_state_dict(part)
         networks.append(place(network, device).eval())
     return tuple(networks), plan, facts
+
+
+def _require_fit(file: Path, plan: Plan, tensors: Mapping[str, Tensor]) -> None:
+    """Hold tensors against those of the plan's network before that takes memory: a plan may ask for any width."""
+    try:
+        with torch.device("meta"):
+            build(plan).load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
 
 
 class TrainingFacts(BaseModel):

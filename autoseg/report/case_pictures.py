@@ -26,6 +26,7 @@ from autoseg.run import ReportFolder
 CODE = ("figures", "report/case_pictures.py", "imaging", "labels.py")  # the code that draws a picture
 
 Sources = tuple[str, str | None]  # digests of the mask with all settings, and of image and label (None: not known)
+NOTED = 3  # digests of a picture: of its sources, and of itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,11 @@ class View:
         """The file for a paper."""
         return None if self.kind == "case" else self.file.with_name(self.file.name + ".png")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its files."""
+        return (self.embedded,) if self.printed is None else (self.embedded, self.printed)
+
 
 class Drawings:
     """The pictures of a report with the digests of what each was drawn from, stored in a file beside them."""
@@ -64,12 +70,12 @@ class Drawings:
             notes = read_json(self._file, dict).items()
         except (OSError, JsonError):
             notes = {}.items()
-        self._sources = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == 2}
+        self._notes = {name: tuple(note) for name, note in notes if isinstance(note, list) and len(note) == NOTED}
 
-    def has(self, picture: Path, sources: Sources) -> bool:
-        """Return whether a picture exists and was drawn from these sources, as far as they are known."""
-        mask, case = self._sources.get(self._name(picture), (None, None))
-        return picture.is_file() and mask == sources[0] and sources[1] in (None, case)
+    def has(self, view: View, sources: Sources) -> bool:
+        """Return whether a picture is as it was drawn, and from these sources, as far as they are known."""
+        mask, case, content = self._notes.get(self._name(view.embedded), (None, None, None))
+        return mask == sources[0] and sources[1] in (None, case) and content == files_digest(view.files)
 
     def keep_only(self, pictures: Collection[Path]) -> None:
         """Remove the large pictures of earlier reports except `pictures` (without suffix)."""
@@ -77,10 +83,10 @@ class Drawings:
             if file.suffix in (".png", ".webp") and file.with_suffix("") not in pictures:
                 file.unlink()
 
-    def remember(self, sources: Iterable[tuple[Path, Sources]]) -> None:
-        """Record the sources of pictures; drop the records of pictures that no longer exist."""
-        self._sources |= {self._name(picture): digest for picture, digest in sources}
-        existing = {name: digest for name, digest in self._sources.items() if (self.folder / name).is_file()}
+    def remember(self, drawn: Iterable[tuple[View, Sources]]) -> None:
+        """Record the sources of pictures that were drawn; drop the records of those that no longer exist."""
+        self._notes |= {self._name(view.embedded): (*sources, files_digest(view.files)) for view, sources in drawn}
+        existing = {name: note for name, note in self._notes.items() if (self.folder / name).is_file()}
         write_text(self._file, json.dumps(existing, indent=1, sort_keys=True))
 
     def _name(self, picture: Path) -> str:
@@ -105,7 +111,7 @@ class CaseWork:
 
     def has_drawn(self, view: View, drawings: Drawings) -> bool:
         """Return whether a picture exists and is up to date."""
-        return drawings.has(view.embedded, self.sources(view)) and (view.printed is None or view.printed.is_file())
+        return drawings.has(view, self.sources(view))
 
     def without_drawn(self, drawings: Drawings) -> CaseWork:
         """Return the work without pictures that are up to date."""

@@ -93,9 +93,9 @@ def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track
     drawings.keep_only(_files(work) - _files(undrawn))
     stale = _parts(one for one in undrawn.values() if one.case is not None)
     jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
-    sources = {name: [(view.embedded, one.sources(view)) for view in one.views] for name, one in stale.items()}
+    sources = {name: [(view, one.sources(view)) for view in one.views] for name, one in stale.items()}
     failed: dict[str, str] = {}
-    drawn: list[tuple[Path, Sources]] = []
+    drawn: list[tuple[View, Sources]] = []
     try:
         for name, result in track(each(draw_case, stale, jobs), "Drawing the cases", len(stale)):
             if isinstance(result, AutosegError):

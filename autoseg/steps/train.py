@@ -12,6 +12,7 @@ from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.origin import splits_of
 from autoseg.dataset.split import Split
+from autoseg.digests import remembered
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import default_workers, free_memory_gib, process_place
@@ -101,15 +102,17 @@ class _Ending:
 
 def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
     key = plan_digest(run.plan())
-    training = read_cases(run.cache, split.training, key)
+    with remembered(run.digests_file):
+        sides = {side: read_cases(run.cache, ids, key) for side, ids in split.sides().items()}
+    training = sides["training"]
     _require_labels(run, fold, training)
     workers = default_workers() if options.workers is None else options.workers
     shape = training[0].working.shape if training else (1, 1, 1)
     return Fold(
         plan=_training_plan(run, fold, options, device, shape, workers),
         training=training,
-        validation=read_cases(run.cache, split.validation, key),
-        testing=read_cases(run.cache, split.testing, key),
+        validation=sides["validation"],
+        testing=sides["testing"],
         files=run.fold(fold),
         workers=workers,
         patience=options.patience,
@@ -154,7 +157,7 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
     plan, began = run.plan(), time.monotonic()
     require_crops(plan, world_size())
     plan = plan.model_copy(update={"device": device})
-    begun = planned_iterations(run.fold(fold).checkpoint)
+    begun = planned_iterations(run.fold(fold))
     if begun is None:
         _require_memory(plan, run)
     if options.iterations is not None:

@@ -1,7 +1,13 @@
-"""Checkpoints: everything that training needs to go on to the bit, in tensors and JSON."""
+"""Checkpoints: everything that training needs to go on to the bit, in tensors and JSON.
+
+Where a checkpoint is damaged or gone, training goes on from the model beside it, though not to the bit: the optimiser
+begins anew.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +15,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from autoseg.errors import ModelError
-from autoseg.network.weights import load_tensors, read_facts, save_tensors, tensors_under
+from autoseg.data.cache import CachedCase, cases_digest
+from autoseg.errors import DamagedModelError, ModelError
+from autoseg.network.weights import MODEL, load_tensors, parse_facts, read_facts, save_tensors, tensors_under
 from autoseg.plan import Plan, parse_plan
+from autoseg.run import FoldFolder
 from autoseg.training.step import State
 
+logger = logging.getLogger(__name__)
 CHECKPOINT = "autoseg checkpoint 1"
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, one of each a parameter
 # what may change between a run and its continuation
 FREE = {"iterations", "device", "tile_depth", "tile_overlap", "tile_weights"}
 
@@ -42,23 +52,11 @@ def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
     """Fill a state from a checkpoint.
 
     Raises:
-        ModelError: If the file is damaged, or was made under a plan that differs in what matters for training, or on
-            other cases.
+        DamagedModelError: If the file is damaged.
+        ModelError: If it was made under a plan that differs in what matters for training, or on other cases.
     """
     tensors, facts = load_tensors(file, CHECKPOINT)
-    before = parse_plan(facts.get("plan", ""), str(file))
-    old, new = (one.model_dump(exclude=FREE) for one in (before, plan))
-    changed = [key for key in new if new[key] != old[key]]
-    if changed:
-        raise ModelError(
-            f"{file}: was trained under another plan ({', '.join(changed)} differ); "
-            f"restore the plan or remove {file.parent} to begin anew"
-        )
-    if facts.get("cases") != cases:
-        raise ModelError(
-            f"{file}: was trained on other cases (the split or the data changed); "
-            f"restore them or remove {file.parent} to begin anew"
-        )
+    _require_same(file, facts, plan, has_same_cases=facts.get("cases") == cases)
     state.done = int(facts["iteration"])
     state.rate_factor = float(facts.get("rate_factor", "1"))
     try:
@@ -71,24 +69,132 @@ def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
         raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); remove it to begin anew") from error
 
 
+def resume(files: FoldFolder, plan: Plan, training: Sequence[CachedCase], state: State) -> bool:
+    """Fill a state from what a fold's training has left: from its checkpoint, else from its model.
+
+    Args:
+        files: Of the fold.
+        plan: Of the training.
+        training: Its cases; a model knows them by their ids alone.
+        state: To fill; it stays as it is where the training has left nothing.
+
+    Returns:
+        Whether all that belongs to this state is on the disk; else it is to be saved.
+
+    Raises:
+        DamagedModelError: If neither is sound.
+        ModelError: If it was made under a plan that differs in what matters for training, or on other cases.
+    """
+    if not files.checkpoint.is_file() and not files.model.is_file():
+        return False
+    try:
+        _require_there(files.checkpoint)
+        load_checkpoint(files.checkpoint, plan, cases_digest(training), state)
+    except DamagedModelError as error:
+        tensors, facts = _model_beside(files, error)
+        same_cases = {case.id for case in training} == set(facts["trained_on"])
+        _require_same(files.model, facts, plan, has_same_cases=same_cases)
+        _fill_from_model(state, tensors, facts["iteration"])
+        logger.warning(
+            "%s; going on from the model of iteration %d, without the optimiser's moments", _damage(error), state.done
+        )
+        return False
+    return _is_sound(files.model)
+
+
+def planned_iterations(files: FoldFolder) -> int | None:
+    """Return how many iterations the training of a fold was to have; None where it has not begun.
+
+    Raises:
+        DamagedModelError: If neither checkpoint nor model is sound.
+    """
+    if not files.checkpoint.is_file() and not files.model.is_file():
+        return None
+    try:
+        _require_there(files.checkpoint)
+        facts: Mapping[str, Any] = read_facts(files.checkpoint, CHECKPOINT)
+    except DamagedModelError as error:
+        _, facts = _model_beside(files, error)
+    return parse_plan(facts.get("plan", ""), str(files.checkpoint)).iterations
+
+
+def _require_there(checkpoint: Path) -> None:
+    if not checkpoint.is_file():
+        raise DamagedModelError(f"{checkpoint}: is gone")
+
+
+def _require_same(file: Path, facts: Mapping[str, Any], plan: Plan, has_same_cases: bool) -> None:
+    before = parse_plan(facts.get("plan", ""), str(file))
+    old, new = (one.model_dump(exclude=FREE) for one in (before, plan))
+    changed = [key for key in new if new[key] != old[key]]
+    if changed:
+        raise ModelError(
+            f"{file}: was trained under another plan ({', '.join(changed)} differ); "
+            f"restore the plan or remove {file.parent} to begin anew"
+        )
+    if not has_same_cases:
+        raise ModelError(
+            f"{file}: was trained on other cases (the split or the data changed); "
+            f"restore them or remove {file.parent} to begin anew"
+        )
+
+
+def _model_beside(files: FoldFolder, error: DamagedModelError) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and facts of a fold's model, its plan among them, in place of a checkpoint.
+
+    Raises:
+        DamagedModelError: If it is not sound, either.
+    """
+    try:
+        tensors, texts = load_tensors(files.model, MODEL)
+        facts = parse_facts(texts, files.model)
+        return tensors, {"plan": texts["plan"], "iteration": facts["iteration"], "trained_on": facts["trained_on"]}
+    except (ModelError, KeyError) as also:
+        raise DamagedModelError(
+            f"{_damage(error)}, and no sound model lies beside it; restore one of them from a backup, or remove "
+            f"{files.folder} to begin anew"
+        ) from also
+
+
+def _damage(error: DamagedModelError) -> str:
+    """Return what is wrong with a checkpoint, without the way out for a file that was copied."""
+    return str(error).replace("not a model file", "no checkpoint").removesuffix("; copy it again")
+
+
+def _is_sound(model: Path) -> bool:
+    try:
+        load_tensors(model, MODEL)
+    except ModelError:
+        return False
+    return True
+
+
+def _fill_from_model(state: State, tensors: Mapping[str, Tensor], iteration: int) -> None:
+    """Set weights and average to those of a model; the optimiser has seen no step."""
+    for network in filter(None, (state.network, state.average)):
+        network.load_state_dict(tensors)
+    parameters = [parameter for group in state.optimiser.param_groups for parameter in group["params"]]
+    moments = {f"{n}.{key}": torch.zeros_like(p) for n, p in enumerate(parameters) for key in MOMENTS}
+    _fill(state.optimiser, moments | {f"{n}.step": torch.zeros(()) for n in range(len(parameters))}, begun=True)
+    state.done = iteration
+
+
 def _fill(optimiser: Optimizer, tensors: dict[str, Tensor], begun: bool) -> None:
     """Set the optimiser's moments, in the memory format of their parameters, as its fused form needs."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for number, parameter in enumerate(parameters if begun else []):
-        moments = (("exp_avg", torch.empty_like(parameter)), ("exp_avg_sq", torch.empty_like(parameter)))
+        moments = [(key, torch.empty_like(parameter)) for key in MOMENTS]
         with torch.no_grad():
             state[number] = {key: empty.copy_(tensors[f"{number}.{key}"]) for key, empty in moments}
         state[number]["step"] = tensors[f"{number}.step"].clone()
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
-def planned_iterations(file: Path) -> int | None:
-    """Return how many iterations the training that wrote a checkpoint was to have; None where there is none.
-
-    Raises:
-        ModelError: If the checkpoint is damaged.
-    """
-    if not file.is_file():
+def identity(file: Path) -> tuple[int, int, int] | None:
+    """Return what tells a written file from another of the same name: inode, size (bytes), time (ns); None: no file."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
         return None
-    return parse_plan(read_facts(file, CHECKPOINT).get("plan", ""), str(file)).iterations
+    return status.st_ino, status.st_size, status.st_mtime_ns

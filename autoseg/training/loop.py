@@ -17,7 +17,7 @@ from autoseg.network.losses import LOSSES
 from autoseg.network.weights import save_model
 from autoseg.plan import Plan
 from autoseg.run import FoldFolder
-from autoseg.training.checkpoint import load_checkpoint, save_checkpoint
+from autoseg.training.checkpoint import identity, load_checkpoint, resume, save_checkpoint
 from autoseg.training.log import Log, draw_curves, read_rows
 from autoseg.training.step import Outcome, Stepper, new_state
 from autoseg.training.validate import examinations, examine
@@ -96,8 +96,8 @@ class _Training:
         self.checkpoint = fold.files.checkpoint
         with memory_explained(WAY_OUT):
             self.state = new_state(fold.plan)
-            if self.checkpoint.is_file():
-                load_checkpoint(self.checkpoint, self.plan, cases_digest(fold.training), self.state)
+            self.checkpoint_identity = identity(self.checkpoint)
+            self.is_saved = resume(fold.files, fold.plan, fold.training, self.state)
         self._require_one_start()
         self.watch, self.dice = self._watches()
         watched = covering_cases(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
@@ -109,8 +109,9 @@ class _Training:
 
     def run(self) -> bool:
         """Train, after every roll-back anew from the last checkpoint; return whether the training is finished."""
-        if self._is_finished() and self.fold.files.model.is_file():
+        if self._is_finished() and self.is_saved:
             return True
+        barrier()  # nobody looks at the files while the first one may already write them
         rolled_back = True
         while rolled_back:
             with self._open_log() as log:
@@ -249,12 +250,18 @@ class _Training:
         self.saved_at = time.monotonic()
         if process_rank() > 0:
             return
+        if identity(self.checkpoint) != self.checkpoint_identity:
+            raise TrainingError(
+                f"{self.checkpoint}: another training has written it meanwhile; this one ends at iteration "
+                f"{self.state.done} and leaves it as it is"
+            )
         log.flush()
         if self.state.done:  # an untrained network is no model
             facts = {"iteration": self.state.done, "trained_on": [case.id for case in self.fold.training]}
             save_model(self.fold.files.model, self.plan, self.state.best.state_dict(), facts)
         # last: what is killed in between does these iterations, and the model, again
         save_checkpoint(self.checkpoint, self.plan, cases_digest(self.fold.training), self.state)
+        self.checkpoint_identity = identity(self.checkpoint)
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint and halve the rate.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from autoseg.data import cache
 from autoseg.data.cache import (
+    ARRAYS,
     ORGAN_VOXELS,
     CachedCase,
     cache_bytes,
@@ -188,3 +190,19 @@ def test_on_a_file_system_that_maps_no_files_an_array_is_read_whole(
     monkeypatch.setattr("mmap.mmap", refuse)
     assert not isinstance(case.image(), np.memmap)
     assert np.array_equal(case.image(), expected)
+
+
+@pytest.mark.parametrize("what", ARRAYS)
+def test_an_array_that_changed_with_its_size_and_time_kept_is_noticed_and_named(tmp_path: Path, what: str) -> None:
+    made.random_case(tmp_path, (4, 5, 6), "a")
+    case = read_case(tmp_path, "a")
+    assert case is not None
+    assert case.is_intact()
+    file = tmp_path / f"a.{what}.npy"
+    status, data = file.stat(), bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert not case.is_intact()
+    with pytest.raises(RunError, match=r"1 case changed since written \(a …\), .*run `autoseg preprocess` again"):
+        read_cases(tmp_path, ["a"], case.plan_digest)

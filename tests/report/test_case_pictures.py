@@ -20,6 +20,10 @@ from autoseg.run import ReportFolder
 A, B = ("mask a", "image a"), ("mask b", "image b")
 
 
+def view_of(picture: Path) -> View:
+    return View(kind="case", case="a", file=picture.with_suffix(""), caption="")
+
+
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
     folder = tmp_path / "report"
@@ -31,19 +35,30 @@ def report(tmp_path: Path) -> Path:
 
 def test_a_picture_is_known_by_what_it_was_drawn_from_as_long_as_it_is_there(report: Path) -> None:
     picture = report / "organs" / "liver_only.webp"
-    assert not Drawings(ReportFolder(report)).has(picture, A)
-    Drawings(ReportFolder(report)).remember([(picture, A)])
-    assert Drawings(ReportFolder(report)).has(picture, A)
-    assert not Drawings(ReportFolder(report)).has(picture, B)
+    assert not Drawings(ReportFolder(report)).has(view_of(picture), A)
+    Drawings(ReportFolder(report)).remember([(view_of(picture), A)])
+    assert Drawings(ReportFolder(report)).has(view_of(picture), A)
+    assert not Drawings(ReportFolder(report)).has(view_of(picture), B)
     picture.unlink()
-    assert not Drawings(ReportFolder(report)).has(picture, A)
+    assert not Drawings(ReportFolder(report)).has(view_of(picture), A)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_picture_that_was_cut_short_or_changed_is_drawn_again(report: Path, suffix: str) -> None:
+    view = replace(view_of(report / "organs" / "liver_only"), kind="overlay")
+    for file in view.files:
+        file.write_bytes(b"whole")
+    Drawings(ReportFolder(report)).remember([(view, A)])
+    assert Drawings(ReportFolder(report)).has(view, A)
+    (report / "organs" / f"liver_only{suffix}").write_bytes(b"who")
+    assert not Drawings(ReportFolder(report)).has(view, A)
 
 
 def test_where_image_and_label_are_not_known_the_mask_decides(report: Path) -> None:
     picture = report / "organs" / "liver_only.webp"
-    Drawings(ReportFolder(report)).remember([(picture, A)])
-    assert Drawings(ReportFolder(report)).has(picture, ("mask a", None))
-    assert not Drawings(ReportFolder(report)).has(picture, ("mask b", None))
+    Drawings(ReportFolder(report)).remember([(view_of(picture), A)])
+    assert Drawings(ReportFolder(report)).has(view_of(picture), ("mask a", None))
+    assert not Drawings(ReportFolder(report)).has(view_of(picture), ("mask b", None))
 
 
 def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -> None:
@@ -69,12 +84,12 @@ def test_whatever_decides_on_a_picture_makes_it_be_drawn_again(tmp_path: Path) -
 
 def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:
     picture, other = report / "organs" / "liver_only.webp", report / "organs" / "v. cava_worst.webp"
-    Drawings(ReportFolder(report)).remember([(picture, A), (other, B)])
+    Drawings(ReportFolder(report)).remember([(view_of(picture), A), (view_of(other), B)])
     picture.unlink()
     Drawings(ReportFolder(report)).remember([])
     picture.touch()
-    assert not Drawings(ReportFolder(report)).has(picture, A)
-    assert Drawings(ReportFolder(report)).has(other, B)
+    assert not Drawings(ReportFolder(report)).has(view_of(picture), A)
+    assert Drawings(ReportFolder(report)).has(view_of(other), B)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +97,7 @@ def test_pictures_that_are_gone_are_forgotten(report: Path) -> None:
 )
 def test_notes_that_cannot_be_read_mean_that_nothing_is_drawn(report: Path, text: str) -> None:
     (report / "drawn.json").write_text(text, encoding="latin-1")
-    assert not Drawings(ReportFolder(report)).has(report / "organs" / "liver_only.webp", A)
+    assert not Drawings(ReportFolder(report)).has(view_of(report / "organs" / "liver_only.webp"), A)
 
 
 def test_pictures_of_an_earlier_report_are_removed(report: Path) -> None:

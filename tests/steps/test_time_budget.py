@@ -12,7 +12,7 @@ from command_line import Cli, assert_one_line, copy_of
 
 from autoseg.options import EvaluateOptions, PlanOptions, TrainOptions
 from autoseg.planning.budget import StepCost
-from autoseg.run import Run
+from autoseg.run import FoldFolder, Run
 from autoseg.steps import plan, train
 from autoseg.steps import run as run_step
 from autoseg.steps.plan import is_planned
@@ -44,7 +44,7 @@ def test_nine_tenths_of_what_measuring_leaves_go_into_iterations(
     monkeypatch.setattr(train, "time", clock)
     code, _, err = cli("train", run, "--time-budget", "130s")
     assert code == 0
-    assert planned_iterations(run / "fold-0" / "checkpoint.safetensors") == 6  # 0.9 · (130 - 30) / 15
+    assert planned_iterations(FoldFolder(run / "fold-0")) == 6  # 0.9 · (130 - 30) / 15
     assert "only 6 iterations fit the time" in err
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from autoseg.errors import AutosegError, ModelError
 from autoseg.network.weights import load_networks, model_files, save_model
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
+from autoseg.run import FoldFolder
 from autoseg.training.checkpoint import load_checkpoint, planned_iterations, save_checkpoint
 from autoseg.training.step import State, new_state
 
@@ -68,9 +69,10 @@ def test_a_checkpoint_before_the_first_step_can_be_loaded(tmp_path: Path) -> Non
 
 
 def test_the_planned_iterations_of_a_checkpoint_can_be_asked(tmp_path: Path) -> None:
-    assert planned_iterations(tmp_path / "c") is None
-    save(tmp_path / "c", PLAN, new_state(PLAN))
-    assert planned_iterations(tmp_path / "c") == PLAN.iterations
+    files = FoldFolder(tmp_path)
+    assert planned_iterations(files) is None
+    save(files.checkpoint, PLAN, new_state(PLAN))
+    assert planned_iterations(files) == PLAN.iterations
 
 
 def test_a_model_comes_back_with_its_plan_ready_to_predict(tmp_path: Path) -> None:
@@ -202,6 +204,15 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> N
     with pytest.raises(ModelError, match="do not fit its plan") as caught:
         load_networks(tmp_path / "m", "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_whose_plan_asks_for_a_network_beyond_all_memory_is_refused_at_once(tmp_path: Path) -> None:
+    width = 2_000_000  # one kernel of it has 10^14 weights
+    level = Level(features=(width, width))
+    plan = made.plan(network=NetworkPlan(stages=(level, level)))
+    save_model(tmp_path / "m", plan, {"weight": torch.zeros(1)}, {})
+    with pytest.raises(ModelError, match="do not fit its plan"):
+        load_networks(tmp_path / "m", "cpu")
 
 
 @pytest.mark.parametrize("lost", ["network.", "average.", "optimiser."])

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, cases_digest
 from autoseg.errors import ModelError, TrainingError
-from autoseg.network.weights import load_networks
+from autoseg.network.weights import load_networks, read_facts
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
 from autoseg.training import loop
-from autoseg.training.checkpoint import load_checkpoint
+from autoseg.training.checkpoint import CHECKPOINT, load_checkpoint, planned_iterations
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, Progress, train
 from autoseg.training.step import Stepper, new_state
@@ -207,11 +207,65 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(t
     assert not (tmp_path / "model.autoseg").exists()  # nothing was learnt
 
 
-def test_a_damaged_checkpoint_stops_training_before_it_begins(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+def test_a_damaged_checkpoint_without_a_model_stops_training_before_it_begins(
+    tmp_path: Path, cases: tuple[CachedCase, ...]
+) -> None:
     FoldFolder(tmp_path).checkpoint.write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError, match=f"no sound model lies beside it; .* or remove {tmp_path} to begin anew"):
         go(fold(tmp_path, cases))
     assert FoldFolder(tmp_path).checkpoint.read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(file.read_bytes()[:1000]), Path.unlink])
+def test_training_goes_on_from_the_model_where_the_checkpoint_is_damaged_or_gone(
+    tmp_path: Path, cases: tuple[CachedCase, ...], caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object]
+) -> None:
+    go(fold(tmp_path, cases))
+    files = FoldFolder(tmp_path)
+    model = tensors(files.model)
+    damage(files.checkpoint)
+    assert planned_iterations(files) == PLAN.iterations
+    assert go(fold(tmp_path, cases))  # finished: the checkpoint is written anew
+    assert "going on from the model of iteration" in caplog.text
+    assert tensors(files.model) == model
+    kept = load_file(files.checkpoint)
+    assert {name: kept[f"average.{name}"].flatten().tolist() for name in model} == model
+    assert all(not kept[name].any() for name in kept if name.startswith("optimiser."))
+    caplog.clear()
+    more = PLAN.model_copy(update={"iterations": PLAN.iterations + 2})
+    assert go(fold(tmp_path, cases, more))
+    assert "going on" not in caplog.text
+    assert len(read_rows(files.log)) == PLAN.iterations + 2
+
+
+def test_a_model_of_other_cases_is_not_gone_on_from(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    FoldFolder(tmp_path).checkpoint.unlink()
+    with pytest.raises(ModelError, match="was trained on other cases"):
+        go(fold(tmp_path, cases[1:]))
+
+
+def test_a_finished_run_whose_model_is_cut_short_gets_it_again(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
+    go(fold(tmp_path, cases))
+    model = tmp_path / "model.autoseg"
+    before = tensors(model)
+    model.write_bytes(model.read_bytes()[:-100])
+    assert go(fold(tmp_path, cases))
+    assert tensors(model) == before
+
+
+def test_a_training_that_another_one_has_overtaken_ends_and_leaves_its_work(
+    tmp_path: Path, cases: tuple[CachedCase, ...]
+) -> None:
+    files = FoldFolder(tmp_path)
+
+    def overtake(progress: Progress) -> None:
+        if progress.iteration == 3:
+            go(fold(tmp_path, cases))
+
+    with pytest.raises(TrainingError, match="another training has written it meanwhile"):
+        train(fold(tmp_path, cases), overtake, lambda: False)
+    assert read_facts(files.checkpoint, CHECKPOINT)["iteration"] == str(PLAN.iterations)
 
 
 def test_seeds_decide_the_first_weights() -> None:
