@@ -25,8 +25,8 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The image as a data URI."""
-        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+        """The image as a data URI in short lines, which browsers join: editors and searches choke on one long line."""
+        return f"data:{self.media_type};base64,{base64.encodebytes(self.data).decode('ascii').rstrip()}"
 
 
 @dataclass(frozen=True, kw_only=True)
