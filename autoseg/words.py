@@ -39,12 +39,15 @@ def in_minutes(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def shortened(text: str, most: int = 80) -> str:
-    r"""Return a text for a message: cut to `most` characters, with what a console would obey written out.
+def shortened(what: object, most: int = 80) -> str:
+    r"""Return a text, or the text of an error, for a message.
 
-    >>> shortened("a" * 100, 5), shortened("red \x1b[31m")
-    ('aaaa…', 'red \\x1b[31m')
+    It is on one line, cut to `most` characters, with what a console would obey written out.
+
+    >>> shortened("a" * 100, 5), shortened("red \x1b[31m"), shortened(ValueError("one\ntwo"))
+    ('aaaa…', 'red \\x1b[31m', 'one two')
     """
+    text = " ".join(str(what).split())
     return printable(text if len(text) <= most else f"{text[: most - 1]}…")
 
 

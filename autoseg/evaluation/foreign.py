@@ -81,7 +81,7 @@ def _cells(file: Path) -> tuple[list[str], list[list[str]]]:
             reader = csv.reader(stream, strict=True)
             lines = [(reader.line_num, [as_written(cell.strip()) for cell in row]) for row in reader if any(row)]
     except (OSError, ValueError, csv.Error) as error:
-        raise RunError(f"{file}: not a sound CSV table ({error}); correct it") from error
+        raise RunError(f"{file}: not a sound CSV table ({shortened(error, 200)}); correct it") from error
     if not lines:
         raise RunError(f"{file}: is empty; give a row a case with the columns case and one an organ")
     (_, header), *rows = lines

@@ -81,7 +81,7 @@ def read_scores(file: Path) -> pd.DataFrame:
             na_values={"value": [""]},
         )
     except (OSError, ValueError) as error:
-        cause = shortened(" ".join(str(error).split()), 200)
+        cause = shortened(error, 200)
         raise RunError(f"{file}: no readable scores ({cause}); run `autoseg evaluate RUN` first") from error
     missing = [c for c in COLUMNS if c not in frame.columns]
     if missing:

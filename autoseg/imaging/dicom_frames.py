@@ -7,7 +7,9 @@ need neither a suffix nor the preamble, which older consoles leave out.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, MutableSequence, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
+from autoseg.words import shortened
 
 MAGIC_AT = 128  # byte at which a DICOM file says that it is one
 BARE = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # groups that a file without a preamble begins with, 0008 in both orders
@@ -94,20 +97,34 @@ def read_frames(file: Path) -> tuple[Frame, ...] | LeftOut | None:
     try:
         with file.open("rb") as stream:
             start = stream.read(MAGIC_AT + 4)
-        if start[MAGIC_AT:] == b"DICM":
-            header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        else:
-            header = _bare_header(file) if start[:2] in BARE else None
-        if header is None:
-            return None
-        reason = _reason_against(header)
-        if reason:
-            return LeftOut(file=file, reason=reason, image=_is_image(header))
-        if GROUPS[1] in header:
-            return tuple(_enhanced_frames(file, header))
-        return (_read_frame(file, None, header, (header,)),)
+        with _odd_headers():
+            if start[MAGIC_AT:] == b"DICM":
+                header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            else:
+                header = _bare_header(file) if start[:2] in BARE else None
+            if header is None:
+                return None
+            reason = _reason_against(header)
+            if reason:
+                return LeftOut(file=file, reason=reason, image=_is_image(header))
+            if GROUPS[1] in header:
+                return tuple(_enhanced_frames(file, header))
+            return (_read_frame(file, None, header, (header,)),)
     except UNUSABLE as error:
-        return LeftOut(file=file, reason=f"its DICOM header cannot be used ({error})", image=True)
+        return LeftOut(file=file, reason=f"its DICOM header cannot be used ({shortened(error, 120)})", image=True)
+
+
+@contextmanager
+def _odd_headers() -> Iterator[None]:
+    """Raise pydicom's own errors, which have no base in common, as ValueError; its warnings tell users nothing."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            yield
+        except (BytesLengthException, InvalidDicomError) as error:
+            raise ValueError(str(error)) from error
 
 
 def read_voxels(frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
@@ -124,10 +141,11 @@ def read_voxels(frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
         if frame.file != file:
             file = frame.file
             try:
-                voxels = pydicom.dcmread(file, force=True).pixel_array
+                with _odd_headers():
+                    voxels = pydicom.dcmread(file, force=True).pixel_array
             except (*UNUSABLE, RuntimeError) as error:
                 raise VolumeError(
-                    f"{file}: its frames ({transfer_syntax(file)}) cannot be read ({str(error).splitlines()[0]}); "
+                    f"{file}: its frames ({transfer_syntax(file)}) cannot be read ({shortened(error, 120)}); "
                     "decompress the file or convert it to NIfTI"
                 ) from error
         stored = voxels if frame.number is None or voxels.ndim == 2 else voxels[frame.number]
@@ -143,8 +161,9 @@ def same_voxels(one: Path, other: Path) -> bool:
     import pydicom
 
     try:
-        first, second = (pydicom.dcmread(file, force=True) for file in (one, other))
-        return bool(first.PixelData == second.PixelData)
+        with _odd_headers():
+            first, second = (pydicom.dcmread(file, force=True) for file in (one, other))
+            return bool(first.PixelData == second.PixelData)
     except UNUSABLE:
         return False
 
@@ -153,8 +172,12 @@ def transfer_syntax(file: Path) -> str:
     """Name the compression of a file's voxels."""
     import pydicom
 
-    header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+    try:
+        with _odd_headers():
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+            syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+    except UNUSABLE:
+        return "of an unknown kind"
     return "JPEG XL" if syntax in JPEG_XL else str(pydicom.uid.UID(syntax).name)
 
 
@@ -163,10 +186,11 @@ def _bare_header(file: Path) -> Any | None:
     import pydicom
 
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
+        with _odd_headers():
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
+            return header if "SOPClassUID" in header and "Rows" in header else None
     except UNUSABLE:
         return None
-    return header if "SOPClassUID" in header and "Rows" in header else None
 
 
 def _is_image(header: Any) -> bool:

@@ -25,7 +25,7 @@ from autoseg.imaging.itk import Array, Information, image_of, read_file, read_in
 from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
 from autoseg.imaging.nifti_grid import grid_of_nifti
 from autoseg.imaging.remarks import Remark
-from autoseg.imaging.text_headers import check_meta_header, check_nrrd_header
+from autoseg.imaging.text_headers import check_meta_header, check_nrrd_header, unpack_meta_voxels
 from autoseg.words import printable
 
 DICOM_BYTES = 2  # of a voxel, as nearly all scanners write them
@@ -97,6 +97,7 @@ class _TextHeader:
     name: str
     image_io: str  # of ITK
     check: Callable[[Path], tuple[Remark, ...]]
+    unpack: Callable[[Path], Array | None] | None = None  # gives voxels (C, Z, Y, X), where ITK must not unpack them
 
     def header(self, file: Path, series: str | None) -> Header:
         require_format(file, self.name)
@@ -106,12 +107,16 @@ class _TextHeader:
     def read(self, file: Path, series: str | None) -> StoredImage:
         require_format(file, self.name)
         remarks = self.check(file)
+        voxels = None if self.unpack is None else self.unpack(file)
+        if voxels is not None:
+            known = read_information(file, self.image_io)
+            return StoredImage(array=voxels, grid=known.grid, remarks=(*remarks, *known.remarks))
         array, grid, more = read_file(file, self.image_io)
         return StoredImage(array=array, grid=grid, remarks=(*remarks, *more))
 
 
 _NRRD = _TextHeader(name="NRRD", image_io="NrrdImageIO", check=check_nrrd_header)
-_META_IMAGE = _TextHeader(name="MetaImage", image_io="MetaImageIO", check=check_meta_header)
+_META_IMAGE = _TextHeader(name="MetaImage", image_io="MetaImageIO", check=check_meta_header, unpack=unpack_meta_voxels)
 
 
 def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:

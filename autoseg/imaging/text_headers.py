@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.contents import MOST_PACKED, START_BYTES, require_memory
 from autoseg.imaging.remarks import Remark
+from autoseg.words import shortened
 
 HEADER_BYTES = 1 << 20  # no text header is longer
-META_BYTES = {
-    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
-    "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
+META_TYPES = {  # as ITK has them
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
+    "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
 }  # fmt: skip
 NRRD_BYTES = {
     "char": 1, "int8": 1, "uchar": 1, "uint8": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4,
@@ -32,6 +39,8 @@ UNKNOWN = Remark(
     fix="export it again with its orientation, or look whether left and right are as in the others",
     is_doubtful=True,
 )
+ANY_WRAPPER = 47  # of zlib: it finds out by itself whether the bytes are wrapped as zlib or as gzip
+LONGEST_FIELD = 500  # characters of a line in an NRRD's header; ITK's parser writes long ones beyond its buffers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,31 +64,80 @@ def check_meta_header(file: Path) -> tuple[Remark, ...]:
     spacing = fields.get("ElementSpacing") or fields.get("ElementSize")
     _require_lengths(file, "ElementSpacing", (spacing or "").split())
     where = fields["ElementDataFile"]
-    sizes = _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
-    if where.split()[:1] == ["LIST"] or "%" in where:
-        if "%" in where and not ONE_NUMBER.fullmatch(where.split(" ")[0]):
-            raise VolumeError(
-                f"{file}: ElementDataFile is no pattern of file names ('{where[:40]}'); write one file, such as .mha"
-            )
-        return _meta_remarks(fields)
-    kind = META_BYTES.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
-    if kind is not None:
-        channels = _whole_numbers(file, "channels", [fields.get("ElementNumberOfChannels", "1")])[0]
-        declared = math.prod(sizes) * kind * channels
-        packed = fields.get("CompressedData", "False").lower().startswith("t")
-        stored = declared if not packed else _count(fields.get("CompressedDataSize", "0")) or None
-        is_text = fields.get("BinaryData", "True").lower().startswith("f")
-        local = where.upper() == "LOCAL"
-        _require_voxels(
-            file,
-            _Declared(
-                voxel_bytes=declared,
-                stored_bytes=None if is_text else stored,
-                file=file if local else file.parent / where,
-                offset=end if local else _count(fields.get("HeaderSize", "0")),
-            ),
+    _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
+    if "%" in where and not ONE_NUMBER.fullmatch(where.split(" ")[0]):
+        raise VolumeError(
+            f"{file}: ElementDataFile is no pattern of file names ('{where[:40]}'); write one file, such as .mha"
         )
+    declared = _meta_declared(file, fields, end)
+    if declared is not None:
+        _require_voxels(file, declared)
     return _meta_remarks(fields)
+
+
+def _meta_declared(file: Path, fields: Mapping[str, str], end: int) -> _Declared | None:
+    """Return what a MetaImage's header says of its voxels; None where they lie in several files, or are of no type."""
+    where, kind = fields["ElementDataFile"], _meta_type(fields)
+    if kind is None or where.split()[:1] == ["LIST"] or "%" in where:
+        return None
+    declared = math.prod(_meta_shape(file, fields)) * kind.itemsize
+    stored = declared if not _is_true(fields, "CompressedData") else _count(fields.get("CompressedDataSize", "0"))
+    local = where.upper() == "LOCAL"
+    return _Declared(
+        voxel_bytes=declared,
+        stored_bytes=stored if stored and not _is_text(fields) else None,
+        file=file if local else file.parent / where,
+        offset=end if local else _count(fields.get("HeaderSize", "0")),
+    )
+
+
+def _meta_type(fields: Mapping[str, str]) -> np.dtype[Any] | None:
+    name = META_TYPES.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
+    is_big_endian = _is_true(fields, "BinaryDataByteOrderMSB") or _is_true(fields, "ElementByteOrderMSB")
+    return None if name is None else np.dtype(f"{'>' if is_big_endian else '<'}{name}")
+
+
+def _meta_shape(file: Path, fields: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the shape of a MetaImage's array, such as (Z, Y, X, C)."""
+    sizes = _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
+    return (*sizes[::-1], *_whole_numbers(file, "channels", [fields.get("ElementNumberOfChannels", "1")]))
+
+
+def _is_true(fields: Mapping[str, str], name: str) -> bool:
+    return fields.get(name, "").lower().startswith("t")
+
+
+def _is_text(fields: Mapping[str, str]) -> bool:
+    return fields.get("BinaryData", "True").lower().startswith("f")
+
+
+def unpack_meta_voxels(file: Path) -> npt.NDArray[Any] | None:
+    """Return the voxels (C, Z, Y, X) of a MetaImage that is packed; None where it is not, or has not three dimensions.
+
+    MetaIO unpacks, too, but never ends where the packed bytes are damaged.
+
+    Args:
+        file: Of a header that `check_meta_header` has checked.
+
+    Raises:
+        VolumeError: If the packed bytes are damaged or too few.
+    """
+    fields, end = _meta_fields(file)
+    declared, kind = _meta_declared(file, fields, end), _meta_type(fields)
+    if declared is None or kind is None or not _is_true(fields, "CompressedData") or _is_text(fields):
+        return None
+    try:
+        with declared.file.open("rb") as stream:
+            stream.seek(declared.offset)
+            data = zlib.decompressobj(ANY_WRAPPER).decompress(stream.read(), declared.voxel_bytes)
+    except (zlib.error, OSError) as error:
+        raise VolumeError(f"{file}: its packed voxels are damaged ({error}); copy it again") from error
+    if len(data) < declared.voxel_bytes:
+        raise VolumeError(
+            f"{file}: cut short, the voxels unpack to {len(data)} of {declared.voxel_bytes} bytes; copy it again"
+        )
+    array = np.frombuffer(data, kind).reshape(_meta_shape(file, fields))
+    return np.moveaxis(array.astype(kind.newbyteorder("="), copy=False), -1, 0) if array.ndim == 4 else None
 
 
 def _meta_remarks(fields: Mapping[str, str]) -> tuple[Remark, ...]:
@@ -147,6 +205,10 @@ def _nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
     fields = {}
     for line in head.splitlines()[1:]:
         name, colon, value = line.partition(":")
+        if len(line) > LONGEST_FIELD and not (line.startswith("#") or value.startswith("=")):
+            raise VolumeError(
+                f"{file}: a line of its header has {len(line)} characters ('{shortened(line, 40)}'); export it again"
+            )
         if colon and not line.startswith("#") and not value.startswith("="):
             fields[name.replace(" ", "").lower()] = value.strip()
     return fields, ends.end() if ends else len(start)

@@ -19,6 +19,7 @@ from autoseg.inference.outputs.write import PLAIN, Outputs, output_files, write_
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions
 from autoseg.inference.statistics import Origin, Statistics
 from autoseg.pool import Track, untracked
+from autoseg.words import shortened
 
 logger = logging.getLogger(__name__)
 PREVIEW_CODE = (*MASK_CODE, "figures")
@@ -170,7 +171,7 @@ def _raise_as_job_error() -> Iterator[None]:
     except MemoryError as error:
         raise TooLittleMemoryError("there is too little memory for it; close other programs") from error
     except (ValueError, ArithmeticError) as error:  # a file that no check foresees must not stop the others
-        raise VolumeError(f"cannot be predicted ({error}); look whether the image is sound") from error
+        raise VolumeError(f"cannot be predicted ({shortened(error, 200)}); look whether the image is sound") from error
     except OSError as error:
         raise VolumeError(
             f"{error.filename or 'a file'}: {error.strerror or error}; check path and disk space"

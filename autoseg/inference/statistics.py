@@ -18,6 +18,7 @@ from autoseg.inference.model import Prediction
 from autoseg.json_file import read_json
 from autoseg.locks import lock
 from autoseg.sheet import as_written, harmless_frame
+from autoseg.words import shortened
 
 NAME = "predictions.csv"  # in OUT
 FIRST_COLUMNS = (
@@ -206,7 +207,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
             frame = frame.reindex(columns=[*dict.fromkeys((*frame.columns, *COLUMNS))], fill_value="")
             return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, TypeError) as error:
-        raise VolumeError(f"{file}: is no table of predictions ({error}); move it away") from error
+        raise VolumeError(f"{file}: is no table of predictions ({shortened(error, 200)}); move it away") from error
     raise VolumeError(f"{file}: is no table of predictions; move it away, or give another name")
 
 

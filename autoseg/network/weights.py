@@ -25,6 +25,7 @@ from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import Run
+from autoseg.words import shortened
 
 MODEL = "autoseg model 1"
 MOST_NETWORKS = 1000  # of an ensemble
@@ -111,7 +112,9 @@ def _opened(file: Path) -> Iterator[_Content]:
             names = opened.keys()
             yield _Content(opened.metadata() or {}, lambda: {name: opened.get_tensor(name) for name in names})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise DamagedModelError(f"{file}: damaged or not a model file ({error}); copy it again") from error
+        raise DamagedModelError(
+            f"{file}: damaged or not a model file ({shortened(error, 200)}); copy it again"
+        ) from error
 
 
 def _is_refused_map(error: Exception) -> bool:
@@ -182,7 +185,7 @@ def _require_fit(file: Path, plan: Plan, tensors: Mapping[str, Tensor]) -> None:
         with torch.device("meta"):
             build(plan).load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
+        reason = shortened(str(error).splitlines()[-1], 200)
         raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); export the model again") from error
 
 

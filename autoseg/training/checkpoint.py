@@ -21,6 +21,7 @@ from autoseg.network.weights import MODEL, load_tensors, parse_facts, read_facts
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import FoldFolder
 from autoseg.training.step import State
+from autoseg.words import shortened
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = "autoseg checkpoint 1"
@@ -65,7 +66,7 @@ def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
             state.average.load_state_dict(tensors_under(tensors, "average."))
         _fill(state.optimiser, tensors_under(tensors, "optimiser."), begun=state.done > 0)
     except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[-1].strip()
+        reason = shortened(str(error).splitlines()[-1], 200)
         raise ModelError(f"{file}: its tensors do not fit its plan ({reason}); remove it to begin anew") from error
 
 

@@ -1,6 +1,6 @@
 """Fuzz the parsers of strangers' files: whatever a file holds, only declared errors come out.
 
-The long form: python -m tests.faults.fuzz RUNS [FIRST_SEED]
+The long form, of RUNS files a parser: PYTHONPATH=tests python -X faulthandler -m faults.fuzz RUNS [FIRST_SEED [NAME …]]
 """
 
 from __future__ import annotations
@@ -9,21 +9,27 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
+import torch
+from dicom_files import voxels, write_ct
 
 from autoseg.dataset.load import load_dataset
 from autoseg.dataset.split_file import load_splits
+from autoseg.digests import file_digest, noted_sources, remembered
 from autoseg.errors import AutosegError
 from autoseg.evaluation.foreign import read_nnunet, read_table
+from autoseg.evaluation.freshness import ScoreJournal
 from autoseg.evaluation.scores import read_scores
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_image, write_array
-from autoseg.network.weights import MODEL, read_facts
+from autoseg.inference.statistics import Statistics
+from autoseg.network.weights import MODEL, load_networks, read_facts, save_tensors
 from autoseg.plan import load_plan
 from autoseg.planning.presets import load_preset
+from autoseg.training.checkpoint import CHECKPOINT
 from autoseg.training.log import read_rows
 
 ODD = (
@@ -64,10 +70,18 @@ def sound_files(folder: Path) -> dict[str, tuple[bytes, Callable[[Path], object]
     preset = load_preset(presets.preset_names()[0])
     own = {"name": "a", "channels": ["CT"], "labels": [{"value": 1, "name": "liver"}], "device": "cpu"}
     own |= {"intensity": [{"kind": "ct", "low": -100, "high": 200, "mean": 50, "std": 60}]}
-    image = folder / "sound.nii"
-    write_array(image, np.zeros((3, 3, 3), np.uint8), Grid(shape=(3, 3, 3), spacing_mm=(1.0, 1.0, 1.0)))
+    images = {suffix: folder / f"sound{suffix}" for suffix in (".nii", ".nii.gz", ".mha", ".nrrd")}
+    for image in images.values():
+        write_array(image, np.zeros((3, 3, 3), np.uint8), Grid(shape=(3, 3, 3), spacing_mm=(1.0, 1.0, 1.0)))
+    write_ct(folder / "series", voxels())
+    slices = sorted((folder / "series").iterdir())
     facts = json.dumps({"kind": MODEL, "plan": "{}", "facts": "{}"})
     model = save({"a": np.zeros(2, np.float32)}, {"autoseg": facts})
+    plan = json.dumps(preset | own)
+    checkpoint = save({"a": np.zeros(2, np.float32)}, {"autoseg": facts.replace(MODEL, CHECKPOINT)})
+    noted = {"scores": {"plan.json": "0a"}, "files": {"/a": [1, 2, 3, 4, "0b"]}}
+    scored = {"case": "a", "sources": "0c", "mask": "0d", "rows": []}
+    predictions = "case,organ,label,volume_ml,expected_dice,key,image,place\na,liver,1,2.5,0.9,k,i,p\n"
     scores = "fold,case,split,organ,label,metric,value,grid\n0,a,testing,liver,1,dice,0.5,original\n"
     log = "iteration,loss,dice_testing_liver\n1,0.5,0.2\n2,0.4,\n"
     return {
@@ -83,14 +97,40 @@ def sound_files(folder: Path) -> dict[str, tuple[bytes, Callable[[Path], object]
         "scores.csv": (scores.encode(), read_scores),
         "log.csv": (log.encode(), read_rows),
         "model.autoseg": (model, lambda file: read_facts(file, MODEL)),
-        "image.nii": (image.read_bytes(), lambda file: read_image((file,))),
+        "facts.json": (b'{"networks": 1, "trained_on": ["a"]}', lambda file: _load_model(file, plan, file)),
+        "model/plan.json": (plan.encode(), lambda file: _load_model(file, file, None)),
+        "checkpoint.safetensors": (checkpoint, lambda file: read_facts(file, CHECKPOINT)),
+        "digests.json": (json.dumps(noted).encode(), _remember),
+        "evaluated.jsonl": (json.dumps(scored).encode() + b"\n", lambda file: ScoreJournal(file).rows("a", "0c", file)),
+        "predictions.csv": (predictions.encode(), Statistics),
+        f"series/{slices[0].name}": (slices[0].read_bytes(), lambda file: read_image((file.parent,))),
+        **{f"image{suffix}": (file.read_bytes(), lambda file: read_image((file,))) for suffix, file in images.items()},
     }
 
 
-def fuzz(folder: Path, runs: int, first_seed: int = 0) -> list[str]:
-    """Read `runs` changed files of each parser; return a line for each error that is not declared."""
+def _load_model(file: Path, plan: str | Path, facts: Path | None) -> None:
+    """Load a model whose checksum is right, whatever its plan and facts say."""
+    plan, about = (
+        part.read_text("latin-1") if isinstance(part, Path) else part
+        for part in (plan, "{}" if facts is None else facts)
+    )
+    model = file.with_suffix(".autoseg")
+    save_tensors(model, MODEL, {"a": torch.zeros(2)}, {"plan": plan, "facts": about})
+    load_networks(model, "cpu")
+
+
+def _remember(file: Path) -> None:
+    with remembered(file):
+        file_digest(file)
+    noted_sources(file, "scores")
+
+
+def fuzz(folder: Path, runs: int, first_seed: int = 0, names: Collection[str] = ()) -> list[str]:
+    """Read `runs` changed files of each parser, or of some; return a line for each error that is not declared."""
     failures = []
     for name, (sound, read) in sound_files(folder).items():
+        if names and name not in names:
+            continue
         file = folder / name
         file.parent.mkdir(exist_ok=True)
         for seed in range(first_seed, first_seed + runs):
@@ -107,6 +147,7 @@ def fuzz(folder: Path, runs: int, first_seed: int = 0) -> list[str]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        undeclared = fuzz(Path(place), int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+        runs, first_seed, *names = [*sys.argv[1:], *(["0"] if len(sys.argv) == 2 else [])]
+        undeclared = fuzz(Path(place), int(runs), int(first_seed), names)
     sys.stdout.write("\n".join([*undeclared, f"{len(undeclared)} undeclared errors\n"]))
     sys.exit(bool(undeclared))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid
@@ -88,3 +91,55 @@ def test_a_sheared_volume_is_refused(tmp_path: Path, sheared: str) -> None:
 def test_a_header_without_an_orientation_says_so(tmp_path: Path) -> None:
     file = meta(tmp_path / "a.mha", "ElementSpacing = 1 1 1\nElementDataFile = LOCAL\n")
     assert [remark.code for remark in read_header(file).remarks] == ["orientation-unknown"]
+
+
+def test_a_line_that_would_overflow_the_buffers_of_the_parser_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.nrrd"
+    write_array(file, np.zeros((3, 3, 3), np.uint8), Grid(shape=(3, 3, 3), spacing_mm=(1.0, 1.0, 1.0)))
+    sound = file.read_bytes()
+    for damage in (b"dimension: " + b"[" * 2000, b"ki" + b"1" * 5000):  # a crash of the process, not an error
+        file.write_bytes(sound.replace(b"dimension: 3", damage))
+        with pytest.raises(VolumeError, match="a line of its header has"):
+            read_image((file,))
+    file.write_bytes(sound.replace(b"dimension: 3", b"note:=" + b"1" * 5000 + b"\ndimension: 3"))
+    assert read_image((file,)).array.shape == (1, 3, 3, 3)
+
+
+@pytest.mark.parametrize("kind", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
+@pytest.mark.parametrize("suffix", [".mha", ".mhd"])
+def test_packed_voxels_are_those_that_itk_wrote(tmp_path: Path, kind: str, suffix: str) -> None:
+    array = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).view("u1")[..., : np.dtype(kind).itemsize * 2]
+    array = np.nan_to_num(np.ascontiguousarray(array).view(kind))  # (Z, Y, X, C)
+    image = sitk.GetImageFromArray(array, isVector=True)
+    image.SetSpacing((1.0, 2.0, 3.0))
+    file = tmp_path / f"a{suffix}"
+    sitk.WriteImage(image, str(file), useCompression=True)
+    read = read_image([file])
+    assert read.grid.spacing_mm == (3.0, 2.0, 1.0)
+    np.testing.assert_array_equal(read.array, np.moveaxis(array, -1, 0).astype(read.array.dtype))
+
+
+def test_packed_voxels_in_the_other_byte_order_are_turned(tmp_path: Path) -> None:
+    voxels = np.arange(1000, dtype=">i2").reshape(10, 10, 10)
+    head = HEAD.replace("MET_UCHAR", "MET_SHORT") + "BinaryDataByteOrderMSB = True\nCompressedData = True\n"
+    file = tmp_path / "a.mha"
+    file.write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + zlib.compress(voxels.tobytes()))
+    np.testing.assert_array_equal(read_image([file]).array[0], voxels)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda packed: b"x = LOCAL\n" + packed, "its packed voxels are damaged"),  # MetaIO would never end
+        (lambda packed: packed[:-20], "cut short, the voxels unpack to .* of 1000 bytes"),
+        (lambda packed: zlib.compress(ARRAY.tobytes()[:900]) + bytes(100), "unpack to 900 of 1000 bytes"),
+    ],
+)
+def test_packed_voxels_that_are_damaged_are_refused(
+    tmp_path: Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    file = meta(
+        tmp_path / "a.mha", "CompressedData = True\nElementDataFile = LOCAL\n", damage(zlib.compress(ARRAY.tobytes()))
+    )
+    with pytest.raises(VolumeError, match=message):
+        read_image([file])

@@ -18,6 +18,7 @@ from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.dicom import Series, pick_series, read_slices
 from autoseg.imaging.grid import Grid, to_lps
 from autoseg.labels import Label, LabelScheme
+from autoseg.words import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
                 SlicedMask(scheme=scheme, mask=mask, organs=organs, series=series, headers=read_slices(series))
             )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise VolumeError(f"{file}: the series cannot be referred to as {what} must ({error}); use .nii.gz") from error
+        raise VolumeError(
+            f"{file}: the series cannot be referred to as {what} must ({shortened(error, 200)}); use .nii.gz"
+        ) from error
     with atomic_path(file) as beside:
         dataset.save_as(beside)
