@@ -64,6 +64,7 @@ def predict(
                 tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
             work.do(job, reading, writer)
         work.settle(leave=0)
+    statistics.sort()
     if work.failed:
         raise CasesFailedError("predict", work.failed, done=len(jobs) - len(work.failed))
     return len(due)

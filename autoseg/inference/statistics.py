@@ -1,38 +1,29 @@
-"""predictions.csv: a row an organ of every predicted image: its volume, the Dice to expect, what to look at."""
+"""What was predicted, a row an organ of every image: its volume, the Dice to expect, what to look at."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from autoseg.digests import files_digest
 from autoseg.errors import VolumeError
-from autoseg.files import atomic_path, remove_leftovers
+from autoseg.files import remove_leftovers
 from autoseg.inference.model import Prediction
-from autoseg.json_file import read_json
+from autoseg.inference.predictions_table import (
+    State,
+    append_rows,
+    has_all_columns,
+    read_rows,
+    state_of,
+    torn_case,
+    write_rows,
+)
 from autoseg.locks import lock
-from autoseg.sheet import as_written, harmless_frame
-from autoseg.words import shortened
 
 NAME = "predictions.csv"  # in OUT
-FIRST_COLUMNS = (
-    "case",
-    "organ",
-    "label",
-    "volume_ml",
-    "expected_dice",
-    "at_border",
-    "unusual",
-    "unlike_training",
-    "key",
-)
-COLUMNS = (*FIRST_COLUMNS, "image", "place", "mask")  # digests; tables of before have none of them
 LOCK = "predictions.lock"  # in OUT
 WAIT_S = 600.0  # for another process that writes a mask into OUT
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
@@ -49,10 +40,10 @@ class Origin:
 
 
 class Statistics:
-    """The rows of all images predicted so far; written after each, so that a folder can be gone on with.
+    """The rows of all images predicted so far; those of each are appended, so that a folder can be gone on with.
 
-    Several processes may write to one table: each takes its lock, reads what the others have written, and changes the
-    rows of one image.
+    Several processes may write to one table: each takes its lock, reads what the others have appended, and appends
+    the rows of one image. Rows that are replaced have all written anew, as has a table whose end is torn.
     """
 
     def __init__(self, file: Path | None, fresh: bool = False) -> None:
@@ -67,7 +58,8 @@ class Statistics:
         """
         self._file, self._fresh = file, fresh
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._state: tuple[int, int, int] | None = None  # of the file, when it was read or written
+        self._state: State | None = None  # of the file, when it was read or written
+        self._is_appendable = False  # the file has all columns, and its last line is whole
         if file is not None and file.parent.is_dir():
             with self.locked():  # which removes the lock of a process that was killed
                 remove_leftovers(file.parent)
@@ -84,12 +76,25 @@ class Statistics:
             yield
             return
         with lock(self._file.parent, "autoseg predict", WAIT_S, LOCK):
-            if self._state != (state := _state_of(self._file)):
-                self._rows = {}
-                for row in _read(self._file) if state else ():
-                    self._rows.setdefault(str(row["case"]), []).append(row)
-                self._state = state
+            self._take_in(state_of(self._file))
             yield
+
+    def _take_in(self, state: State | None) -> None:
+        """Read what others have written since."""
+        if self._file is None or state == self._state:
+            return
+        before, self._state = self._state, state
+        start = before.size if before and state and state.inode == before.inode and self._is_appendable else 0
+        if not start:
+            self._rows, self._is_appendable = {}, False
+        if state is None:
+            return
+        rows = read_rows(self._file, start)
+        torn = torn_case(self._file, rows)
+        for row in rows:
+            if row["case"] != torn:  # of whom not all rows need be there
+                self._rows.setdefault(str(row["case"]), []).append(row)
+        self._is_appendable = torn is None and (start > 0 or has_all_columns(self._file))
 
     def has(self, case: str, key: str, files: Sequence[Path]) -> bool:
         """Return whether a case was predicted by the same model from the same files, and its files are as written."""
@@ -119,7 +124,7 @@ class Statistics:
             self._write()
 
     def add(self, case: str, origin: Origin, files: Sequence[Path], prediction: Prediction[object]) -> None:
-        """Take the organs predicted in an image, and write all rows.
+        """Take the organs predicted in an image whose rows are forgotten, and write them.
 
         Args:
             case: Its name.
@@ -147,12 +152,32 @@ class Statistics:
             }
             for organ in prediction.organs
         ]
-        self._write()
+        try:
+            if self._is_appendable:
+                self._append(self._rows[case])
+            else:
+                self._write()
+        except OSError:
+            del self._rows[case]
+            raise
+
+    def sort(self) -> None:
+        """Write the table in the order of the cases' names, where it is not."""
+        with self.locked():
+            if list(self._rows) != sorted(self._rows):
+                self._write()
+
+    def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if self._file is None or self._state is None:
+            return
+        append_rows(self._file, rows, self._state.size)
+        self._state = state_of(self._file)
 
     def _write(self) -> None:
         if self._file is not None:
+            self._rows = {case: self._rows[case] for case in sorted(self._rows)}
             self.write(self._file)
-            self._state = _state_of(self._file)
+            self._state, self._is_appendable = state_of(self._file), True
 
     def write(self, file: Path) -> None:
         """Write all rows as .csv or .json, atomically.
@@ -160,12 +185,7 @@ class Statistics:
         Raises:
             OSError: If the disk is full.
         """
-        rows = [row for case in sorted(self._rows) for row in self._rows[case]]
-        with atomic_path(file) as beside:
-            if file.suffix == ".json":
-                beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-            else:
-                harmless_frame(pd.DataFrame(rows, columns=list(COLUMNS))).to_csv(beside, index=False)
+        write_rows(file, [row for case in sorted(self._rows) for row in self._rows[case]])
 
     def look_at_first(self) -> list[str]:
         """Return a line for each image that deserves a look, the most doubtful first."""
@@ -192,31 +212,7 @@ def require_table(file: Path) -> None:
     if file.suffix not in (".csv", ".json"):
         raise VolumeError(f"--statistics {file}: give a name that ends in .csv or .json")
     if file.is_file():
-        _read(file)
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    try:
-        if file.suffix == ".json":
-            frame = pd.DataFrame(read_json(file, list))
-        else:
-            texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training", "image", "place", "mask"), str)
-            frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]})
-            frame = frame.assign(**{name: frame[name].map(as_written) for name in texts if name in frame})
-        if set(FIRST_COLUMNS) <= set(frame.columns):
-            frame = frame.reindex(columns=[*dict.fromkeys((*frame.columns, *COLUMNS))], fill_value="")
-            return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-    except (OSError, ValueError, TypeError) as error:
-        raise VolumeError(f"{file}: is no table of predictions ({shortened(error, 200)}); move it away") from error
-    raise VolumeError(f"{file}: is no table of predictions; move it away, or give another name")
-
-
-def _state_of(file: Path) -> tuple[int, int, int] | None:
-    """Return time, size and inode of a file, None where there is none: each write makes a new one."""
-    if not file.is_file():
-        return None
-    status = file.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        read_rows(file)
 
 
 def _short(text: str) -> str:

@@ -22,12 +22,12 @@ from autoseg.errors import CasesFailedError, PlanError, VolumeError
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_array
 from autoseg.inference.inputs import Input, folder_of, list_inputs
-from autoseg.inference.model import Model, open_model
+from autoseg.inference.model import Model, OrganPrediction, Prediction, open_model
 from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.inference.predict import predict
 from autoseg.inference.stage import InferenceOptions
-from autoseg.inference.statistics import NAME, Statistics, require_table
+from autoseg.inference.statistics import NAME, Origin, Statistics, require_table
 from autoseg.labels import Label
 from autoseg.network.build import build
 from autoseg.network.weights import save_ensemble, save_model
@@ -304,3 +304,58 @@ def test_several_networks_in_one_file_are_averaged(tmp_path: Path) -> None:
         (tmp_path / f"{seed}.autoseg").rename(run / f"fold-{seed}" / "model.autoseg")
     folds = autoseg.load_model(run, "cpu")
     np.testing.assert_array_equal(together.predict(image).mask.array, folds.predict(image).mask.array)
+
+
+def rows_of(case: str) -> Prediction[None]:
+    organs = [OrganPrediction(name=name, label=n, volume_ml=n / 3, expected_dice=None, at_border=False)
+              for n, name in enumerate(("liver", "=1+1"), 1)]  # fmt: skip
+    return Prediction(mask=None, organs=tuple(organs), unlike=(case,))
+
+
+def add(table: Statistics, case: str) -> None:
+    with table.locked():
+        table.forget(case)
+        table.add(case, Origin(key="k", image="i", place="p"), [], rows_of(case))
+
+
+def test_the_rows_of_an_image_are_appended_and_the_others_are_not_written_again(tmp_path: Path) -> None:
+    file = tmp_path / NAME
+    one, other = Statistics(file), Statistics(file)
+    add(one, "b")
+    inode = file.stat().st_ino
+    for table, case in ((other, "c"), (one, "a"), (other, "d")):
+        before = file.read_bytes()
+        add(table, case)
+        assert file.read_bytes().startswith(before)
+    assert file.stat().st_ino == inode
+    other.sort()
+    whole = Statistics(tmp_path / "whole" / NAME)
+    for case in "abcd":
+        add(whole, case)
+    assert file.read_bytes() == (tmp_path / "whole" / NAME).read_bytes()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 60])
+def test_a_table_whose_end_is_torn_loses_its_last_image_alone(tmp_path: Path, cut: int) -> None:
+    file = tmp_path / NAME
+    for case in "abc":
+        add(Statistics(file), case)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-cut])
+    table = Statistics(file)
+    assert [table.has(case, "k", []) for case in "abc"] == [True, True, False]
+    add(table, "c")
+    assert file.read_bytes() == whole
+
+
+def test_a_disk_that_is_full_leaves_the_table_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    table = Statistics(tmp_path / NAME)
+    add(table, "a")
+    before = (tmp_path / NAME).read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        add(table, "b")
+    assert (tmp_path / NAME).read_bytes() == before
