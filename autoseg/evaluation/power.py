@@ -25,7 +25,7 @@ def smallest_difference(count: int, power: float = POWER, alpha: float = ALPHA) 
         None for fewer than three pairs.
 
     >>> round(smallest_difference(34), 2), round(smallest_difference(15), 2)
-    (0.49, 0.78)
+    (0.5, 0.78)
     """
     if count < 3:
         return None
