@@ -50,6 +50,15 @@ class Label(BaseModel):
     name: Annotated[str, Field(min_length=1)]
 
 
+def organ_key(name: str) -> str:
+    """Return the key under which names of one organ match.
+
+    >>> organ_key(" Left  Lung ")
+    'left lung'
+    """
+    return " ".join(name.casefold().split())
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelScheme:
     """What the organs of a plan or a dataset are in label maps, in the network, and in masks.

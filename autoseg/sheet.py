@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -15,12 +16,14 @@ from autoseg.words import shortened
 if TYPE_CHECKING:
     import pandas as pd
 
+HEAD_BYTES = 1 << 16  # that hold the first line of a table
 SEPARATORS = (",", ";", "\t")
 # A spreadsheet runs what begins with one of = + - @, a tab or a line's end, and may part cells elsewhere than we do
 _LIVE = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 _BEGINS = rf"(?:\A(?=[' ]*{_LIVE})|(?<=[,;\t\r\n])(?='*{_LIVE}))"
 _TO_MARK = re.compile(_BEGINS)
 _MARKED = re.compile(_BEGINS + "'")
+_DECLARED = re.compile(r"sep=([,;\t])", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)? ?%?|[+-]", re.IGNORECASE)
 
 
@@ -35,6 +38,7 @@ class Sheet:
     columns: tuple[str, ...]  # as written, without blanks around
     rows: dict[int, dict[str, str]]  # number of the line to column, in lower case, to cell; blank rows are left out
     separator: str
+    cut: int | None  # number of the first line with fewer cells than there are columns
 
 
 def harmless(cell: str) -> str:
@@ -72,10 +76,51 @@ def read_sheet(file: Path) -> Sheet:
         SheetError: If it is no such file, names a column twice, or a row has more cells than there are columns.
         OSError: If it cannot be read.
     """
-    content = file.read_bytes()
+    return parse_sheet(_decoded(file, file.read_bytes()), str(file))
+
+
+def read_columns(file: Path) -> tuple[str, ...]:
+    """Read the names of a CSV file's columns, in lower case.
+
+    Raises:
+        SheetError, OSError: As `read_sheet`.
+    """
+    with file.open("rb") as stream:
+        lines = _decoded(file, stream.read(HEAD_BYTES), cut=True).lstrip("\r\n").splitlines()
+    declared = bool(lines) and _DECLARED.fullmatch(lines[0].strip("\r\n ")) is not None
+    return tuple(column.lower() for column in parse_sheet("\n".join(lines[: 2 if declared else 1]), str(file)).columns)
+
+
+def is_plain(file: Path) -> bool:
+    """Return whether a CSV file is as programs write them: parted by commas, in UTF-8; spreadsheets save others.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with file.open("rb") as stream:
+        first = stream.readline(HEAD_BYTES)
+    marked = first.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return not marked and max(SEPARATORS, key=lambda one: first.count(one.encode())) == "," and b"sep=" not in first
+
+
+def number(cell: str, separator: str) -> float:
+    """Return a cell as a number, NaN where blank; a comma is its decimal point where cells are parted by another sign.
+
+    Raises:
+        ValueError: If it is none.
+
+    >>> number("0,5", ";"), number(" 0.5 ", ",")
+    (0.5, 0.5)
+    """
+    text = cell.strip()
+    return float((text.replace(",", ".") if separator != "," else text) or "nan")
+
+
+def _decoded(file: Path, content: bytes, cut: bool = False) -> str:
+    """Return the text of a file, or of its beginning."""
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return parse_sheet(content.decode(encoding), str(file))
+        return codecs.getincrementaldecoder(encoding)().decode(content, final=not cut)
     except UnicodeDecodeError as error:
         raise SheetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
 
@@ -91,7 +136,7 @@ def parse_sheet(text: str, source: str) -> Sheet:
         SheetError: As `read_sheet`.
     """
     first, _, rest = text.partition("\n")
-    declared = re.fullmatch(r"sep=([,;\t])", first.strip(), re.IGNORECASE)
+    declared = _DECLARED.fullmatch(first.strip("\r\n "))
     head = rest.partition("\n")[0] if declared else first
     separator = declared[1] if declared else max(SEPARATORS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -107,10 +152,12 @@ def parse_sheet(text: str, source: str) -> Sheet:
     twice = [name for name in lower if name and lower.count(name) > 1]
     if twice:
         raise SheetError(f"{source}: has the column {shortened(twice[0])} twice; name each column once")
-    rows = {}
+    rows, cut = {}, None
     for number, cells in lines[1:]:
         if any(cells[len(columns) :]):
             cause = f"has {len(cells)} cells under {len(columns)} columns"
             raise SheetError(f"{source}, line {number}: {cause}; correct that line, or quote the cell")
+        if len(cells) < len(columns) and cut is None:
+            cut = number
         rows[number] = dict(zip(lower, [*cells, *[""] * len(lower)], strict=False))
-    return Sheet(columns=columns, rows=rows, separator=separator)
+    return Sheet(columns=columns, rows=rows, separator=separator, cut=cut)

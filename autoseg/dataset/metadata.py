@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoseg.dataset.names import organ_key
 from autoseg.errors import DatasetError, RunError
 from autoseg.json_file import JsonError, read_json
-from autoseg.labels import MOST_LABELS, Label
+from autoseg.labels import MOST_LABELS, Label, organ_key
 from autoseg.words import shortened
 
 MOST_DIGITS = 9  # of a label's value; enough to tell how far it is from what is possible
@@ -48,8 +47,17 @@ def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(names[str(i)]) for i in range(len(names)))
 
 
-def labels_of(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
-    """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon)."""
+def labels_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> tuple[Label, ...]:
+    """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon).
+
+    Args:
+        file: For messages.
+        meta: Its content.
+        is_new: Whether names must differ in more than capitals and blanks; in earlier RUNs they need not.
+
+    Raises:
+        DatasetError: If they are missing, or a name or a value is none or occurs twice.
+    """
     entries = meta.get("labels")
     if not isinstance(entries, dict) or not entries:
         raise DatasetError(f'{file}: "labels" is missing; add "labels": {{"background": 0, "liver": 1}}')
@@ -60,7 +68,7 @@ def labels_of(file: Path, meta: Mapping[str, Any]) -> tuple[Label, ...]:
         same = [other for other in organs.values() if organ_key(other) == organ_key(name)]
         if value and name in same:
             raise DatasetError(f"{file}: two labels are called {name!r}; give each its own name")
-        if value and same:  # a comparison, and some file systems, would take them for one
+        if value and same and is_new:  # a comparison, and some file systems, would take them for one
             raise DatasetError(
                 f"{file}: the names of labels {same[0]!r} and {name!r} differ only in capitals or blanks; "
                 "give each its own name"

@@ -53,15 +53,6 @@ def unheeded_normalisation(name: str) -> str | None:
     return _NNUNET_NORMALISATIONS.get(name.strip().casefold())
 
 
-def organ_key(name: str) -> str:
-    """Return the key under which names of one organ match.
-
-    >>> organ_key(" Left  Lung ")
-    'left lung'
-    """
-    return " ".join(name.casefold().split())
-
-
 def is_tubular(organ: str) -> bool:
     """Return whether an organ's name says that it is a tube or a tree of tubes, of which the course matters.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 from autoseg.dataset.split import SIDES, Split
 from autoseg.errors import PlanError
 from autoseg.json_file import JsonError, parse_json
+from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
 
 MOST_DIGITS = 6  # of the number of a fold
@@ -43,21 +42,22 @@ def load_splits(
             or trains on nothing.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        folds = _csv_folds(file) if file.suffix.lower() == ".csv" else _json_folds(file)
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{file}: no readable split ({error}); run `autoseg plan` to make one") from error
-    folds = _csv_folds(file, text) if file.suffix.lower() == ".csv" else _json_folds(file, text)
+    except SheetError as error:
+        raise PlanError(str(error)) from error
     splits = tuple(_parse_fold(f"{file}, fold {number}", fold, cases) for number, fold in enumerate(folds))
     for number, split in enumerate(splits):
         _require_patients_apart(f"{file}, fold {number}", split, patients or {})
     return splits
 
 
-def _json_folds(file: Path, text: str) -> list[Any]:
+def _json_folds(file: Path) -> list[Any]:
     """Return the folds of a JSON file as they stand there."""
     example = 'a list of folds, as in [{"training": ["a"], "testing": ["b"]}]'
     try:
-        folds = parse_json(text, str(file), list)
+        folds = parse_json(file.read_text(encoding="utf-8-sig"), str(file), list)
     except JsonError as error:
         raise PlanError(f"{error}; a split is {example}") from error
     if not folds:
@@ -65,17 +65,15 @@ def _json_folds(file: Path, text: str) -> list[Any]:
     return folds
 
 
-def _csv_folds(file: Path, text: str) -> list[dict[str, list[str]]]:
+def _csv_folds(file: Path) -> list[dict[str, list[str]]]:
     """Return the folds of a CSV file, each as side to case ids."""
     folds: dict[int, dict[str, list[str]]] = {}
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        texts = {key.strip(): (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    for line, texts in read_sheet(file).rows.items():
         case, side, fold = texts.get("case"), texts.get("split", ""), texts.get("fold") or "0"
         if not case or side not in SIDES or not fold.isdecimal() or len(fold) > MOST_DIGITS:
             cells = shortened(", ".join(f"{key} {value!r}" for key, value in texts.items()), 200)
             raise PlanError(
-                f"{file}, line {reader.line_num}: needs the columns case, split ({', '.join(SIDES)}) and perhaps fold "
+                f"{file}, line {line}: needs the columns case, split ({', '.join(SIDES)}) and perhaps fold "
                 f"(a number), found {cells}; correct that line"
             )
         folds.setdefault(int(fold), {}).setdefault(side, []).append(case)

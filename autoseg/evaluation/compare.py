@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,11 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from autoseg.dataset.names import organ_key
 from autoseg.errors import RunError
 from autoseg.evaluation.published import published_beside
-from autoseg.evaluation.sources import ScoreSource
+from autoseg.evaluation.sources import ScoreSource, is_numbered, match_organs, organs_in
 from autoseg.evaluation.statistics import mean_interval
+from autoseg.labels import organ_key
 from autoseg.metrics.registry import Metric, comparable_metric
 from autoseg.words import counted
 
@@ -122,7 +121,7 @@ def compare(baseline: ScoreSource, others: Sequence[ScoreSource], metric: str) -
         if baseline.values is None or other.values is None:
             own = other if baseline.values is None else baseline
             beside[own.name] = _beside(own)
-            alone = [organ for organ in _organs(own) if organ not in set(beside[own.name]["Organ"])]
+            alone = [organ for organ in organs_in(own) if organ not in set(beside[own.name]["Organ"])]
             notes += (
                 [f"Not in the published table or without a case: {', '.join(alone)} of {own.name}."] if alone else []
             )
@@ -176,40 +175,13 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def match_organs(one: ScoreSource, other: ScoreSource) -> dict[str, str]:
-    """Return the organs of `one` that `other` has, to their names there, in the order of `one`.
-
-    By name, whatever its case; "label 3" is also the organ that has the value 3 in the other source.
-    """
-    names = {organ_key(organ): organ for organ in _organs(other)}
-    by_label = {other.labels[organ]: organ for organ in _organs(other) if organ in other.labels}
-    matched: dict[str, str] = {}
-    for organ in _organs(one):
-        match = names.get(organ_key(organ)) or by_label.get(one.labels.get(organ, -1))
-        same_name = match is not None and organ_key(match) == organ_key(organ)
-        if match is not None and (same_name or _is_number(organ) != _is_number(match)):
-            matched[organ] = match
-    return matched
-
-
-def _organs(source: ScoreSource) -> list[str]:
-    if source.values is None:
-        return [] if source.published is None else [str(organ) for organ in source.published["Organ"]]
-    return [str(organ) for organ in source.values.columns]
-
-
-def _is_number(organ: str) -> bool:
-    """Return whether an organ is named by its label value, as in "label 3"."""
-    return re.fullmatch(r"label \d+", organ_key(organ)) is not None
-
-
 def _paired(
     baseline: ScoreSource, other: ScoreSource, one: pd.DataFrame, two: pd.DataFrame
 ) -> tuple[list[Difference], list[str]]:
     """Return the differences of two sources by case, not yet corrected, and what was left out."""
     matched = match_organs(baseline, other)
     if not matched:
-        names = f"{', '.join(_organs(baseline)[:5])} and {', '.join(_organs(other)[:5])}"
+        names = f"{', '.join(organs_in(baseline)[:5])} and {', '.join(organs_in(other)[:5])}"
         way_out = "name the organs alike (`autoseg score` takes names with --labels)"
         raise RunError(f"{baseline.name} and {other.name}: have no organ in common ({names}); {way_out}")
     trained_on = (baseline.trained_on or frozenset()) | (other.trained_on or frozenset())
@@ -223,7 +195,7 @@ def _paired(
     values = one.loc[cases, list(matched)]
     other_values = two.loc[cases, list(matched.values())].set_axis(values.columns, axis=1)
     both = values.notna() & other_values.notna()
-    titles = {organ: match if _is_number(organ) else organ for organ, match in matched.items()}
+    titles = {organ: match if is_numbered(organ) else organ for organ, match in matched.items()}
     rows = [
         _difference(other.name, titles[organ], values[organ][both[organ]], other_values[organ][both[organ]])
         for organ in matched
@@ -277,7 +249,7 @@ def _organs_left_out(baseline: ScoreSource, other: ScoreSource, matched: Mapping
     by_label = [f"{organ} is {match}" for organ, match in matched.items() if organ_key(organ) != organ_key(match)]
     notes = [f"{baseline.name} and {other.name}: by label value, {', '.join(by_label)}."] if by_label else []
     for own, compared in ((baseline, set(matched)), (other, set(matched.values()))):
-        alone = [organ for organ in _organs(own) if organ not in compared]
+        alone = [organ for organ in organs_in(own) if organ not in compared]
         if alone:
             notes.append(f"Only in {own.name}, not compared: {', '.join(alone)}.")
     return notes

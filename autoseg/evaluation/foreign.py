@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from autoseg.errors import RunError
 from autoseg.imaging.readers import strip_suffix
 from autoseg.json_file import read_json
 from autoseg.run import Run
-from autoseg.sheet import as_written
+from autoseg.sheet import SheetError, number, read_sheet
 from autoseg.words import counted, shortened
 
 NNUNET = {"dice": "Dice", "iou": "IoU"}  # our name of a metric to nnU-Net's
@@ -37,7 +36,7 @@ def read_table(file: Path) -> ForeignScores:
     Raises:
         RunError: If it is not such a table.
     """
-    header, rows = _cells(file)
+    header, rows, separator = _cells(file)
     lower = [column.lower() for column in header]
     if "case" not in lower:
         raise RunError(f"{file}: has no column case; give a row a case with the columns case and one an organ")
@@ -46,7 +45,7 @@ def read_table(file: Path) -> ForeignScores:
     if not organs or not rows or "" in cases:
         problem = "has no organ's column" if not organs else "has a row without case" if rows else "has no row"
         raise RunError(f"{file}: {problem}; give a row a case with the columns case and one an organ")
-    columns = [_numbers(file, header[place], list(cases), [row[place] for row in rows]) for place in organs]
+    columns = [_numbers(file, header[place], list(cases), [row[place] for row in rows], separator) for place in organs]
     values = pd.DataFrame(dict(enumerate(columns)), index=cases).groupby(level=0).mean()
     values.columns = pd.Index([header[place] for place in organs])
     percent = _is_percent(file, values)
@@ -74,31 +73,28 @@ def _is_percent(file: Path, values: pd.DataFrame) -> bool:
     return bool(above)
 
 
-def _cells(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a CSV file, blank lines left out."""
+def _cells(file: Path) -> tuple[list[str], list[list[str]], str]:
+    """Return the header and the rows of a CSV file, blank lines left out, and what parts its cells."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            lines = [(reader.line_num, [as_written(cell.strip()) for cell in row]) for row in reader if any(row)]
-    except (OSError, ValueError, csv.Error) as error:
+        sheet = read_sheet(file)
+    except SheetError as error:
+        raise RunError(str(error)) from error
+    except OSError as error:
         raise RunError(f"{file}: not a sound CSV table ({shortened(error, 200)}); correct it") from error
-    if not lines:
+    if not sheet.columns:
         raise RunError(f"{file}: is empty; give a row a case with the columns case and one an organ")
-    (_, header), *rows = lines
-    for number, row in rows:
-        if len(row) != len(header):
-            raise RunError(
-                f"{file}, line {number}: has {len(row)} cells under {len(header)} columns; correct that line"
-            )
-    return header, [row for _, row in rows]
+    if sheet.cut is not None:
+        raise RunError(f"{file}, line {sheet.cut}: has fewer cells than the {len(sheet.columns)} columns; correct it")
+    rows = [[row[column.lower()] for column in sheet.columns] for row in sheet.rows.values()]
+    return list(sheet.columns), rows, sheet.separator
 
 
-def _numbers(file: Path, organ: str, cases: Sequence[str], texts: Sequence[str]) -> list[float]:
+def _numbers(file: Path, organ: str, cases: Sequence[str], texts: Sequence[str], separator: str) -> list[float]:
     """Return a column's cells as numbers, NaN where blank."""
     numbers = []
     for case, text in zip(cases, texts, strict=True):
         try:
-            numbers.append(float(text or "nan"))
+            numbers.append(number(text, separator))
         except ValueError as error:
             cell = f"{organ} is {shortened(repr(text))}"
             raise RunError(

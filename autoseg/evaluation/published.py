@@ -7,9 +7,9 @@ from typing import Literal
 
 import pandas as pd
 
-from autoseg.dataset.names import organ_key
 from autoseg.errors import RunError
 from autoseg.evaluation.statistics import NUMBERS, TOTAL
+from autoseg.labels import organ_key
 
 PUBLISHED = "roth2018"  # what the user types
 TITLE = "Roth et al. 2018"

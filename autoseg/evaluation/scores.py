@@ -19,7 +19,7 @@ from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.pair import organ_pairs
 from autoseg.metrics.registry import SHARE, computed_metrics, known_metric
-from autoseg.sheet import as_written, harmless_frame
+from autoseg.sheet import as_written, harmless_frame, is_plain, read_sheet
 from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
@@ -74,20 +74,34 @@ def read_scores(file: Path) -> pd.DataFrame:
         RunError: If it is missing or has other columns.
     """
     try:
-        frame = pd.read_csv(
-            file,
-            dtype={"case": str, "organ": str, "split": str, "grid": str},
-            keep_default_na=False,
-            na_values={"value": [""]},
-        )
+        frame = _plain_frame(file) if is_plain(file) else _spreadsheet_frame(file)
     except (OSError, ValueError) as error:
         cause = shortened(error, 200)
         raise RunError(f"{file}: no readable scores ({cause}); run `autoseg evaluate RUN` first") from error
     missing = [c for c in COLUMNS if c not in frame.columns]
     if missing:
         raise RunError(f"{file}: not a scores file (no columns {', '.join(missing)}); run `autoseg evaluate RUN` again")
-    texts = {name: frame[name].map(as_written) for name in ("case", "organ")}
-    return _sound(frame.assign(**texts), file)
+    return _sound(frame, file)
+
+
+def _plain_frame(file: Path) -> pd.DataFrame:
+    texts = ("case", "organ", "split", "grid")
+    frame = pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values={"value": [""]})
+    return frame.assign(**{name: frame[name].map(as_written) for name in ("case", "organ") if name in frame})
+
+
+def _spreadsheet_frame(file: Path) -> pd.DataFrame:
+    """Read scores that a spreadsheet has saved with other separators, and perhaps with decimal commas.
+
+    Raises:
+        SheetError: If they are no table.
+    """
+    sheet = read_sheet(file)
+    frame = pd.DataFrame(list(sheet.rows.values()), columns=[column.lower() for column in sheet.columns])
+    if "value" in frame:
+        values = frame["value"].str.replace(",", ".", regex=False)
+        frame = frame.assign(value=values.mask(values == ""))
+    return frame
 
 
 def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoseg.dataset.names import organ_key
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import RunError
@@ -20,8 +19,10 @@ from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_
 from autoseg.evaluation.published import PUBLISHED, TITLE, published_table
 from autoseg.evaluation.scores import ROUNDING, read_scores
 from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
+from autoseg.labels import organ_key
 from autoseg.metrics.registry import comparable_metric
 from autoseg.run import Run
+from autoseg.sheet import read_columns
 from autoseg.words import counted
 
 ACCEPTED = (
@@ -92,9 +93,8 @@ def _open(file: Path, name: str, metric: str) -> ScoreSource:
         _require_metric(file, metric, NNUNET)
         return _sound(file, metric, name, read_nnunet(file, metric))
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            header = [column.strip().lower() for column in next(csv.reader(stream), [])]
-    except (OSError, ValueError, csv.Error) as error:
+        header = read_columns(file)
+    except (OSError, ValueError) as error:
         raise RunError(f"{file}: cannot be read as text ({error}); {ACCEPTED}") from error
     if {"case", "organ", "metric", "value"} <= set(header):
         return _long(file, name, metric)
@@ -160,7 +160,7 @@ def _sound(file: Path, metric: str, name: str, scores: ForeignScores) -> ScoreSo
     Raises:
         RunError: If two organs have one name, or a value cannot be of the metric.
     """
-    keys = Counter(organ_key(str(organ)) for organ in scores.values.columns)
+    keys = Counter(str(organ) for organ in scores.values.columns)
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise RunError(f"{file}: has the organ {twice[0]} twice; give every organ a name of its own")
@@ -172,3 +172,41 @@ def _sound(file: Path, metric: str, name: str, scores: ForeignScores) -> ScoreSo
             raise RunError(f"{file}, case {wrong.index[0]}: {value}, which cannot be; correct it")
     notes = tuple(f"{name}: {note}." for note in scores.notes)
     return ScoreSource(name=name, values=scores.values, labels=scores.labels, notes=notes)
+
+
+def match_organs(one: ScoreSource, other: ScoreSource) -> dict[str, str]:
+    """Return the organs of `one` that `other` has, to their names there, in the order of `one`.
+
+    By name, whatever its case where that leaves no doubt; "label 3" is also the organ that has the value 3 in the other
+    source.
+    """
+    names = _unique_keys(organs_in(other))
+    own = _unique_keys(organs_in(one))
+    same = set(organs_in(other))
+    by_label = {other.labels[organ]: organ for organ in organs_in(other) if organ in other.labels}
+    matched: dict[str, str] = {}
+    for organ in organs_in(one):
+        alike = names.get(organ_key(organ)) if organ_key(organ) in own else None
+        match = organ if organ in same else alike or by_label.get(one.labels.get(organ, -1))
+        same_name = match is not None and organ_key(match) == organ_key(organ)
+        if match is not None and (same_name or is_numbered(organ) != is_numbered(match)):
+            matched[organ] = match
+    return matched
+
+
+def _unique_keys(organs: Sequence[str]) -> dict[str, str]:
+    """Return the organs by key, without those whose names differ only in capitals: earlier RUNs have such."""
+    keys = Counter(organ_key(organ) for organ in organs)
+    return {organ_key(organ): organ for organ in organs if keys[organ_key(organ)] == 1}
+
+
+def organs_in(source: ScoreSource) -> list[str]:
+    """Return the names of the organs of a source."""
+    if source.values is None:
+        return [] if source.published is None else [str(organ) for organ in source.published["Organ"]]
+    return [str(organ) for organ in source.values.columns]
+
+
+def is_numbered(organ: str) -> bool:
+    """Return whether an organ is named by its label value, as in "label 3"."""
+    return re.fullmatch(r"label \d+", organ_key(organ)) is not None

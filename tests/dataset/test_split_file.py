@@ -75,6 +75,15 @@ def test_a_table_is_read(tmp_path: Path) -> None:
     assert load_splits(file, CASES) == (Split(training=("c000",), validation=("c002",), testing=("c001",)),)
 
 
+@pytest.mark.parametrize(
+    "text", ["Case;Split\nc000;training\n;\n", "sep=;\ncase;split\nc000;training\n", "case\tsplit\nc000\ttraining\n"]
+)
+def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path, text: str) -> None:
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "split.csv").write_text(text, encoding=encoding)
+        assert load_splits(tmp_path / "split.csv", CASES) == (Split(training=("c000",), validation=(), testing=()),)
+
+
 def test_a_table_may_have_folds(tmp_path: Path) -> None:
     file = tmp_path / "split.CSV"
     file.write_text("split,fold,case\ntraining,1,a\ntesting,1,b\ntraining,0,b\ntesting,0,a\n")
@@ -88,7 +97,8 @@ def test_a_table_may_have_folds(tmp_path: Path) -> None:
         ("", r"has the folds \[\]"),
         ("case,split\n", r"has the folds \[\]"),
         ("case,split\nc000,training\n\nc001,test\n", "line 4: needs the columns case, split .* found .*split 'test'"),
-        ("case;split\nc000;training\n", "line 2: needs the columns"),
+        ("case|split\nc000|training\n", "line 2: needs the columns"),
+        ("case,split\nc000,training,1\n", "line 2: has 3 cells under 2 columns"),
         ("case,split,fold\nc000,training,one\n", "line 2: needs the columns"),
         ("case,split,fold\nc000,training,1\n", r"has the folds \[1\]; .* number the folds from 0"),
         ("case,split\nc000,training\nc000,testing\n", "c000 occurs twice"),

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from autoseg.errors import AutosegError
-from autoseg.evaluation.compare import OVER_ORGANS, Comparison, Difference, compare, holm, match_organs, signed_rank_p
+from autoseg.evaluation.compare import OVER_ORGANS, Comparison, Difference, compare, holm, signed_rank_p
 from autoseg.evaluation.published import PAPER
 from autoseg.evaluation.scores import COLUMNS
-from autoseg.evaluation.sources import ScoreSource, open_sources
+from autoseg.evaluation.sources import ScoreSource, match_organs, open_sources
 from autoseg.figures.differences import Paired, differences_figure
 from autoseg.report.comparison import ComparisonReport
 from autoseg.report.verdict import caveats, p_value, verdict
@@ -256,6 +256,15 @@ def test_organs_are_matched_by_name_in_any_case_and_numbers_by_label() -> None:
     one = source("A", {"Left  Lung": {}, "label 2": {}, "vein": {}, "label 4": {}}, {"label 2": 2, "vein": 3})
     two = source("B", {"left lung": {}, "liver": {}, "label 3": {}, "bone": {}}, {"liver": 2, "label 3": 3, "bone": 5})
     assert match_organs(one, two) == {"Left  Lung": "left lung", "label 2": "liver", "vein": "label 3"}
+
+
+def test_organs_that_differ_in_capitals_match_those_of_exactly_their_name() -> None:
+    names = ["Kidney", "kidney", "liver"]
+    one, same = (source(name, {key: {} for key in names}) for name in ("one", "same"))
+    assert match_organs(one, same) == {name: name for name in names}
+    single = source("single", {"KIDNEY": {}, "Liver": {}})
+    assert match_organs(one, single) == {"liver": "Liver"}
+    assert match_organs(single, one) == {"Liver": "liver"}
 
 
 def test_two_names_of_one_label_value_are_two_organs() -> None:

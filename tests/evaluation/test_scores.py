@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from autoseg.errors import RunError
@@ -64,3 +65,18 @@ def test_no_name_in_scores_is_a_formula_and_all_come_back(tmp_path: Path) -> Non
     assert "0,'-a,testing,'=1+1,1,dice,0.5,original" in (tmp_path / "scores.csv").read_text()
     frame = read_scores(tmp_path / "scores.csv")
     assert (frame["case"][0], frame["organ"][0]) == ("-a", "=1+1")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_scores_that_a_spreadsheet_saved_are_the_same(tmp_path: Path, separator: str) -> None:
+    label = np.array([[[0, 1, 1, 1]]])
+    about = {"fold": 0, "case": "a", "split": "testing", "grid": "original"}
+    organs = {Label(value=1, name="liver"): (1,), Label(value=2, name="vein"): (2,)}
+    rows = score_rows(np.array([[[0, 0, 1, 1]]]), label, organs, (1.0, 1.0, 1.0), about)
+    write_scores(rows, tmp_path / "scores.csv")
+    before = read_scores(tmp_path / "scores.csv")
+    lines = (tmp_path / "scores.csv").read_text().replace(",", separator).replace(".", ",")
+    (tmp_path / "scores.csv").write_text(lines.replace("nsd_2,0", "nsd_2.0"), encoding="utf-8-sig")
+    after = read_scores(tmp_path / "scores.csv")
+    pd.testing.assert_frame_equal(after, before, check_dtype=False)
+    assert after["value"].isna().sum() > 0

@@ -138,6 +138,15 @@ def test_a_table_by_case_is_read_as_shares_or_percent_and_says_which(tmp_path: P
     assert said in source.notes[0]
 
 
+@pytest.mark.parametrize(
+    "text", ["case;liver\na;0,9\nb;0.8\n", "sep=;\ncase;liver\na;0,9\nb;0,8\n", "case\tliver\na\t0,9\nb\t0.8\n"]
+)
+def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path, text: str) -> None:
+    (source,) = open_sources([str(write_text(tmp_path / "t.csv", text))], "dice")
+    assert source.values is not None
+    assert source.values["liver"].to_dict() == {"a": 0.9, "b": 0.8}
+
+
 def test_a_table_may_repeat_a_case_and_its_mean_counts(tmp_path: Path) -> None:
     (source,) = opened(write_text(tmp_path / "t.csv", "case,fold,liver\na,0,0.8\na,1,0.6\n"))
     assert values(source)["liver"].to_dict() == pytest.approx({"a": 0.7})
@@ -222,7 +231,8 @@ def test_a_damaged_summary_is_refused(tmp_path: Path, text: str) -> None:
         ("case,liver\na,inf\n", "which cannot be"),
         ("case,liver,Liver\na,0.9,0.8\n", "liver twice"),
         ("case,liver\na,0.9\n\nb,0.9,0.8\n", "line 4: has 3 cells under 2 columns"),
-        ('case,liver\n"a,0.9\n', "not a sound CSV table"),
+        ('case,liver\n"a,0.9\n', "no sound CSV"),
+        ("case,liver,spleen\na,0.9\n", "line 2: has fewer cells than the 3 columns"),
     ],
 )
 def test_a_table_that_cannot_be_scores_is_refused(tmp_path: Path, text: str, found: str) -> None:
