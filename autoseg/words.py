@@ -63,6 +63,15 @@ def printable(text: str) -> str:
     return _OBEYED.sub(_written_out, text)
 
 
+def is_text(name: str) -> bool:
+    r"""Return whether the name of a file is UTF-8 on the disk.
+
+    >>> is_text("Größe"), is_text("caf\udce9")
+    (True, False)
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def _written_out(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name, as Python carries it

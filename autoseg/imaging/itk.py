@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from autoseg.imaging.dicom_frames import transfer_syntax
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.right_angles import right_angled
+from autoseg.words import is_text, printable
 
 Array = npt.NDArray[Any]
+DESCRIPTORS = Path("/proc/self/fd")
 
 
 def array_and_grid(image: Any, source: object) -> tuple[Array, Grid, tuple[Remark, ...]]:
@@ -87,7 +90,8 @@ def write_file(file: Path, image: Any, fields: Mapping[str, str], compress: bool
 
     for name, value in fields.items():
         image.SetMetaData(name, value)
-    sitk.WriteImage(image, str(file), useCompression=compress, compressionLevel=1)
+    with _text_path(file) as path:
+        sitk.WriteImage(image, path, useCompression=compress, compressionLevel=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +117,11 @@ def read_information(file: Path, image_io: str = "") -> Information:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
     if image_io:
         reader.SetImageIO(image_io)
     try:
-        with _silence():
+        with _silence(), _text_path(file) as path:
+            reader.SetFileName(path)
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise VolumeError(f"{file}: not a readable image ({reason(error)}); export it again as NIfTI") from error
@@ -141,8 +145,8 @@ def read_file(file: Path, image_io: str = "") -> tuple[Array, Grid, tuple[Remark
     import SimpleITK as sitk
 
     try:
-        with _silence():
-            image = sitk.ReadImage(str(file), imageIO=image_io)
+        with _silence(), _text_path(file) as path:
+            image = sitk.ReadImage(path, imageIO=image_io)
     except RuntimeError as error:
         raise VolumeError(f"{file}: not a readable image ({reason(error)}); copy or export it again") from error
     return array_and_grid(image, file)
@@ -164,12 +168,35 @@ def read_slices(files: Sequence[Path], as_float: bool) -> Iterator[Array]:
     with _silence():
         for file in files:
             try:
-                yield sitk.GetArrayFromImage(sitk.ReadImage(str(file), kind, "GDCMImageIO"))
+                with _text_path(file) as path:
+                    image = sitk.ReadImage(path, kind, "GDCMImageIO")
+                yield sitk.GetArrayFromImage(image)
             except RuntimeError as error:
                 raise VolumeError(
                     f"{file}: the slice ({transfer_syntax(file)}) cannot be read ({reason(error)}); decompress the "
                     "series or export it again"
                 ) from error
+
+
+@contextmanager
+def _text_path(file: Path) -> Iterator[str]:
+    """Give a path to a file that is UTF-8, as others end the process within ITK: its folder is gone to by descriptor.
+
+    Raises:
+        VolumeError: If its name itself is not UTF-8, or the system has no paths of descriptors.
+    """
+    if is_text(str(file)):
+        yield str(file)
+        return
+    if not is_text(file.name) or not DESCRIPTORS.is_dir():
+        raise VolumeError(
+            f"{printable(str(file))}: its name is not UTF-8 text; rename it with letters, digits, - and _"
+        )
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        yield str(DESCRIPTORS / str(folder) / file.name)
+    finally:
+        os.close(folder)
 
 
 def reason(error: Exception) -> str:

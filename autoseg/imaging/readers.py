@@ -26,7 +26,7 @@ from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
 from autoseg.imaging.nifti_grid import grid_of_nifti
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.text_headers import check_meta_header, check_nrrd_header, unpack_meta_voxels
-from autoseg.words import printable
+from autoseg.words import is_text
 
 DICOM_BYTES = 2  # of a voxel, as nearly all scanners write them
 
@@ -178,7 +178,7 @@ def _read_series(folder: Path, series: str | None) -> StoredImage:
     """Read a DICOM series slice by slice in the order of their positions, in scaled values (HU)."""
     chosen = pick_series(folder, series, say_left_out=True)
     slices = []
-    foreign = any(printable(str(file)) != str(file) for file in chosen.files)  # names that end the process within ITK
+    foreign = not all(is_text(str(file)) for file in chosen.files)  # names that end the process within ITK
     if chosen.multi_frame or foreign:  # ITK would scale all frames as it does the first
         decoded = read_frame_voxels(chosen.frames)
     else:

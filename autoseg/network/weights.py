@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from autoseg.errors import DamagedModelError, ModelError
@@ -25,7 +25,7 @@ from autoseg.network.build import build, require_known
 from autoseg.network.device import DeviceName, place
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import Run
-from autoseg.words import shortened
+from autoseg.words import is_text, shortened
 
 MODEL = "autoseg model 1"
 MOST_NETWORKS = 1000  # of an ensemble
@@ -42,8 +42,12 @@ def save_tensors(file: Path, kind: str, tensors: Mapping[str, Tensor], facts: Ma
     described = {"kind": kind, **facts}
     with atomic_path(file) as beside:
         about = described | {"sha256": _digest(whole, described)}
+        metadata = {FACTS: json.dumps(about, sort_keys=True)}
+        if not is_text(str(beside)):  # which safetensors takes for no path
+            beside.write_bytes(save(whole, metadata))
+            return
         try:
-            save_file(whole, beside, metadata={FACTS: json.dumps(about, sort_keys=True)})
+            save_file(whole, beside, metadata)
         except SafetensorError as error:  # what the system refused, as text
             if code := re.search(r"\(os error (\d+)\)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
@@ -95,12 +99,15 @@ class _Content:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[_Content]:
-    """Open a file of tensors by memory map; where the file system has none, as some network mounts, read it whole.
+    """Open a file of tensors by memory map, or whole: some network mounts have none, and some paths are not UTF-8.
 
     Raises:
         DamagedModelError: If it cannot be read; the text says why.
     """
     try:
+        if not is_text(str(file)):
+            yield _read_whole(file)
+            return
         try:
             mapped = safe_open(file, framework="pt")
         except (SafetensorError, OSError) as error:

@@ -360,3 +360,28 @@ def test_label_values_less_than_a_thousandth_off_are_rounded_and_told(
     label = read_label(tmp_path / "a.nii.gz")
     assert (label.array == 1).all()
     assert [remark.code for remark in label.remarks] == ["label-rounded"]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"])
+def test_an_image_in_a_folder_whose_name_is_not_utf_8_is_read_and_written(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    grid = Grid(shape=(2, 3, 4), spacing_mm=(2.0, 1.0, 1.0), origin_mm=(5.0, 6.0, 7.0))
+    label = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    write_label(folder / f"a{suffix}", label, grid)
+    read = read_label(folder / f"a{suffix}")
+    assert np.array_equal(read.array, label)
+    assert read.grid == grid
+    assert {file.name.partition(".")[0] for file in folder.iterdir()} == {"a"}
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_does_not_end_the_process(tmp_path: Path) -> None:
+    for suffix in (".nii.gz", ".nrrd"):
+        file = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+        grid = Grid(shape=(2, 3, 4), spacing_mm=(2.0, 1.0, 1.0))
+        with pytest.raises(VolumeError, match=r"caf\\xe9\.n.*: its name is not UTF-8 text; rename it"):
+            write_label(file, np.zeros((2, 3, 4), np.uint8), grid)
+        write_label(tmp_path / f"a{suffix}", np.zeros((2, 3, 4), np.uint8), grid)
+        (tmp_path / f"a{suffix}").rename(file)
+    with pytest.raises(VolumeError, match=r"caf\\xe9\.nrrd: its name is not UTF-8 text; rename it"):
+        read_image([file])
+    assert read_image([file.with_suffix(".nii.gz")]).array.shape == (1, 2, 3, 4)  # its voxels are not ITK's to read

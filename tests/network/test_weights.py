@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import made
@@ -129,3 +130,13 @@ def test_a_model_names_no_folder_and_an_exported_one_no_case(finished: Path, tmp
         text = json.dumps(read_facts(file, MODEL))
         assert str(finished.parent.parent) not in text
     assert not any(case in text for case in cases)
+
+
+def test_a_model_in_a_folder_whose_name_is_not_utf_8_is_the_same(model: Path, tmp_path: Path) -> None:
+    tensors, facts = load_tensors(model, MODEL)
+    copy = tmp_path / os.fsdecode(b"caf\xe9") / "m.autoseg"
+    save_tensors(copy, MODEL, tensors, facts)
+    assert copy.read_bytes() == model.read_bytes()
+    again, texts = load_tensors(copy, MODEL)
+    assert texts == facts
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
