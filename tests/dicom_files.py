@@ -12,6 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 CT, ENHANCED_CT, PLAIN = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.1.2.1"
+SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -103,3 +104,63 @@ def without_preamble(file: Path) -> None:
     bare = Dataset()
     bare.update(one)
     bare.save_as(file, implicit_vr=True, little_endian=True, enforce_file_format=False)
+
+
+def write_segmentation(
+    file: Path,
+    label: npt.NDArray[np.int_],
+    names: Sequence[str],
+    step_mm: float = 2.5,
+    slices: Sequence[int] | None = None,
+    masks: Sequence[npt.NDArray[np.bool_]] | None = None,
+    **fields: object,
+) -> Path:
+    """Write a DICOM SEG on the grid of `write_ct`: segment n, named by names[n - 1], where `label` (Z, Y, X) is n.
+
+    Args:
+        file: Where.
+        label: Values of the segments.
+        names: SegmentLabel of each.
+        step_mm: Of the slices.
+        slices: That get a frame; None: those that have a voxel of the segment.
+        masks: In place of `label`: of each segment, they may overlap.
+        **fields: Set last.
+    """
+    masks = masks or [label == number for number in range(1, len(names) + 1)]
+    one = _image("1.2.9", label.shape[1:], SEGMENTATION)
+    one.Modality, one.SegmentationType = "SEG", "BINARY"
+    one.BitsAllocated = one.BitsStored = 1
+    one.HighBit = one.PixelRepresentation = 0
+    one.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=[
+                item(PixelSpacing=["1", "1"], SliceThickness=str(step_mm), SpacingBetweenSlices=str(step_mm))
+            ],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=list(AXIAL))],
+        )
+    ]
+    one.SegmentSequence = [
+        item(SegmentNumber=number, SegmentLabel=name, SegmentAlgorithmType="MANUAL")
+        for number, name in enumerate(names, start=1)
+    ]
+    frames = [
+        (number, z)
+        for number, mask in enumerate(masks, start=1)
+        for z in (slices if slices is not None else np.flatnonzero(mask.any(axis=(1, 2))))
+    ]
+    one.NumberOfFrames = len(frames)
+    one.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=["-30", "-40", str(-20 + step_mm * z)])],
+            SegmentIdentificationSequence=[item(ReferencedSegmentNumber=number)],
+        )
+        for number, z in frames
+    ]
+    stack = np.array([masks[number - 1][z] for number, z in frames])
+    one.PixelData = np.packbits(stack.ravel(), bitorder="little").tobytes()
+    for keyword, value in fields.items():
+        setattr(one, keyword, value)
+    one.PixelData += bytes(len(one.PixelData) % 2)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(file, one, enforce_file_format=True)
+    return file

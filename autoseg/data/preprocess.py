@@ -108,7 +108,7 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
 def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
     source, plan, folder, digest_of_source = work
     image = read_image(source.images)
-    label = read_label(source.label, image.grid)
+    label = read_label(source.label, image.grid, plan.labels)
     apart = corner_distance_mm(image.grid, label.grid)
     if apart > 0.5 * min(image.grid.spacing_mm):
         raise VolumeError(

@@ -51,7 +51,7 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
             findings.append(_unusable(case, case.images, "image", error))
     if case.label.exists():
         try:
-            label = read_label(case.label, None if image is None else image.grid)
+            label = read_label(case.label, None if image is None else image.grid, dataset.labels)
         except VolumeError as error:
             findings.append(_unusable(case, (case.label,), "label", error))
     findings += _remarks(case, image, label)

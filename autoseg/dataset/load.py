@@ -10,11 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from autoseg.dataset.metadata import (
     EXAMPLE,
-    HIGHEST_VALUE,
     about_of,
     channels_of,
     labelled_of,
@@ -23,10 +20,10 @@ from autoseg.dataset.metadata import (
     read_metadata,
 )
 from autoseg.dataset.paths import files_by_stem, ids_of, path_of, require_known_type, require_text
-from autoseg.errors import DatasetError, VolumeError
+from autoseg.dataset.survey import counted_channels, labels_by_value
+from autoseg.errors import DatasetError
 from autoseg.imaging.readers import strip_suffix
-from autoseg.imaging.volumes import read_image, read_label
-from autoseg.labels import MOST_LABELS, Label
+from autoseg.labels import Label
 from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
 
@@ -62,7 +59,7 @@ class Dataset:
     cases: tuple[Case, ...]  # by id
 
 
-def load_dataset(path: Path) -> Dataset:
+def load_dataset(path: Path, is_new: bool = True) -> Dataset:
     """Return the cases, channels and labels of a dataset; images are not read.
 
     Args:
@@ -71,6 +68,7 @@ def load_dataset(path: Path) -> Dataset:
             case, image (several channels: paths joined by ;), label and perhaps patient, labelled (organs joined by
             ;) and what else is known of a case, its paths relative to it.
             A dataset.json beside the CSV names channels and labels; without one the label maps are read for values.
+        is_new: False: a RUN was planned for it, perhaps when names of labels might still differ in capitals only.
 
     Returns:
         The dataset. Files of a case may be missing: one bad case must not hide the others.
@@ -82,7 +80,7 @@ def load_dataset(path: Path) -> Dataset:
     if not path.exists():
         raise DatasetError(f"{path}: there is no such dataset; give its folder or its CSV file")
     if path.suffix.lower() == ".csv":
-        return _from_csv(path)
+        return _from_csv(path, is_new)
     root = path.parent if path.name == "dataset.json" else path
     if not root.is_dir():
         raise DatasetError(f"{path}: not a dataset; give a folder, its dataset.json, or a CSV file")
@@ -97,7 +95,7 @@ def load_dataset(path: Path) -> Dataset:
         cases = _in_order(file, _keyed_cases(file, meta))
     else:  # only nnU-Net names the ending
         cases = _in_order(file, _listed_cases(file, meta) if lists_pairs else _paired_cases(file, meta))
-    name, labels = str(meta.get("name") or root.name), labels_of(file, meta)
+    name, labels = str(meta.get("name") or root.name), labels_of(file, meta, is_new)
     cases = _with_labelled(file, labelled_of(meta), labels, cases)
     return Dataset(name=name, root=root, channels=channels_of(file, meta), labels=labels, cases=cases)
 
@@ -203,7 +201,7 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     root, channels = file.parent, len(channels_of(file, meta))
     ending = str(meta.get("file_ending", ".nii.gz"))
     require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
-    images, labels = files_by_stem(root / "imagesTr"), files_by_stem(root / "labelsTr")
+    images, labels = files_by_stem(root / "imagesTr"), files_by_stem(root / "labelsTr", of_labels=True)
     parts: dict[str, dict[int, Path]] = {case: {} for case in labels}
     for stem, image in images.items():
         match = None if stem in labels else _CHANNEL.fullmatch(stem)
@@ -231,13 +229,13 @@ def _require_same_capitals(root: Path, unpaired: Collection[str], labels: Collec
             )
 
 
-def _from_csv(file: Path) -> Dataset:
+def _from_csv(file: Path, is_new: bool) -> Dataset:
     beside = file.parent / "dataset.json"
     meta = read_metadata(beside) if beside.is_file() else None
     rows = _csv_rows(file)
     cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
-    channels = _counted_channels(cases) if meta is None else channels_of(beside, meta)
-    labels = _labels_by_value(file, cases) if meta is None else labels_of(beside, meta)
+    channels = counted_channels([case.images for case in cases]) if meta is None else channels_of(beside, meta)
+    labels = labels_by_value(file, [case.label for case in cases]) if meta is None else labels_of(beside, meta, is_new)
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
     named = {} if meta is None else labelled_of(meta)
@@ -275,33 +273,6 @@ def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
         require_known_type(where, path)
     patient = texts.get("patient") or texts["case"]
     return Case(id=texts["case"], images=images, label=label, patient=patient, about=about_of(texts))
-
-
-def _counted_channels(cases: Iterable[Case]) -> tuple[str, ...]:
-    """Return names for the channels that the first readable case has."""
-    for case in cases:
-        try:
-            count = len(case.images) if len(case.images) > 1 else len(read_image(case.images).array)
-        except VolumeError:
-            continue
-        return tuple(f"channel {n}" for n in range(count))
-    return ("channel 0",)
-
-
-def _labels_by_value(file: Path, cases: Iterable[Case]) -> tuple[Label, ...]:
-    """Return a label for each positive value in the label maps that can be read."""
-    values: set[int] = set()
-    for case in cases:
-        try:
-            values.update(int(v) for v in np.unique(read_label(case.label).array) if v > 0)
-        except VolumeError:
-            continue  # one bad case: for `check` to say
-    if not 1 <= len(values) <= MOST_LABELS or max(values) > HIGHEST_VALUE:
-        raise DatasetError(
-            f"{file}: the label maps hold {len(values)} positive values, up to {max(values, default=0)}; "
-            f"name the labels in a dataset.json beside it, as in {EXAMPLE}"
-        )
-    return tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
 
 
 def of_cases(dataset: Dataset, ids: Collection[str]) -> Dataset:

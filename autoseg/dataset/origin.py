@@ -86,7 +86,7 @@ def dataset_of(run: Run) -> Dataset:
         raise RunError(
             f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
         )
-    return load_dataset(run.folder / where)
+    return load_dataset(run.folder / where, is_new=False)
 
 
 def splits_of(run: Run) -> tuple[Split, ...]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 from autoseg.errors import DatasetError
+from autoseg.imaging.dicom_segments import strip_segmentation_suffix
 from autoseg.imaging.readers import image_suffixes, reader_of, strip_suffix
-from autoseg.words import printable, shortened
+from autoseg.words import is_text, printable, shortened
 
 LONGEST_NAME = 255  # bytes of a file's name
 FOLDERS_ABOVE = 3  # in which the name of a case is looked for where files share a name
@@ -17,7 +18,7 @@ FOLDERS_ABOVE = 3  # in which the name of a case is looked for where files share
 
 def require_text(file: Path) -> None:
     """Raise DatasetError if the path of a file is no text: image libraries end the process on such a name."""
-    if any("\ud800" <= character <= "\udfff" for character in str(file)):
+    if not is_text(str(file)):
         raise DatasetError(f"{printable(str(file))}: its name is not UTF-8; rename it with letters, digits, - and _")
 
 
@@ -51,8 +52,8 @@ def _case_of(file: Path) -> str:
     return (strip_suffix(file) or file.name).removesuffix("_0000")
 
 
-def files_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the images in a folder by their name without suffix.
+def files_by_stem(folder: Path, of_labels: bool = False) -> dict[str, Path]:
+    """Return the images in a folder by their name without suffix; of label maps, the DICOM SEG among them, too.
 
     Raises:
         DatasetError: If the folder is missing, holds files but no image, or one name with two suffixes.
@@ -68,6 +69,10 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
             raise DatasetError(f"{folder}: {images[stem].name} and {file.name} are the same case; remove one")
         if stem is not None:
             images[stem] = file
+    for file in files if of_labels else ():
+        stem = strip_segmentation_suffix(file)
+        if stem is not None:
+            images.setdefault(stem, file)
     if files and not images:
         require_known_type(str(folder), files[0])
     return images
@@ -75,6 +80,6 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
 
 def require_known_type(where: str, file: Path) -> None:
     """Raise DatasetError if a file is of a type that nothing here reads."""
-    if reader_of(file) is None:
+    if reader_of(file) is None and (file.exists() or strip_segmentation_suffix(file) is None):
         suffixes = ", ".join(image_suffixes())
         raise DatasetError(f"{where}: {file.name} is of an unknown file type; convert it to one of {suffixes}")

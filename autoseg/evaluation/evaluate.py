@@ -203,7 +203,7 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     write_label(evaluation.mask(case), mask, case.stored)
     if case.id not in evaluation.labels:
         raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
-    truth = read_label(evaluation.labels[case.id], case.grid)
+    truth = read_label(evaluation.labels[case.id], case.grid, scheme.labels)
     coarse, coarse_truth = scheme.decode(upsampler.coarse), scheme.decode(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}

@@ -14,14 +14,20 @@ import numpy.typing as npt
 from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.scores import Row, score_rows
+from autoseg.imaging.dicom_segments import (
+    is_segmentation,
+    segment_names,
+    strip_segmentation_suffix,
+)
 from autoseg.imaging.grid import corner_distance_mm
 from autoseg.imaging.readers import image_suffixes, strip_suffix
-from autoseg.imaging.volumes import Volume, on_grid, read_label
+from autoseg.imaging.segment_values import labels_of_segments
+from autoseg.imaging.volumes import Volume, on_one_grid, read_label
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
 from autoseg.run import Run
-from autoseg.words import counted
+from autoseg.words import counted, is_text, printable
 
 logger = logging.getLogger(__name__)
 SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
@@ -45,7 +51,8 @@ class _Pair:
     name: str
     prediction: Path
     reference: Path
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...]  # to score
+    named: tuple[Label, ...]  # that the segments of a DICOM SEG may be called as
     tolerance_mm: float
 
 
@@ -72,7 +79,8 @@ def score_folders(
     Args:
         predictions: Folder of masks.
         references: Folder of true masks on the same grids.
-        names: Label value to organ; without it every value that occurs is scored, as "label 1".
+        names: Label value to organ; without it every value that occurs is scored, as "label 1", or by the names of the
+            segments where all masks are DICOM SEG.
         labelled: Case to the values of the organs that its reference shows; a case that is not in it shows all.
         tolerance_mm: Of the normalised surface Dice.
         jobs: Processes.
@@ -92,15 +100,20 @@ def score_folders(
     failed: dict[str, str] = {
         name: f"{file}: has no prediction in {predictions}" for name, file in true.items() if name not in predicted
     }
+    unfit = {name for name in true if not is_text(name)}
+    pairs = {name: pair for name, pair in pairs.items() if name not in unfit}
+    failed = {name: cause for name, cause in failed.items() if name not in unfit}
+    for name in unfit:
+        failed[printable(name)] = f"{true[name]}: its name is not UTF-8 text; rename both masks with letters and digits"
     if names is None:
-        values, unread = _values_in(pairs, jobs, track)
+        labels, unread = _labels_in(pairs, jobs, track)
         failed |= unread
-        names = {value: f"label {value}" for value in sorted(values - {0})}
-    labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
+    else:
+        labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
     rows: list[Row] = []
     predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
-    work = {name: _Pair(name, *pair, labels_of.get(name, labels), tolerance_mm) for name, pair in pairs.items()}
+    work = {name: _Pair(name, *pair, labels_of.get(name, labels), labels, tolerance_mm) for name, pair in pairs.items()}
     good = {name: pair for name, pair in work.items() if name not in failed}
     for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
         if isinstance(scored, AutosegError):
@@ -170,30 +183,48 @@ def _masks(folder: Path) -> dict[str, Path]:
         if name in masks:
             raise RunError(f"{file}: has the name of {masks[name].name}; move one of them away")
         masks[name] = file
+    for file in sorted(folder.iterdir()):
+        name = strip_segmentation_suffix(file)
+        if name and not name.startswith(".") and name not in masks and is_segmentation(file):
+            masks[name] = file
     return masks
 
 
-def _values_in(pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track) -> tuple[set[int], dict[str, str]]:
-    """Return the label values that occur, and the causes of the pairs that cannot be read."""
+def _labels_in(
+    pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track
+) -> tuple[tuple[Label, ...], dict[str, str]]:
+    """Return a label for each value that occurs, and the causes of the pairs that cannot be read.
+
+    Raises:
+        RunError: If some masks are DICOM SEG and others are not: numbers of segments are no label values.
+    """
     values: set[int] = set()
+    named: list[dict[int, str]] = []
     failed: dict[str, str] = {}
     for name, result in track(each(_values_of, pairs, jobs), "Reading", len(pairs)):
         if isinstance(result, AutosegError):
             failed[name] = str(result)
         else:
-            values |= result
-    return values, failed
+            values |= result[0]
+            named += result[1]
+    values -= {0}
+    if any(named) and values:
+        raise RunError("some masks are DICOM SEG and others are not; name the organs with --labels")
+    by_value = tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
+    return labels_of_segments(named) or by_value, failed
 
 
-def _values_of(pair: tuple[Path, Path]) -> set[int]:
+def _values_of(pair: tuple[Path, Path]) -> tuple[set[int], list[dict[int, str]]]:
+    """Return the values in a pair of masks, and the names of the segments in those that are DICOM SEG."""
     values: set[int] = set()
-    for file in pair:
+    named = [segment_names(file) for file in pair]
+    for file in [file for file, names in zip(pair, named, strict=True) if not names]:
         labels = read_label(file).array
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high > HIGHEST_VALUE:
             raise VolumeError(f"{file}: holds values from {low} to {high}; labels lie from 0 to {HIGHEST_VALUE}")
         values |= _values(labels)
-    return values
+    return values, named
 
 
 def _values(labels: npt.NDArray[np.integer[Any]]) -> frozenset[int]:
@@ -206,9 +237,11 @@ def _values(labels: npt.NDArray[np.integer[Any]]) -> frozenset[int]:
 
 
 def _score_pair(pair: _Pair) -> _Scored:
-    prediction = read_label(pair.prediction)
-    truth = read_label(pair.reference, prediction.grid)
-    prediction = on_grid(prediction, truth.grid)
+    prediction, truth = on_one_grid(
+        pair.prediction,
+        read_label(pair.prediction, labels=pair.named),
+        read_label(pair.reference, labels=pair.named),
+    )
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
     organs = {label: (label.value,) for label in pair.labels}

@@ -76,7 +76,7 @@ def determine_postprocessing(
     )
     for case in covering_cases(cases, MOST_CASES):
         try:
-            truth = scheme.encode(read_label(labels[case.id], case.grid).array, case.id)
+            truth = scheme.encode(read_label(labels[case.id], case.grid, scheme.labels).array, case.id)
             upsampler = model.infer((case.image(),), case.grid.shape)
         except (AutosegError, KeyError):
             continue

@@ -97,7 +97,7 @@ def read_frames(file: Path) -> tuple[Frame, ...] | LeftOut | None:
     try:
         with file.open("rb") as stream:
             start = stream.read(MAGIC_AT + 4)
-        with _odd_headers():
+        with odd_headers():
             if start[MAGIC_AT:] == b"DICM":
                 header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
             else:
@@ -108,14 +108,14 @@ def read_frames(file: Path) -> tuple[Frame, ...] | LeftOut | None:
             if reason:
                 return LeftOut(file=file, reason=reason, image=_is_image(header))
             if GROUPS[1] in header:
-                return tuple(_enhanced_frames(file, header))
+                return tuple(enhanced_frames(file, header))
             return (_read_frame(file, None, header, (header,)),)
     except UNUSABLE as error:
         return LeftOut(file=file, reason=f"its DICOM header cannot be used ({shortened(error, 120)})", image=True)
 
 
 @contextmanager
-def _odd_headers() -> Iterator[None]:
+def odd_headers() -> Iterator[None]:
     """Raise pydicom's own errors, which have no base in common, as ValueError; its warnings tell users nothing."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -141,7 +141,7 @@ def read_voxels(frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
         if frame.file != file:
             file = frame.file
             try:
-                with _odd_headers():
+                with odd_headers():
                     voxels = pydicom.dcmread(file, force=True).pixel_array
             except (*UNUSABLE, RuntimeError) as error:
                 raise VolumeError(
@@ -161,7 +161,7 @@ def same_voxels(one: Path, other: Path) -> bool:
     import pydicom
 
     try:
-        with _odd_headers():
+        with odd_headers():
             first, second = (pydicom.dcmread(file, force=True) for file in (one, other))
             return bool(first.PixelData == second.PixelData)
     except UNUSABLE:
@@ -173,7 +173,7 @@ def transfer_syntax(file: Path) -> str:
     import pydicom
 
     try:
-        with _odd_headers():
+        with odd_headers():
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
     except UNUSABLE:
@@ -186,7 +186,7 @@ def _bare_header(file: Path) -> Any | None:
     import pydicom
 
     try:
-        with _odd_headers():
+        with odd_headers():
             header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
             return header if "SOPClassUID" in header and "Rows" in header else None
     except UNUSABLE:
@@ -212,7 +212,7 @@ def _reason_against(header: Any) -> str:
     return ""
 
 
-def _enhanced_frames(file: Path, header: Any) -> Iterator[Frame]:
+def enhanced_frames(file: Path, header: Any) -> Iterator[Frame]:
     """Yield the frames of an enhanced file, each from its own functional groups and those that all share.
 
     Raises:

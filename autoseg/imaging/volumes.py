@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import VolumeError
+from autoseg.imaging.contents import require_memory
 from autoseg.imaging.dicom import list_series
+from autoseg.imaging.dicom_segments import read_segments, segmentation_file
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
-from autoseg.imaging.lattice import pad_label
-from autoseg.imaging.readers import Header, StoredImage, image_suffixes, open_path, reader_of_suffix
+from autoseg.imaging.lattice import fit_label, union_grid
+from autoseg.imaging.readers import DICOM_SERIES, Header, StoredImage, image_suffixes, open_path, reader_of_suffix
 from autoseg.imaging.remarks import Remark
+from autoseg.labels import Label
 from autoseg.words import counted
 
 ALMOST_WHOLE = 1e-3  # label values nearer than this to a whole number were rounded on their way
@@ -31,6 +35,7 @@ class Volume:
     grid: Grid  # of the array, LPS
     stored: Grid  # as in the file
     remarks: tuple[Remark, ...] = ()  # what is worth knowing of the file
+    sparse: bool = False  # a label map without the slices in which nothing is segmented
 
     def as_float32(self) -> Volume:
         """Return the volume with its array as float32, contiguous."""
@@ -105,42 +110,92 @@ def image_volume(image: StoredImage, source: object) -> Volume:
     return Volume(array=turn.apply(array), grid=grid, stored=image.grid, remarks=image.remarks)
 
 
-def read_label(file: Path, whole: Grid | None = None) -> Volume:
+def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = ()) -> Volume:
     """Read a label map.
 
     Args:
-        file: To read.
-        whole: Grid of its image, axes along LPS; a label map that was saved cropped is padded to it.
+        file: To read; a DICOM SEG, too, or the folder of one.
+        whole: Grid of its image, axes along LPS; a label map that was saved cropped is brought to it.
+        labels: By whose names the segments of a DICOM SEG get their values; none: their numbers are the values.
 
     Returns:
         A volume whose array is int32 (Z, Y, X), axes along LPS.
 
     Raises:
-        VolumeError: If the file is missing, damaged, has several channels, or values that are not whole numbers.
+        VolumeError: If the file is missing, damaged, has several channels, values that are not whole numbers, or organs
+            beyond its image.
     """
-    image = open_path(file).read(file, None)
-    array = image.array
+    reader = open_path(file)
+    segmentation = segmentation_file(file) if reader is DICOM_SERIES else None
+    if segmentation is not None:
+        segments = read_segments(segmentation, labels, whole)
+        values, stored, remarks = segments.array, segments.grid, segments.remarks
+    else:
+        image = reader.read(file, None)
+        values, of_values = _whole_values(file, _one_channel(file, image.array))
+        stored, remarks = image.grid, (*image.remarks, *of_values)
+    turn, grid = to_lps(stored)
+    array = np.ascontiguousarray(turn.apply(values))
+    label = Volume(array=array, grid=grid, stored=stored, remarks=remarks, sparse=segmentation is not None)
+    return label if whole is None else _on_grid(file, label, whole)
+
+
+def _one_channel(file: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if len(array) != 1:
         raise VolumeError(f"{file}: a label map must have one channel, found {len(array)}; merge them into one map")
     if not np.isfinite(array).all():
         raise VolumeError(f"{file}: label values are NaN or infinite; write whole numbers")
-    values, remarks = _whole_values(file, array[0])
-    turn, grid = to_lps(image.grid)
-    remarks = (*image.remarks, *remarks)
-    label = Volume(array=np.ascontiguousarray(turn.apply(values)), grid=grid, stored=image.grid, remarks=remarks)
-    return label if whole is None else on_grid(label, whole)
+    return np.asarray(array[0])
 
 
-def on_grid(label: Volume, whole: Grid) -> Volume:
-    """Return a label map padded to the grid of its image (LPS) where it was saved cropped; else as it is."""
+def _on_grid(file: Path, label: Volume, whole: Grid) -> Volume:
+    """Return a label map on the grid of its image (LPS) where it was saved cropped; else as it is.
+
+    Raises:
+        VolumeError: If it has organs beyond the image.
+    """
     if label.grid.shape == whole.shape:
         return label
-    array = pad_label(label.array, label.grid, whole)
-    if array is None:
+    fitted = fit_label(label.array, label.grid, whole, label.sparse)
+    if fitted is None:
         return label
-    found = f"the label map is cropped to {label.grid.shape} of the image's {whole.shape} voxels (Z, Y, X)"
-    remark = Remark(code="label-cropped", found=found, fix="nothing, the rest is background")
-    return Volume(array=array, grid=whole, stored=whole, remarks=(*label.remarks, remark))
+    if fitted.organ_cut:
+        raise VolumeError(
+            f"{file}: {counted(fitted.organ_cut, 'voxel')} of its organs lie outside the image; give the image that it "
+            "was drawn on, or resample it to the image"
+        )
+    remarks = list(label.remarks)
+    if fitted.padded and not label.sparse:
+        found = f"the label map is cropped to {label.grid.shape} of the image's {whole.shape} voxels (Z, Y, X)"
+        remarks.append(Remark(code="label-cropped", found=found, fix="nothing, the rest is background"))
+    if fitted.cut and not label.sparse:
+        found = f"{counted(fitted.cut, 'voxel')} of the label map, all background, lie outside the image"
+        remarks.append(Remark(code="label-beyond", found=found, fix="nothing, they are left out"))
+    return Volume(array=fitted.array, grid=whole, stored=whole, remarks=tuple(remarks))
+
+
+def on_one_grid(file: Path, one: Volume, other: Volume) -> tuple[Volume, Volume]:
+    """Return two label maps on one grid where either was saved cropped; else as they are.
+
+    Args:
+        file: Of the first, for messages.
+        one: Label map, axes along LPS.
+        other: Another.
+
+    Raises:
+        VolumeError: If the memory cannot hold the grid.
+    """
+    whole = union_grid(one.grid, other.grid)
+    same_shape = one.grid.shape == other.grid.shape and not (one.sparse or other.sparse)
+    if whole is None or same_shape:  # of two places for one shape, a header may be wrong
+        return one, other
+    require_memory(file, 2 * 4.0 * math.prod(whole.shape))
+    for grid in (whole, one.grid, other.grid):
+        fitted = [fit_label(label.array, label.grid, grid, label.sparse) for label in (one, other)]
+        first, second = fitted
+        if first is not None and second is not None and not first.organ_cut and not second.organ_cut:
+            return replace(one, array=first.array, grid=grid), replace(other, array=second.array, grid=grid)
+    return one, other
 
 
 def _whole_values(file: Path, array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], tuple[Remark, ...]]:

@@ -89,7 +89,7 @@ def dataset_ceilings(
     """
     chosen = _chosen(cases)
     values = tuple(label.value for label in labels)
-    work = {case.id: (case, values, tuple(spacings_mm), downsampling) for case in chosen}
+    work = {case.id: (case, tuple(labels), tuple(spacings_mm), downsampling) for case in chosen}
     by_case: dict[str, list[dict[int, float]]] = {}
     for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
@@ -120,11 +120,11 @@ def _spread(cases: Sequence[Case], most: int) -> list[Case]:
     return [cases[round(i * (len(cases) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _case_ceilings(work: tuple[Case, tuple[int, ...], tuple[Triple | None, ...], Triple]) -> list[dict[int, float]]:
-    case, values, spacings_mm, downsampling = work
-    label = read_label(case.label, to_lps(read_grid(case.images[0]))[1])
+def _case_ceilings(work: tuple[Case, tuple[Label, ...], tuple[Triple | None, ...], Triple]) -> list[dict[int, float]]:
+    case, labels, spacings_mm, downsampling = work
+    label = read_label(case.label, to_lps(read_grid(case.images[0]))[1], labels)
     shapes = [working_shape(label.grid, spacing, downsampling) for spacing in spacings_mm]
-    return ceilings(label.array, values, shapes)
+    return ceilings(label.array, [one.value for one in labels], shapes)
 
 
 def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> dict[int, float]:

@@ -128,7 +128,7 @@ def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
         raise VolumeError("is not in the dataset any more")
     try:
         image, mask = read_image(work.case.images), read_label(work.mask)
-        truth = read_label(work.case.label, image.grid)
+        truth = read_label(work.case.label, image.grid, work.plan.labels)
         if not image.grid.shape == truth.grid.shape == mask.grid.shape:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None

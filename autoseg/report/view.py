@@ -171,7 +171,7 @@ def _prediction_map(
 def _map_of(what: str, file: Path, whole: Grid, scheme: LabelScheme, way_out: str) -> tuple[Atoms | None, list[str]]:
     """Return the atoms of a label map, None where it cannot be shown, and sentences on what is amiss."""
     try:
-        array = read_label(file, whole).array
+        array = read_label(file, whole, scheme.labels).array
     except AutosegError as error:  # the rest of the case is worth a look
         return None, _not_shown(what, f"{error}; {way_out}")
     if array.shape != whole.shape:

@@ -16,6 +16,7 @@ from autoseg.errors import DatasetError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
 from autoseg.labels import Label
+from tests.dicom_files import write_segmentation
 
 NNUNET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
 DECATHLON = {
@@ -258,3 +259,35 @@ def test_a_csv_is_read_as_spreadsheets_save_it(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("Case;Image;Label\na;a.mha;b.mha\n;;\n")
     (case,) = load_dataset(tmp_path / "cases.csv").cases
     assert (case.id, case.images) == ("a", (tmp_path / "a.mha",))
+
+
+def test_dicom_seg_are_label_maps_of_a_dataset_folder(tmp_path: Path) -> None:
+    root = make(tmp_path, NNUNET, images=["a_0000.nii.gz", "b_0000.nii.gz"], labels=["b.nii.gz", "b.dcm"])
+    label = np.ones((6, 5, 4), np.uint8)
+    write_segmentation(root / "labelsTr" / "a.seg.dcm", label, ["liver"])
+    cases = {case.id: case.label.name for case in load_dataset(root).cases}
+    assert cases == {"a": "a.seg.dcm", "b": "b.nii.gz"}  # a mask has precedence
+
+
+def test_a_csv_of_dicom_seg_has_the_names_of_their_segments(tmp_path: Path) -> None:
+    label = np.zeros((6, 5, 4), np.uint8)
+    label[1:3], label[3:5] = 1, 2
+    write_segmentation(tmp_path / "a.dcm", label, ["liver", "spleen"])
+    write_segmentation(tmp_path / "b.dcm", label, ["Spleen", "Liver"])
+    (tmp_path / "cases.csv").write_text("case,image,label\na,a.nii.gz,a.dcm\nb,b.nii.gz,b.dcm\n", encoding="utf-8")
+    labels = load_dataset(tmp_path / "cases.csv").labels
+    assert [(one.value, one.name) for one in labels] == [(1, "liver"), (2, "spleen")]
+    write_map(tmp_path / "c.nii.gz", 1)
+    with (tmp_path / "cases.csv").open("a") as stream:
+        stream.write("c,c.nii.gz,c.nii.gz\n")
+    with pytest.raises(DatasetError, match="some label maps are DICOM SEG and others are not; name the labels"):
+        load_dataset(tmp_path / "cases.csv")
+
+
+def test_names_that_differ_in_capitals_are_refused_but_for_an_earlier_run(tmp_path: Path) -> None:
+    root = make(tmp_path, NNUNET | {"labels": {"background": 0, "Kidney": 1, "kidney": 2}}, images=["a_0000.nii.gz"])
+    (root / "labelsTr" / "a.nii.gz").touch()
+    with pytest.raises(DatasetError, match="differ only in capitals"):
+        load_dataset(root)
+    labels = load_dataset(root, is_new=False).labels
+    assert [(one.value, one.name) for one in labels] == [(1, "Kidney"), (2, "kidney")]

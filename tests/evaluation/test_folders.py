@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from autoseg.evaluation.folders import PartlyScoredError, require_free, score_fo
 from autoseg.evaluation.scores import Row
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
+from tests.dicom_files import write_segmentation
 
 GRID = Grid(shape=(2, 3, 4), spacing_mm=(2.0, 1.0, 1.0))
 TRUTH = np.array([0, 1, 1, 1] * 6, dtype=np.uint8).reshape(2, 3, 4)
@@ -80,6 +82,34 @@ def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:
     write_array(found / "good.nrrd", FOUND, GRID)
     with pytest.raises(RunError, match=r"good\.nrrd: has the name of good\.nii\.gz"):
         score_folders(found, truth)
+
+
+def test_dicom_seg_are_scored_by_the_names_of_their_segments(tmp_path: Path) -> None:
+    label = np.zeros((6, 5, 4), np.uint8)
+    label[1:3, 1:3], label[3:5, 3:] = 1, 2
+    write_segmentation(tmp_path / "found" / "a.seg.dcm", label, ["liver", "vein"])
+    write_segmentation(tmp_path / "truth" / "a.dcm", np.array([0, 2, 1])[label], ["vein", "liver"])
+    rows = score_folders(tmp_path / "found", tmp_path / "truth")
+    assert {(row["organ"], row["value"]) for row in rows if row["metric"] == "dice"} == {("liver", 1.0), ("vein", 1.0)}
+    names = score_folders(tmp_path / "found", tmp_path / "truth", names={7: "vein", 9: "liver"})
+    assert {(row["label"], row["value"]) for row in names if row["metric"] == "dice"} == {(7, 1.0), (9, 1.0)}
+
+
+def test_dicom_seg_against_other_masks_need_the_organs_names(tmp_path: Path) -> None:
+    label = np.zeros((6, 5, 4), np.uint8)
+    label[1:3, 1:3] = 1
+    write_segmentation(tmp_path / "found" / "a.dcm", label, ["liver"])
+    grid = Grid(shape=label.shape, spacing_mm=(2.5, 1.0, 1.0), origin_mm=(-30.0, -40.0, -20.0))
+    write_array(tmp_path / "truth" / "a.nii.gz", label * 5, grid)
+    with pytest.raises(RunError, match="some masks are DICOM SEG and others are not; name the organs with --labels"):
+        score_folders(tmp_path / "found", tmp_path / "truth")
+    assert value(score_folders(tmp_path / "found", tmp_path / "truth", names={5: "liver"}), "dice", "a") == 1.0
+
+
+def test_a_mask_has_precedence_over_the_dicom_seg_beside_it(tmp_path: Path) -> None:
+    found, truth = folders(tmp_path)
+    write_segmentation(found / "good.seg.dcm", np.ones((6, 5, 4), np.uint8), ["liver"])
+    assert value(score_folders(found, truth), "dice") == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +193,13 @@ def test_an_organ_that_the_reference_does_not_show_is_not_one_sided(
     write_array(tmp_path / "truth" / "a.nii.gz", TRUTH, GRID)
     score_folders(tmp_path / "found", tmp_path / "truth", {1: "liver", 2: "vein"}, labelled={"a": [1]})
     assert "only" not in caplog.text
+
+
+def test_a_mask_whose_name_is_not_utf_8_is_told_and_the_others_are_scored(tmp_path: Path) -> None:
+    found, truth = folders(tmp_path, other=(FOUND, GRID))
+    for folder in (found, truth):
+        (folder / "other.nii.gz").rename(folder / os.fsdecode(b"caf\xe9.nii.gz"))
+    with pytest.raises(PartlyScoredError, match="its name is not UTF-8 text; rename both masks") as caught:
+        score_folders(found, truth)
+    assert list(caught.value.causes) == [r"caf\xe9"]
+    assert value(caught.value.rows, "dice") == pytest.approx(0.8)

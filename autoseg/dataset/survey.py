@@ -1,0 +1,61 @@
+"""Channels and labels as the files themselves have them, for datasets without a dataset.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.dataset.metadata import EXAMPLE, HIGHEST_VALUE
+from autoseg.errors import DatasetError, VolumeError
+from autoseg.imaging.dicom_segments import segment_names
+from autoseg.imaging.segment_values import labels_of_segments
+from autoseg.imaging.volumes import read_image, read_label
+from autoseg.labels import MOST_LABELS, Label
+
+
+def counted_channels(cases: Sequence[Sequence[Path]]) -> tuple[str, ...]:
+    """Return names for the channels that the first readable case has; `cases` are the image files of each."""
+    for images in cases:
+        try:
+            count = len(images) if len(images) > 1 else len(read_image(images).array)
+        except VolumeError:
+            continue
+        return tuple(f"channel {n}" for n in range(count))
+    return ("channel 0",)
+
+
+def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, ...]:
+    """Return a label for each positive value in the label maps that can be read; of DICOM SEG, for each name.
+
+    Args:
+        dataset: What the dataset is called in messages.
+        label_maps: Files.
+
+    Raises:
+        DatasetError: If there are too many values, or values that no label has; or if some label maps are DICOM SEG and
+            others are not, as numbers of segments are no label values.
+    """
+    values: set[int] = set()
+    named = []
+    for file in label_maps:
+        try:
+            named.append(segment_names(file))
+            if not named[-1]:
+                values.update(int(v) for v in np.unique(read_label(file).array) if v > 0)
+        except VolumeError:
+            continue  # one bad case: for `check` to say
+    if any(named) and values:
+        raise DatasetError(
+            f"{dataset}: some label maps are DICOM SEG and others are not; name the labels in a dataset.json beside "
+            f"it, as in {EXAMPLE}"
+        )
+    labels = labels_of_segments(named) or tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
+    highest = max((label.value for label in labels), default=0)
+    if not 1 <= len(labels) <= MOST_LABELS or highest > HIGHEST_VALUE:
+        raise DatasetError(
+            f"{dataset}: the label maps hold {len(labels)} positive values, up to {highest}; "
+            f"name the labels in a dataset.json beside it, as in {EXAMPLE}"
+        )
+    return labels

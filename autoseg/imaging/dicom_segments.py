@@ -1,0 +1,284 @@
+"""DICOM SEG as a label map: its segments get the values of the labels that bear their names.
+
+Binary segments and label maps are read, fractional ones where they are no probabilities; a voxel is in one segment.
+Frames need not fill the image: where none lies, nothing was segmented.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.errors import VolumeError
+from autoseg.imaging.contents import require_memory
+from autoseg.imaging.dicom_frames import UNUSABLE, Frame, enhanced_frames, is_dicom, odd_headers
+from autoseg.imaging.dicom_stacks import ASIDE_MM, EVEN_MM, EVEN_STEP, SAME_DIRECTION, sort_by_position
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.remarks import Remark
+from autoseg.imaging.segment_values import values_of_segments
+from autoseg.labels import Label
+from autoseg.words import counted, shortened
+
+SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"  # storage classes
+SUFFIXES = (".seg.dcm", ".dcm")
+Values = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """The segments of a DICOM SEG as a label map."""
+
+    array: Values  # label values (slices, rows, columns)
+    grid: Grid  # of the slices from the first to the last with a frame
+    remarks: tuple[Remark, ...]
+
+
+def strip_segmentation_suffix(file: Path) -> str | None:
+    """Return the name of a file without the suffix of a DICOM SEG, or None where it has none."""
+    suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
+    return None if suffix is None else file.name[: -len(suffix)]
+
+
+def segmentation_file(path: Path) -> Path | None:
+    """Return the DICOM SEG that a path means: a file, or the only one of a folder that holds nothing else of DICOM.
+
+    Raises:
+        VolumeError: If a folder holds several.
+    """
+    if path.is_file():
+        return path if is_segmentation(path) else None
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and is_dicom(file)]
+    segmentations = [file for file in files[:2] if is_segmentation(file)]
+    if len(segmentations) == 2:
+        raise VolumeError(f"{path}: holds several DICOM SEG; name the file of the one that is meant")
+    return segmentations[0] if segmentations and len(files) == 1 else None
+
+
+def is_segmentation(file: Path) -> bool:
+    """Return whether a file is a DICOM SEG."""
+    return is_dicom(file) and _storage(file) in (SEGMENTATION, LABEL_MAP)
+
+
+def _storage(file: Path) -> str:
+    import pydicom
+
+    try:
+        with odd_headers():
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"])
+    except UNUSABLE:
+        return ""
+    return str(header.get("SOPClassUID", ""))
+
+
+def segment_names(path: Path) -> dict[int, str]:
+    """Return the names of the segments by number, if a path is a DICOM SEG; else nothing.
+
+    Raises:
+        VolumeError: If it is damaged.
+    """
+    import pydicom
+
+    file = segmentation_file(path)
+    if file is None:
+        return {}
+    try:
+        with odd_headers():
+            return _names(pydicom.dcmread(file, stop_before_pixels=True, force=True))
+    except UNUSABLE as error:
+        raise VolumeError(f"{file}: its segments cannot be read ({shortened(error, 120)}); export it again") from error
+
+
+def read_segments(file: Path, labels: Sequence[Label] = (), whole: Grid | None = None) -> Segments:
+    """Read a DICOM SEG.
+
+    Args:
+        file: To read.
+        labels: By whose names the segments get their values; none: their numbers are the values.
+        whole: Grid of the image, whose slices the frames are; None: as the object says.
+
+    Raises:
+        VolumeError: If it is damaged, holds probabilities, segments that overlap or that no label names, or frames that
+            are no slices of one volume.
+    """
+    import pydicom
+
+    try:
+        with odd_headers():
+            header: Any = pydicom.dcmread(file, force=True)
+            names = _names(header)
+            frames = tuple(enhanced_frames(file, header))
+            numbers = [0] * len(frames) if header.SOPClassUID == LABEL_MAP else _numbers(header)
+    except UNUSABLE as error:
+        raise VolumeError(f"{file}: its header cannot be used ({shortened(error, 120)}); export it again") from error
+    if not frames:
+        raise VolumeError(f"{file}: has no frame; export it again, or leave the case out")
+    grid, slices = _place(file, frames, whole)
+    used = {number: name for number, name in names.items() if number in numbers or not any(numbers)}
+    values, remarks = values_of_segments(file, used, labels)
+    require_memory(file, 4.0 * math.prod(grid.shape) + len(frames) * math.prod(grid.shape[1:]))
+    try:
+        with odd_headers():
+            voxels = np.reshape(header.pixel_array, (len(frames), *grid.shape[1:]))
+    except (*UNUSABLE, RuntimeError) as error:
+        raise VolumeError(f"{file}: its frames cannot be read ({shortened(error, 120)}); export it again") from error
+    array: Values = np.zeros(grid.shape, dtype=np.int32)
+    if header.SOPClassUID == LABEL_MAP:
+        _paint_labels(file, array, voxels, slices, values)
+    else:
+        most = int(header.get("MaximumFractionalValue") or 1) if header.get("SegmentationType") == "FRACTIONAL" else 1
+        _paint(file, array, _binary(file, voxels, most), slices, [values[number] for number in numbers])
+    return Segments(array=array, grid=grid, remarks=remarks)
+
+
+def _names(header: Any) -> dict[int, str]:
+    """Return the names of the segments by number; a label map may describe its background, too, as 0."""
+    return {
+        int(segment.SegmentNumber): str(segment.get("SegmentLabel") or f"segment {segment.SegmentNumber}").strip()
+        for segment in header.SegmentSequence
+        if int(segment.SegmentNumber)
+    }
+
+
+def _numbers(header: Any) -> list[int]:
+    """Return the number of the segment of each frame.
+
+    Raises:
+        AttributeError, KeyError: If a frame names none, or one that is not described.
+    """
+    shared = [
+        group
+        for group in header.get("SharedFunctionalGroupsSequence") or ()
+        if "SegmentIdentificationSequence" in group
+    ]
+    described = _names(header)
+    numbers = []
+    for group in header.PerFrameFunctionalGroupsSequence:
+        source = group if "SegmentIdentificationSequence" in group else (shared or [group])[0]
+        number = int(source.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        if number not in described:
+            raise KeyError(f"a frame of segment {number}, which is not described")
+        numbers.append(number)
+    return numbers
+
+
+def _place(file: Path, frames: Sequence[Frame], whole: Grid | None) -> tuple[Grid, list[int]]:
+    """Return the grid from the first to the last slice with a frame, and the slice of each frame.
+
+    Raises:
+        VolumeError: If the frames are no slices of one volume.
+    """
+    turned = np.ptp([frame.orientation for frame in frames], axis=0).max()
+    if turned > SAME_DIRECTION or len({frame.pixel_mm for frame in frames}) != 1:
+        raise VolumeError(f"{file}: its frames differ in orientation or pixel spacing; export it on one grid")
+    _, axes = sort_by_position(frames)
+    positions = np.array([frame.position for frame in frames])
+    along, aside = positions @ axes.normal, positions @ axes.orientation.T
+    if np.ptp(aside, axis=0).max() > ASIDE_MM:
+        raise VolumeError(
+            f"{file}: its frames do not lie upon each other (a tilted gantry?); resample image and segments"
+        )
+    step, slices, first = _steps(file, along, frames[0].thickness_mm, _step_of(whole, axes.normal))
+    origin = axes.positions_mm[0] + (first - float(along.min())) * axes.normal
+    direction = np.column_stack((*axes.orientation, axes.normal))
+    grid = Grid(
+        shape=(int(slices.max()) + 1, *frames[0].size),
+        spacing_mm=(step, *frames[0].pixel_mm),
+        origin_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
+        direction=tuple(float(v) for v in direction.ravel()),
+    )
+    return grid, [int(n) for n in slices]
+
+
+def _step_of(whole: Grid | None, normal: npt.NDArray[np.float64]) -> float | None:
+    """Return the spacing of an image along a normal."""
+    if whole is None:
+        return None
+    nearest = int(np.abs(normal @ np.reshape(whole.direction, (3, 3))).argmax())
+    return whole.spacing_mm[2 - nearest]
+
+
+def _steps(
+    file: Path, along: npt.NDArray[np.float64], declared: float | None, of_image: float | None
+) -> tuple[float, npt.NDArray[np.intp], float]:
+    """Return the distance of the slices, the slice of each position along the normal, and where the first one lies.
+
+    The image's distance is taken where it fits, for slices between two frames may have none; but not where the object
+    says that its own slices are farther apart.
+
+    Raises:
+        VolumeError: If no distance fits.
+    """
+    gaps = np.diff(np.unique(along))
+    gaps = gaps[gaps > EVEN_MM]
+    smallest = float(gaps.min()) if len(gaps) else None
+    coarser = bool(of_image and declared and smallest and declared > 1.5 * of_image and smallest > 1.5 * of_image)
+    likely = [declared, smallest] if coarser else [of_image, declared, smallest]
+    for step in likely:
+        if not step or not math.isfinite(step):
+            continue
+        slices = np.rint((along - along.min()) / step).astype(np.intp)
+        off = along - along.min() - slices * step
+        if np.ptp(off) / 2 <= min(EVEN_MM, EVEN_STEP * step):
+            return step, slices, float(along.min() + (off.max() + off.min()) / 2)
+    raise VolumeError(f"{file}: its frames are not evenly spaced, or their distance is unknown; export it again")
+
+
+def _binary(file: Path, voxels: npt.NDArray[Any], most: int) -> npt.NDArray[np.bool_]:
+    """Return frames as masks.
+
+    Raises:
+        VolumeError: If they are probabilities.
+    """
+    inside = np.asarray(voxels == most)
+    if np.count_nonzero(voxels) != np.count_nonzero(inside):
+        raise VolumeError(
+            f"{file}: is fractional, with probabilities in its voxels; export it as a binary segmentation"
+        )
+    return inside
+
+
+def _paint(
+    file: Path, array: Values, masks: npt.NDArray[np.bool_], slices: Sequence[int], values: Sequence[int]
+) -> None:
+    """Set the values of the frames' masks.
+
+    Raises:
+        VolumeError: If two values claim a voxel.
+    """
+    overlap, pair = 0, (0, 0)
+    for mask, number, value in zip(masks, slices, values, strict=True):
+        before = array[number][mask]
+        taken = before[(before != 0) & (before != value)]
+        if taken.size:
+            overlap, pair = overlap + int(taken.size), (int(taken[0]), value)
+        array[number][mask] = value
+    if overlap:
+        raise VolumeError(
+            f"{file}: its segments overlap in {counted(overlap, 'voxel')}, first those of the labels {pair[0]} and "
+            f"{pair[1]}, and a label map has one value a voxel; correct them, or export the ones that are wanted"
+        )
+
+
+def _paint_labels(
+    file: Path, array: Values, voxels: npt.NDArray[Any], slices: Sequence[int], values: Mapping[int, int]
+) -> None:
+    """Set the values of a label map's frames, whose voxels are numbers of segments.
+
+    Raises:
+        VolumeError: If a voxel names a segment that is not described.
+    """
+    numbers = np.unique(voxels)
+    unknown = [int(n) for n in numbers if n and int(n) not in values]
+    if unknown:
+        raise VolumeError(f"{file}: its voxels name segment {unknown[0]}, which is not described; export it again")
+    table = np.zeros(int(numbers.max()) + 1, dtype=np.int32)
+    for number in numbers:
+        table[number] = values.get(int(number), 0)
+    for number, frame in zip(slices, voxels, strict=True):
+        array[number] = np.where(frame > 0, table[frame], array[number])
