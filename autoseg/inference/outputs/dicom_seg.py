@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,11 @@ def _segmentation(sliced: SlicedMask) -> Any:
     numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
     for number, organ in enumerate(sliced.organs, start=1):
         numbers[sliced.scheme.mask(sliced.mask, organ.label)] = number
-    headers = sliced.headers
+    headers, used = sliced.headers, list[int]()
     if sliced.series.multi_frame:
-        headers, numbers = _as_in_file(sliced, numbers)
+        headers, numbers, used = _as_in_file(sliced, numbers)
     colours = organ_colours(sliced.scheme.labels)
-    return hd.seg.Segmentation(
+    segmentation = hd.seg.Segmentation(
         source_images=headers,
         pixel_array=numbers,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -74,18 +76,39 @@ def _segmentation(sliced: SlicedMask) -> Any:
         device_serial_number="0",
         series_description="autoseg",
     )
+    if used:
+        _refer_to(segmentation, used)
+    return segmentation
 
 
-def _as_in_file(sliced: SlicedMask, numbers: npt.NDArray[np.uint8]) -> tuple[list[Any], npt.NDArray[np.uint8]]:
-    """Return the one header of an enhanced file, and the segments' numbers in the order of its frames.
+def _as_in_file(
+    sliced: SlicedMask, numbers: npt.NDArray[np.uint8]
+) -> tuple[list[Any], npt.NDArray[np.uint8], list[int]]:
+    """Return the header of an enhanced file, the segments' numbers in the order of its frames, and these frames.
+
+    Only the frames of the volume are in the header: a file may hold others, such as further phases.
 
     Raises:
-        ValueError: If the series is spread over several files, or is a part of one.
+        ValueError: If the series is spread over several files.
     """
-    header, frames = sliced.headers[0], sliced.series.frames
-    if len({frame.file for frame in frames}) > 1 or int(header.NumberOfFrames) != len(frames):
-        raise ValueError("it is a part of a multi-frame file, or several such files")
-    return [header], numbers[np.argsort([frame.number or 0 for frame in frames])]
+    frames = sliced.series.frames
+    if len({frame.file for frame in frames}) > 1:
+        raise ValueError("it lies in several multi-frame files")
+    used = sorted(frame.number or 0 for frame in frames)
+    header = deepcopy(sliced.headers[0])
+    groups = header.PerFrameFunctionalGroupsSequence
+    header.PerFrameFunctionalGroupsSequence = [groups[number] for number in used]
+    header.NumberOfFrames = len(used)
+    return [header], numbers[np.argsort([frame.number or 0 for frame in frames])], used
+
+
+def _refer_to(segmentation: Any, used: Sequence[int]) -> None:
+    """Set the numbers of the frames that are referred to, which count those of the volume, to the file's own."""
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence") or ():
+            for source in derivation.get("SourceImageSequence") or ():
+                if "ReferencedFrameNumber" in source:
+                    source.ReferencedFrameNumber = used[int(source.ReferencedFrameNumber) - 1] + 1
 
 
 def require_highdicom() -> None:

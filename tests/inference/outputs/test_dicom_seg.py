@@ -13,7 +13,7 @@ from dicom_files import voxels, write_ct, write_enhanced
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import to_lps
-from autoseg.imaging.volumes import Volume, read_image
+from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.inference.inputs import Input
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.dicom_seg import write_dicom_seg
@@ -114,6 +114,29 @@ def test_a_mask_comes_back_from_an_enhanced_file_whose_frames_are_in_no_order(tm
         for contour in roi.ContourSequence:
             z = round((contour.ContourData[2] + 20) / 2.5)
             assert order[contour.ContourImageSequence[0].ReferencedFrameNumber - 1] == z
+
+
+def test_only_the_frames_of_the_volume_are_referred_to_where_a_file_holds_two(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    order = (3, 2, 0, 4, 5, 1, 1, 5, 4, 0, 2, 3)  # of two stacks, frame by frame in turn
+    file = write_enhanced(tmp_path / "ct" / "all.dcm", voxels(), order=order, slopes=[1] * 6)
+    header = pydicom.dcmread(file)
+    for number, group in enumerate(header.PerFrameFunctionalGroupsSequence):
+        group.FrameContentSequence[0].StackID = str(1 + number % 2)
+        if number % 2:
+            place = group.PlanePositionSequence[0]
+            place.ImagePositionPatient = [-30, -40, float(place.ImagePositionPatient[2]) + 100]
+    header.save_as(file)
+    image = read_image([file.parent], "StackID=2")
+    mask = blocks(image)
+    source = SeriesMask(mask, image.stored, LabelScheme(labels=LABELS), file.parent, "StackID=2")
+    write_dicom_seg(tmp_path / "m", source)
+    np.testing.assert_array_equal(read_label(tmp_path / "m", image.grid, LABELS).array, mask)
+    used = {}
+    for group in pydicom.dcmread(tmp_path / "m").PerFrameFunctionalGroupsSequence:
+        z = round((group.PlanePositionSequence[0].ImagePositionPatient[2] - 80) / 2.5)
+        used[z] = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+    assert used == {z: number + 1 for number, z in enumerate(order) if number % 2}
 
 
 def jobs_of(image: Path) -> list[Input]:
