@@ -231,6 +231,9 @@ def test_it_lies_beside_the_mask_and_beside_a_dicom_seg(tmp_path: Path) -> None:
     write_outputs(job, made.plan(), None, found, Outputs(rtstruct=True, dicom_seg=True))
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"ct.nii.gz", "ct.rtstruct.dcm", "ct.seg.dcm"}
     assert read_back(tmp_path / "out" / "ct.rtstruct.dcm", tmp_path / "ct", stored)["liver"].all()
+    for file in (tmp_path / "out").glob("*.dcm"):
+        content = file.read_bytes()
+        assert not [word for word in (str(tmp_path), tmp_path.name) if word.encode() in content]
 
 
 def test_what_is_no_dicom_folder_is_refused_before_anything_is_predicted(tmp_path: Path) -> None:
