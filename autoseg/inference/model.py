@@ -139,6 +139,8 @@ class Model:
             PlanError: If mirroring is asked for and the training did not mirror.
         """
         conversion = to_volume(image)
+        for remark in conversion.volume.remarks:
+            logger.warning("%s: %s", image if isinstance(image, str | Path) else "the image", remark.found)
         prediction = self.segment(self.prepare(conversion.volume, watch), options, watch)
         return replace(prediction, mask=conversion.mask_like(prediction.mask))
 

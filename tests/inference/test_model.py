@@ -71,6 +71,15 @@ def test_an_image_of_too_many_channels_is_refused(model: Model) -> None:
         model.predict(["scan.nii.gz", "scan.nii.gz"])
 
 
+def test_what_is_odd_in_an_image_is_told_in_python_too(
+    model: Model, files: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (files / "scan.nii.gz").write_bytes((files / "scan.nii.gz").read_bytes() + b"x" * 1000)
+    model.predict("scan.nii.gz")
+    assert "scan.nii.gz: " in caplog.text
+    assert "after the end of the packed data are ignored" in caplog.text
+
+
 @pytest.mark.usefixtures("files")
 def test_the_python_of_the_how_to_runs() -> None:
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", HOW_TO, re.DOTALL) if "load_model" in block)
