@@ -98,6 +98,11 @@ class ReportFolder:
         return self.folder / "volumes"
 
     @property
+    def trust(self) -> Path:
+        """Reliability curve, expected against true Dice, risk and coverage."""
+        return self.folder / "trust"
+
+    @property
     def cases(self) -> Path:
         """The folder of the small picture of each case."""
         return self.folder / "cases"
@@ -128,7 +133,7 @@ class ReportFolder:
         Args:
             names: Of tables beside those of Dice and metrics.
         """
-        charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes)]
+        charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes, self.trust)]
         for pattern in (
             "table?_*",
             "metrics_*",
@@ -223,6 +228,11 @@ class Run(StageFolder):
     def scores_file(self) -> Path:
         """All scores, one row each."""
         return self.folder / "scores.csv"
+
+    @property
+    def reliability_file(self) -> Path:
+        """How often the probabilities of the networks were right, for each case."""
+        return self.folder / "reliability.csv"
 
     @property
     def report(self) -> ReportFolder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -32,14 +32,14 @@ def own_folds(scores: pd.DataFrame) -> pd.DataFrame:
     return pairs.sort_values(["place", "fold"], kind="stable").drop_duplicates("case")[["case", "split", "fold"]]
 
 
-def doubts(scores: pd.DataFrame) -> tuple[Doubt, ...]:
-    """Return the organs of training cases whose labels should be looked at, the most doubtful first.
+def doubts(scores: pd.DataFrame, sides: Collection[str] = ("training",)) -> tuple[Doubt, ...]:
+    """Return the organs of the cases of some sides whose labels should be looked at, the most doubtful first.
 
-    The model learnt from these labels and still disagrees: it finds nothing of the organ; or its Dice is below the one
-    it expects of itself, by more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of that organ's
-    gaps.
+    The model finds nothing of the organ, though it learnt from this label (if it is of a training case); or its Dice is
+    below the one it expects of itself, by more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of
+    that organ's gaps.
     """
-    training = scores[(scores["grid"] == "original") & (scores["split"] == "training")]
+    training = scores[(scores["grid"] == "original") & scores["split"].isin(list(sides))]
     training = training[training["metric"].isin(["dice", "expected_dice", "missed"])]
     wide = training.groupby(["organ", "case", "metric"])["value"].mean().unstack("metric")
     if not {"dice", "expected_dice"} <= set(wide.columns):

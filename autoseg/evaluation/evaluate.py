@@ -21,6 +21,7 @@ from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
 from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
+from autoseg.evaluation.reliability import reliability_rows, write_reliability
 from autoseg.evaluation.scores import Row, score_rows, write_scores
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_label, write_label
@@ -39,7 +40,14 @@ from autoseg.run import FoldFolder, Run
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
-CODE = (*MASK_CODE, "metrics", "evaluation/evaluate.py", "evaluation/scores.py", "planning/ceiling.py")
+CODE = (
+    *MASK_CODE,
+    "metrics",
+    "evaluation/evaluate.py",
+    "evaluation/scores.py",
+    "evaluation/reliability.py",
+    "planning/ceiling.py",
+)
 
 
 def evaluate(
@@ -50,7 +58,7 @@ def evaluate(
     tolerance_mm: float = TOLERANCE_MM,
     track: Track = untracked,
 ) -> list[Row]:
-    """Predict and score the cases of every trained fold; write masks and scores.csv.
+    """Predict and score the cases of every trained fold; write masks, scores.csv and reliability.csv.
 
     A case is scored once per fold, under that fold's split.
 
@@ -73,6 +81,7 @@ def evaluate(
         last = run.fold(folds[-1]).folder
         raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
     rows: list[Row] = []
+    reliability: list[Row] = []
     failed: dict[str, str] = {}
     with remembered(run.digests_file):
         sources = score_sources(run)  # before they are read
@@ -84,6 +93,8 @@ def evaluate(
                     failed[case_id] = str(result)
                 else:
                     rows += result
+                    reliability += evaluation.journal.reliability(case_id)
+            write_reliability(reliability, run.reliability_file)
             write_scores(rows, run.scores_file)
         note_score_sources(run, sources)
     if failed:
@@ -176,7 +187,7 @@ def _scored(
                 yield case.id, rows
                 continue
             try:
-                upsampler = model.infer((case.image(),), case.grid.shape)
+                upsampler = model.infer((case.image(),), case.grid.shape, truth=case.label())
             except AutosegError as error:
                 yield case.id, error
                 continue
@@ -213,7 +224,10 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
         of_grid = {**about, "grid": name}
         rows += score_rows(prediction, reference, organs, grid.spacing_mm, of_grid, evaluation.tolerance_mm)
     rows += _context_rows(model, upsampler, truth.array, case, {**about, "grid": "original"})
-    evaluation.journal.append(case.id, sources, evaluation.mask(case), rows)
+    counts = {} if upsampler.reliability is None else upsampler.reliability.counts()
+    shown = [(scheme.organs[index], count) for index, count in counts.items() if index not in case.hidden]
+    reliability = [row for organ, count in shown for row in reliability_rows(organ, count, about)]
+    evaluation.journal.append(case.id, sources, evaluation.mask(case), rows, reliability)
     return rows
 
 

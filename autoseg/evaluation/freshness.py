@@ -53,9 +53,14 @@ class ScoreJournal:
             return None
         return list(line["rows"])
 
-    def append(self, case: str, sources: str, mask: Path, rows: Sequence[Row]) -> None:
-        """Append the rows of a case whose mask is written."""
+    def reliability(self, case: str) -> list[Row]:
+        """Return the rows of reliability.csv of a scored case."""
+        return list(self._lines.get(case, {}).get("reliability", ()))
+
+    def append(self, case: str, sources: str, mask: Path, rows: Sequence[Row], reliability: Sequence[Row] = ()) -> None:
+        """Append the rows of a case whose mask is written, and those of reliability.csv."""
         line = {"case": case, "sources": sources, "mask": file_digest(mask), "rows": list(rows)}
+        line["reliability"] = list(reliability)
         self._lines[case] = line
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(_as_line(line))

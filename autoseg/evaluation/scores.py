@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from autoseg.dataset.names import side_pairs
 from autoseg.dataset.split import SIDES
 from autoseg.errors import RunError
 from autoseg.files import atomic_path
@@ -46,7 +47,9 @@ def score_rows(
         about: The columns fold, case, split and grid.
         tolerance_mm: Tolerance of the normalised surface Dice.
     """
-    pairs = organ_pairs(prediction, truth, {organ.value: values for organ, values in organs.items()}, spacing_mm)
+    opposite = {one: other for pair in side_pairs(tuple(organs)) for one, other in (pair, pair[::-1])}
+    labels = {organ.value: values for organ, values in organs.items()}
+    pairs = organ_pairs(prediction, truth, labels, spacing_mm, opposite)
     return [
         {
             **about,
@@ -56,7 +59,7 @@ def score_rows(
             "value": compute(pairs[organ.value]),
         }
         for organ in organs
-        for metric, compute in computed_metrics(organ.name, tolerance_mm)
+        for metric, compute in computed_metrics(organ.name, tolerance_mm, about["grid"])
     ]
 
 

@@ -28,6 +28,7 @@ from autoseg.inference.novelty import unlike_training, unusual_organs
 from autoseg.inference.postprocess import PostprocessRule, apply_rules
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
+from autoseg.labels import Atoms
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
 from autoseg.network.weights import MODEL, load_networks, model_files, read_facts
@@ -192,17 +193,19 @@ class Model:
         full: Voxels,
         options: InferenceOptions = USUAL_OPTIONS,
         watch: Stopwatch | None = None,
+        truth: Atoms | None = None,
     ) -> Upsampler:
         """Run the stages one after another; return the masks of atoms of the last, not cleaned.
 
         Args:
             images: Normalised, one a stage on its working grid, float (C, Z, Y, X).
             full: Voxels (Z, Y, X) of the image's own grid.
-            options: How.
-            watch: Gets the time of each phase.
+            options: As for `Stage.infer`.
+            watch: As for `Stage.infer`.
+            truth: As for `Stage.infer`.
         """
-        results = [stage.infer(image, full, options, watch) for stage, image in zip(self.stages, images, strict=True)]
-        return results[-1]
+        pairs = zip(self.stages, images, strict=True)
+        return [stage.infer(image, full, options, watch, truth) for stage, image in pairs][-1]
 
     def memory_gib(
         self, prepared: PreparedImage, options: InferenceOptions = USUAL_OPTIONS, beside_bytes: float = 0.0

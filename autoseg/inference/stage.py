@@ -15,6 +15,7 @@ from autoseg.imaging.grid import Box, Grid, Voxels
 from autoseg.inference.cost import PREDICTION_HEAP, PROBABILITY_BYTES, Stopwatch, prediction_gib
 from autoseg.inference.tiles import Ensemble, Tiling, choose_tiling, mirrors_of, sliding_window
 from autoseg.inference.upsample import Upsampler
+from autoseg.labels import Atoms
 from autoseg.machine import GIB, free_memory_gib
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
 from autoseg.network.memory import tile_bytes
@@ -56,6 +57,7 @@ class Stage:
         full: Voxels,
         options: InferenceOptions = USUAL_OPTIONS,
         watch: Stopwatch | None = None,
+        truth: Atoms | None = None,
     ) -> Upsampler:
         """Predict an image on the working grid, float (C, Z, Y, X); return its masks of atoms, not cleaned.
 
@@ -64,6 +66,7 @@ class Stage:
             full: Voxels (Z, Y, X) of the image's own grid, to which the mask goes.
             options: How.
             watch: Gets the time of each phase.
+            truth: Atoms on the working grid, for an upsampler that counts how often the probabilities are right.
 
         Raises:
             TooLittleMemoryError: If not even the smallest tile fits.
@@ -73,7 +76,7 @@ class Stage:
         logger.debug("tiles of %s voxels for %s of %s", tiling.tile, _size(box), image.shape[1:])
         ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if options.mirrored else ((),))
         depth, height, width = image.shape[1:]
-        begin = partial(Upsampler, self.plan.scheme, (depth, height, width), full, options.probabilities)
+        begin = partial(Upsampler, self.plan.scheme, (depth, height, width), full, options.probabilities, truth)
         return sliding_window(ensemble, image, box, tiling, begin, watch)
 
     def memory_gib(

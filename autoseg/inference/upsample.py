@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.calibration import Certainty
+from autoseg.inference.reliability import Reliability
 from autoseg.labels import Atoms, LabelScheme
 
 CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
@@ -39,7 +40,9 @@ class _Axis:
 class Upsampler:
     """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them."""
 
-    def __init__(self, scheme: LabelScheme, working: Voxels, full: Voxels, keep: bool = False) -> None:
+    def __init__(
+        self, scheme: LabelScheme, working: Voxels, full: Voxels, keep: bool = False, truth: Atoms | None = None
+    ) -> None:
         """Begin a mask.
 
         Args:
@@ -47,12 +50,14 @@ class Upsampler:
             working: Voxels of the working grid (Z, Y, X).
             full: Voxels of the image, of the same extent (Z, Y, X).
             keep: Whether to keep the probabilities, for `probabilities`.
+            truth: Atoms on the working grid, where they are known: how often each probability is right is then counted.
         """
         self._scheme = scheme
         self._kept: list[Tensor] | None = [] if keep else None
         self.mask: Atoms = np.zeros(full, dtype=np.uint8)
         self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
         self.certainty = Certainty(scheme)
+        self.reliability = None if truth is None else Reliability(scheme, truth)
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
         self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with
         self._taken = 0
@@ -63,6 +68,8 @@ class Upsampler:
         winner = self._scheme.decide(probabilities)
         self.coarse[self._taken : self._taken + depth] = winner.numpy()
         self.certainty.add(probabilities, winner)
+        if self.reliability is not None:
+            self.reliability.add(probabilities, self._taken)
         if self._kept is not None:
             self._kept.append(probabilities.half())
         if self.mask.shape == self.coarse.shape:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
 from autoseg.imaging.boxes import box_around, group_boxes
 from autoseg.imaging.grid import Box, Triple, voxel_ml
 from autoseg.labels import LabelMap, Mask
+from autoseg.metrics.loss_kinds import lost_voxels, near_faces
 from autoseg.metrics.overlap import Overlap, overlap
+from autoseg.metrics.pieces import Pieces, count_pieces
 from autoseg.metrics.surface import SurfaceDistances, label_distances
 
 
@@ -26,6 +30,7 @@ class OrganPair:
     overlap: Overlap
     prediction_box: Box | None  # around the organ; None where it is absent
     truth_box: Box | None
+    opposite: tuple[int, ...] = ()  # values of the same organ of the other side
 
     @property
     def voxel_ml(self) -> float:
@@ -46,12 +51,37 @@ class OrganPair:
         box = box_around((self.prediction_box, self.truth_box)) or (slice(0, 0),)
         return self._mask(self.prediction[box]), self._mask(self.truth[box])
 
+    @property
+    def diagonal_mm(self) -> float:
+        """Length of the image's diagonal: no distance in it is larger."""
+        return math.dist((0.0, 0.0, 0.0), [n * mm for n, mm in zip(self.truth.shape, self.spacing_mm, strict=True)])
+
+    @cached_property
+    def lost(self) -> dict[str, float] | None:
+        """Dice that each kind of wrong voxel costs; together they are 1 − Dice. None where the organ is in neither."""
+        whole, box = self.overlap.prediction + self.overlap.truth, box_around((self.prediction_box, self.truth_box))
+        if box is None:
+            return None
+        opposite = [np.isin(labels[box], self.opposite) for labels in (self.prediction, self.truth)]
+        cut = near_faces(self.truth_box, box, self.truth.shape, self.spacing_mm)
+        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut)
+        return {kind: voxels / whole for kind, voxels in counts.items()}
+
+    @cached_property
+    def pieces(self) -> Pieces | None:
+        """Pieces of prediction and truth; None where the organ is in neither."""
+        return count_pieces(*self.masks) if self.overlap.prediction or self.overlap.truth else None
+
     def _mask(self, label_map: LabelMap) -> Mask:
         return np.asarray(np.isin(label_map, self.values) if len(self.values) > 1 else label_map == self.values[0])
 
 
 def organ_pairs(
-    prediction: LabelMap, truth: LabelMap, labels: Mapping[int, tuple[int, ...]], spacing_mm: Triple
+    prediction: LabelMap,
+    truth: LabelMap,
+    labels: Mapping[int, tuple[int, ...]],
+    spacing_mm: Triple,
+    opposite: Mapping[int, int] = MappingProxyType({}),
 ) -> dict[int, OrganPair]:
     """Return a pair for each organ, in the order of `labels`.
 
@@ -60,6 +90,7 @@ def organ_pairs(
         truth: True label map (Z, Y, X), integers.
         labels: A key for each organ to the values within it, each at least 1.
         spacing_mm: Voxel spacing (Z, Y, X).
+        opposite: Key of an organ to that of the same organ of the other side.
 
     Raises:
         VolumeError: As `overlap`.
@@ -75,6 +106,7 @@ def organ_pairs(
             overlap=counts[key],
             prediction_box=boxes[key],
             truth_box=true_boxes[key],
+            opposite=labels.get(opposite.get(key, 0), ()),
         )
         for key, values in labels.items()
     }

@@ -14,7 +14,9 @@ from autoseg.dataset.names import is_tubular
 from autoseg.errors import RunError
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.cldice import cldice
+from autoseg.metrics.loss_kinds import KINDS
 from autoseg.metrics.pair import OrganPair
+from autoseg.metrics.pieces import Pieces
 from autoseg.metrics.surface import SurfaceDistances
 
 Compute = Callable[[OrganPair], float | None]
@@ -36,6 +38,7 @@ class Metric:
     case_column: int | None = None  # its place in the table of one case; None: it is not there
     note: str = ""  # a sentence below the wide table
     only_for: Callable[[str], bool] | None = None  # by the organ's name; None: for every organ
+    original_only: bool = False  # not computed on the working grid
 
     @property
     def factor(self) -> float:
@@ -87,6 +90,28 @@ def _relative_difference(pair: OrganPair) -> float | None:
 def _of_surfaces(measure: Callable[[SurfaceDistances], float]) -> Compute:
     """Return the computation of a distance between surfaces, None where one mask is empty."""
     return lambda pair: None if pair.distances is None else measure(pair.distances)
+
+
+def _lost(kind: str) -> Metric:
+    """Return the metric of the Dice that wrong voxels of one kind cost."""
+    return Metric(
+        name=f"lost_{kind}", title=f"Lost: {KINDS[kind]}", unit="%", decimals=1, range=SHARE, in_table=False,
+        original_only=True, compute=lambda pair: None if pair.lost is None else pair.lost[kind],
+    )  # fmt: skip
+
+
+def _of_pieces(name: str, title: str, count: Callable[[Pieces], int]) -> Metric:
+    """Return the metric that counts some of an organ's pieces."""
+    return Metric(
+        name=name, title=title, unit="", decimals=0, in_table=False, original_only=True,
+        compute=lambda pair: None if pair.pieces is None else count(pair.pieces),
+    )  # fmt: skip
+
+
+def _hd95_or_diagonal(pair: OrganPair) -> float | None:
+    if pair.distances is not None:
+        return pair.distances.hausdorff_mm(95)
+    return pair.diagonal_mm if pair.overlap.truth or pair.overlap.prediction else None
 
 
 METRICS = {
@@ -147,6 +172,14 @@ METRICS = {
             only_for=is_tubular, note="clDice: of tubular organs, by their centre lines.", compute=cldice,
         ),
         Metric(
+            name="hd95_all_mm", title="HD95 with misses", unit="mm", decimals=1, in_table=False, original_only=True,
+            compute=_hd95_or_diagonal,
+        ),
+        *(_lost(kind) for kind in KINDS),
+        _of_pieces("pieces_true", "Pieces of the truth", lambda pieces: pieces.true),
+        _of_pieces("pieces_missed", "Missed pieces", lambda pieces: pieces.missed),
+        _of_pieces("pieces_invented", "Invented pieces", lambda pieces: pieces.invented),
+        Metric(
             name="expected_dice", title="Expected Dice", unit="%", decimals=1, range=SHARE, in_table=False,
             case_column=7,
         ),
@@ -156,10 +189,14 @@ METRICS = {
 _NSD = re.compile(rf"{NSD}_(\d+(?:\.\d+)?)mm")
 
 
-def computed_metrics(organ: str, tolerance_mm: float) -> list[tuple[Metric, Compute]]:
-    """Return the metrics to compute for an organ of this name, in row order, with NSD at a tolerance."""
+def computed_metrics(organ: str, tolerance_mm: float, grid: str = "original") -> list[tuple[Metric, Compute]]:
+    """Return the metrics to compute for an organ of this name on a grid, in row order, with NSD at a tolerance."""
     metrics = (nsd(tolerance_mm) if metric.family == NSD else metric for metric in METRICS.values())
-    return [(metric, metric.compute) for metric in metrics if metric.compute is not None and metric.applies_to(organ)]
+    return [
+        (metric, metric.compute)
+        for metric in metrics
+        if metric.compute is not None and metric.applies_to(organ) and (grid == "original" or not metric.original_only)
+    ]
 
 
 def nsd_name(tolerance_mm: float) -> str:

@@ -1,19 +1,23 @@
-"""The charts of a report: learning curves, Dice by organ, ceilings of the grid, agreement of volumes."""
+"""The charts of a report: learning curves, Dice by organ, ceilings of the grid, agreement of volumes, trust."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import AutosegError
+from autoseg.evaluation.reliability import curve, read_reliability
 from autoseg.evaluation.statistics import by_case, dice_by_organ
+from autoseg.evaluation.trust import case_pairs, risks
 from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, save_drawing
 from autoseg.figures.ceilings import ceilings_figure
+from autoseg.figures.trust import trust_figure
 from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
 from autoseg.report.page import Picture
@@ -121,4 +125,27 @@ def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[
             "1986): prediction minus truth over the mean of both, with bias and 95 % limits of agreement."
         ),
         alt="Bland-Altman plots of the volume of each organ",
+    )
+
+
+def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
+    """Draw what the model says of itself against the truth: probabilities, expected Dice, risk and coverage."""
+    counts = read_reliability(run.reliability_file)
+    counts = counts[counts["split"].isin(TESTING)]
+    curves = {str(organ): curve(of_organ) for organ, of_organ in counts.groupby("organ", sort=False)}
+    points = {organ: (list(c["probability"]), list(c["true"])) for organ, c in curves.items()}
+    pairs = case_pairs(scores, TESTING) if "expected_dice" in set(scores["metric"]) else None
+    if not points and (pairs is None or pairs.empty):
+        return None
+    expected, dice = ([], []) if pairs is None else (list(pairs["expected"]), list(pairs["dice"]))
+    figure = trust_figure(points, expected, dice, list(risks(np.array(dice, dtype=float))))
+    return Picture(
+        data=save_drawing(figure, run.report.trust),
+        media_type="image/svg+xml",
+        caption=(
+            "What the model says of itself, in the testing cases. Left: how often a probability is right (a point a "
+            "bin of ten, a line an organ). Middle: expected against true Dice, a point a case. Right: the risk, one "
+            "minus the mean Dice, of the most trusted share of cases."
+        ),
+        alt="Reliability curve, expected against true Dice, risk against coverage",
     )

@@ -37,6 +37,7 @@ class Pictures:
     boxes: Picture | None = None
     ceilings: Picture | None = None  # the Dice that the working grid allows beside what was reached
     agreement: Picture | None = None  # Bland-Altman of volumes
+    trust: Picture | None = None  # reliability curve, expected against true Dice, risk and coverage
     surfaces: tuple[Picture, ...] = ()  # worst, median and best testing case
     organs: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)  # organ to worst, median and best case
     cases: Mapping[str, Picture] = field(default_factory=dict)  # case to its picture

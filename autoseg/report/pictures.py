@@ -33,6 +33,7 @@ from autoseg.report.charts import (
     ceilings_picture,
     curves_picture,
     splits_name,
+    trust_picture,
 )
 from autoseg.report.page import Picture, Pictures
 from autoseg.run import Run
@@ -73,6 +74,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
             run.report.dice.name: partial(boxes_picture, run, scores),
             run.report.ceilings.name: partial(ceilings_picture, run, plan, scores, splits),
             run.report.volumes.name: partial(agreement_picture, run, plan, scores, splits),
+            run.report.trust.name: partial(trust_picture, run, scores),
         }
     )
     pictures = Pictures(
@@ -80,6 +82,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
         boxes=charts[run.report.dice.name],
         ceilings=charts[run.report.ceilings.name],
         agreement=charts[run.report.volumes.name],
+        trust=charts[run.report.trust.name],
         surfaces=tuple(picture for view, picture in embedded if view.kind == "surfaces"),
         organs=_by_organ(plan, scores, splits, embedded),
         cases={view.case: _embedded(view.embedded, view.caption) for view in drawn_small},

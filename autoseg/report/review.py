@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from autoseg.dataset.split import TESTING, Split
+from autoseg.evaluation.failures import distances, failures, failures_by_organ, pieces
 from autoseg.evaluation.flow import characteristics, flow
 from autoseg.evaluation.power import detectable
 from autoseg.evaluation.records import PATIENT
+from autoseg.evaluation.reliability import COLUMNS as RELIABILITY
+from autoseg.evaluation.reliability import calibration
 from autoseg.evaluation.statistics import TOTAL
 from autoseg.evaluation.subgroups import gaps, grouped, subgroups
 from autoseg.evaluation.trust import case_pairs, coverage, expected_dice
@@ -28,6 +31,7 @@ class Evidence:
     splits: tuple[Split, ...]  # one a fold; empty before the plan
     check: Sequence[Mapping[str, object]]  # rows of the data check
     excluded: tuple[str, ...]  # cases that the user left out
+    reliability: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELIABILITY)))
 
     @cached_property
     def patients(self) -> dict[str, str]:
@@ -86,10 +90,41 @@ REVIEW = (
         "(9999 permutations), then corrected over the rows after Holm. No gap shown does not mean that there is none.",
     ),
     ReviewTable(
+        name="distances", section="scores", title="Distances of the testing cases, with misses counted.",
+        frame=lambda e: distances(e.scores, TESTING), decimals=1,
+        note="HD95 exists only where truth and prediction both have the organ (N). Beside it, an organ that is in only "
+        "one of them counts as the diagonal of the image: missing an organ never looks better than finding it.",
+    ),
+    ReviewTable(
+        name="pieces", section="scores", title="Pieces of organs that mostly have several, in the testing cases.",
+        frame=lambda e: pieces(e.scores, TESTING),
+        note="A piece (voxels that touch) is found where one of the prediction overlaps it by more than half of both "
+        "together (IoU above 0.5); a piece of the prediction that is none of the truth is invented.",
+    ),
+    ReviewTable(
         name="detectable", section="scores", title="The smallest difference that the testing cases could have shown.",
         frame=lambda e: detectable(e.scores, TESTING),
         note="Of Dice between two methods on the same cases: paired t-test, two-sided 5 %, power 80 %; the differences "
         "are taken to scatter as the Dice does (two methods whose Dice are correlated by 0.5).",
+    ),
+    ReviewTable(
+        name="failures", section="failures", title="What the Dice of the testing cases is lost to.",
+        frame=lambda e: failures(e.scores, TESTING),
+        note="Every wrong voxel has one kind, looked for in this order: wrong side (it is the same organ of the other "
+        "side), missed (a piece of the truth that no predicted voxel touches, or the whole organ), extra (a piece of "
+        "the prediction that no true voxel touches), cut (within 10 mm of a face of the image that the organ reaches), "
+        "leak and short (beyond and within the border of the truth). Cases and organs count where a kind costs a point "
+        "of Dice or more. A label is doubtful where the model is sure of itself and contradicts it.",
+    ),
+    ReviewTable(
+        name="failures_by_organ", section="failures", title="Dice that each organ loses, in points, by kind of error.",
+        frame=lambda e: failures_by_organ(e.scores, TESTING), note="Means over the testing cases.",
+    ),
+    ReviewTable(
+        name="calibration", section="trust", title="Calibration of the probabilities in the testing cases.",
+        frame=lambda e: calibration(e.reliability, TESTING), decimals={"Voxels (thousands)": 0, "ECE (%)": 2},
+        note="Of the voxels on the working grid to which the network gives the organ a probability above 2 %, before "
+        "clean-up. ECE: expected calibration error over 10 bins.",
     ),
     ReviewTable(
         name="expected", section="trust", title="Expected against true Dice of the testing cases.",

@@ -14,6 +14,7 @@ from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
 from autoseg.evaluation.records import PATIENT, case_records
+from autoseg.evaluation.reliability import read_reliability
 from autoseg.evaluation.scores import COLUMNS, read_scores
 from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
@@ -104,6 +105,7 @@ def _review(
         splits=splits_of(run) if run.split_file.is_file() else (),
         check=checks,
         excluded=tuple(map(str, excluded)),
+        reliability=read_reliability(run.reliability_file),
     )
     sections = review_tables(evidence)
     for table in (table for tables in sections.values() for table in tables):

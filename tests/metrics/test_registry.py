@@ -15,6 +15,12 @@ ORDER = ["dice", "iou", "sensitivity", "precision", "volume_ml", "truth_ml", "vo
 ORDER += ["volume_difference_percent", "missed", "nsd_2mm", "hd95_mm", "hd100_mm", "assd_mm"]
 
 
+ON_ORIGINAL = [
+    "hd95_all_mm", "lost_side", "lost_missed", "lost_extra", "lost_cut", "lost_leak", "lost_short", "pieces_true",
+    "pieces_missed", "pieces_invented",
+]  # fmt: skip
+
+
 def pair_of(prediction: slice, truth: slice) -> OrganPair:
     """Return two bars of 1 ml voxels along z, 10 voxels long at most."""
     maps = np.zeros((2, 10, 3, 3), np.uint8)
@@ -27,7 +33,9 @@ def values_of(pair: OrganPair, tolerance_mm: float = 2.0) -> dict[str, float | N
 
 
 def test_an_organ_has_its_rows_in_the_order_of_the_registry() -> None:
-    assert list(values_of(pair_of(slice(0, 4), slice(0, 4)))) == ORDER
+    assert list(values_of(pair_of(slice(0, 4), slice(0, 4)))) == [*ORDER, *ON_ORIGINAL]
+    on_working = computed_metrics("liver", 2.0, "working")
+    assert [metric.name for metric, _ in on_working] == ORDER
 
 
 def test_every_metric_of_two_bars_is_as_counted_by_hand() -> None:
@@ -40,6 +48,12 @@ def test_every_metric_of_two_bars_is_as_counted_by_hand() -> None:
     assert (values["missed"], values["hd100_mm"]) == (0, 20.0)
     assert values["nsd_2mm"] == pytest.approx(6 / 9)
     assert values["assd_mm"] == pytest.approx((10 + 10 + 20) / 9)
+    assert (values["hd95_all_mm"], values["pieces_true"], values["pieces_missed"]) == (
+        values["hd95_mm"],
+        1,
+        1,
+    )  # IoU 1/2
+    assert values_of(pair_of(slice(0, 4), slice(0, 0)))["hd95_all_mm"] == pytest.approx(np.hypot(100, np.hypot(30, 30)))
 
 
 @pytest.mark.parametrize(

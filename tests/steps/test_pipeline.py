@@ -42,7 +42,7 @@ def test_a_run_holds_everything_the_contract_names(finished: Path) -> None:
     for name in ("model.autoseg", "checkpoint.safetensors", "log.csv", "curves.png"):
         assert (finished / "fold-0" / name).is_file(), name
     tables = [f"table{n}.{kind}" for n in ("1_training", "2_testing") for kind in ("csv", "md", "tex")]
-    for name in ("report.html", "curves.png", "curves.svg", *tables):
+    for name in ("report.html", "curves.png", "curves.svg", "trust.svg", "failures.md", "calibration.csv", *tables):
         assert (finished / "report" / name).is_file(), name
 
 
@@ -50,8 +50,8 @@ def test_scores_are_long_and_complete(finished: Path) -> None:
     scores = pd.read_csv(finished / "scores.csv")
     assert list(scores.columns) == ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
     tubular = 2  # artery and vein, which have clDice, too
-    # cases, organs; metrics on both grids, two on the original
-    assert len(scores) == 5 * (len(ORGANS) * (13 * 2 + 2) + tubular * 2)
+    # cases, organs; metrics on both grids, those of errors, pieces and certainty on the original
+    assert len(scores) == 5 * (len(ORGANS) * (13 * 2 + 12) + tubular * 2)
     assert list(dict.fromkeys(scores["organ"])) == list(ORGANS)
     assert set(scores["grid"]) == {"original", "working"}
 

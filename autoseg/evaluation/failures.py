@@ -1,0 +1,103 @@
+"""Failures: where Dice is lost, by kind of error and by organ; distances with misses counted; pieces of organs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from autoseg.evaluation.cases import doubts
+from autoseg.evaluation.statistics import by_case, organs_of
+from autoseg.metrics.loss_kinds import KINDS
+
+FAILURES = ("What went wrong", "Cases", "Organs", "Share of the lost Dice (%)")
+DISTANCES = (
+    "Organ",
+    "Found in",
+    "HD95 (mm)",
+    "Median",
+    "Missed or invented in",
+    "HD95 with misses (mm)",
+    "Median with misses",
+)
+PIECES = ("Organ", "Cases", "Pieces", "Found", "Missed", "Invented", "F1 (%)")
+NOTHING: pd.Series[float] = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
+LEAST = 0.01  # of a Dice: what costs an organ less is no failure worth counting
+
+
+def failures(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+    """Return what each kind of error costs, over all organs; columns `FAILURES`, a row a kind.
+
+    Cases and organs (of a case) count where the kind costs at least `LEAST` of a Dice. The shares of the kinds add up
+    to 100; organs whose label is doubtful, as the model is sure of itself, are counted again in a last row.
+    """
+    lost = _lost(scores, splits)
+    whole = float(lost.to_numpy().sum())
+    if not whole:
+        return pd.DataFrame(columns=list(FAILURES))
+    shares = 100 * lost.sum() / whole
+    rows: list[list[str | int | float]] = []
+    for kind, share in shares.sort_values(ascending=False, kind="stable").items():
+        rows.append([KINDS[str(kind)].capitalize(), *_counts(lost[lost[kind] >= LEAST]), float(share)])
+    doubtful = [(doubt.organ, doubt.case) for doubt in doubts(scores, splits) if doubt.expected is not None]
+    again = lost[lost.index.isin(doubtful)]
+    share = 100 * float(again.to_numpy().sum()) / whole
+    rows.append(["Of all, where the label is doubtful", *_counts(again), share])
+    return pd.DataFrame(rows, columns=list(FAILURES))
+
+
+def _counts(lost: pd.DataFrame) -> tuple[int, int]:
+    """Return how many cases and how many organs of cases there are."""
+    return lost.index.get_level_values("case").nunique(), len(lost)
+
+
+def failures_by_organ(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+    """Return the mean Dice that each organ loses, in points, and that by each kind of error; a row an organ."""
+    lost = _lost(scores, splits)
+    if lost.empty:
+        return pd.DataFrame()
+    means = 100 * lost.groupby("organ", sort=False).mean()
+    table = means.rename(columns={kind: words.capitalize() for kind, words in KINDS.items()})
+    table.insert(0, "Lost Dice", means.sum(axis=1))
+    table = table.reindex([name for name in organs_of(scores).values() if name in table.index])
+    return table.rename_axis("Organ").reset_index()
+
+
+def distances(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+    """Return HD95 where truth and prediction have the organ, beside HD95 with misses counted; columns `DISTANCES`.
+
+    An organ that is in only one of the two counts as the diagonal of the image.
+    """
+    found, every = by_case(scores, "hd95_mm", splits), by_case(scores, "hd95_all_mm", splits)
+    rows = []
+    for label, organ in organs_of(scores).items():
+        values, with_misses = (by.get(label, pd.Series(dtype=float)).dropna() for by in (found, every))
+        if len(with_misses):
+            missed = len(with_misses) - len(values)
+            numbers = (values.mean(), values.median(), missed, with_misses.mean(), with_misses.median())
+            rows.append([organ, len(values), *numbers])
+    return pd.DataFrame(rows, columns=list(DISTANCES))
+
+
+def pieces(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+    """Return how many pieces were found, missed and invented, of organs that mostly have several; columns `PIECES`."""
+    true, missed, invented = (by_case(scores, f"pieces_{what}", splits) for what in ("true", "missed", "invented"))
+    rows = []
+    for label, organ in organs_of(scores).items():
+        counts = true.get(label, pd.Series(dtype=float)).dropna()
+        if not len(counts) or counts.median() < 2:
+            continue
+        sums = [counts.sum(), missed[label].sum(), invented[label].sum()]
+        matched = sums[0] - sums[1]
+        f1 = 100 * 2 * matched / (2 * matched + sums[1] + sums[2])
+        rows.append([organ, len(counts), *(round(n) for n in (sums[0], matched, sums[1], sums[2])), float(f1)])
+    return pd.DataFrame(rows, columns=list(PIECES))
+
+
+def _lost(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+    """Return the Dice that each kind of error costs, 0 to 1: a row a case and organ, a column a kind."""
+    names, kinds = organs_of(scores), {}
+    for kind in KINDS:
+        by_organ = {names[label]: values for label, values in by_case(scores, f"lost_{kind}", splits).items()}
+        kinds[kind] = pd.concat(by_organ) if by_organ else NOTHING
+    return pd.DataFrame(kinds).rename_axis(["organ", "case"]).dropna()

@@ -1,0 +1,63 @@
+"""What a model says of itself: how often its probabilities are right, its expected Dice, risk against coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from autoseg.figures.canvas import legend_below, new_figure, plain_axes, say
+from autoseg.figures.colours import FAINT, INK, organ_colour
+
+MOST_NAMED = 12  # organs in the legend
+
+
+def trust_figure(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    expected: Sequence[float],
+    dice: Sequence[float],
+    risks: Sequence[float],
+) -> Figure:
+    """Return three panels: reliability curves, expected against true Dice, risk against coverage.
+
+    Args:
+        curves: Organ to the mean probability of each bin and the share of its voxels that are of the organ, 0 to 1.
+        expected: Expected Dice of each case, 0 to 1.
+        dice: True Dice of each, in the same order.
+        risks: One minus the mean Dice of the most trusted case, of the two most trusted, and so on to all.
+    """
+    figure = new_figure(9.0, 3.1)
+    reliability, agreement, risk = figure.subplots(1, 3)
+    lines = []
+    for index, (probability, true) in enumerate(curves.values()):
+        lines += reliability.plot(probability, true, "o-", color=organ_colour(index), markersize=3, linewidth=1.2)
+    _square(reliability, "Probability", "Share of voxels that are the organ", bool(curves))
+    agreement.scatter(expected, dice, s=14, color=organ_colour(0), linewidths=0, alpha=0.8)
+    _square(agreement, "Expected Dice", "Dice", bool(len(expected)))
+    _draw_risk(risk, risks)
+    if 1 < len(curves) <= MOST_NAMED:
+        legend_below(figure, lines, list(curves))
+    return figure
+
+
+def _square(axes: Axes, across: str, up: str, has_points: bool) -> None:
+    """Draw the diagonal, on which what is said is true."""
+    plain_axes(axes).set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, zorder=1)
+    axes.set_xlabel(across, fontsize=9, color=INK)
+    axes.set_ylabel(up, fontsize=9, color=INK)
+    if not has_points:
+        say(axes, "not measured")
+
+
+def _draw_risk(axes: Axes, risks: Sequence[float]) -> None:
+    plain_axes(axes)
+    axes.set_xlabel("Cases kept, the most trusted first (%)", fontsize=9, color=INK)
+    axes.set_ylabel("Risk (1 − mean Dice)", fontsize=9, color=INK)
+    if not risks:
+        say(axes, "not measured")
+        return
+    axes.plot([100 * (n + 1) / len(risks) for n in range(len(risks))], risks, color=organ_colour(0), linewidth=1.4)
+    axes.axhline(risks[-1], color=FAINT, linewidth=0.8, zorder=1)
+    axes.set(xlim=(0, 100), ylim=(0, None))

@@ -1,0 +1,82 @@
+"""Where an organ's Dice is lost: every wrong voxel has one kind, and each costs the same share of the Dice."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from autoseg.imaging.grid import Box, Triple
+from autoseg.labels import Mask
+
+EDGE_MM = 10.0  # from a face of the image that the true organ reaches: there the scan, or its labelling, is cut
+KINDS = {  # in the order in which they are looked for: a voxel has the first that fits
+    "side": "wrong side",
+    "missed": "missed piece or organ",
+    "extra": "extra piece",
+    "cut": "cut by the field of view",
+    "leak": "leak at the border",
+    "short": "short of the border",
+}
+_TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner are connected
+
+
+def lost_voxels(prediction: Mask, truth: Mask, opposite: tuple[Mask, Mask], cut: Mask | None) -> dict[str, int]:
+    """Return the wrong voxels of an organ by their kind, in the order of `KINDS`.
+
+    Wrong side: predicted where the truth is the same organ of the other side, or the reverse. Missed: in a piece of
+    the truth that no predicted voxel touches, which may be the whole organ. Extra: in a piece of the prediction that
+    no true voxel touches. Cut: near a face of the image that the true organ reaches. Leak and short: what is left,
+    predicted beyond the border of the truth and not predicted within it.
+
+    Args:
+        prediction: Of the organ, in the box around both (Z, Y, X).
+        truth: Of the organ, in the same box.
+        opposite: Prediction and truth of the organ of the other side, in the same box; empty where there is none.
+        cut: Voxels of the box near a face that the true organ reaches; None where it reaches none.
+    """
+    too_much, too_little = prediction & ~truth, truth & ~prediction
+    open_voxels = too_much | too_little
+    predicted_opposite, true_opposite = opposite
+    regions = {
+        "side": (too_much & true_opposite) | (too_little & predicted_opposite),
+        "missed": _untouched(truth, prediction),
+        "extra": _untouched(prediction, truth),
+        "cut": np.zeros_like(open_voxels) if cut is None else cut,
+        "leak": too_much,
+        "short": too_little,
+    }
+    counts = {}
+    for kind in KINDS:
+        counts[kind] = int(np.count_nonzero(open_voxels & regions[kind]))
+        open_voxels &= ~regions[kind]
+    return counts
+
+
+def near_faces(truth_box: Box | None, box: Box, shape: tuple[int, ...], spacing_mm: Triple) -> Mask | None:
+    """Return the voxels of `box` within `EDGE_MM` of a face of the image that the true organ reaches, if any."""
+    if truth_box is None:
+        return None
+    near = np.zeros([part.stop - part.start for part in box], dtype=bool)
+    reached = False
+    for axis, (part, true, size, step_mm) in enumerate(zip(box, truth_box, shape, spacing_mm, strict=True)):
+        from_low = np.arange(part.start, part.stop)
+        for reaches, steps in ((true.start == 0, from_low), (true.stop == size, size - 1 - from_low)):
+            if reaches:
+                within: npt.NDArray[np.bool_] = steps * step_mm < EDGE_MM
+                near |= within.reshape([-1 if a == axis else 1 for a in range(3)])
+                reached = True
+    return near if reached else None
+
+
+def _untouched(mask: Mask, other: Mask) -> Mask:
+    """Return the pieces of a mask that no voxel of another one lies in."""
+    if not (mask & other).any():
+        return mask
+    pieces, count = ndimage.label(mask, _TOUCHING)
+    if count < 2:
+        return np.zeros_like(mask)
+    alone = np.ones(count + 1, dtype=bool)
+    alone[pieces[other]] = False
+    alone[0] = False
+    return np.asarray(alone[pieces])

@@ -1,0 +1,74 @@
+"""Tests of autoseg.metrics.loss_kinds: small masks in which every wrong voxel is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoseg.labels import LabelMap
+from autoseg.metrics.loss_kinds import KINDS
+from autoseg.metrics.pair import OrganPair, organ_pairs
+
+LEFT, RIGHT = 1, 2
+
+
+def row(*values: int) -> LabelMap:
+    """A label map of one line of voxels along x."""
+    return np.array([[values]], dtype=np.uint8)
+
+
+def pair_of(prediction: LabelMap, truth: LabelMap, spacing_mm: float = 100.0) -> OrganPair:
+    spacing = (spacing_mm,) * 3
+    pairs = organ_pairs(prediction, truth, {LEFT: (LEFT,), RIGHT: (RIGHT,)}, spacing, {LEFT: RIGHT, RIGHT: LEFT})
+    return pairs[LEFT]
+
+
+def lost(prediction: LabelMap, truth: LabelMap, spacing_mm: float = 100.0) -> dict[str, float]:
+    """The wrong voxels by kind, times the voxels of both masks; the far faces (100 mm a voxel) cut nothing."""
+    pair = pair_of(prediction, truth, spacing_mm)
+    assert pair.lost is not None
+    whole = pair.overlap.prediction + pair.overlap.truth
+    return {kind: round(share * whole) for kind, share in pair.lost.items() if share}
+
+
+# the outermost voxels of each line are background, so that along x no face is reached; y and z have one voxel only
+def inner(*lines: LabelMap) -> tuple[LabelMap, ...]:
+    return tuple(np.pad(line, 1) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "expected"),
+    [
+        (row(0, 1, 1, 1, 0), row(0, 0, 1, 1, 1), {"leak": 1, "short": 1}),
+        (row(1, 1, 0, 0, 0), row(1, 1, 0, 1, 1), {"missed": 2}),
+        (row(0, 0, 0, 0, 0), row(0, 1, 1, 1, 0), {"missed": 3}),
+        (row(1, 1, 0, 0, 1), row(1, 1, 0, 0, 0), {"extra": 1}),
+        (row(1, 1, 1, 0, 1), row(1, 1, 2, 2, 2), {"side": 2}),
+        (row(1, 2, 2, 0, 0), row(1, 1, 1, 0, 0), {"side": 2}),
+    ],
+)
+def test_each_wrong_voxel_has_its_kind(prediction: LabelMap, truth: LabelMap, expected: dict[str, int]) -> None:
+    assert lost(*inner(prediction, truth)) == expected
+
+
+def test_what_is_wrong_near_a_face_that_the_organ_reaches_is_cut() -> None:
+    prediction, truth = np.zeros((3, 3, 8), np.uint8), np.zeros((3, 3, 8), np.uint8)
+    truth[1, 1, 0:6], prediction[1, 1, 3:8] = LEFT, LEFT
+    # 4 mm a voxel: voxels 0, 1 and 2 begin within 10 mm of the face at x = 0; the two beyond the truth are a leak
+    assert lost(prediction, truth, spacing_mm=4.0) == {"cut": 3, "leak": 2}
+    assert lost(prediction, truth, spacing_mm=6.0) == {"cut": 2, "short": 1, "leak": 2}
+
+
+def test_all_kinds_together_are_what_the_dice_lacks() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        prediction, truth = (rng.integers(0, 3, (4, 5, 6), dtype=np.uint8) for _ in range(2))
+        pair = pair_of(prediction, truth, 3.0)
+        assert pair.lost is not None
+        assert pair.overlap.dice is not None
+        assert tuple(pair.lost) == tuple(KINDS)
+        assert sum(pair.lost.values()) == pytest.approx(1 - pair.overlap.dice)
+
+
+def test_an_organ_in_neither_map_loses_nothing() -> None:
+    assert pair_of(row(0, 2, 0), row(0, 2, 0)).lost is None
