@@ -162,8 +162,9 @@ def pick_series(source: Path, uid: str | None = None, say_left_out: bool = False
         raise VolumeError(_not_one(source, uid, series, chosen))
     if source.is_file() and not chosen[0].multi_frame:
         raise VolumeError(f"{source}: is one slice of a DICOM series; give the folder of the series, {source.parent}")
-    require_whole(source, chosen[0].frames)
-    if say_left_out and (others := listing.left_out_in_words(images_only=True)):
+    others = listing.left_out_in_words(images_only=True)
+    require_whole(source, chosen[0].frames, others)
+    if say_left_out and others:
         logger.warning("%s: left out of the series: %s", source, others)
     return chosen[0]
 

@@ -22,6 +22,8 @@ from autoseg.words import shortened
 
 MAGIC_AT = 128  # byte at which a DICOM file says that it is one
 BARE = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # groups that a file without a preamble begins with, 0008 in both orders
+DICOM_SUFFIXES = (".dcm", ".ima")
+IMAGES = {f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130")}  # CT, MR, NM, PET
 NOT_IMAGES = {"SR", "PR", "KO", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "DOC", "PLAN"}  # modalities
 JPEG_XL = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))  # pydicom has no name for them
 # what is one within a series, besides the pixel spacing; blank in some files is no difference
@@ -45,7 +47,7 @@ GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence") 
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Rows", "Columns", "NumberOfFrames",
     "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient",
-    "RescaleSlope", "RescaleIntercept", *IDENTITY, *PHASES, *GROUPS,
+    "RescaleSlope", "RescaleIntercept", "PhotometricInterpretation", *IDENTITY, *PHASES, *GROUPS,
 )  # fmt: skip
 UNUSABLE = (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError)
 
@@ -67,6 +69,7 @@ class Frame:
     thickness_mm: float | None
     slope: float | None
     intercept: float | None
+    inverted: bool  # whether low values are shown bright (MONOCHROME1); the values themselves are as any
     identity: tuple[str, ...]  # values of IDENTITY
     phase: tuple[str, ...]  # values of PHASES
 
@@ -102,8 +105,12 @@ def read_frames(file: Path) -> tuple[Frame, ...] | LeftOut | None:
                 header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
             else:
                 header = _bare_header(file) if start[:2] in BARE else None
+            if header is None and file.suffix.lower() in DICOM_SUFFIXES:
+                return LeftOut(file=file, reason="an empty or damaged file", image=True)
             if header is None:
                 return None
+            if "Rows" not in header and _storage(header) in IMAGES:
+                return LeftOut(file=file, reason="a slice whose header is cut short", image=True)
             reason = _reason_against(header)
             if reason:
                 return LeftOut(file=file, reason=reason, image=_is_image(header))
@@ -193,6 +200,11 @@ def _bare_header(file: Path) -> Any | None:
         return None
 
 
+def _storage(header: Any) -> str:
+    """Return the storage class of an object, which the beginning of its file repeats."""
+    return str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or "")
+
+
 def _is_image(header: Any) -> bool:
     return "Rows" in header and str(header.get("Modality")) not in NOT_IMAGES
 
@@ -274,6 +286,7 @@ def _read_frame(file: Path, number: int | None, header: Any, sources: Sequence[A
         thickness_mm=abs(float(thickness)) if thickness else None,
         slope=None if slope is None else float(slope),
         intercept=None if intercept is None else float(intercept),
+        inverted=str(header.get("PhotometricInterpretation")) == "MONOCHROME1",
         identity=tuple(_text(header.get(name)) for name in IDENTITY),
         phase=tuple(_text(field(name)) for name in PHASES),
     )

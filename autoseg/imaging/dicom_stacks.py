@@ -120,21 +120,20 @@ def stacks_of(frames: Sequence[Frame]) -> tuple[list[list[Frame]], list[LeftOut]
 
 
 def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
-    """Leave out frames whose image is there twice, with the same fields and voxels."""
-    of_image: dict[tuple[str, int | None, tuple[float, ...]], Frame] = {}
+    """Leave out frames whose image is there twice, with the same fields and voxels, though archives number it anew."""
+    of_image: dict[tuple[int | None, tuple[float, ...]], Frame] = {}
     same: dict[tuple[Path, Path], bool] = {}
     single: list[Frame] = []
     left_out: list[LeftOut] = []
     for frame in frames:
-        key = (frame.instance, frame.number, frame.position)
-        first = of_image.setdefault(key, frame) if frame.instance else frame
-        if first is frame:
+        first = of_image.setdefault((frame.number, frame.position), frame)
+        pair = (first.file, frame.file)
+        if first is frame or replace(frame, file=first.file, instance=first.instance) != first:
             single.append(frame)
             continue
-        pair = (first.file, frame.file)
         if pair not in same:
             same[pair] = filecmp.cmp(*pair, shallow=False) or same_voxels(*pair)
-        if same[pair] and replace(frame, file=first.file) == first:
+        if same[pair]:
             left_out.append(LeftOut(file=frame.file, reason="a copy of another image", image=True))
         else:
             single.append(frame)
@@ -166,6 +165,12 @@ def disagreement(frames: Sequence[Frame]) -> str:
     first = frames[0].pixel_mm
     if any(abs(a / b - 1) > SAME_PIXEL for one in frames for a, b in zip(one.pixel_mm, first, strict=True)):
         return _counted("PixelSpacing", [" × ".join(f"{v:g}" for v in one.pixel_mm) for one in frames])
+    for name, numbers in (
+        ("RescaleSlope", [one.slope for one in frames]),
+        ("RescaleIntercept", [one.intercept for one in frames]),
+    ):
+        if None in numbers and len(set(numbers)) > 1:  # then some are in HU and others are not
+            return _counted(name, ["blank" if number is None else f"{number:g}" for number in numbers])
     for index, name in enumerate(IDENTITY):
         values = [one.identity[index] for one in frames]
         if len({value.rstrip("^ ").casefold() for value in values if value}) > 1:
@@ -173,12 +178,13 @@ def disagreement(frames: Sequence[Frame]) -> str:
     return ""
 
 
-def require_whole(source: Path, frames: Sequence[Frame]) -> None:
+def require_whole(source: Path, frames: Sequence[Frame], left_out: str = "") -> None:
     """Refuse a stack that is no single volume on a grid with right angles.
 
     Args:
         source: What it is called in messages.
         frames: In the order of their positions.
+        left_out: Which images belong to no series, in words: slices that are missing may be among them.
 
     Raises:
         VolumeError: With the numbers that prove it.
@@ -197,7 +203,7 @@ def require_whole(source: Path, frames: Sequence[Frame]) -> None:
     if not axes.even:
         raise VolumeError(
             f"{source}: slice steps run from {steps.min():.2f} to {steps.max():.2f} mm, so slices are missing or "
-            "uneven; resample the series to even slices first"
+            f"uneven{f' (left out: {left_out})' if left_out else ''}; resample the series to even slices first"
         )
     if axes.aside_mm > 2 * ASIDE_MM:
         raise VolumeError(

@@ -95,6 +95,9 @@ def _qform(header: NiftiHeader) -> Affine | None:
     if header.qform_code <= 0:
         return None
     b, c, d = (float(v) for v in header.quaternion[:3])
+    length = float(np.sqrt(b * b + c * c + d * d))
+    if length > 1:  # half a turn, as niftilib takes it; or the steps would grow with it
+        b, c, d = b / length, c / length, d / length
     a = float(np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d))))
     turn = np.array(
         [

@@ -179,7 +179,8 @@ def _read_series(folder: Path, series: str | None) -> StoredImage:
     chosen = pick_series(folder, series, say_left_out=True)
     slices = []
     foreign = not all(is_text(str(file)) for file in chosen.files)  # names that end the process within ITK
-    if chosen.multi_frame or foreign:  # ITK would scale all frames as it does the first
+    inverted = any(frame.inverted for frame in chosen.frames)  # ITK turns their values over, HU and all
+    if chosen.multi_frame or foreign or inverted:  # ITK would scale all frames as it does the first
         decoded = read_frame_voxels(chosen.frames)
     else:
         decoded = read_slices(chosen.files, as_float=not chosen.same_slope)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ UNKNOWN = Remark(
     fix="export it again with its orientation, or look whether left and right are as in the others",
     is_doubtful=True,
 )
+OTHER_LENGTHS = {"m", "cm", "dm", "um", "\u00b5m", "\u03bcm", "nm", "inch", "meter", "metre", "micron", "micrometer"}
 ANY_WRAPPER = 47  # of zlib: it finds out by itself whether the bytes are wrapped as zlib or as gzip
 LONGEST_FIELD = 500  # characters of a line in an NRRD's header; ITK's parser writes long ones beyond its buffers
 
@@ -63,6 +64,7 @@ def check_meta_header(file: Path) -> tuple[Remark, ...]:
     fields, end = _meta_fields(file)
     spacing = fields.get("ElementSpacing") or fields.get("ElementSize")
     _require_lengths(file, "ElementSpacing", (spacing or "").split())
+    _require_millimetres(file, "DistanceUnits", [fields.get("DistanceUnits", "")])
     where = fields["ElementDataFile"]
     _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
     if "%" in where and not ONE_NUMBER.fullmatch(where.split(" ")[0]):
@@ -174,6 +176,8 @@ def check_nrrd_header(file: Path) -> tuple[Remark, ...]:
     vectors = re.findall(r"\(([^)]*)\)", fields.get("spacedirections", ""))
     _require_lengths(file, "space directions", [n for v in vectors for n in v.split(",")], positive=False)
     _require_lengths(file, "spacings", fields.get("spacings", "").split()[-3:])
+    _require_millimetres(file, "space units", re.findall(r'"([^"]*)"', fields.get("spaceunits", "")))
+    _require_millimetres(file, "units", re.findall(r'"([^"]*)"', fields.get("units", "")))
     sizes = _whole_numbers(file, "sizes", fields.get("sizes", "").split())
     kinds = fields.get("kinds", "").split()
     if "complex" in kinds:
@@ -195,6 +199,13 @@ def check_nrrd_header(file: Path) -> tuple[Remark, ...]:
             ),
         )
     return () if vectors and {"space", "spacedimension"} & set(fields) else (UNKNOWN,)
+
+
+def _require_millimetres(file: Path, name: str, units: Sequence[str]) -> None:
+    """Raise VolumeError where a header gives lengths in another unit, which ITK and most programs leave unheeded."""
+    others = [unit for unit in units if unit.strip().lower().removesuffix("s") in OTHER_LENGTHS]
+    if others:
+        raise VolumeError(f"{file}: {name} in its header is {others[0]}; write its lengths in mm")
 
 
 def _nrrd_fields(file: Path) -> tuple[dict[str, str], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -14,6 +15,7 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.dicom import list_series
 from autoseg.imaging.grid import corner_distance_mm
 from autoseg.imaging.volumes import is_dicom_folder, read_image
+from tests.dicom_files import voxels, write_ct
 
 
 def test_a_jpeg2000_series_without_suffixes_is_read_whole_in_hu(real_data: Path) -> None:
@@ -219,3 +221,44 @@ def test_what_else_cannot_be_decoded_is_refused_with_its_transfer_syntax(
     file.write_bytes(file.read_bytes().replace(uid.ljust(24, b"\0"), other.ljust(24, b"\0")))
     with pytest.raises(VolumeError, match=rf"0\.dcm: the slice \(({named})\) cannot be read \([^()]*\); decompress"):
         read_image([folder])
+
+
+@pytest.mark.parametrize("where", ["all", "one"])
+def test_values_shown_the_other_way_round_are_the_same(tmp_path: Path, where: str) -> None:
+    def turn(number: int, slice_: Any) -> None:
+        slice_.PhotometricInterpretation = "MONOCHROME1" if where == "all" or number == 2 else "MONOCHROME2"
+
+    folder = write_ct(tmp_path / "ct", voxels(), change=turn)
+    np.testing.assert_array_equal(read_image([folder]).array[0], voxels())
+
+
+def test_a_series_that_was_numbered_anew_beside_itself_is_read_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_ct(tmp_path / "ct" / "a", voxels())
+    write_ct(tmp_path / "ct" / "b", voxels(), change=lambda n, one: setattr(one, "SOPInstanceUID", f"1.2.4.{n + 1}"))
+    np.testing.assert_array_equal(read_image([tmp_path / "ct"]).array[0], voxels())
+    assert "im000.dcm and 5 more (a copy of another image)" in caplog.text
+
+
+def test_slices_of_which_one_has_no_scale_are_refused(tmp_path: Path) -> None:
+    def unscaled(number: int, slice_: Any) -> None:
+        if number == 3:
+            del slice_.RescaleIntercept
+
+    folder = write_ct(tmp_path / "ct", voxels(), change=unscaled)
+    with pytest.raises(VolumeError, match="RescaleIntercept is -1024 in 5, blank in 1; put each"):
+        read_image([folder])
+
+
+@pytest.mark.parametrize("size", [0, 100, 400])
+def test_a_slice_that_was_cut_short_is_named(tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (2, 5):
+        folder = write_ct(tmp_path / str(number), voxels())
+        file = folder / f"im00{number}.dcm"
+        file.write_bytes(file.read_bytes()[:size])
+    reason = "a slice whose header is cut short" if size == 400 else "an empty or damaged file"
+    with pytest.raises(VolumeError, match=rf"slices are missing or uneven \(left out: im002.dcm \({reason}\)\)"):
+        read_image([tmp_path / "2"])
+    assert read_image([tmp_path / "5"]).array.shape[1] == 5
+    assert f"left out of the series: im005.dcm ({reason})" in caplog.text

@@ -81,3 +81,9 @@ def test_metres_are_read_as_metres(tmp_path: Path) -> None:
     (tmp_path / "b.nii").write_bytes(nifti(ARRAY, units=1))
     with pytest.raises(VolumeError, match=r"voxels of 2500 × 1000 × 1000 mm"):
         read_image([tmp_path / "b.nii"])
+
+
+def test_a_quaternion_that_is_too_long_turns_and_does_not_stretch(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(ARRAY, AFFINE, codes=(1, 0), quaternion=(0, 0, 1.2, 30, 40, -20)))
+    (tmp_path / "b.nii").write_bytes(nifti(ARRAY, AFFINE, codes=(1, 0), quaternion=(0, 0, 1.0, 30, 40, -20)))
+    assert read_header(tmp_path / "a.nii").grid == read_header(tmp_path / "b.nii").grid

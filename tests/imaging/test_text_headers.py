@@ -143,3 +143,19 @@ def test_packed_voxels_that_are_damaged_are_refused(
     )
     with pytest.raises(VolumeError, match=message):
         read_image([file])
+
+
+@pytest.mark.parametrize("field", ['space units: "m" "m" "m"', 'space units: "um" "um" "um"', 'units: "cm" "cm" "cm"'])
+def test_an_nrrd_in_another_unit_is_refused(tmp_path: Path, field: str) -> None:
+    head = NRRD.format("(1,0,0) (0,1,0) (0,0,1)").rstrip("\n")
+    (tmp_path / "a.nrrd").write_bytes(f"{head}\n{field}\n\n".encode() + ARRAY.tobytes())
+    with pytest.raises(VolumeError, match=r"units in its header is .?m; write its lengths in mm"):
+        read_image([tmp_path / "a.nrrd"])
+    (tmp_path / "b.nrrd").write_bytes(f'{head}\nspace units: "mm" "mm" "mm"\n\n'.encode() + ARRAY.tobytes())
+    assert np.array_equal(read_image([tmp_path / "b.nrrd"]).array[0], ARRAY)
+
+
+def test_a_metaimage_in_another_unit_is_refused(tmp_path: Path) -> None:
+    file = meta(tmp_path / "a.mha", "ElementSpacing = 1 1 1\nDistanceUnits = cm\nElementDataFile = LOCAL\n")
+    with pytest.raises(VolumeError, match="DistanceUnits in its header is cm; write its lengths in mm"):
+        read_image([file])
