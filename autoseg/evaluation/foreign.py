@@ -96,7 +96,7 @@ def _numbers(file: Path, organ: str, cases: Sequence[str], texts: Sequence[str],
         try:
             numbers.append(number(text, separator))
         except ValueError as error:
-            cell = f"{organ} is {shortened(repr(text))}"
+            cell = f"{shortened(organ)} is {shortened(repr(text))}"
             raise RunError(
                 f"{file}, case {case}: {cell}, which is not a number; correct it or remove the column"
             ) from error

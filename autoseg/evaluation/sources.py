@@ -23,7 +23,7 @@ from autoseg.labels import organ_key
 from autoseg.metrics.registry import comparable_metric
 from autoseg.run import Run
 from autoseg.sheet import read_columns
-from autoseg.words import counted
+from autoseg.words import counted, shortened
 
 ACCEPTED = (
     "give a RUN, a scores.csv, nnU-Net's summary.json, a CSV table of Dice with the column case and one column an "
@@ -168,7 +168,7 @@ def _sound(file: Path, metric: str, name: str, scores: ForeignScores) -> ScoreSo
     for organ, column in scores.values.items():
         wrong = column[(column < 0) | (column > highest)]
         if len(wrong):
-            value = f"{metric} of {organ} is {wrong.iloc[0]:g}"
+            value = f"{metric} of {shortened(organ)} is {wrong.iloc[0]:g}"
             raise RunError(f"{file}, case {wrong.index[0]}: {value}, which cannot be; correct it")
     notes = tuple(f"{name}: {note}." for note in scores.notes)
     return ScoreSource(name=name, values=scores.values, labels=scores.labels, notes=notes)
