@@ -222,6 +222,7 @@ class ReportOptions:
         metavar="roth2018",
         help="Show a published table, too; a run of that preset does.",
     )
+    pdf: bool = option(False, "--pdf", help="Print the page to report.pdf, too; needs Chromium or Chrome.")
     jobs: int | None = _jobs()
 
 

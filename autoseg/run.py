@@ -73,6 +73,11 @@ class ReportFolder:
         return self.folder / "report.html"
 
     @property
+    def pdf(self) -> Path:
+        """The page as it is printed."""
+        return self.folder / "report.pdf"
+
+    @property
     def statistics(self) -> Path:
         """The numbers of all tables."""
         return self.folder / "statistics.csv"

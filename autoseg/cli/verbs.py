@@ -203,6 +203,8 @@ def report(run: Run, options: ReportOptions) -> None:
     for note in dict.fromkeys(table.note for table in tables):
         say(note)
     say(f"tables, curves, pictures -> {run.report.page}")
+    if options.pdf:
+        say(f"printed -> {run.report.pdf}")
     if failed:
         raise AutosegError(
             "\n".join([f"not drawn: {counted(len(failed), 'case')}", *(f"  {c}: {w}" for c, w in failed.items())])

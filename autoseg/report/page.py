@@ -9,8 +9,10 @@ from typing import Literal
 
 from autoseg.evaluation.cases import Doubt
 from autoseg.report.formats import TextTable, render_template
+from autoseg.report.markdown import html_of
 from autoseg.report.tables import CaseScores
 
+FEW_CASES = 50  # that are shown at first, where there are more
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
 
@@ -71,4 +73,7 @@ def render_report(content: ReportContent) -> str:
 
     Every text is escaped, so a label may be named `<script>`.
     """
-    return render_template("report.html.jinja", content=content, check_columns=CHECK_COLUMNS)
+    plan = html_of(content.plan_text)
+    return render_template(
+        "report.html.jinja", content=content, plan=plan, check_columns=CHECK_COLUMNS, few_cases=FEW_CASES
+    )

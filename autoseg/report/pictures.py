@@ -40,6 +40,7 @@ from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
+MOST_CASES = 60  # with a picture in the page, some 100 kB each
 _ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
 PART = 4  # pictures of a case that one task draws
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
@@ -178,10 +179,26 @@ def _work_of(
 
 
 def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
-    """Return the small picture of every scored case, for the list of cases."""
+    """Return the small pictures for the list of cases: of every scored case, or of a choice of very many."""
     names = [str(name) for name in scores["case"].drop_duplicates()]
+    if len(names) > MOST_CASES:
+        names = _sample(names, scores)
     caption = "truth solid, prediction dashed."
     return [View(kind="case", case=n, file=run.report.cases / n, caption=f"{n}: {caption}") for n in names]
+
+
+def _sample(names: Sequence[str], scores: pd.DataFrame) -> list[str]:
+    """Return `MOST_CASES` cases, testing ones first: half of them the worst, a sixth the best, others by chance."""
+    dice = scores[(scores["metric"] == "dice") & (scores["grid"] == "original")]
+    mean = dice.groupby(dice["case"].astype(str))["value"].mean()
+    tested = set(scores.loc[scores["split"].isin(TESTING), "case"].astype(str))
+    ranked = sorted(names, key=lambda name: (name not in tested, mean.get(name, 0.0), name))
+    count = min(len(tested), len(ranked)) or len(ranked)
+    worst, best = ranked[: MOST_CASES // 2], ranked[:count][-MOST_CASES // 6 :]
+    others = [name for name in ranked if name not in {*worst, *best}]
+    by_chance = np.random.default_rng(0).permutation(len(others))[: MOST_CASES - len({*worst, *best})]
+    chosen = {*worst, *best, *(others[n] for n in by_chance)}
+    return [name for name in names if name in chosen]
 
 
 def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> list[View]:

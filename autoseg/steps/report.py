@@ -25,6 +25,7 @@ from autoseg.options import ReportOptions
 from autoseg.pool import Track, untracked
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.page import ReportContent, render_report
+from autoseg.report.pdf import print_pdf, require_browser
 from autoseg.report.pictures import draw_pictures
 from autoseg.report.privacy import without_folders
 from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
@@ -49,10 +50,13 @@ def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[
 
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
+        AutosegError: If a PDF is asked for and there is no browser to print it.
         LockedError: If another process writes a report of it and does not end soon.
     """
     if options.beside is not None:
         require_published(options.beside)
+    if options.pdf:
+        require_browser()
     run.plan()  # or a folder that is no RUN would get one for the lock
     with lock(run.report.folder, "autoseg report", REPORT_WAIT_S):
         return _report(run, options, track)
@@ -90,6 +94,9 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         commands=commands_of(run),
     )
     write_text(run.report.page, render_report(content))
+    run.report.pdf.unlink(missing_ok=True)  # of an earlier page
+    if options.pdf:
+        print_pdf(run.report.page, run.report.pdf)
     return (tables if len(scores) else []), drawn.failed
 
 

@@ -15,6 +15,7 @@ import pytest
 from report_content import DOT, content_of, scores
 
 from autoseg.report.page import Pictures, render_report
+from autoseg.report.pdf import print_pdf
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -158,3 +159,40 @@ def test_it_prints_to_a_pdf_of_a_few_pages(page: Path) -> None:
     opened(page, f"--print-to-pdf={file}")
     assert file.read_bytes().startswith(b"%PDF")
     assert 1 <= file.read_bytes().count(b"/Type /Page\n") + file.read_bytes().count(b"/Type /Page ") <= 12
+
+
+def many_cases(tmp_path: Path, count: int) -> Path:
+    content = content_of(scores(*((f"c{n:03d}", "testing", "liver", 1, 0.5 + n / 1000) for n in range(count))))
+    file = tmp_path / "many.html"
+    file.write_text(render_report(content), encoding="utf-8")
+    return file
+
+
+def test_of_many_cases_the_first_are_shown_those_looked_for_and_all_on_demand(tmp_path: Path) -> None:
+    script = (
+        "const seen = () => [...document.querySelectorAll('#cases-table tbody tr')].filter(r => !r.hidden).length;"
+        "const all = [seen()];"
+        "const look = text => { find.value = text; find.dispatchEvent(new Event('input')); all.push(seen()); };"
+        "look('C03'); look(''); document.getElementById('all').click(); all.push(seen());"
+        "all.push(document.getElementById('shown').textContent);" + SAY % "all"
+    )
+    assert said(many_cases(tmp_path, 120), script) == [50, 10, 50, 120, "120 of 120 shown"]
+
+
+def test_a_link_to_a_case_that_is_not_shown_shows_it(tmp_path: Path) -> None:
+    script = (
+        "const one = document.getElementById('case-110'), before = one.hidden; location.hash = 'case-110';"
+        "setTimeout(() => {" + SAY % "[before, one.hidden, one.open]" + "}, 100);"
+    )
+    assert said(many_cases(tmp_path, 120), script) == [True, False, True]
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext and pdfimages")
+def test_a_pdf_has_the_pictures_of_every_organ_and_no_closed_case(page: Path) -> None:
+    file = page.with_suffix(".pdf")
+    print_pdf(page, file)
+    text = subprocess.run(["pdftotext", "-layout", str(file), "-"], capture_output=True, text=True, check=True).stdout
+    assert "Abdomen" in text
+    assert text.count("A dot") == 3  # curves, boxes, and the organ's; that of a case is closed
+    images = subprocess.run(["pdfimages", "-list", str(file)], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[2] for line in images.splitlines()[2:]].count("image") == 3
