@@ -22,7 +22,7 @@ from autoseg.dataset.metadata import (
 from autoseg.dataset.paths import files_by_stem, ids_of, path_of, require_known_type, require_text
 from autoseg.dataset.survey import counted_channels, labels_by_value
 from autoseg.errors import DatasetError
-from autoseg.imaging.readers import strip_suffix
+from autoseg.imaging.readers import image_suffixes, strip_suffix
 from autoseg.labels import Label
 from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
@@ -200,6 +200,7 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     """Return the cases that imagesTr or labelsTr hold; a file they lack gets the path where it is expected."""
     root, channels = file.parent, len(channels_of(file, meta))
     ending = str(meta.get("file_ending", ".nii.gz"))
+    ending = f".{ending}" if f".{ending.lower()}" in image_suffixes() else ending
     require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
     images, labels = files_by_stem(root / "imagesTr"), files_by_stem(root / "labelsTr", of_labels=True)
     parts: dict[str, dict[int, Path]] = {case: {} for case in labels}

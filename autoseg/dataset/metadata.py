@@ -12,6 +12,7 @@ from autoseg.json_file import JsonError, read_json
 from autoseg.labels import MOST_LABELS, Label, organ_key
 from autoseg.words import shortened
 
+_SPELLED = re.compile(r"[(\[]?\s*(\d{1,9})(?:\.0*)?\s*,?\s*[)\]]?")  # of a value as text, such as "1.0" or "(1,)"
 MOST_DIGITS = 9  # of a label's value; enough to tell how far it is from what is possible
 HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
 EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
@@ -73,6 +74,8 @@ def labels_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> tuple
                 f"{file}: the names of labels {same[0]!r} and {name!r} differ only in capitals or blanks; "
                 "give each its own name"
             )
+        if value and name.casefold() == "background" and is_new:
+            raise DatasetError(f"{file}: label {name!r} has the value {value}; background is 0, correct the values")
         if value and name.casefold() == "ignore":
             raise DatasetError(f"{file}: autoseg has no ignore label; leave out {name!r} and the cases that use it")
         organs[value] = name
@@ -83,8 +86,10 @@ def labels_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> tuple
 
 
 def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
-    if isinstance(entry, list) and len(entry) == 1:
+    while isinstance(entry, list) and len(entry) == 1:
         entry = entry[0]  # as nnU-Net's files of regions have plain organs
+    if isinstance(entry, str) and not _is_whole(key) and (spelled := _SPELLED.fullmatch(entry.strip())):
+        entry = spelled[1]
     if isinstance(entry, list):
         raise DatasetError(
             f"{file}: label {key!r} is a region ({shortened(repr(entry))}); autoseg needs one value a label, list those"

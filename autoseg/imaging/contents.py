@@ -35,6 +35,8 @@ SIGNS = (  # first bytes, what they say, way out
     (b"BZh", "a bzip2 archive", "unpack it"),
     (b"\xfd7zXZ", "an xz archive", "unpack it"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it"),
+    (GZIP, "packed with gzip twice", "unpack it once"),
+    (b"/annex/objects/", "a git-annex pointer, not the image itself", "fetch it with `git annex get`"),
     (b"\x89HDF", "an HDF5 file", "convert it to NIfTI"),
     (b"\x89PNG", "a PNG picture", "convert it to NIfTI"),
     (b"\xff\xd8\xff", "a JPEG picture", "convert it to NIfTI"),

@@ -212,6 +212,8 @@ def _whole_values(file: Path, array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.i
         whole = np.rint(array).astype(np.int32)
     off = np.abs(whole - array.astype(np.float64))
     worst = float(array.flat[int(off.argmax())])
+    if off.max() > ALMOST_WHOLE and worst.is_integer():
+        raise VolumeError(f"{file}: holds the value {worst:.6g}, which is no label's; it may be an image")
     if off.max() > ALMOST_WHOLE:
         raise VolumeError(
             f"{file}: label values are not whole numbers ({worst:g}); it may be an image or was interpolated"

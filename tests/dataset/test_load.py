@@ -223,7 +223,15 @@ def test_a_wrong_csv_is_told_in_one_line(tmp_path: Path, text: str, message: str
 
 
 @pytest.mark.parametrize(
-    "labels", [{"background": [0], "liver": [1]}, {"background": "0", "liver": "1"}, {"liver": 1.0}]
+    "labels",
+    [
+        {"background": [0], "liver": [1]},
+        {"background": "0", "liver": "1"},
+        {"liver": 1.0},
+        {"liver": "1.0"},
+        {"liver": "(1,)"},
+        {"liver": [["1"]]},
+    ],
 )
 def test_a_label_value_is_read_in_each_plain_spelling(tmp_path: Path, labels: dict[str, object]) -> None:
     make(tmp_path, NNUNET | {"labels": labels}, ["a_0000.nii.gz"], ["a.nii.gz"])
@@ -291,3 +299,14 @@ def test_names_that_differ_in_capitals_are_refused_but_for_an_earlier_run(tmp_pa
         load_dataset(root)
     labels = load_dataset(root, is_new=False).labels
     assert [(one.value, one.name) for one in labels] == [(1, "Kidney"), (2, "kidney")]
+
+
+def test_a_background_that_is_not_0_is_refused(tmp_path: Path) -> None:
+    root = make(tmp_path, NNUNET | {"labels": {"liver": 0, "background": 1, "spleen": 2}}, images=["a_0000.nii.gz"])
+    with pytest.raises(DatasetError, match="label 'background' has the value 1; background is 0, correct the values"):
+        load_dataset(root)
+
+
+def test_a_file_ending_may_lack_its_dot(tmp_path: Path) -> None:
+    root = make(tmp_path, NNUNET | {"file_ending": "nii.gz"}, labels=["a.nii.gz"])
+    assert load_dataset(root).cases[0].images == (root / "imagesTr" / "a_0000.nii.gz",)

@@ -55,6 +55,7 @@ def test_zeros_after_the_packed_data_are_padding(tmp_path: Path) -> None:
     ("data", "match"),
     [
         (LFS, "Git LFS pointer.*git lfs pull"),
+        (b"/annex/objects/SHA256E-s9--a.nii.gz\n", "git-annex pointer.*git annex get"),
         (b"", "empty"),
         (b"<html><body>Sign in</body></html>", "web page"),
         (b"PK\x03\x04" + bytes(60), "zip archive"),
@@ -114,3 +115,9 @@ def test_complex_voxels_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(bytes(data))
     with pytest.raises(VolumeError, match=r"a\.nii: its voxels are complex numbers; write their magnitude"):
         read_image([tmp_path / "a.nii"])
+
+
+def test_a_nifti_that_is_packed_twice_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(gzip.compress(nifti(ARRAY))))
+    with pytest.raises(VolumeError, match=r"a\.nii\.gz: is packed with gzip twice; unpack it once"):
+        read_image([tmp_path / "a.nii.gz"])
