@@ -230,7 +230,10 @@ class ReportOptions:
 class ViewOptions:
     """What the user asks of `view`."""
 
-    out: Path | None = option(None, "--out", metavar="FILE", help="Where to write. Default: RUN/report/view/CASE.html.")
+    all: bool = option(False, "--all", help="Write the pages of all predicted cases, linked to each other.")
+    out: Path | None = option(
+        None, "--out", metavar="FILE", help="Where to write, a folder for --all. Default: RUN/report/view/CASE.html."
+    )
     open: bool = option(True, "--open/--no-open", help="Open it in the browser.")
 
 

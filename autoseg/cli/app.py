@@ -154,7 +154,7 @@ def report_command(run: ask.RunPath, options: ReportOptions) -> None:
 
 
 @verb("view")
-def view_command(run: ask.RunPath, case: ask.CaseName, options: ViewOptions) -> None:
+def view_command(run: ask.RunPath, options: ViewOptions, case: ask.CaseName = None) -> None:
     """Write a page that shows CASE with truth and prediction, slice by slice and in 3D, and open it.
 
     Example: autoseg view RUN hippocampus_001

@@ -211,15 +211,31 @@ def report(run: Run, options: ReportOptions) -> None:
         )
 
 
-def view(run: Run, case: str, options: ViewOptions) -> None:
-    """Write the page of a case, open it where that is wanted, and tell its size."""
-    display.phase("Drawing the page")
-    from autoseg.report.view import write_view
+def view(run: Run, case: str | None, options: ViewOptions) -> None:
+    """Write the page of a case, or of all, open it where that is wanted, and tell its size.
 
+    Raises:
+        AutosegError: When the others are written, if some cases could not be shown.
+    """
+    if (case is None) != options.all:
+        raise AutosegError(f"view {run.folder}: give either a case, or --all for those that are predicted")
+    if options.all and options.out is not None and options.out.suffix.lower() in (".html", ".htm"):
+        raise AutosegError(f"--out {options.out}: --all writes several pages; give a folder")
+    display.phase("Drawing the page")
+    from autoseg.report.view import write_view, write_views
+
+    failed: dict[str, str] = {}
     with logging_to(run):
-        page = write_view(run, case, options.out)
-    if options.open:
+        if case is None:
+            page, failed = write_views(run, options.out, display.track)
+        else:
+            page = write_view(run, case, options.out)
+    if options.open and page.is_file():
         typer.launch(str(page))
+    if failed:
+        raise AutosegError(
+            "\n".join([f"not shown: {counted(len(failed), 'case')}", *(f"  {c}: {w}" for c, w in failed.items())])
+        )
     _tell_size(page)
 
 

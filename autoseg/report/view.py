@@ -6,6 +6,7 @@ import difflib
 import logging
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split_file import load_splits
-from autoseg.errors import AutosegError, DatasetError
+from autoseg.errors import AutosegError, DatasetError, RunError
 from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.figures.planes import window_of
 from autoseg.files import write_text
@@ -25,6 +26,7 @@ from autoseg.imaging.volumes import read_image, read_label, write_array
 from autoseg.labels import Atoms, LabelScheme
 from autoseg.metrics.overlap import dice
 from autoseg.plan import Plan
+from autoseg.pool import Track, untracked
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
 from autoseg.words import counted
@@ -58,6 +60,8 @@ class _Prediction:
 def write_view(run: Run, case: str, out: Path | None = None) -> Path:
     """Write a page that shows a case, with truth and prediction, in any browser and without a network.
 
+    It is linked to the pages of the predicted cases before and after it that are in the same folder.
+
     Args:
         run: The run.
         case: Case id.
@@ -72,15 +76,64 @@ def write_view(run: Run, case: str, out: Path | None = None) -> Path:
         VolumeError: If the image cannot be read.
         OSError: If the disk is full.
     """
-    plan, shown_case = run.plan(), _case_of(dataset_of(run), case)
+    dataset = dataset_of(run)
+    shown_case = _case_of(dataset, case)
     folder = run.report.views if out is None else out
-    file = (
-        folder
-        if folder.suffix.lower() in (".html", ".htm") and not folder.is_dir()
-        else folder / f"{shown_case.id}.html"
-    )
-    write_text(file, view_page(_content(run, plan, shown_case)))
+    is_file = folder.suffix.lower() in (".html", ".htm") and not folder.is_dir()
+    file = folder if is_file else folder / f"{shown_case.id}.html"
+    neighbours = _neighbours(predicted_cases(run, dataset), case)
+    links = [one if one and (file.parent / f"{one}.html").is_file() else None for one in neighbours]
+    write_text(file, view_page(_content(run, run.plan(), shown_case), *links))
     return file
+
+
+def write_views(run: Run, out: Path | None = None, track: Track = untracked) -> tuple[Path, dict[str, str]]:
+    """Write the pages of all cases that have a prediction, each linked to the one before and after it.
+
+    Args:
+        run: The run.
+        out: Folder; None: RUN/report/view.
+        track: Shows progress.
+
+    Returns:
+        The first page, and case to cause for those whose page could not be written.
+
+    Raises:
+        RunError: If the folder is not a RUN, or no case has a prediction.
+        DatasetError: If the dataset is gone.
+        OSError: If the disk is full.
+    """
+    plan, dataset = run.plan(), dataset_of(run)
+    folder, names = run.report.views if out is None else out, predicted_cases(run, dataset)
+    if not names:
+        raise RunError(f"{run.folder}: no case has a prediction; run `autoseg evaluate {run.folder}` first")
+    failed = {}
+    for name in track(names, "Writing the pages", len(names)):
+        try:
+            page = view_page(_content(run, plan, _case_of(dataset, name)), *_neighbours(names, name))
+        except AutosegError as error:
+            failed[name] = str(error)
+        else:
+            write_text(folder / f"{name}.html", page)
+    return folder / f"{names[0]}.html", failed
+
+
+def predicted_cases(run: Run, dataset: Dataset) -> list[str]:
+    """Return the cases of the dataset that a fold has predicted, in the dataset's order."""
+    folders = run.fold_folders().values()
+    return [case.id for case in dataset.cases if any(fold.prediction(case.id).is_file() for fold in folders)]
+
+
+def _neighbours(names: Sequence[str], name: str) -> tuple[str | None, str | None]:
+    """Return what stands before and after a name.
+
+    >>> _neighbours(["a", "b"], "b"), _neighbours(["a", "b"], "c")
+    (('a', None), (None, None))
+    """
+    if name not in names:
+        return None, None
+    place = names.index(name)
+    return names[place - 1] if place else None, names[place + 1] if place + 1 < len(names) else None
 
 
 def _case_of(dataset: Dataset, case: str) -> Case:

@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from autoseg.figures.colours import organ_colour
 from autoseg.report.formats import render_template
@@ -53,10 +54,15 @@ class ViewContent:
     organs: tuple[Organ, ...]  # in label order
 
 
-def view_page(content: ViewContent) -> str:
+def view_page(content: ViewContent, before: str | None = None, after: str | None = None) -> str:
     """Return one HTML page that shows a case: no script, style, font or image comes from outside it.
 
     Every text is escaped, so a label may be named `<script>`.
+
+    Args:
+        content: What to show.
+        before: The case whose page, in the same folder, is linked as the previous one.
+        after: As the next one.
 
     Raises:
         OSError: If NiiVue is missing from the installation.
@@ -66,6 +72,11 @@ def view_page(content: ViewContent) -> str:
     return render_template(
         "view.html.jinja",
         content=content,
+        links=[
+            (words, relation, case, f"{quote(case)}.html")
+            for words, relation, case in (("← Previous", "prev", before), ("Next →", "next", after))
+            if case is not None
+        ],
         colours=[organ_colour(index) for index in range(len(content.organs))],
         facts=_json(_facts(content)),
         volumes={name: base64.b64encode(data).decode("ascii") for name, data in volumes.items() if data is not None},

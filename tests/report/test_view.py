@@ -24,7 +24,7 @@ from autoseg.imaging.volumes import Volume, read_image, read_label, write_array
 from autoseg.labels import Label
 from autoseg.plan import Intensity
 from autoseg.report import view, viewer
-from autoseg.report.view import write_view
+from autoseg.report.view import write_view, write_views
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
 
@@ -233,6 +233,27 @@ def test_the_fold_that_tests_the_case_is_shown(tmp_path: Path) -> None:
     assert "A testing case of fold 1" in "".join(Page(write_view(run, "case_1")).seen)
 
 
+def test_the_pages_of_all_predicted_cases_are_linked_in_their_order(tmp_path: Path) -> None:
+    image, truth = small_case()
+    run = run_of(tmp_path, image, truth)
+    data = tmp_path / "data"
+    for case in ("case_2", "case_3", "unpredicted"):
+        shutil.copy(data / "imagesTr" / "case_1_0000.nii.gz", data / "imagesTr" / f"{case}_0000.nii.gz")
+        shutil.copy(data / "labelsTr" / "case_1.nii.gz", data / "labelsTr" / f"{case}.nii.gz")
+    for case in ("case_1", "case_2", "case_3"):
+        write_array(run.fold(0).prediction(case), truth, OBLIQUE)
+    (data / "imagesTr" / "case_3_0000.nii.gz").write_bytes(b"damaged")
+    first, failed = write_views(run, tmp_path / "pages")
+    assert (first.name, list(failed)) == ("case_1.html", ["case_3"])
+
+    def links(page: Path) -> dict[str | None, str | None]:
+        return {one.get("rel"): one.get("href") for tag, one in Page(page).elements if tag == "a"}
+
+    assert links(first) == {"next": "case_2.html"}
+    assert links(first.with_name("case_2.html")) == {"prev": "case_1.html", "next": "case_3.html"}
+    assert links(write_view(run, "case_2", tmp_path / "pages")) == {"prev": "case_1.html"}  # the third is not there
+
+
 def test_a_large_case_is_reduced_in_plane_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "MOST_VOXELS", 6 * 4 * 5)
     image = np.arange(6 * 8 * 9, dtype=np.int16).reshape(6, 8, 9)
@@ -338,5 +359,5 @@ def test_the_page_opens_and_draws_the_patients_right_on_the_left(tmp_path: Path)
         assert 0 < max(left) < 100
         assert max(left) - min(left) > 0.2
     assert max(probe["4"][0]) > 0  # 3D shows a surface
-    assert probe["here"] == ["L 28.0, P 19.0, S 30.0 mm", "240 HU", ""]
+    assert probe["here"] == ["L 28.0, P 19.0, H 30.0 mm", "240 HU", ""]
     assert probe["found"] == ["liver", "7 / 20", "8 / 20"]
