@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.origin import dataset_of
@@ -21,31 +17,36 @@ from autoseg.errors import AutosegError, DatasetError, RunError
 from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.figures.planes import window_of
 from autoseg.files import write_text
-from autoseg.imaging.grid import Grid, Voxels, resized
-from autoseg.imaging.volumes import read_image, read_label, write_array
+from autoseg.imaging.grid import Grid, Voxels
+from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import Atoms, LabelScheme
 from autoseg.metrics.overlap import dice
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
+from autoseg.report.view_volumes import (
+    Image,
+    as_int16,
+    factors_of,
+    nifti_bytes,
+    reduced_atoms,
+    reduced_grid,
+    reduced_image,
+)
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
-MOST_VOXELS = 60_000_000  # of a page: more is slow to open and fills the memory of small graphics cards
 CT_WINDOWS = (
     Window(name="Soft tissue", low=CT_WINDOW_HU[0], high=CT_WINDOW_HU[1]),
     Window(name="Lung", low=-1350.0, high=150.0),
     Window(name="Bone", low=-500.0, high=1300.0),
 )
-_LOW, _STEPS = -32768, 65535  # of int16
 _PARTS = {
     "testing": "the network has not seen it",
     "validation": "the network did not learn from it, but was chosen by it",
     "training": "the network learnt from it",
 }
-
-Image = npt.NDArray[Any]  # (Z, Y, X)
 
 
 @dataclass(frozen=True)
@@ -158,20 +159,20 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     prediction = _prediction_of(run, case.id)
     truth_map, notes = _map_of("truth", case.label, whole, plan.scheme, "`autoseg check` looks at all label maps")
     prediction_map, problems = _prediction_map(run, case.id, prediction, whole, plan.scheme)
-    factors = _factors(volume.grid)
-    stored, slope, intercept = _as_int16(_mean(image, factors), plan.intensity[0].kind == "ct")
-    grid = _reduced(volume.grid, factors)
+    factors = factors_of(volume.grid)
+    stored, slope, intercept = as_int16(reduced_image(image, factors), plan.intensity[0].kind == "ct")
+    grid = reduced_grid(volume.grid, factors)
     return ViewContent(
         title=plan.name,
         case=case.id,
         notes=(*_notes(plan, shape, factors, prediction), *_unlabelled(plan, case), *notes, *problems),
-        image=_nifti(stored, grid),
+        image=nifti_bytes(stored, grid),
         slope=slope,
         intercept=intercept,
         unit="HU" if plan.intensity[0].kind == "ct" else "",
         windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
-        truth=None if truth_map is None else _nifti(_nearest(truth_map, factors), grid),
-        prediction=None if prediction_map is None else _nifti(_nearest(prediction_map, factors), grid),
+        truth=None if truth_map is None else nifti_bytes(reduced_atoms(truth_map, factors), grid),
+        prediction=None if prediction_map is None else nifti_bytes(reduced_atoms(prediction_map, factors), grid),
         organs=_organs(plan.scheme, truth_map, prediction_map, volume.grid.voxel_ml, case),
     )
 
@@ -274,67 +275,3 @@ def _windows(image: Image) -> tuple[Window, ...]:
     low, high = window_of(image)
     whole = Window(name="Full range", low=float(image.min()), high=float(image.max()))
     return Window(name="Automatic", low=low, high=high), whole
-
-
-def _as_int16(image: Image, ct: bool) -> tuple[npt.NDArray[np.int16], float, float]:
-    """Return voxels with the slope and intercept that make them intensities again; whole numbers stay exact."""
-    low, high = float(image.min()), float(image.max())
-    if ct:
-        return np.clip(np.rint(image), _LOW, _LOW + _STEPS).astype(np.int16), 1.0, 0.0
-    if image.dtype.kind in "iu" and high - low <= _STEPS:
-        intercept = 0.0 if low >= _LOW and high <= _LOW + _STEPS else low - _LOW
-        return (image.astype(np.int64) - int(intercept)).astype(np.int16), 1.0, intercept
-    slope = (high - low) / _STEPS or 1.0
-    raw = np.rint((image.astype(np.float64) - low) / slope) + _LOW
-    return raw.astype(np.int16), slope, low - _LOW * slope
-
-
-def _factors(grid: Grid) -> Voxels:
-    """Return by what to reduce a grid that is too large for a page (Z, Y, X): its two finest axes, by the same."""
-    across = int(np.argmax(grid.spacing_mm))
-    for factor in range(1, max(grid.shape) + 1):
-        factors = [1 if axis == across else factor for axis in range(3)]
-        if math.prod(-(-n // by) for n, by in zip(grid.shape, factors, strict=True)) <= MOST_VOXELS:
-            break
-    return factors[0], factors[1], factors[2]
-
-
-def _padded(array: Image, factors: Voxels) -> Image:
-    """Return an array whose sides the factors divide; the last voxels are repeated."""
-    return np.pad(array, [(0, -n % by) for n, by in zip(array.shape, factors, strict=True)], mode="edge")
-
-
-def _mean(image: Image, factors: Voxels) -> Image:
-    """Return the means of blocks of voxels, as float32; the image itself where nothing is to be reduced."""
-    if max(factors) == 1:
-        return image
-    padded = _padded(image, factors)
-    z, y, x = (n // by for n, by in zip(padded.shape, factors, strict=True))
-    blocks = padded.reshape(z, factors[0], y, factors[1], x, factors[2])
-    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
-
-
-def _nearest(atoms: Atoms, factors: Voxels) -> Atoms:
-    """Return of each block of voxels the one in its middle."""
-    z, y, x = (slice(by // 2, None, by) for by in factors)
-    return _padded(atoms, factors)[z, y, x]
-
-
-def _reduced(grid: Grid, factors: Voxels) -> Grid:
-    """Return the grid of the blocks' middles."""
-    z, y, x = (-(-n // by) for n, by in zip(grid.shape, factors, strict=True))
-    return resized(replace(grid, shape=(z * factors[0], y * factors[1], x * factors[2])), (z, y, x))
-
-
-def _nifti(array: Image, grid: Grid) -> bytes:
-    """Return a NIfTI file's bytes; its axes run to the right, front and head, as those of the page's drawing do."""
-    _, y, x = grid.shape
-    turned = replace(
-        grid,
-        origin_mm=tuple((grid.matrix() @ (x - 1, y - 1, 0, 1))[:3].tolist()),
-        direction=tuple((np.reshape(grid.direction, (3, 3)) * (-1, -1, 1)).ravel().tolist()),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "volume.nii.gz"
-        write_array(file, array[:, ::-1, ::-1], turned)
-        return file.read_bytes()

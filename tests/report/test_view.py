@@ -23,7 +23,7 @@ from autoseg.imaging.grid import Grid, corner_distance_mm
 from autoseg.imaging.volumes import Volume, read_image, read_label, write_array
 from autoseg.labels import Label
 from autoseg.plan import Intensity
-from autoseg.report import view, viewer
+from autoseg.report import view, view_volumes, viewer
 from autoseg.report.view import write_view, write_views
 from autoseg.report.viewer import Organ, ViewContent, Window, view_page
 from autoseg.run import Run
@@ -255,7 +255,7 @@ def test_the_pages_of_all_predicted_cases_are_linked_in_their_order(tmp_path: Pa
 
 
 def test_a_large_case_is_reduced_in_plane_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view, "MOST_VOXELS", 6 * 4 * 5)
+    monkeypatch.setattr(view_volumes, "MOST_VOXELS", 6 * 4 * 5)
     image = np.arange(6 * 8 * 9, dtype=np.int16).reshape(6, 8, 9)
     stored = Grid(shape=(6, 8, 9), spacing_mm=(5.0, 1.0, 1.0))
     page = Page(write_view(run_of(tmp_path, image, (image % 2).astype(np.uint8), stored), "case_1"))
@@ -284,7 +284,7 @@ def test_intensities_of_mr_come_back_as_nearly_as_16_bits_can(tmp_path: Path, sc
 @pytest.mark.parametrize("low", [-5, 40_000])
 def test_whole_numbers_of_mr_stay_exact(low: int) -> None:
     image = np.array([[[low, low + 30_000]]], np.int32)
-    raw, slope, intercept = view._as_int16(image, ct=False)
+    raw, slope, intercept = view_volumes.as_int16(image, ct=False)
     assert (raw.astype(np.float64) * slope + intercept).tolist() == image.tolist()
 
 
