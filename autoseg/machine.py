@@ -149,6 +149,19 @@ def peak_memory_gib() -> float:
     return most / 2**30 if sys.platform == "darwin" else most / 2**20
 
 
+def machine_in_words() -> str:
+    """Return the processor, its usable cores, the memory and the system, as a paper names them."""
+    import platform
+
+    import psutil
+
+    lines = _read_lines(Path("/proc/cpuinfo"))
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    processor = next(models, "") or platform.processor() or platform.machine()
+    memory = psutil.virtual_memory().total / GIB
+    return f"{processor}, {usable_cores()} cores, {memory:.0f} GiB; {platform.platform(terse=True)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProcessorTime:
     """Seconds that the processors of this machine have worked so far."""

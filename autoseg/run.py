@@ -78,6 +78,16 @@ class ReportFolder:
         return self.folder / "report.pdf"
 
     @property
+    def claim(self) -> Path:
+        """The CLAIM checklist, answered."""
+        return self.folder / "claim.md"
+
+    @property
+    def methods(self) -> Path:
+        """The methods in words."""
+        return self.folder / "methods.md"
+
+    @property
     def statistics(self) -> Path:
         """The numbers of all tables."""
         return self.folder / "statistics.csv"
@@ -213,6 +223,11 @@ class Run(StageFolder):
     def log_file(self) -> Path:
         """The commands, warnings and errors."""
         return self.folder / "log.txt"
+
+    @property
+    def timings_file(self) -> Path:
+        """How long each verb has worked, and where."""
+        return self.folder / "timings.json"
 
     @property
     def digests_file(self) -> Path:

@@ -48,6 +48,7 @@ def content_of(
         colours={"liver": "#009E73"},
         doubts=(),
         plan_text="# Plan\ncrop 64 < 128",
+        methods={"Network": "A 3D U-Net."},
         check_rows=(),
         environment={"python": "3.12.1"},
         hashes={"plan.json": "ab12"},

@@ -25,6 +25,7 @@ from autoseg.options import (
     ViewOptions,
 )
 from autoseg.run import Run
+from autoseg.timings import timed
 from autoseg.words import counted
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     display.phase("Planning")
     from autoseg.steps import plan as step
 
-    with logging_to(run):
+    with logging_to(run), timed(run, "plan"):
         new_plan = step.plan(dataset, run, options, display.track).plan
     by = " × ".join
     say(
@@ -103,7 +104,7 @@ def preprocess(run: Run, options: PreprocessOptions) -> None:
     display.phase("Preprocessing")
     from autoseg.steps import preprocess as step
 
-    with logging_to(run):
+    with logging_to(run), timed(run, "preprocess"):
         cached = step.preprocess(run, options, display.track)
     say(f"{counted(cached, 'case')} preprocessed -> {run.cache}")
 
@@ -124,7 +125,7 @@ def train(run: Run, options: TrainOptions) -> None:
         if was_ended:
             _tell_interrupted()
         return
-    with logging_to(run), display.training() as tell, interrupts() as stopped:
+    with logging_to(run), timed(run, "train"), display.training() as tell, interrupts() as stopped:
         finished = step.train(run, options, tell, stopped)
     for fold, iterations in finished.items():
         say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold).model}")
@@ -152,7 +153,7 @@ def evaluate(run: Run, options: EvaluateOptions) -> None:
     display.phase("Evaluating")
     from autoseg.steps import evaluate as step
 
-    with logging_to(run):
+    with logging_to(run), timed(run, "evaluate"):
         cases = step.evaluate(run, options, display.track)
     say(f"{counted(cases, 'case')} scored -> {run.scores_file}")
 
@@ -196,7 +197,7 @@ def report(run: Run, options: ReportOptions) -> None:
     display.phase("Reporting")
     from autoseg.steps import report as step
 
-    with logging_to(run):
+    with logging_to(run), timed(run, "report"):
         tables, failed = step.report(run, options, display.track)
     for table in tables:
         show_table(table.title, table.columns, table.rows)

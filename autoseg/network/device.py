@@ -45,6 +45,11 @@ def pick_device(name: str) -> DeviceName:
     return name  # type: ignore[return-value]
 
 
+def accelerator_name(device: str) -> str:
+    """Return what the GPU of a device is called; "" for a CPU, or where this machine has no such GPU."""
+    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else ""
+
+
 def has_fast_bfloat16(device: DeviceName) -> bool:
     """Return whether bfloat16 autocast pays: CUDA from Ampere on, CPUs with AVX512_BF16 or AMX."""
     if device == "cuda":

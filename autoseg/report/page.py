@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -62,10 +63,20 @@ class ReportContent:
     colours: Mapping[str, str]  # organ to #RRGGBB, as in every picture
     doubts: tuple[Doubt, ...] | None  # None: not known, as no training case is scored
     plan_text: str  # plan.md
+    methods: Mapping[str, str]  # heading to paragraph, as from `methods.methods`
     check_rows: tuple[Mapping[str, object], ...] | None  # keys CHECK_COLUMNS; None: the data was not checked
     environment: Mapping[str, str]  # name to version, as in {"python": "3.12.1"}
     hashes: Mapping[str, str]  # file to SHA-256
     commands: tuple[str, ...]  # that made the run, oldest first
+
+
+def places_of(page: str) -> set[str]:
+    """Return the anchors of a page, to which a link can lead.
+
+    >>> places_of('<h2 id="scores">Scores</h2>')
+    {'scores'}
+    """
+    return set(re.findall(r'<[^>]* id="([^"]+)"', page))
 
 
 def render_report(content: ReportContent) -> str:

@@ -7,10 +7,14 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
+import pandas as pd
+
 from autoseg.digests import file_digest
 from autoseg.json_file import read_json
+from autoseg.machine import machine_in_words
 from autoseg.report.privacy import command_without_folders, without_folders
 from autoseg.run import Run
+from autoseg.timings import read_timings
 from autoseg.training.log import read_rows
 from autoseg.version import VERSION
 from autoseg.words import counted, in_minutes
@@ -42,8 +46,24 @@ def trainings_of(run: Run) -> tuple[str, ...]:
 
 
 def environment() -> dict[str, str]:
-    """Return the versions of Python and of `PACKAGES`."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    """Return the versions of Python and of `PACKAGES`, and the machine that the report is made on."""
+    versions = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **versions, "machine of the report": machine_in_words()}
+
+
+def trained_iterations(run: Run) -> int:
+    """Return the iterations of the longest training so far; 0 where none is logged."""
+    rows = [read_rows(run.fold(fold).log) for fold in run.folds()]
+    return max((int(of_fold[-1]["iteration"]) for of_fold in rows if of_fold), default=0)
+
+
+def stages(run: Run) -> pd.DataFrame:
+    """Return how long each verb has worked on a RUN, and where: columns Verb, Time, Seconds, Machine."""
+    rows = [
+        [verb, in_minutes(float(entry["seconds"])), round(float(entry["seconds"])), str(entry.get("machine", ""))]
+        for verb, entry in read_timings(run).items()
+    ]
+    return pd.DataFrame(rows, columns=["Verb", "Time", "Seconds", "Machine"])
 
 
 def file_hashes(run: Run) -> dict[str, str]:

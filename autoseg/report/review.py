@@ -31,6 +31,7 @@ class Evidence:
     splits: tuple[Split, ...]  # one a fold; empty before the plan
     check: Sequence[Mapping[str, object]]  # rows of the data check
     excluded: tuple[str, ...]  # cases that the user left out
+    stages: pd.DataFrame = field(default_factory=pd.DataFrame)  # of `provenance.stages`
     reliability: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELIABILITY)))
 
     @cached_property
@@ -135,6 +136,10 @@ REVIEW = (
         name="coverage", section="trust", title="Dice when the least trusted testing cases are left to a reader.",
         frame=lambda e: coverage(case_pairs(e.scores, TESTING)),
         note="Cases ranked by the mean Dice that the model expects of their organs.",
+    ),
+    ReviewTable(
+        name="stages", section="environment", title="How long each verb worked on the run, and where.",
+        frame=lambda e: e.stages, note="Added over all calls; the machine is that of the last one.",
     ),
 )  # fmt: skip
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
+from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.origin import read_origin, splits_of
 from autoseg.digests import remembered
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
-from autoseg.evaluation.records import PATIENT, case_records
+from autoseg.evaluation.records import PATIENT, SLICE, case_records
 from autoseg.evaluation.reliability import read_reliability
 from autoseg.evaluation.scores import COLUMNS, read_scores
 from autoseg.figures.colours import organ_colours
@@ -22,13 +23,24 @@ from autoseg.locks import lock
 from autoseg.machine import usable_cores
 from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
+from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
+from autoseg.report.claim import claim
 from autoseg.report.formats import TextTable, write_text_table
-from autoseg.report.page import ReportContent, render_report
+from autoseg.report.methods import methods, methods_text
+from autoseg.report.page import ReportContent, places_of, render_report
 from autoseg.report.pdf import print_pdf, require_browser
 from autoseg.report.pictures import draw_pictures
 from autoseg.report.privacy import without_folders
-from autoseg.report.provenance import check_rows, commands_of, environment, file_hashes, trainings_of
+from autoseg.report.provenance import (
+    check_rows,
+    commands_of,
+    environment,
+    file_hashes,
+    stages,
+    trained_iterations,
+    trainings_of,
+)
 from autoseg.report.review import REVIEW, Evidence, review_tables
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
@@ -88,16 +100,26 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=without_folders(_read(run.plan_text_file), run),
+        methods=_methods(run, plan),
         check_rows=checks,
         environment=environment(),
         hashes=file_hashes(run),
         commands=commands_of(run),
     )
-    write_text(run.report.page, render_report(content))
-    run.report.pdf.unlink(missing_ok=True)  # of an earlier page
+    said = set(records.columns) - {PATIENT, SLICE}  # of the patients; a spacing alone is not about them
+    _write_page(run, content, set() if said else {"characteristics"})
     if options.pdf:
         print_pdf(run.report.page, run.report.pdf)
     return (tables if len(scores) else []), drawn.failed
+
+
+def _write_page(run: Run, content: ReportContent, unanswered: Collection[str]) -> None:
+    """Write the page, the methods, and the checklist, for which the places in `unanswered` say too little."""
+    page = render_report(content)
+    write_text(run.report.page, page)
+    run.report.pdf.unlink(missing_ok=True)  # of an earlier page
+    write_text(run.report.methods, methods_text(content.methods))
+    write_text(run.report.claim, claim(places_of(page) - set(unanswered)))
 
 
 def _review(
@@ -113,11 +135,19 @@ def _review(
         check=checks,
         excluded=tuple(map(str, excluded)),
         reliability=read_reliability(run.reliability_file),
+        stages=stages(run),
     )
     sections = review_tables(evidence)
     for table in (table for tables in sections.values() for table in tables):
         write_text_table(table, run.report.folder)
     return sections
+
+
+def _methods(run: Run, plan: Plan) -> dict[str, str]:
+    options = read_origin(run).get("options")
+    is_drawn = not (isinstance(options, dict) and options.get("split"))
+    splits = splits_of(run) if run.split_file.is_file() else ()
+    return methods(plan, load_fingerprint(run.fingerprint_file), splits, trained_iterations(run), is_drawn)
 
 
 def _remove_earlier(run: Run) -> None:

@@ -1,0 +1,58 @@
+"""Tests of autoseg.report.claim: the 44 items of CLAIM 2024, answered or left to the author."""
+
+from __future__ import annotations
+
+import re
+
+from report_content import content_of, scores
+
+from autoseg.report.claim import ITEMS, answered, claim
+from autoseg.report.page import places_of, render_report
+from autoseg.report.review import REVIEW
+
+BOTH = scores(("a", "testing", "liver", 1, 0.9), ("b", "training", "liver", 1, 0.9))
+PAGE = places_of(render_report(content_of(BOTH)))
+EVERYTHING = PAGE | {table.name for table in REVIEW}
+
+
+def test_the_items_are_numbered_as_published() -> None:
+    assert len(ITEMS) == 44
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", claim(PAGE), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 45))
+    named = {int(number): asks for number, asks in rows}
+    anchors = {
+        9: "Preprocessing",
+        18: "Variability",
+        22: "Model",
+        33: "External testing",
+        39: "Failures",
+        44: "Funding",
+    }
+    assert all(named[number].startswith(start) for number, start in anchors.items())
+
+
+def test_every_item_has_an_answer_or_says_what_to_write() -> None:
+    for item in ITEMS:
+        assert item.places or item.author, item.asks
+        assert not item.places or item.says, item.asks
+
+
+def test_places_are_those_of_the_page_and_its_tables() -> None:
+    later = {"observers", "stress", "seeds", "external"}  # tables that need a verb more
+    assert {place for item in ITEMS for place in item.places} <= EVERYTHING | later
+
+
+def test_a_run_answers_at_least_half_by_itself() -> None:
+    text = claim(EVERYTHING)
+    count = sum(bool(answered(item, EVERYTHING)) for item in ITEMS)
+    assert count >= 25
+    assert f"The run answers {count} of 44 items" in text
+    assert text.count("**Author:**") == 44 - count
+    links = re.findall(r"\(report\.html#([^)]+)\)", text)
+    assert set(links) <= EVERYTHING
+
+
+def test_an_item_that_needs_all_its_places_is_not_answered_by_one() -> None:
+    internal = next(item for item in ITEMS if item.asks == "Internal testing")
+    assert answered(internal, {"table2_testing"}) == ()
+    assert answered(internal, {"table2_testing", "table1_training"}) == ("table2_testing", "table1_training")
