@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,21 @@ ROOT = Path(__file__).parents[1]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 EXTRAS = dict(SETUP["options.extras_require"])
-SOURCES = ("autoseg", "plans", "docs", "tests", ".ci", "*.md", "*.cfg", "*.toml", "*.in", "*.cff", "LICENSE")
+SOURCES = (
+    "autoseg",
+    "plans",
+    "docs",
+    "tests",
+    ".ci",
+    "*.md",
+    "*.cfg",
+    "*.toml",
+    "*.in",
+    "*.cff",
+    "LICENSE",
+    "Dockerfile",
+    ".dockerignore",
+)
 REQUIREMENT = re.compile(r"^[\w.-]+", re.MULTILINE)
 DEPENDENCIES = {
     name.lower()
@@ -123,6 +138,24 @@ def test_every_package_of_the_checkout_is_in_the_wheel(built: Path) -> None:
     assert modules <= wheel_files(built)
 
 
+def test_the_viewer_works_from_the_wheel_and_loads_nothing_from_outside(
+    built: Path, finished: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel_of(built)) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    assert {f"autoseg/report/niivue/{name}" for name in ("niivue.umd.js", "NIIVUE-LICENSE.txt")} <= wheel_files(built)
+    case = next((finished / "fold-0" / "predictions").glob("*.nii.gz")).name.removesuffix(".nii.gz")
+    page = tmp_path / "page.html"
+    view = [sys.executable, "-m", "autoseg", "view", finished, case, "--no-open", "--out", page]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run(view, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text(encoding="utf-8")
+    assert (tmp_path / "installed" / "autoseg/report/niivue/niivue.umd.js").stat().st_size < len(text)
+    assert "default-src 'none'" in text  # the browser itself refuses all that is outside
+    assert re.findall(r"""<[^>]*\s(?:src|href)\s*=\s*["']?(?:https?:)?//""", text) == []
+
+
 def test_the_source_archive_holds_docs_and_tests_and_gives_the_same_wheel(built: Path, tmp_path: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -131,6 +164,6 @@ def test_the_source_archive_holds_docs_and_tests_and_gives_the_same_wheel(built:
         before = {file.relative_to(ROOT).as_posix() for file in (ROOT / folder).rglob("*") if file.is_file()}
         before = {name for name in before if "__pycache__" not in name}
         assert before <= {file.relative_to(source).as_posix() for file in source.rglob("*")}
-    assert all((source / name).is_file() for name in ("README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"))
+    assert all((source / name).is_file() for name in ("README.md", "CHANGELOG.md", "CITATION.cff", "Dockerfile"))
     build(source, tmp_path / "again")
     assert wheel_files(tmp_path / "again") == wheel_files(built)

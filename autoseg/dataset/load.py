@@ -88,7 +88,10 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
         raise DatasetError(f"{root}: the folder is empty; it should hold dataset.json, imagesTr and labelsTr")
     file = root / "dataset.json"
     if not file.is_file():
-        raise DatasetError(f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}")
+        raise DatasetError(
+            f"{file}: missing; write it beside imagesTr and labelsTr, as in {EXAMPLE}; or list files of any name in a "
+            "CSV file with the columns case, image, label, and give that"
+        )
     meta = read_metadata(file)
     lists_pairs = meta.get("training") and ("file_ending" not in meta or not (root / "imagesTr").is_dir())
     if meta.get("dataset") is not None:

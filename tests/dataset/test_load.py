@@ -178,7 +178,7 @@ def test_folders_without_usable_cases_are_told(
 
 
 def test_folders_without_dataset_json_say_what_to_write(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"dataset.json: missing; write it .*channel_names"):
+    with pytest.raises(DatasetError, match=r"dataset.json: missing; write it .*channel_names.* CSV file"):
         load_dataset(make(tmp_path, None, ["a_0000.nii.gz"], ["a.nii.gz"]))
 
 
