@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import signal
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -106,8 +107,8 @@ def say_next(*command: object) -> None:
 
 
 def say_error(text: str, kind: str = "error", colour: str = "red") -> None:
-    """Print one line to standard error."""
-    errors = Console(stderr=True, highlight=False)
+    """Print one line to standard error; in a terminal above a bar that may be there."""
+    errors = console if is_live() and sys.stderr.isatty() else Console(stderr=True, highlight=False)
     shown = _wrapped(f"{kind}: {text}", errors).removeprefix(kind)
     errors.print(f"[{colour}]{kind}[/{colour}]{plain(shown)}", soft_wrap=True)
 

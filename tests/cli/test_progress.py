@@ -109,6 +109,18 @@ def test_in_a_terminal_something_is_shown_before_anything_can_be_counted(termina
     assert "Planning" in terminal.getvalue()
 
 
+def test_a_warning_stands_on_a_line_of_its_own_above_the_bar(
+    terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    with console.output(), Display().shown("Planning"):
+        logging.getLogger("autoseg").warning("few iterations fit")
+    before, _, after_it = terminal.getvalue().partition("warning")
+    assert "\r\x1b[2K" in before.rpartition("Planning")[2]  # the bar's line was cleared first
+    assert "few iterations fit" in after_it
+
+
 def test_processes_that_show_themselves_have_the_terminal_alone(terminal: io.StringIO) -> None:
     display = Display()
     with display.shown("Training"):
