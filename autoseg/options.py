@@ -190,6 +190,10 @@ class EvaluateOptions:
 
     device: str = _device()
     tolerance_mm: float = _tolerance()
+    dataset: Path | None = option(
+        None, "--dataset", metavar="OTHER", help="Evaluate on another dataset instead: an external test."
+    )
+    stress: bool = option(False, "--stress", help="Evaluate testing cases with noise, blur, shifts and flips instead.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +226,25 @@ class ReportOptions:
         metavar="roth2018",
         help="Show a published table, too; a run of that preset does.",
     )
+    observers: Path | None = option(
+        None, "--observers", metavar="FILE", help="Show the scores of one reader against another, too."
+    )
     pdf: bool = option(False, "--pdf", help="Print the page to report.pdf, too; needs Chromium or Chrome.")
     jobs: int | None = _jobs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatOptions:
+    """What the user asks of `run` alone."""
+
+    repeat: int = option(
+        1,
+        "--repeat",
+        metavar="N",
+        least=1,
+        decides=False,
+        help="Train N times, with other seeds, for the spread.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""A RUN folder: where everything about one run lies. No other module knows the names of its files."""
+"""A RUN folder: where everything about one run lies. No other module but `report_folder` knows names of its files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from autoseg.errors import RunError
 from autoseg.files import remove_leftovers
 from autoseg.locks import lock
 from autoseg.plan import Plan, load_plan
+from autoseg.report_folder import ReportFolder
 
 MASK_SUFFIX = ".nii.gz"  # of a predicted label map, where the user names no file
 
@@ -62,102 +63,20 @@ class FoldFolder:
 
 
 @dataclass(frozen=True)
-class ReportFolder:
-    """The paths of a report; those of figures have no suffix, as a figure may be written in several formats."""
+class ExternalFolder:
+    """The paths of an evaluation on another dataset."""
 
     folder: Path
 
     @property
-    def page(self) -> Path:
-        """The report itself."""
-        return self.folder / "report.html"
+    def scores_file(self) -> Path:
+        """Its scores."""
+        return self.folder / "scores.csv"
 
     @property
-    def pdf(self) -> Path:
-        """The page as it is printed."""
-        return self.folder / "report.pdf"
-
-    @property
-    def claim(self) -> Path:
-        """The CLAIM checklist, answered."""
-        return self.folder / "claim.md"
-
-    @property
-    def methods(self) -> Path:
-        """The methods in words."""
-        return self.folder / "methods.md"
-
-    @property
-    def statistics(self) -> Path:
-        """The numbers of all tables."""
-        return self.folder / "statistics.csv"
-
-    @property
-    def curves(self) -> Path:
-        """The learning curves."""
-        return self.folder / "curves"
-
-    @property
-    def dice(self) -> Path:
-        """The Dice of each organ."""
-        return self.folder / "dice"
-
-    @property
-    def ceilings(self) -> Path:
-        """The Dice beside what the working grid allows."""
-        return self.folder / "ceilings"
-
-    @property
-    def volumes(self) -> Path:
-        """The agreement of volumes."""
-        return self.folder / "volumes"
-
-    @property
-    def trust(self) -> Path:
-        """Reliability curve, expected against true Dice, risk and coverage."""
-        return self.folder / "trust"
-
-    @property
-    def cases(self) -> Path:
-        """The folder of the small picture of each case."""
-        return self.folder / "cases"
-
-    @property
-    def organs(self) -> Path:
-        """The folder of each organ's pictures."""
-        return self.folder / "organs"
-
-    @property
-    def surfaces(self) -> Path:
-        """The folder of pictures of surfaces."""
-        return self.folder / "surfaces"
-
-    @property
-    def drawings_file(self) -> Path:
-        """What the pictures of cases were drawn from."""
-        return self.folder / "drawn.json"
-
-    @property
-    def views(self) -> Path:
-        """The folder of pages that show one case each."""
-        return self.folder / "view"
-
-    def tables_and_charts(self, names: Iterable[str]) -> Iterator[Path]:
-        """Yield the files that a report writes anew each time.
-
-        Args:
-            names: Of tables beside those of Dice and metrics.
-        """
-        charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes, self.trust)]
-        for pattern in (
-            "table?_*",
-            "metrics_*",
-            "published_*",
-            self.statistics.name,
-            *charts,
-            *(f"{name}.*" for name in names),
-        ):
-            yield from self.folder.glob(pattern)
+    def predictions(self) -> Path:
+        """The folder of its predicted label maps."""
+        return self.folder / "predictions"
 
 
 @dataclass(frozen=True)
@@ -253,6 +172,29 @@ class Run(StageFolder):
     def reliability_file(self) -> Path:
         """How often the probabilities of the networks were right, for each case."""
         return self.folder / "reliability.csv"
+
+    @property
+    def stress_file(self) -> Path:
+        """The Dice of testing cases whose images were changed."""
+        return self.folder / "stress.csv"
+
+    def external(self, name: str) -> ExternalFolder:
+        """Return the folder of the evaluation on another dataset."""
+        return ExternalFolder(self.folder / "external" / name)
+
+    def externals(self) -> dict[str, ExternalFolder]:
+        """Return the evaluations on other datasets that have scores, by name."""
+        files = sorted((self.folder / "external").glob("*/scores.csv"))
+        return {file.parent.name: ExternalFolder(file.parent) for file in files}
+
+    def repetition(self, number: int) -> Run:
+        """Return the RUN of the same plan with another seed, counted from 1."""
+        return Run(self.folder / f"repeat-{number}")
+
+    def repetitions(self) -> tuple[Run, ...]:
+        """Return the repetitions that are there, by number."""
+        numbers = (path.name.removeprefix("repeat-") for path in self.folder.glob("repeat-*"))
+        return tuple(self.repetition(n) for n in sorted(int(number) for number in numbers if number.isdecimal()))
 
     @property
     def report(self) -> ReportFolder:

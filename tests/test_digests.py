@@ -38,7 +38,7 @@ EXEMPT = {
     "words.py", "errors.py", "files.py", "digests.py", "machine.py", "pool.py", "run.py", "version.py", "options.py",
     "dataset/load.py", "dataset/survey.py", "dataset/names.py", "dataset/split.py", "dataset/check_images.py",
     "dataset/examine.py", "planning/rules.py", "evaluation/freshness.py", "json_file.py", "sheet.py", "locks.py",
-    "processes.py", "flags.py", "timings.py",
+    "processes.py", "flags.py", "timings.py", "report_folder.py",
 }  # fmt: skip
 FIGURES = {f"figures/{name}.py" for name in ("canvas", "colours", "overlays", "planes")}  # of previews and legends
 LISTS = {

@@ -21,6 +21,7 @@ from autoseg.options import (
     PlanOptions,
     PredictOptions,
     PreprocessOptions,
+    RepeatOptions,
     ReportOptions,
     ScoreOptions,
     TrainOptions,
@@ -30,7 +31,7 @@ from autoseg.options import (
 
 EVERY = (
     CheckOptions, CohortOptions, CompareOptions, EvaluateOptions, PlanOptions, PredictOptions, PreprocessOptions,
-    ReportOptions, ScoreOptions, TrainOptions, ViewOptions,
+    RepeatOptions, ReportOptions, ScoreOptions, TrainOptions, ViewOptions,
 )  # fmt: skip
 OTHER = {  # a value that is not the default, by a field's type
     "str": "mps", "str | None": "cuda", "int": 7, "int | None": 3, "float": 1.5, "float | None": 90.25,

@@ -25,6 +25,7 @@ from autoseg.options import (
     PlanOptions,
     PredictOptions,
     PreprocessOptions,
+    RepeatOptions,
     ReportOptions,
     ScoreOptions,
     TrainOptions,
@@ -35,6 +36,7 @@ from autoseg.run import Run
 
 DEMO_EVALUATION = EvaluateOptions(tolerance_mm=3.0)  # the phantoms' voxels are larger than the usual 2 mm
 WholePlanOptions = Annotated[PlanOptions, ask.without("--time-budget", "--gpus")]  # which come with the training's
+OwnEvaluateOptions = Annotated[EvaluateOptions, ask.without("--dataset", "--stress")]  # which `run` does not do
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -186,13 +188,14 @@ def run_command(
     run: ask.RunPath,
     planning: WholePlanOptions,
     training: TrainOptions,
-    evaluation: EvaluateOptions,
+    evaluation: OwnEvaluateOptions,
+    repeating: RepeatOptions,
 ) -> None:
     """Do everything from check to report; what is done already and not stale is kept.
 
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
-    verbs.run_all(dataset, Run(run), planning, training, evaluation)
+    verbs.run_all(dataset, Run(run), planning, training, evaluation, repeating.repeat)
     say_next("predict", run, "scan.nii.gz", "mask.nii.gz")
 
 
@@ -202,7 +205,7 @@ def demo_command(
     planning: WholePlanOptions,
     training: TrainOptions,
     run: ask.RunPath = Path("autoseg-demo"),
-    evaluation: EvaluateOptions = DEMO_EVALUATION,
+    evaluation: OwnEvaluateOptions = DEMO_EVALUATION,
 ) -> None:
     """Make a cohort of CT-like phantoms with seven organs, then do everything from check to report.
 

@@ -33,13 +33,21 @@ if TYPE_CHECKING:
 
 
 def run_all(
-    dataset: Path, run: Run, planning: PlanOptions, training: TrainOptions, evaluation: EvaluateOptions
+    dataset: Path,
+    run: Run,
+    planning: PlanOptions,
+    training: TrainOptions,
+    evaluation: EvaluateOptions,
+    repeat: int = 1,
 ) -> None:
-    """Take every step from plan to report that is due."""
-    from autoseg.steps.run import due_steps
+    """Take every step from plan to report that is due, those of repetitions before the report."""
+    from autoseg.steps.run import due_steps, repeated_steps
 
     with run.locked("run"), logging_to(run):
         for options in due_steps(dataset, run, planning, training, evaluation):
+            if isinstance(options, ReportOptions):
+                for again, its_options in repeated_steps(dataset, run, training, evaluation, repeat):
+                    _step(dataset, again, its_options)
             _step(dataset, run, options)
 
 

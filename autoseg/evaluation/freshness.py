@@ -117,6 +117,18 @@ def note_score_sources(run: Run, sources: Mapping[str, str]) -> None:
     note_sources(run.digests_file, SCORES, {**sources, _name(run, run.scores_file): file_digest(run.scores_file)})
 
 
+def note_models(run: Run, what: str) -> None:
+    """Record which models other scores of the RUN, as of an external dataset, were made with."""
+    note_sources(run.digests_file, what, dict(ChainMap(*(score_sources_of_fold(run, fold) for fold in run.folds()))))
+
+
+def has_other_models(run: Run, what: str) -> bool:
+    """Return whether such scores are of other models than the RUN's present ones; False where that is not known."""
+    noted = noted_sources(run.digests_file, what)
+    present = dict(ChainMap(*(score_sources_of_fold(run, fold) for fold in run.folds())))
+    return noted is not None and dict(noted) != present
+
+
 def _changed_sources(run: Run) -> list[str]:
     """Return the names of the files that changed since the scores were written."""
     noted = noted_sources(run.digests_file, SCORES)

@@ -21,7 +21,7 @@ from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.json_file import JsonError, read_json
 from autoseg.labels import Label
 from autoseg.plan import Plan
-from autoseg.run import ReportFolder
+from autoseg.report_folder import ReportFolder
 
 CODE = ("figures", "report/case_pictures.py", "imaging", "labels.py")  # the code that draws a picture
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from autoseg.dataset.split import TESTING, Split
+from autoseg.evaluation.beside import external, observers, seeds
 from autoseg.evaluation.failures import distances, failures, failures_by_organ, pieces
 from autoseg.evaluation.flow import characteristics, flow
 from autoseg.evaluation.power import detectable
@@ -17,6 +18,8 @@ from autoseg.evaluation.records import PATIENT
 from autoseg.evaluation.reliability import COLUMNS as RELIABILITY
 from autoseg.evaluation.reliability import calibration
 from autoseg.evaluation.statistics import TOTAL
+from autoseg.evaluation.stress import COLUMNS as STRESS
+from autoseg.evaluation.stress import stress_table
 from autoseg.evaluation.subgroups import gaps, grouped, subgroups
 from autoseg.evaluation.trust import case_pairs, coverage, expected_dice
 from autoseg.report.formats import TextTable
@@ -31,6 +34,10 @@ class Evidence:
     splits: tuple[Split, ...]  # one a fold; empty before the plan
     check: Sequence[Mapping[str, object]]  # rows of the data check
     excluded: tuple[str, ...]  # cases that the user left out
+    readers: pd.DataFrame | None = None  # scores of one reader against another
+    externals: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # another dataset to its scores
+    repetitions: tuple[pd.DataFrame, ...] = ()  # scores of the same plan with other seeds
+    stress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STRESS)))
     stages: pd.DataFrame = field(default_factory=pd.DataFrame)  # of `provenance.stages`
     reliability: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELIABILITY)))
 
@@ -91,6 +98,22 @@ REVIEW = (
         "(9999 permutations), then corrected over the rows after Holm. No gap shown does not mean that there is none.",
     ),
     ReviewTable(
+        name="external", section="scores", title="Testing cases of this run beside those of other datasets.",
+        frame=lambda e: external(e.scores, e.externals, TESTING),
+        note="Organs matched by name. 95 % CI: bootstrap interval of the mean over cases.",
+    ),
+    ReviewTable(
+        name="seeds", section="scores", title="Spread of the testing Dice over seeds.",
+        frame=lambda e: seeds((e.scores, *e.repetitions), TESTING),
+        note="The same plan, split and length, with other initial weights and crops; each value is a mean over the "
+        "cases. Differences between methods that are no larger than this spread say little.",
+    ),
+    ReviewTable(
+        name="observers", section="scores", title="Dice of the model beside that of two readers.",
+        frame=lambda e: pd.DataFrame() if e.readers is None else observers(e.scores, e.readers, TESTING),
+        note="Over the testing cases that both have. Observers' Dice: one reader's contours against the other's.",
+    ),
+    ReviewTable(
         name="distances", section="scores", title="Distances of the testing cases, with misses counted.",
         frame=lambda e: distances(e.scores, TESTING), decimals=1,
         note="HD95 exists only where truth and prediction both have the organ (N). Beside it, an organ that is in only "
@@ -120,6 +143,13 @@ REVIEW = (
     ReviewTable(
         name="failures_by_organ", section="failures", title="Dice that each organ loses, in points, by kind of error.",
         frame=lambda e: failures_by_organ(e.scores, TESTING), note="Means over the testing cases.",
+    ),
+    ReviewTable(
+        name="stress", section="trust", title="Change of Dice, in points, when testing images are changed.",
+        frame=lambda e: stress_table(e.stress),
+        note="Noise: 30 HU, or a tenth of the range of intensities. Blur: a Gaussian of one voxel. Brighter and "
+        "darker: ±50 HU, or intensities times and over 1.5. Slices doubled: averaged two by two. Ends cut: 15 % of the "
+        "slices at each end. Flipped: as of a header that is wrong.",
     ),
     ReviewTable(
         name="calibration", section="trust", title="Calibration of the probabilities in the testing cases.",

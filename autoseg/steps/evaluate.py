@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of, splits_of
+from autoseg.errors import AutosegError, CasesFailedError, ModelError
 from autoseg.evaluation.evaluate import evaluate as evaluate_folds
+from autoseg.evaluation.external import evaluate_external
+from autoseg.evaluation.freshness import note_models
+from autoseg.evaluation.stress import chosen, stress, write_stress
+from autoseg.inference.model import open_model
 from autoseg.network.device import pick_device
 from autoseg.options import EvaluateOptions
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
+
+STRESSED = 10  # testing cases with changed images, over all folds
 
 
 def evaluate(run: Run, options: EvaluateOptions, track: Track = untracked) -> int:
@@ -22,6 +33,43 @@ def evaluate(run: Run, options: EvaluateOptions, track: Track = untracked) -> in
 
 
 def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
+    if options.dataset is not None:
+        return _evaluate_external(run, options.dataset, options, track)
+    if options.stress:
+        return _stress(run, options, track)
     labels = {case.id: case.label for case in dataset_of(run).cases}
     rows = evaluate_folds(run, splits_of(run), labels, pick_device(options.device), options.tolerance_mm, track)
     return len({row["case"] for row in rows})
+
+
+def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Track) -> int:
+    run.plan()
+    dataset = load_dataset(path)
+    name = path.stem if path.suffix.lower() in (".csv", ".json") and path.name != "dataset.json" else dataset.root.name
+    model = open_model(run.folder, pick_device(options.device))
+    rows = evaluate_external(model, dataset, run.external(name), options.tolerance_mm, track)
+    note_models(run, f"external {name}")
+    return len({row["case"] for row in rows})
+
+
+def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
+    """Predict testing cases with changed images, each by the fold that tests it; return how many."""
+    cases = {case.id: case for case in dataset_of(run).cases}
+    splits, folds = splits_of(run), run.folds()
+    if not folds:
+        raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    most = max(1, STRESSED // len(folds))
+    work = [(fold, name) for fold in folds for name in chosen(splits[fold].testing, most) if name in cases]
+    models = {fold: open_model(run.fold(fold).model, pick_device(options.device)) for fold in folds}
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for fold, name in track(work, "Stressing", len(work)):
+        try:
+            rows += stress(models[fold], cases[name], fold)
+        except AutosegError as error:
+            failed[name] = str(error)
+    write_stress(rows, run.stress_file)
+    note_models(run, "stress")
+    if failed:
+        raise CasesFailedError("evaluate", failed, done=len(work) - len(failed))
+    return len(work)

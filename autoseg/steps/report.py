@@ -12,11 +12,12 @@ from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.origin import read_origin, splits_of
 from autoseg.digests import remembered
 from autoseg.evaluation.cases import doubts
-from autoseg.evaluation.freshness import stale_scores
+from autoseg.evaluation.freshness import has_other_models, is_evaluated, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
 from autoseg.evaluation.records import PATIENT, SLICE, case_records
 from autoseg.evaluation.reliability import read_reliability
 from autoseg.evaluation.scores import COLUMNS, read_scores
+from autoseg.evaluation.stress import read_stress
 from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
 from autoseg.locks import lock
@@ -84,7 +85,8 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
-    review = _review(run, scores, records, checks or ())
+    readers = None if options.observers is None else read_scores(options.observers)
+    review = _review(run, scores, records, checks or (), readers)
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     content = ReportContent(
         title=plan.name,
@@ -123,7 +125,11 @@ def _write_page(run: Run, content: ReportContent, unanswered: Collection[str]) -
 
 
 def _review(
-    run: Run, scores: pd.DataFrame, records: pd.DataFrame, checks: Sequence[Mapping[str, object]]
+    run: Run,
+    scores: pd.DataFrame,
+    records: pd.DataFrame,
+    checks: Sequence[Mapping[str, object]],
+    readers: pd.DataFrame | None,
 ) -> dict[str, tuple[TextTable, ...]]:
     """Write the tables that a reviewer asks for; return them by the section of the page."""
     options = read_origin(run).get("options")
@@ -136,6 +142,10 @@ def _review(
         excluded=tuple(map(str, excluded)),
         reliability=read_reliability(run.reliability_file),
         stages=stages(run),
+        readers=readers,
+        externals={name: read_scores(folder.scores_file) for name, folder in run.externals().items()},
+        repetitions=tuple(read_scores(again.scores_file) for again in run.repetitions() if is_evaluated(again)),
+        stress=read_stress(run.stress_file),
     )
     sections = review_tables(evidence)
     for table in (table for tables in sections.values() for table in tables):
@@ -173,6 +183,12 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         sentences.append("The split has no testing case, so nothing here tells how the model does on new patients.")
     stale = stale_scores(run, scores) if len(scores) else []
     sentences += [f"{reason[0].upper()}{reason[1:]}; run `autoseg evaluate RUN` again." for reason in stale]
+    others = {f"external {name}": f"--dataset {name}" for name in run.externals()} | {"stress": "--stress"}
+    sentences += [
+        f"The scores of {option} are of other models; run `autoseg evaluate RUN {option}` again."
+        for what, option in others.items()
+        if has_other_models(run, what)
+    ]
     dice = scores[scores["metric"] == "dice"]
     absent = [name for name, n in dice.groupby("organ")["value"].count().items() if not n]
     if absent:

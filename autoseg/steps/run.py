@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from autoseg.dataset.origin import read_origin
 from autoseg.evaluation.freshness import is_evaluated
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
+from autoseg.report.provenance import trained_iterations
 from autoseg.run import Run
 from autoseg.steps.plan import is_planned
 
@@ -34,3 +36,31 @@ def due_steps(
     if not is_evaluated(run, evaluation.tolerance_mm):
         yield evaluation
     yield ReportOptions(jobs=planning.jobs)
+
+
+def repeated_steps(
+    dataset: Path, run: Run, training: TrainOptions, evaluation: EvaluateOptions, repeat: int
+) -> Iterator[tuple[Run, StepOptions]]:
+    """Yield each step that is due of the repetitions of a trained RUN: its plan and split, other seeds, as long.
+
+    Args:
+        dataset: Of the RUN.
+        run: Trained.
+        training: As it was trained.
+        evaluation: As it was evaluated.
+        repeat: Trainings in all, that of the RUN among them.
+    """
+    plan, excluded = run.plan(), read_origin(run).get("options", {}).get("exclude", ())
+    training = replace(training, iterations=trained_iterations(run) or None, time_budget_s=None)
+    for number in range(1, repeat):
+        again = run.repetition(number)
+        planning = PlanOptions(
+            preset=str(run.plan_file),
+            seed=plan.seed + number,
+            split=run.split_file,
+            exclude=tuple(excluded),
+            device=plan.device,
+        )
+        for options in due_steps(dataset, again, planning, training, evaluation):
+            if not isinstance(options, ReportOptions):
+                yield again, options

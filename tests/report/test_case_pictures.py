@@ -15,7 +15,7 @@ from autoseg.labels import Label
 from autoseg.pool import untracked
 from autoseg.report import pictures
 from autoseg.report.case_pictures import CaseWork, Drawings, View
-from autoseg.run import ReportFolder
+from autoseg.report_folder import ReportFolder
 
 A, B = ("mask a", "image a"), ("mask b", "image b")
 

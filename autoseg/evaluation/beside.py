@@ -1,0 +1,74 @@
+"""Other scores beside a run's own: those of two readers on the same cases, those of another dataset, of other seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from autoseg.evaluation.statistics import TOTAL, by_case, dice_table, mean_interval, organs_of
+from autoseg.labels import organ_key
+
+OBSERVERS = ("Organ", "N", "Model Dice (%)", "Observers' Dice (%)", "Model − observers (points)", "95 % CI")
+EXTERNAL = ("Organ", "Cases of", "N", "Dice (%)", "Std.", "95 % CI", "Median HD95 (mm)")
+SEEDS = ("Organ", "Seeds", "Mean Dice (%)", "Std. over seeds", "Lowest", "Highest")
+_NONE: pd.Series[float] = pd.Series(dtype=float)
+
+
+def observers(scores: pd.DataFrame, readers: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+    """Return the model's Dice beside that of two readers, over the cases that both have; columns `OBSERVERS`.
+
+    Args:
+        scores: Of the run.
+        readers: Of one reader's masks against the other's, as `score` writes them; organs are matched by name.
+        splits: Which cases of the run count.
+    """
+    own, names = by_case(scores, "dice", splits), {organ_key(name): v for v, name in organs_of(readers).items()}
+    other = by_case(readers, "dice", set(readers["split"]))
+    rows = []
+    for label, organ in organs_of(scores).items():
+        pair = pd.DataFrame({"own": own.get(label), "other": other.get(names.get(organ_key(organ), -1))}, dtype=float)
+        pair = pair.dropna()
+        if len(pair):
+            differences = 100 * (pair["own"] - pair["other"])
+            means = 100 * pair.mean()
+            rows.append([organ, len(pair), means["own"], means["other"], differences.mean(), _interval(differences)])
+    return pd.DataFrame(rows, columns=list(OBSERVERS))
+
+
+def external(scores: pd.DataFrame, others: Mapping[str, pd.DataFrame], splits: Collection[str]) -> pd.DataFrame:
+    """Return the Dice of the run's own testing cases beside that of other datasets; columns `EXTERNAL`."""
+    sources = {"this run": scores, **others}
+    rows = []
+    for label, organ in organs_of(scores).items():
+        for name, frame in sources.items():
+            dice = 100 * by_case(frame, "dice", splits).get(label, _NONE).dropna()
+            hd95 = by_case(frame, "hd95_mm", splits).get(label, _NONE).dropna()
+            if len(dice):
+                numbers = (len(dice), dice.mean(), dice.std(ddof=1), _interval(dice), hd95.median())
+                rows.append([organ, name, *numbers])
+    return pd.DataFrame(rows if others else [], columns=list(EXTERNAL))
+
+
+def seeds(every: Sequence[pd.DataFrame], splits: Collection[str]) -> pd.DataFrame:
+    """Return the mean Dice over several trainings of one plan and split, and its spread; columns `SEEDS`.
+
+    Args:
+        every: Long scores, one a seed.
+        splits: Which cases count.
+    """
+    if len(every) < 2:
+        return pd.DataFrame(columns=list(SEEDS))
+    means = [dice_table(frame, splits).set_index("Organ")["Avg."] for frame in every]
+    rows = []
+    for organ in means[0].index:
+        values = np.array([of_seed.get(organ, np.nan) for of_seed in means], dtype=float)
+        if np.isfinite(values).all():
+            rows.append([str(organ), len(values), values.mean(), values.std(ddof=1), values.min(), values.max()])
+    return pd.DataFrame(rows if len(rows) != 1 or rows[0][0] != TOTAL else [], columns=list(SEEDS))
+
+
+def _interval(values: pd.Series[float]) -> str:
+    interval = mean_interval(list(values))
+    return "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}".replace("-", "−")

@@ -1,0 +1,88 @@
+"""External testing: a RUN's models on another dataset, its organs matched by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.dataset.load import Case, Dataset
+from autoseg.errors import AutosegError, CasesFailedError, RunError
+from autoseg.evaluation.scores import Row, score_rows, write_scores
+from autoseg.imaging.volumes import read_label, write_label
+from autoseg.inference.model import Model
+from autoseg.labels import Label, organ_key
+from autoseg.metrics import TOLERANCE_MM
+from autoseg.pool import Track, untracked
+from autoseg.run import MASK_SUFFIX, ExternalFolder
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_external(
+    model: Model, dataset: Dataset, folder: ExternalFolder, tolerance_mm: float = TOLERANCE_MM, track: Track = untracked
+) -> list[Row]:
+    """Predict and score every case of another dataset; write masks and scores.csv.
+
+    Args:
+        model: All folds of the RUN.
+        dataset: The other one; organs that only one of the two has are not scored.
+        folder: What is written goes there.
+        tolerance_mm: Of the normalised surface Dice.
+        track: Shows progress.
+
+    Raises:
+        RunError: If no organ is in both.
+        CasesFailedError: When all others are done and written, if some cases failed.
+    """
+    values = matched(dataset.labels, model.plan.labels)
+    if not values:
+        names = ", ".join(label.name for label in model.plan.labels[:5])
+        raise RunError(f"--dataset {dataset.root}: has none of the model's organs ({names}); name its labels alike")
+    known = sorted(model.trained_on & {case.id for case in dataset.cases})
+    if known:
+        logger.warning("%s: the model was trained on cases of the same name (%s …)", dataset.root, known[0])
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for case in track(dataset.cases, f"Evaluating {dataset.name}", len(dataset.cases)):
+        try:
+            rows += _rows(model, case, values, folder.predictions / f"{case.id}{MASK_SUFFIX}", tolerance_mm)
+        except AutosegError as error:
+            failed[case.id] = str(error)
+    if rows:
+        write_scores(rows, folder.scores_file)
+    if failed:
+        raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
+    return rows
+
+
+def matched(theirs: tuple[Label, ...], ours: tuple[Label, ...]) -> dict[int, Label]:
+    """Return value in the other dataset to the organ of the model, by name whatever its case."""
+    by_name = {organ_key(label.name): label for label in ours}
+    return {label.value: by_name[organ_key(label.name)] for label in theirs if organ_key(label.name) in by_name}
+
+
+def renumbered(truth: npt.NDArray[np.integer], values: Mapping[int, Label]) -> npt.NDArray[np.int32]:
+    """Return a label map of the other dataset with the model's values; what the model does not know is background."""
+    place = np.zeros(max(int(truth.max()), *values) + 1, dtype=np.int32)
+    for value, organ in values.items():
+        place[value] = organ.value
+    return np.asarray(place[truth.clip(0)])
+
+
+def _rows(model: Model, case: Case, values: Mapping[int, Label], file: Path, tolerance_mm: float) -> list[Row]:
+    prediction = model.predict(list(case.images))
+    mask = prediction.mask
+    write_label(file, mask.array, mask.stored)
+    truth = renumbered(read_label(case.label, mask.grid).array, values)
+    shown = {organ: (organ.value,) for value, organ in values.items() if case.shows(value)}
+    about = {"fold": 0, "case": case.id, "split": "testing", "grid": "original"}
+    rows = score_rows(mask.array, truth, shown, mask.grid.spacing_mm, about, tolerance_mm)
+    expected = {organ.label: organ.expected_dice for organ in prediction.organs}
+    return rows + [
+        {**about, "organ": o.name, "label": o.value, "metric": "expected_dice", "value": expected.get(o.value)}
+        for o in shown
+    ]

@@ -1,0 +1,106 @@
+"""The folder of a report: where its page, tables and pictures lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ReportFolder:
+    """The paths of a report; those of figures have no suffix, as a figure may be written in several formats."""
+
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The report itself."""
+        return self.folder / "report.html"
+
+    @property
+    def pdf(self) -> Path:
+        """The page as it is printed."""
+        return self.folder / "report.pdf"
+
+    @property
+    def claim(self) -> Path:
+        """The CLAIM checklist, answered."""
+        return self.folder / "claim.md"
+
+    @property
+    def methods(self) -> Path:
+        """The methods in words."""
+        return self.folder / "methods.md"
+
+    @property
+    def statistics(self) -> Path:
+        """The numbers of all tables."""
+        return self.folder / "statistics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves."""
+        return self.folder / "curves"
+
+    @property
+    def dice(self) -> Path:
+        """The Dice of each organ."""
+        return self.folder / "dice"
+
+    @property
+    def ceilings(self) -> Path:
+        """The Dice beside what the working grid allows."""
+        return self.folder / "ceilings"
+
+    @property
+    def volumes(self) -> Path:
+        """The agreement of volumes."""
+        return self.folder / "volumes"
+
+    @property
+    def trust(self) -> Path:
+        """Reliability curve, expected against true Dice, risk and coverage."""
+        return self.folder / "trust"
+
+    @property
+    def cases(self) -> Path:
+        """The folder of the small picture of each case."""
+        return self.folder / "cases"
+
+    @property
+    def organs(self) -> Path:
+        """The folder of each organ's pictures."""
+        return self.folder / "organs"
+
+    @property
+    def surfaces(self) -> Path:
+        """The folder of pictures of surfaces."""
+        return self.folder / "surfaces"
+
+    @property
+    def drawings_file(self) -> Path:
+        """What the pictures of cases were drawn from."""
+        return self.folder / "drawn.json"
+
+    @property
+    def views(self) -> Path:
+        """The folder of pages that show one case each."""
+        return self.folder / "view"
+
+    def tables_and_charts(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield the files that a report writes anew each time.
+
+        Args:
+            names: Of tables beside those of Dice and metrics.
+        """
+        charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes, self.trust)]
+        for pattern in (
+            "table?_*",
+            "metrics_*",
+            "published_*",
+            self.statistics.name,
+            *charts,
+            *(f"{name}.*" for name in names),
+        ):
+            yield from self.folder.glob(pattern)
