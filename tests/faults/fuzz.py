@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import made
 import numpy as np
 import torch
 from dicom_files import voxels, write_ct
@@ -77,7 +78,7 @@ def sound_files(folder: Path) -> dict[str, tuple[bytes, Callable[[Path], object]
     slices = sorted((folder / "series").iterdir())
     facts = json.dumps({"kind": MODEL, "plan": "{}", "facts": "{}"})
     model = save({"a": np.zeros(2, np.float32)}, {"autoseg": facts})
-    plan = json.dumps(preset | own)
+    plan = made.plan().model_dump_json()
     checkpoint = save({"a": np.zeros(2, np.float32)}, {"autoseg": facts.replace(MODEL, CHECKPOINT)})
     noted = {"scores": {"plan.json": "0a"}, "files": {"/a": [1, 2, 3, 4, "0b"]}}
     scored = {"case": "a", "sources": "0c", "mask": "0d", "rows": []}
