@@ -136,20 +136,19 @@ class Display:
 
     @contextmanager
     def _row(self) -> Iterator[_Show]:
-        """Give what changes a row of its own, in place of the row of the phase; outside a terminal it does nothing."""
+        """Give what shows a row of its own, in place of the row of the phase; outside a terminal it does nothing."""
         bars = self._bars
         if bars is None:
             yield lambda what, done, total, is_first=False: None
             return
-        row = bars.add_task("", start=False, visible=False)
+        row = bars.add_task("", visible=False)
 
         def show(what: str, done: int, total: int, is_first: bool = False) -> None:
             if is_first:
                 bars.reset(row)  # the time begins anew
+            bars.update(self._phase, visible=False)  # not before: the first iteration may be a while off
             bars.update(row, description=what, completed=done, total=total, visible=True, refresh=is_first)
 
-        bars.update(self._phase, visible=False)
-        bars.start_task(row)
         try:
             yield show
         finally:

@@ -109,6 +109,18 @@ def test_in_a_terminal_something_is_shown_before_anything_can_be_counted(termina
     assert "Planning" in terminal.getvalue()
 
 
+def test_in_a_terminal_the_phase_stays_until_the_first_iteration(terminal: io.StringIO) -> None:
+    display = Display()
+    with display.shown("Starting"), display.training() as tell:
+        terminal.truncate(0)
+        display.phase("Reading the cache")
+        assert "Reading the cache" in terminal.getvalue()
+        tell(0, after(1))
+        terminal.truncate(0)
+        display.phase("Reading on")
+        assert "Reading on" not in terminal.getvalue()
+
+
 def test_a_warning_stands_on_a_line_of_its_own_above_the_bar(
     terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
