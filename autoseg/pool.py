@@ -188,15 +188,29 @@ class _Hand(Generic[Item, Result]):
     def _running(self) -> tuple[BaseProcess, Connection]:
         """Return the process and the pipe to it; start it where there is none."""
         if self._process is None or self._pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, other = context.Pipe()
-            arguments = (self.function, other, self.is_worker)
-            self._process = context.Process(target=_serve, args=arguments, daemon=self.is_worker)
-            self._process.start()
-            other.close()
+            self._process, self._pipe = self._started()
             if self.is_ended:  # meanwhile
                 self._process.terminate()
         return self._process, self._pipe
+
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        """Start a process; return it and the pipe to it.
+
+        Raises:
+            OSError: If the system has no room for one; the reason is noted.
+        """
+        context = multiprocessing.get_context("spawn")
+        pipe, other = context.Pipe()
+        try:
+            process = context.Process(target=_serve, args=(self.function, other, self.is_worker), daemon=self.is_worker)
+            process.start()
+        except OSError as error:
+            self._lost = f"no worker process could be started for it ({error.strerror or error}); use -j 1"
+            pipe.close()
+            raise
+        finally:
+            other.close()
+        return process, pipe
 
     def _drop(self) -> None:
         process, pipe = self._process, self._pipe

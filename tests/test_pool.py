@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -123,6 +124,15 @@ def test_a_hanging_worker_is_noticed_and_costs_only_its_own_case(monkeypatch: py
     lost = found.pop("3")
     assert found == {"0": 0, "1": 1, "2": 2, "4": 4}
     assert "did nothing for 2 s" in str(lost)
+
+
+def test_where_no_process_can_be_started_each_case_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
+    reasons = {str(error) for _, error in each(halved, {"a": 2, "b": 4}, 2)}
+    assert reasons == {f"no worker process could be started for it ({os.strerror(errno.EAGAIN)}); use -j 1"}
 
 
 def test_after_a_killed_worker_the_others_go_on_beside_each_other_and_its_case_is_tried_again(tmp_path: Path) -> None:
