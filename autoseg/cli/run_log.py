@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from autoseg.cli.console import Once, PrintableFormatter, is_first_process
 from autoseg.run import Run
@@ -39,13 +39,27 @@ def logging_to(run: Run) -> Iterator[None]:
         log.close()
 
 
+class _File(logging.FileHandler):
+    """Leaves out what the disk does not take: whoever needs the disk for more fails, and that is told."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Say nothing of the disk, of anything else as usual."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what waits for the disk still may be too much for it."""
+        with suppress(OSError):
+            super().close()
+
+
 class _RunLog(logging.Handler):
     """Writes to RUN/log.txt as soon as the folder is a RUN."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self._run = run
-        self._file = logging.FileHandler(run.log_file, encoding="utf-8", delay=True)
+        self._file = _File(run.log_file, encoding="utf-8", delay=True)
         self._file.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
         self._waiting: list[logging.LogRecord] = []
         self.addFilter(Once())
@@ -63,6 +77,7 @@ class _RunLog(logging.Handler):
 
     def _write(self) -> None:
         if self._run.plan_file.is_file():
-            for record in self._waiting:
-                self._file.emit(record)
+            with suppress(OSError):  # it cannot be opened
+                for record in self._waiting:
+                    self._file.emit(record)
             self._waiting.clear()

@@ -70,3 +70,19 @@ def test_nothing_is_left_behind(run: Run) -> None:
     with logging_to(run):
         pass
     assert ([*autoseg.handlers], autoseg.level) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
+def test_what_the_disk_does_not_take_is_left_out_and_hides_no_error(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.log_file.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="the model's own"), logging_to(run):
+        raise OSError("the model's own")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_cannot_be_opened_hides_no_error(run: Run) -> None:
+    run.log_file.mkdir()
+    with pytest.raises(OSError, match="the model's own"), logging_to(run):
+        raise OSError("the model's own")
