@@ -64,6 +64,11 @@ class ReportFolder:
         return self.folder / "trust"
 
     @property
+    def flow_chart(self) -> Path:
+        """The flow of patients and cases."""
+        return self.folder / "flow_chart"
+
+    @property
     def cases(self) -> Path:
         """The folder of the small picture of each case."""
         return self.folder / "cases"
@@ -94,7 +99,10 @@ class ReportFolder:
         Args:
             names: Of tables beside those of Dice and metrics.
         """
-        charts = [f"{chart.name}.*" for chart in (self.curves, self.dice, self.ceilings, self.volumes, self.trust)]
+        charts = [
+            f"{chart.name}.*"
+            for chart in (self.curves, self.dice, self.ceilings, self.volumes, self.trust, self.flow_chart)
+        ]
         for pattern in (
             "table?_*",
             "metrics_*",

@@ -11,15 +11,7 @@ from autoseg.evaluation.statistics import by_case, organs_of
 from autoseg.metrics.loss_kinds import KINDS
 
 FAILURES = ("What went wrong", "Cases", "Organs", "Share of the lost Dice (%)")
-DISTANCES = (
-    "Organ",
-    "Found in",
-    "HD95 (mm)",
-    "Median",
-    "Missed or invented in",
-    "HD95 with misses (mm)",
-    "Median with misses",
-)
+DISTANCES = ("Organ", "N", "HD95 (mm)", "Median", "Missed", "With misses (mm)", "Median with misses")
 PIECES = ("Organ", "Cases", "Pieces", "Found", "Missed", "Invented", "F1 (%)")
 NOTHING: pd.Series[float] = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
 LEAST = 0.01  # of a Dice: what costs an organ less is no failure worth counting
@@ -57,7 +49,7 @@ def failures_by_organ(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataF
     if lost.empty:
         return pd.DataFrame()
     means = 100 * lost.groupby("organ", sort=False).mean()
-    table = means.rename(columns={kind: words.capitalize() for kind, words in KINDS.items()})
+    table = means.rename(columns=str.capitalize)
     table.insert(0, "Lost Dice", means.sum(axis=1))
     table = table.reindex([name for name in organs_of(scores).values() if name in table.index])
     return table.rename_axis("Organ").reset_index()

@@ -11,6 +11,7 @@ from autoseg.dataset.split import SIDES, Split
 from autoseg.evaluation.patients import Patients, patients_of
 
 COLUMNS = ("Step", "Patients", "Cases")
+FOR, LEFT_OUT, USED = "For ", "Left out: ", "Used"  # how steps begin
 MEANING = {
     "training": "training (the network learns from them)",
     "validation": "validation (choose clean-up and calibration)",
@@ -39,10 +40,10 @@ def flow(
     rows = [_row("Found", patients, patients)]
     ordered = sorted(reasons.items(), key=lambda pair: (pair[1], pair[0]))
     for reason, cases in groupby(ordered, key=lambda pair: pair[1]):
-        rows.append(_row(f"Left out: {reason}", [case for case, _ in cases], patients))
-    rows.append(_row("Used", used, patients))
+        rows.append(_row(f"{LEFT_OUT}{reason}", [case for case, _ in cases], patients))
+    rows.append(_row(USED, used, patients))
     for fold, split in enumerate(splits):
-        place = f"Fold {fold}, " if len(splits) > 1 else "For "
+        place = f"Fold {fold}, " if len(splits) > 1 else FOR
         rows += [_row(f"{place}{MEANING[side]}", split.sides()[side], patients) for side in SIDES]
     rows.append(_row("Tested and scored", scored, patients))
     return pd.DataFrame(rows, columns=list(COLUMNS))

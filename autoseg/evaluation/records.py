@@ -10,17 +10,18 @@ from autoseg.data.cache import read_case
 from autoseg.dataset.load import Case
 from autoseg.dataset.origin import dataset_of
 from autoseg.errors import AutosegError
+from autoseg.imaging.scanner import scanner_of
 from autoseg.run import Run
 
-PATIENT, SLICE = "patient", "slice spacing (mm)"
+PATIENT, SLICE, SCANNER = "patient", "slice spacing (mm)", "scanner"
 
 
 def case_records(run: Run) -> pd.DataFrame:
     """Return a row a case of the dataset or the cache, by case id.
 
     Columns: `PATIENT` (the case itself where the dataset names none), `SLICE` (the largest spacing of the image; NaN
-    where it is not cached), and those that the dataset has beside the files. A RUN whose dataset is gone knows only
-    what is cached.
+    where it is not cached), `SCANNER` where images are DICOM series that name one, and those that the dataset has
+    beside the files. A RUN whose dataset is gone knows only what is cached.
     """
     cases: dict[str, Case] = {}
     with suppress(AutosegError, OSError):
@@ -32,6 +33,11 @@ def case_records(run: Run) -> pd.DataFrame:
         rows[name] = {
             PATIENT: cases[name].patient if name in cases else cached.patient if cached else name,
             SLICE: max(cached.grid.spacing_mm) if cached else float("nan"),
-            **(cases[name].about if name in cases else {}),
+            **(_said_of(cases[name]) if name in cases else {}),
         }
     return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else [PATIENT, SLICE])
+
+
+def _said_of(case: Case) -> dict[str, str]:
+    scanner = scanner_of(case.images[0])
+    return {**({SCANNER: scanner} if scanner else {}), **case.about}  # the dataset's own column comes first

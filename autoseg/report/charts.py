@@ -1,4 +1,4 @@
-"""The charts of a report: learning curves, Dice by organ, ceilings of the grid, agreement of volumes, trust."""
+"""The charts of a report: curves, Dice by organ, ceilings of the grid, agreement of volumes, trust, flow of cases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import AutosegError
+from autoseg.evaluation.flow import FOR, LEFT_OUT, USED
 from autoseg.evaluation.reliability import curve, read_reliability
 from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.evaluation.trust import case_pairs, risks
@@ -17,6 +18,7 @@ from autoseg.figures.agreement import agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, save_drawing
 from autoseg.figures.ceilings import ceilings_figure
+from autoseg.figures.flow import flow_figure
 from autoseg.figures.trust import trust_figure
 from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
@@ -148,4 +150,25 @@ def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
             "minus the mean Dice, of the most trusted share of cases."
         ),
         alt="Reliability curve, expected against true Dice, risk against coverage",
+    )
+
+
+def flow_picture(run: Run, table: pd.DataFrame) -> Picture | None:
+    """Draw the flow of patients and cases; None before the split, and of several folds, in which each case has a side.
+
+    Args:
+        run: Whose report it goes into.
+        table: From `flow.flow`.
+    """
+    rows = [(str(step), int(patients), int(cases)) for step, patients, cases in table.itertuples(index=False)]
+    sides = [(step.partition(" (")[0], patients, cases) for step, patients, cases in rows if step.startswith(FOR)]
+    if not sides:
+        return None
+    left_out = [row for row in rows if row[0].startswith(LEFT_OUT)]
+    used = next(row for row in rows if row[0] == USED)
+    return Picture(
+        data=save_drawing(flow_figure(rows[0], left_out, used, sides), run.report.flow_chart),
+        media_type="image/svg+xml",
+        caption="Flow of patients and cases.",
+        alt="; ".join(f"{step}: {patients} patients, {cases} cases" for step, patients, cases in rows),
     )

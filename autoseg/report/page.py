@@ -36,6 +36,7 @@ class Picture:
 class Pictures:
     """The pictures of a report; those that cannot be drawn yet are None or missing."""
 
+    flow: Picture | None = None  # of patients and cases
     curves: Picture | None = None
     boxes: Picture | None = None
     ceilings: Picture | None = None  # the Dice that the working grid allows beside what was reached

@@ -64,7 +64,8 @@ class ReviewTable:
     decimals: Mapping[str, int] | int = 1  # of a column of numbers
 
 
-def _flow(evidence: Evidence) -> pd.DataFrame:
+def flow_of(evidence: Evidence) -> pd.DataFrame:
+    """Return the flow of cases; no row before the split."""
     if not evidence.splits:
         return pd.DataFrame()
     causes = {str(row["case"]): str(row["code"]) for row in evidence.check if row.get("severity") == "fatal"}
@@ -78,7 +79,7 @@ def _characteristics(evidence: Evidence) -> pd.DataFrame:
 
 REVIEW = (
     ReviewTable(
-        name="flow", section="patients", title="Flow of patients and cases.", frame=_flow,
+        name="flow", section="patients", title="Flow of patients and cases.", frame=flow_of,
         note="A case of which the dataset names no patient counts as a patient of its own.",
     ),
     ReviewTable(
@@ -116,8 +117,8 @@ REVIEW = (
     ReviewTable(
         name="distances", section="scores", title="Distances of the testing cases, with misses counted.",
         frame=lambda e: distances(e.scores, TESTING), decimals=1,
-        note="HD95 exists only where truth and prediction both have the organ (N). Beside it, an organ that is in only "
-        "one of them counts as the diagonal of the image: missing an organ never looks better than finding it.",
+        note="HD95 exists only where truth and prediction both have the organ (N). With misses: an organ that is in "
+        "only one of them counts as the diagonal of the image: missing an organ never looks better than finding it.",
     ),
     ReviewTable(
         name="pieces", section="scores", title="Pieces of organs that mostly have several, in the testing cases.",
@@ -142,7 +143,8 @@ REVIEW = (
     ),
     ReviewTable(
         name="failures_by_organ", section="failures", title="Dice that each organ loses, in points, by kind of error.",
-        frame=lambda e: failures_by_organ(e.scores, TESTING), note="Means over the testing cases.",
+        frame=lambda e: failures_by_organ(e.scores, TESTING),
+        note="Means over the testing cases; kinds as in the table above.",
     ),
     ReviewTable(
         name="stress", section="trust", title="Change of Dice, in points, when testing images are changed.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,7 @@ from autoseg.evaluation.records import PATIENT, SLICE, case_records
 from autoseg.evaluation.reliability import read_reliability
 from autoseg.evaluation.scores import COLUMNS, read_scores
 from autoseg.evaluation.stress import read_stress
+from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
 from autoseg.locks import lock
@@ -26,6 +29,7 @@ from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
+from autoseg.report.charts import flow_picture
 from autoseg.report.claim import claim
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.methods import methods, methods_text
@@ -42,7 +46,7 @@ from autoseg.report.provenance import (
     trained_iterations,
     trainings_of,
 )
-from autoseg.report.review import REVIEW, Evidence, review_tables
+from autoseg.report.review import REVIEW, Evidence, flow_of, review_tables
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
@@ -86,7 +90,8 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
     readers = None if options.observers is None else read_scores(options.observers)
-    review = _review(run, scores, records, checks or (), readers)
+    evidence = _evidence(run, scores, records, checks or (), readers)
+    chart = try_to_draw(partial(flow_picture, run, flow_of(evidence)))
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     content = ReportContent(
         title=plan.name,
@@ -96,8 +101,8 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         tables=tuple(tables),
         published=published,
         metrics=metrics,
-        review=review,
-        pictures=drawn.pictures,
+        review=_review(run, evidence),
+        pictures=drawn.pictures if isinstance(chart, Undrawn) else replace(drawn.pictures, flow=chart),
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
@@ -124,17 +129,17 @@ def _write_page(run: Run, content: ReportContent, unanswered: Collection[str]) -
     write_text(run.report.claim, claim(places_of(page) - set(unanswered)))
 
 
-def _review(
+def _evidence(
     run: Run,
     scores: pd.DataFrame,
     records: pd.DataFrame,
     checks: Sequence[Mapping[str, object]],
     readers: pd.DataFrame | None,
-) -> dict[str, tuple[TextTable, ...]]:
-    """Write the tables that a reviewer asks for; return them by the section of the page."""
+) -> Evidence:
+    """Return what is known of a run for the tables that a reviewer asks for."""
     options = read_origin(run).get("options")
     excluded = options.get("exclude", ()) if isinstance(options, dict) else ()
-    evidence = Evidence(
+    return Evidence(
         scores=scores,
         records=records,
         splits=splits_of(run) if run.split_file.is_file() else (),
@@ -147,6 +152,10 @@ def _review(
         repetitions=tuple(read_scores(again.scores_file) for again in run.repetitions() if is_evaluated(again)),
         stress=read_stress(run.stress_file),
     )
+
+
+def _review(run: Run, evidence: Evidence) -> dict[str, tuple[TextTable, ...]]:
+    """Write the tables that a reviewer asks for; return them by the section of the page."""
     sections = review_tables(evidence)
     for table in (table for tables in sections.values() for table in tables):
         write_text_table(table, run.report.folder)

@@ -1,0 +1,35 @@
+"""Tests of autoseg.figures.flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.text import Text
+
+from autoseg.dataset.split import Split
+from autoseg.evaluation.flow import flow
+from autoseg.figures.canvas import figure_bytes
+from autoseg.figures.flow import flow_figure
+from autoseg.report.charts import flow_picture
+from autoseg.run import Run
+
+SIDES = [("For training", 3, 4), ("For validation", 1, 1), ("For testing", 1, 1)]
+
+
+def test_every_box_has_its_counts() -> None:
+    figure = flow_figure(("Found", 6, 7), [("Left out: on request", 1, 1)], ("Used", 5, 6), SIDES)
+    texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
+    assert "Found\n6 patients, 7 cases" in texts
+    assert "Left out: on request\n1 patient, 1 case" in texts
+    assert "For testing\n1 patient, 1 case" in texts
+    assert figure_bytes(figure).startswith(b"\x89PNG")
+
+
+def test_one_split_is_drawn_and_folds_are_not(tmp_path: Path) -> None:
+    patients = {name: name for name in "abc"}
+    split = Split(training=("a",), validation=("b",), testing=("c",))
+    picture = flow_picture(Run(tmp_path), flow(patients, {}, [], [split], ["c"]))
+    assert picture is not None
+    assert "For testing (decide nothing): 1 patients, 1 cases" in picture.alt
+    assert (tmp_path / "report" / "flow_chart.svg").is_file()
+    assert flow_picture(Run(tmp_path), flow(patients, {}, [], [split, split], [])) is None
