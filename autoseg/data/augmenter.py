@@ -66,9 +66,14 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
         for worker in workers:
             worker.kill()
             worker.join(timeout)  # one that waits for a disk cannot even be killed
+        self.pin_memory_thread._invoke_excepthook = _say_nothing  # type: ignore[attr-defined] # of half a message
         for queue in self._queues:
             queue._writer.close()  # the last writer's end: who still reads hears that nothing comes
         self.pin_memory_thread.join(timeout)
         for queue in self._queues:
             queue.close()
         self._queues, self.was_initialized = [], False
+
+
+def _say_nothing(_: threading.Thread) -> None:
+    """Tell no traceback of the thread that read from processes which are no more."""

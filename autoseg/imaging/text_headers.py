@@ -236,7 +236,9 @@ def _start(file: Path) -> bytes:
 def _require_voxels(file: Path, declared: _Declared) -> None:
     """Refuse a header that declares more voxels than its file or the memory can hold."""
     if not declared.file.is_file():
-        raise VolumeError(f"{file}: its voxels should be in {declared.file.name}, which is not there; copy it, too")
+        raise VolumeError(
+            f"{file}: its voxels should be in {shortened(declared.file.name)}, which is not there; copy it, too"
+        )
     actual = max(0, declared.file.stat().st_size - declared.offset)
     stored = declared.stored_bytes
     if stored is not None and actual < stored:

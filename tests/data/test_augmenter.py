@@ -49,7 +49,6 @@ def wait_until_they_write() -> None:
     time.sleep(2)  # all queues are full, and every process is in the middle of a message
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_killed_while_they_write_they_are_replaced_and_the_batches_are_the_same(cases: tuple[CachedCase, ...]) -> None:
     with open_batches(cases, LARGE, 0, workers=0) as batches:
         expected = [next(batches)["data"] for _ in range(12)]
@@ -89,7 +88,6 @@ def test_one_that_hangs_is_noticed_and_the_batches_are_the_same(
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_ending_does_not_wait_for_a_process_that_was_killed_while_it_wrote(cases: tuple[CachedCase, ...]) -> None:
     def go() -> None:
         with open_batches(cases, LARGE, 0, workers=1) as batches:
