@@ -26,7 +26,7 @@ from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split_file import load_splits
 from autoseg.evaluation import evaluate
-from autoseg.evaluation.freshness import is_evaluated
+from autoseg.evaluation.freshness import has_other_models, is_evaluated
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.network.weights import read_facts
 from autoseg.options import PlanOptions
@@ -93,6 +93,27 @@ def test_a_copy_of_a_run_with_new_times_is_as_fresh_as_it_was(
     assert "0 cases preprocessed" in out
     assert before == {file: file.stat().st_mtime_ns for file in before}
     assert is_evaluated(Run(run))
+
+
+def test_another_dataset_and_changed_images_are_scored_and_told_when_models_change(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = Run(copy_of(finished, tmp_path / "RUN"))
+    assert cli("evaluate", run.folder, "--dataset", cohort)[0] == 0
+    assert cli("evaluate", run.folder, "--stress")[0] == 0
+    external = pd.read_csv(run.external(cohort.name).scores_file)
+    own = pd.read_csv(run.scores_file)
+    dice = [
+        frame[(frame["metric"] == "dice") & (frame["grid"] == "original")].groupby("organ")["value"].mean()
+        for frame in (external, own)
+    ]
+    pd.testing.assert_series_equal(*dice, atol=1e-6)  # the same cases and the same model, by another way
+    assert set(pd.read_csv(run.stress_file)["organ"]) == set(ORGANS)
+    assert not has_other_models(run, "stress")
+    model = run.fold(0).model
+    model.write_bytes(model.read_bytes() + b"\n")
+    assert has_other_models(run, "stress")
+    assert has_other_models(run, f"external {cohort.name}")
 
 
 def test_whatever_the_scores_follow_from_makes_them_stale(finished: Path, tmp_path: Path) -> None:
