@@ -28,6 +28,7 @@ class Item:
     author: str = ""  # what the author writes where the run does not answer
 
 
+NOT_YET = "The report has nothing on it yet: run `autoseg run` to its end, or write it."
 ITEMS = (
     Item(
         asks="Title: the technique",
@@ -76,6 +77,7 @@ ITEMS = (
     Item(
         asks="Sample size", says="The smallest difference that so many testing cases could have shown.",
         places=("detectable",),
+        author="Say how the number of cases was chosen; three testing cases or more show what they can tell.",
     ),
     Item(asks="Model", says="Layers, widths, inputs, outputs.", places=("methods", "plan")),
     Item(asks="Software", says="Libraries with versions, hardware, time.", places=("environment",)),
@@ -159,7 +161,7 @@ def claim(places: Collection[str], items: Sequence[Item] = ITEMS) -> str:
         there = answered(item, places)
         count += bool(there)
         links = ", ".join(f"[{place.replace('_', ' ')}](report.html#{place})" for place in there)
-        text = f"{item.says} See {links}." if there else f"**Author:** {item.author or 'write it.'}"
+        text = f"{item.says} See {links}." if there else f"**Author:** {item.author or NOT_YET}"
         rows.append(f"| {number} | {escape(item.asks)} | {text} |")
     head = f"The run answers {count} of {len(items)} items; the others are the author's, with what to write."
     table = ["| No. | Item | Answer |", "| ---: | --- | --- |", *rows]
