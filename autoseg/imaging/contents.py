@@ -24,6 +24,7 @@ CHUNK_BYTES = 1 << 18  # read at once
 PIECE_BYTES = 1 << 22  # unpacked at once
 MOST_PACKED = 1032  # how many times smaller deflate makes zeros, at best
 SPARE_BYTES = 1 << 24  # after the voxels, that are looked through for damage; far more is no image
+VOXEL_SUFFIXES = (".img", ".IMG")  # of a file that holds the voxels of a NIfTI's header
 ALWAYS_FREE_BYTES = 1 << 26  # so little is not worth the question
 TEXT = frozenset(range(32, 127)) | {9, 10, 13}
 SIGNS = (  # first bytes, what they say, way out
@@ -142,6 +143,21 @@ def unpack(file: Path, needed_bytes: Callable[[bytes], int]) -> Content:
             if not pieces.is_packed and at == needed:
                 break
     return Content(data if at == needed else data[:at], pieces.spare)
+
+
+def require_held(file: Path, needed: int) -> None:
+    """Raise VolumeError where a file of one format, packed or not, cannot hold the voxels that its header declares.
+
+    Args:
+        file: With its voxels, or beside a file of the same name that has them (`VOXEL_SUFFIXES`).
+        needed: Bytes of voxels, unpacked.
+    """
+    parts = {file, *(file.with_suffix(suffix) for suffix in VOXEL_SUFFIXES)}
+    stored = sum(part.stat().st_size for part in parts if part.is_file())
+    if needed > stored * MOST_PACKED + START_BYTES:
+        raise VolumeError(
+            f"{file}: cut short, {stored} bytes cannot hold the {needed} that its header declares; copy it again"
+        )
 
 
 def require_memory(file: Path, needed: float) -> None:

@@ -185,7 +185,7 @@ def transfer_syntax(file: Path) -> str:
             syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
     except UNUSABLE:
         return "of an unknown kind"
-    return "JPEG XL" if syntax in JPEG_XL else str(pydicom.uid.UID(syntax).name)
+    return "JPEG XL" if syntax in JPEG_XL else shortened(pydicom.uid.UID(syntax).name)
 
 
 def _bare_header(file: Path) -> Any | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
-from autoseg.imaging.contents import require_format
+from autoseg.imaging.contents import require_format, require_held, require_memory
 from autoseg.imaging.dicom import grid_of, pick_series
 from autoseg.imaging.dicom_frames import is_dicom
 from autoseg.imaging.dicom_frames import read_voxels as read_frame_voxels
@@ -81,11 +81,17 @@ def _header_of(known: Information, remarks: tuple[Remark, ...] = ()) -> Header:
     )
 
 
+def _voxel_bytes(known: Information) -> int:
+    return math.prod(known.grid.shape) * known.channels * known.voxel_bytes
+
+
 def _read_any_header(file: Path, series: str | None) -> Header:
     return _header_of(read_information(file))
 
 
 def _read_any(file: Path, series: str | None) -> StoredImage:
+    known = read_information(file)
+    require_memory(file, _voxel_bytes(known))
     array, grid, remarks = read_file(file)
     return StoredImage(array=array, grid=grid, remarks=remarks)
 
@@ -153,6 +159,7 @@ def _read_nifti(file: Path, series: str | None) -> StoredImage:
     require_format(file, "NIfTI")
     voxels = read_voxels(file)
     if voxels is None:
+        require_held(file, _voxel_bytes(read_information(file, "NiftiImageIO")))
         return _read_any(file, series)
     header = _nifti_header(file, voxels.header)
     return StoredImage(array=voxels.array, grid=header.grid, remarks=(*voxels.remarks, *header.remarks))

@@ -7,6 +7,7 @@ whatever a header declares.
 from __future__ import annotations
 
 import math
+import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,9 @@ UNKNOWN = Remark(
 )
 OTHER_LENGTHS = {"m", "cm", "dm", "um", "\u00b5m", "\u03bcm", "nm", "inch", "meter", "metre", "micron", "micrometer"}
 ANY_WRAPPER = 47  # of zlib: it finds out by itself whether the bytes are wrapped as zlib or as gzip
+OFFSETS = ("Offset", "Position", "Origin", "CenterOfRotation")  # of a MetaImage: a number a dimension
+ROTATIONS = ("TransformMatrix", "Rotation", "Orientation")
+MOST_DIMENSIONS = 4
 LONGEST_FIELD = 500  # characters of a line in an NRRD's header; ITK's parser writes long ones beyond its buffers
 
 
@@ -66,7 +70,7 @@ def check_meta_header(file: Path) -> tuple[Remark, ...]:
     _require_lengths(file, "ElementSpacing", (spacing or "").split())
     _require_millimetres(file, "DistanceUnits", [fields.get("DistanceUnits", "")])
     where = fields["ElementDataFile"]
-    _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
+    _require_counts(file, fields)
     if "%" in where and not ONE_NUMBER.fullmatch(where.split(" ")[0]):
         raise VolumeError(
             f"{file}: ElementDataFile is no pattern of file names ('{where[:40]}'); write one file, such as .mha"
@@ -75,6 +79,20 @@ def check_meta_header(file: Path) -> tuple[Remark, ...]:
     if declared is not None:
         _require_voxels(file, declared)
     return _meta_remarks(fields)
+
+
+def _require_counts(file: Path, fields: Mapping[str, str]) -> None:
+    """Refuse fields that do not have as many numbers as there are dimensions: MetaIO writes beyond its arrays."""
+    count = _whole_numbers(file, "NDims", [fields.get("NDims", "")])[0]
+    expected = {"DimSize": count, "ElementSpacing": count, "ElementSize": count, **dict.fromkeys(OFFSETS, count)}
+    expected |= dict.fromkeys(ROTATIONS, count * count)
+    for name, numbers in expected.items():
+        actual = len(fields[name].split()) if name in fields else numbers
+        if actual != numbers or count > MOST_DIMENSIONS:
+            raise VolumeError(
+                f"{file}: {name} in its header has {actual} numbers for {count} dimensions; export it again"
+            )
+    _whole_numbers(file, "DimSize", fields.get("DimSize", "").split())
 
 
 def _meta_declared(file: Path, fields: Mapping[str, str], end: int) -> _Declared | None:
@@ -235,7 +253,7 @@ def _start(file: Path) -> bytes:
 
 def _require_voxels(file: Path, declared: _Declared) -> None:
     """Refuse a header that declares more voxels than its file or the memory can hold."""
-    if not declared.file.is_file():
+    if not os.path.isfile(declared.file):  # false, too, for a name that no file can have
         raise VolumeError(
             f"{file}: its voxels should be in {shortened(declared.file.name)}, which is not there; copy it, too"
         )

@@ -121,3 +121,15 @@ def test_a_nifti_that_is_packed_twice_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(gzip.compress(nifti(ARRAY))))
     with pytest.raises(VolumeError, match=r"a\.nii\.gz: is packed with gzip twice; unpack it once"):
         read_image([tmp_path / "a.nii.gz"])
+
+
+def test_a_header_without_a_magic_that_declares_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((900, 900, 900))
+    header.set_sform(np.eye(4), 1)
+    header["datatype"], header["bitpix"], header["vox_offset"], header["magic"] = 2, 8, 352, b""  # ITK reads it so
+    file = tmp_path / "a.nii"
+    file.write_bytes(header.binaryblock + bytes(1000))
+    with pytest.raises(VolumeError, match="1348 bytes cannot hold the 729000000 that its header declares"):
+        read_image([file])

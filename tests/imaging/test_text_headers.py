@@ -159,3 +159,29 @@ def test_a_metaimage_in_another_unit_is_refused(tmp_path: Path) -> None:
     file = meta(tmp_path / "a.mha", "ElementSpacing = 1 1 1\nDistanceUnits = cm\nElementDataFile = LOCAL\n")
     with pytest.raises(VolumeError, match="DistanceUnits in its header is cm; write its lengths in mm"):
         read_image([file])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "NDims = -1",
+        "NDims = 3 3",
+        "NDims = 9999",
+        "TransformMatrix = 1 0 0 1",
+        "Offset = 0 0 0 0",
+        "ElementSpacing = 1 1",
+    ],
+)
+def test_fields_with_more_or_fewer_numbers_than_dimensions_are_refused(tmp_path: Path, field: str) -> None:
+    name = field.split(" ")[0]
+    head = "".join(line + "\n" for line in HEAD.splitlines() if not line.startswith(name)) + f"{field}\n"
+    file = tmp_path / "a.mha"
+    file.write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + ARRAY.tobytes())
+    with pytest.raises(VolumeError, match=r"export it again"):
+        read_image([file])
+
+
+def test_a_file_of_voxels_with_a_name_that_no_file_can_have_is_not_there(tmp_path: Path) -> None:
+    file = meta(tmp_path / "a.mhd", f"ElementDataFile = {'a' * 300}.raw\n", b"")
+    with pytest.raises(VolumeError, match=r"its voxels should be in a{79}…, which is not there"):
+        read_image([file])
