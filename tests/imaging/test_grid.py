@@ -42,7 +42,7 @@ def test_each_of_the_48_right_angled_turns_comes_out_as_lps(axes: tuple[int, ...
 def test_after_the_turn_no_other_right_angled_turn_lies_nearer_to_lps(stored: Grid) -> None:
     found = np.reshape(to_lps(stored)[1].direction, (3, 3))
     best = max(np.trace(np.reshape(stored.direction, (3, 3)) @ turned(*turn)) for turn in TURNS)
-    assert np.trace(found) == pytest.approx(best, abs=1e-4)  # rounding does not decide between turns so alike
+    assert np.trace(found) == pytest.approx(best, abs=2e-3)  # rounding does not decide between turns so alike
 
 
 @pytest.mark.parametrize("error", [1e-7, -1e-7])
