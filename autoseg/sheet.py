@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.errors import AutosegError
+from autoseg.files import atomic_path
 from autoseg.words import shortened
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ def harmless_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose texts and column names are `harmless`; numbers stay as they are."""
     texts = {name: column.map(_harmless_text) for name, column in frame.items() if column.dtype.kind == "O"}
     return frame.assign(**{str(name): column for name, column in texts.items()}).rename(columns=_harmless_text)
+
+
+def write_frame(frame: pd.DataFrame, file: Path, digits: int) -> None:
+    """Write a table as CSV, atomically and `harmless`; undefined values stay blank.
+
+    Args:
+        frame: To write, without its index.
+        file: Where.
+        digits: Significant digits of numbers.
+
+    Raises:
+        OSError: If the disk is full; the file is then as it was.
+    """
+    with atomic_path(file) as beside:
+        harmless_frame(frame).to_csv(beside, index=False, float_format=f"%.{digits}g")
 
 
 def _harmless_text(cell: Any) -> Any:

@@ -10,9 +10,8 @@ import pandas as pd
 
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import Row
-from autoseg.files import atomic_path
 from autoseg.labels import Label
-from autoseg.sheet import harmless_frame
+from autoseg.sheet import write_frame
 from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "bin", "voxels", "true_voxels", "probability")
@@ -45,9 +44,7 @@ def reliability_rows(organ: Label, counts: Any, about: Row) -> list[Row]:
 
 def write_reliability(rows: Sequence[Row], file: Path) -> None:
     """Write reliability.csv atomically."""
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    with atomic_path(file) as beside:
-        harmless_frame(frame).to_csv(beside, index=False, float_format="%.6g")
+    write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), file, digits=6)
 
 
 def read_reliability(file: Path) -> pd.DataFrame:
@@ -62,7 +59,7 @@ def read_reliability(file: Path) -> pd.DataFrame:
         frame = pd.read_csv(file, dtype={"case": str, "organ": str, "split": str}, keep_default_na=False)
         return frame[list(COLUMNS)].astype({"voxels": float, "true_voxels": float, "probability": float})
     except (OSError, ValueError, KeyError) as error:
-        cause = shortened(" ".join(str(error).split()), 200)
+        cause = shortened(error, 200)
         raise RunError(f"{file}: is damaged ({cause}); remove it and run `autoseg evaluate RUN` again") from error
 
 

@@ -14,13 +14,12 @@ import pandas as pd
 from autoseg.dataset.names import side_pairs
 from autoseg.dataset.split import SIDES
 from autoseg.errors import RunError
-from autoseg.files import atomic_path
 from autoseg.imaging.grid import Triple
 from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.pair import organ_pairs
 from autoseg.metrics.registry import SHARE, computed_metrics, known_metric
-from autoseg.sheet import as_written, harmless_frame, is_plain, read_sheet
+from autoseg.sheet import as_written, is_plain, read_sheet, write_frame
 from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
@@ -65,9 +64,7 @@ def score_rows(
 
 def write_scores(rows: Sequence[Row], file: Path) -> None:
     """Write scores.csv atomically; undefined values stay blank."""
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    with atomic_path(file) as beside:
-        harmless_frame(frame).to_csv(beside, index=False, float_format="%.9g")
+    write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), file, digits=9)
 
 
 def read_scores(file: Path) -> pd.DataFrame:

@@ -14,11 +14,10 @@ from scipy import ndimage
 
 from autoseg.dataset.load import Case
 from autoseg.errors import RunError
-from autoseg.files import atomic_path
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.inference.model import Model
 from autoseg.metrics.overlap import dice
-from autoseg.sheet import harmless_frame
+from autoseg.sheet import write_frame
 from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "organ", "label", "change", "dice")
@@ -124,9 +123,7 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
 
 def write_stress(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Write stress.csv atomically."""
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    with atomic_path(file) as beside:
-        harmless_frame(frame).to_csv(beside, index=False, float_format="%.6g")
+    write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), file, digits=6)
 
 
 def read_stress(file: Path) -> pd.DataFrame:
@@ -142,7 +139,7 @@ def read_stress(file: Path) -> pd.DataFrame:
         frame = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={"dice": [""]})
         return frame[list(COLUMNS)].astype({"dice": float})
     except (OSError, ValueError, KeyError) as error:
-        cause = shortened(" ".join(str(error).split()), 200)
+        cause = shortened(error, 200)
         raise RunError(f"{file}: is damaged ({cause}); run `autoseg evaluate RUN --stress` again") from error
 
 
