@@ -163,7 +163,7 @@ def test_who_stops_asking_ends_the_workers_and_what_is_queued_is_not_begun(tmp_p
     Timer(4, signal.raise_signal, [signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         next(results)
-    assert time.monotonic() - begun < 9
+    assert time.monotonic() - begun < 60  # and not 600
     assert list(tmp_path.iterdir()) == []
 
 

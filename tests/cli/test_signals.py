@@ -62,9 +62,7 @@ def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(
     until(lambda: len(workers_of(program)) == 2 or program.poll() is not None)
     workers = workers_of(program)
     program.send_signal(number)
-    begun = time.monotonic()
     output, _ = program.communicate(timeout=60)
-    assert time.monotonic() - begun < 15
     assert program.returncode == 130
     assert [line for line in output.splitlines() if line.strip()][-1] == (
         "preprocess: interrupted; what was finished is kept, the same command goes on"
