@@ -46,6 +46,8 @@ def content_of(
         ),
         cases=case_scores(frame),
         colours={"liver": "#009E73"},
+        limits=("The patients were divided once.",),
+        statements={"licence": "CC BY 4.0"},
         doubts=(),
         plan_text="# Plan\ncrop 64 < 128",
         methods={"Network": "A 3D U-Net."},

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from autoseg.evaluation.statistics import TOTAL, by_case, dice_table, mean_interval, organs_of
+from autoseg.evaluation.intervals import mean_interval
+from autoseg.evaluation.statistics import TOTAL, by_case, dice_table, organs_of
 from autoseg.labels import organ_key
 
 OBSERVERS = ("Organ", "N", "Model Dice (%)", "Observers' Dice (%)", "Model − observers (points)", "95 % CI")

@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from autoseg.errors import RunError
+from autoseg.evaluation.intervals import mean_interval
 from autoseg.evaluation.published import published_beside
 from autoseg.evaluation.sources import ScoreSource, is_numbered, match_organs, organs_in
-from autoseg.evaluation.statistics import mean_interval
 from autoseg.labels import organ_key
 from autoseg.metrics.registry import Metric, comparable_metric
 from autoseg.words import counted

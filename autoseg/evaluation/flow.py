@@ -12,6 +12,19 @@ from autoseg.evaluation.patients import Patients, patients_of
 
 COLUMNS = ("Step", "Patients", "Cases")
 FOR, LEFT_OUT, USED = "For ", "Left out: ", "Used"  # how steps begin
+UNUSABLE = {  # by the code of a fatal finding, as a reader of a paper understands it
+    "image-missing": "the image is missing",
+    "label-missing": "there is no label map",
+    "image-unusable": "the image is damaged or cannot be read",
+    "label-unusable": "the label map is damaged or cannot be read",
+    "channels": "another number of channels than the other cases",
+    "image-constant": "the image holds one value only",
+    "image-is-label": "the image file is a label map",
+    "shape": "image and label map differ in size",
+    "geometry": "image and label map do not lie on each other",
+    "label-values": "the label map has values that the dataset names no organ for",
+    "label-unnamed": "the label map shows organs that the dataset does not list for the case",
+}
 MEANING = {
     "training": "training (the network learns from them)",
     "validation": "validation (choose clean-up and calibration)",
@@ -30,7 +43,7 @@ def flow(
 
     Args:
         patients: Every case that was found, to its patient.
-        causes: Case to what the check found wrong with it, so that it cannot be used.
+        causes: Case to the code of what the check found wrong with it, so that it cannot be used.
         excluded: Cases that the user left out.
         splits: One a fold.
         scored: Testing cases that have scores.
@@ -69,8 +82,8 @@ def characteristics(groups: pd.DataFrame, patients: Patients, splits: Sequence[S
 
 def _reason(case: str, causes: Mapping[str, str], excluded: Collection[str]) -> str:
     if case in causes:
-        return f"cannot be used ({causes[case]})"
-    return "on request (--exclude)" if case in excluded else "named by no side of the split"
+        return UNUSABLE.get(causes[case], f"cannot be used ({causes[case]})")
+    return "at the user's request (--exclude)" if case in excluded else "the split has them on no side"
 
 
 def _row(step: str, cases: Collection[str], patients: Patients) -> list[str | int]:

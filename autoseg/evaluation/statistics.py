@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from autoseg.dataset.split import TESTING, TRAINING
+from autoseg.evaluation.intervals import patient_intervals, total_of_patients
+from autoseg.evaluation.patients import NO_PATIENTS, Patients
 
 NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
 COUNTS = ("N", "Absent", "Missed")  # cases
 COLUMNS = ("Organ", *NUMBERS, *COUNTS)
 TOTAL = "Total Avg."
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
-FEWEST = 5  # no range of 4 random cases holds the middle of all more often than 87.5 % of the time
-RESAMPLES = 9999
-SEED = 0
 _NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
@@ -98,67 +95,52 @@ def organs_of(scores: pd.DataFrame) -> dict[int, str]:
     return dict(sorted((int(label), str(name)) for label, name in pairs.itertuples(index=False)))
 
 
-def statistics(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> pd.DataFrame:
+def statistics(
+    scores: pd.DataFrame, splits: Collection[str], grid: str = "original", patients: Patients = NO_PATIENTS
+) -> pd.DataFrame:
     """Return the numbers of every organ and metric over the cases of some splits.
 
     Args:
         scores: Long scores, as for `dice_table`.
         splits: Which cases to count.
         grid: "original" or "working".
+        patients: Case to patient; the intervals resample patients.
 
     Returns:
         Columns organ, label, metric and STATISTICS, in the units of scores.csv (Dice 0 to 1), not rounded; a row an
         organ in label order and metric. NaN where undefined.
     """
-    rows = []
+    organs: list[list[Any]] = []
+    values: dict[tuple[int, Any], pd.Series[float]] = {}
     for metric, frame in scores.groupby("metric", sort=False):
-        values = by_case(scores, str(metric), splits, grid)
-        organs = organs_of(frame) if values else {}  # an organ that is labelled in none of the cases has its row, too
-        rows += [[o, label, metric, *_numbers(values.get(label, _NONE).dropna())] for label, o in organs.items()]
+        of_metric = by_case(frame, str(metric), splits, grid)
+        named = organs_of(frame) if of_metric else {}  # an organ that is labelled in none of the cases has its row, too
+        organs += [[name, label, metric] for label, name in named.items()]
+        values |= {(label, metric): of_metric.get(label, _NONE) for label in named}
+    ends = patient_intervals(pd.DataFrame(values, dtype=float), patients)
+    rows = [
+        [*organ, *_numbers(values[organ[1], organ[2]].dropna()), *interval]
+        for organ, interval in zip(organs, ends, strict=True)
+    ]
     frame = pd.DataFrame(rows, columns=["organ", "label", "metric", *STATISTICS])
     return frame.sort_values("label", kind="stable", ignore_index=True)
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Return a confidence interval of the mean over cases, by resampling the cases.
-
-    Percentile bootstrap, widened for few cases as a t-interval is. Without that it holds the true mean of 5 cases
-    80 % of the time instead of 95. BCa, widened alike, did no better on differences of two methods and can be
-    undefined. The seed is fixed: the order of the values does not matter, and values of the other sign give the same
-    interval of the other sign.
+def total_interval(
+    scores: pd.DataFrame, splits: Collection[str], patients: Patients, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return a confidence interval of the mean over organs of each organ's mean Dice, by resampling patients.
 
     Args:
-        values: One a case; NaN (undefined) is left out.
+        scores: Long scores, as for `dice_table`.
+        splits: Which cases to count.
+        patients: Of the cases.
         level: Share of such intervals that should hold the true mean.
 
     Returns:
-        Low and high end; None where it says nothing: fewer than `FEWEST` values, or all equal.
-
-    Source: Hesterberg 2015, What Teachers Should Know About the Bootstrap, expanded percentile interval.
-
-    >>> low, high = mean_interval([0.90, 0.91, 0.92, 0.93, 0.94])
-    >>> round(low, 2), round(high, 2)
-    (0.9, 0.94)
+        Low and high end, 0 to 1; None of fewer than `intervals.FEWEST` patients, or where all are alike.
     """
-    numbers = np.asarray(values, dtype=float)
-    numbers = numbers[np.isfinite(numbers)]
-    count = len(numbers)
-    if count < FEWEST or np.ptp(numbers) <= 1e-9 * np.abs(numbers).max():  # equal but for rounding
-        return None
-    far = np.abs(numbers - math.fsum(numbers) / count)  # an order that is the same after a change of sign
-    numbers = numbers[np.lexsort((numbers, far))]
-    wider = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + level) / 2, count - 1)
-    interval = stats.bootstrap(
-        (numbers,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=max(1, 2_000_000 // count),
-        vectorized=True,
-        confidence_level=1 - 2 * stats.norm.sf(wider),
-        method="percentile",
-        random_state=np.random.default_rng(SEED),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return total_of_patients(pd.DataFrame(by_case(scores, "dice", splits), dtype=float), patients, level)
 
 
 def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:
@@ -169,5 +151,4 @@ def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> 
 
 
 def _numbers(values: pd.Series[float]) -> list[float]:
-    low, high = mean_interval(list(values)) or (math.nan, math.nan)
-    return [len(values), values.mean(), values.std(ddof=1), values.median(), values.min(), values.max(), low, high]
+    return [len(values), values.mean(), values.std(ddof=1), values.median(), values.min(), values.max()]

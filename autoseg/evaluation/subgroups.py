@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoseg.evaluation.compare import holm
+from autoseg.evaluation.intervals import RESAMPLES, SEED, mean_interval
 from autoseg.evaluation.patients import Patients
-from autoseg.evaluation.statistics import RESAMPLES, SEED, by_case, mean_interval
+from autoseg.evaluation.statistics import by_case
 
 MOST_GROUPS = 6  # of a column; one with more is cut at its median where it holds numbers, else left out
 FEWEST_PATIENTS = 3  # of a group that is tested against others

@@ -25,9 +25,11 @@ class Item:
     says: str = ""  # what the run answers; "": nothing
     places: tuple[str, ...] = ()  # in report.html that hold the answer; where none is there, the author answers
     every: bool = False  # whether the answer needs all of the places, not just one
+    adds: str = ""  # what the author adds, as the answer is a part only; "": it is whole
     author: str = ""  # what the author writes where the run does not answer
 
 
+_FIELD = "Or write it into dataset.json as `{}`, and it is answered here."
 NOT_YET = "The report has nothing on it yet: run `autoseg run` to its end, or write it."
 ITEMS = (
     Item(
@@ -43,12 +45,20 @@ ITEMS = (
         asks="Aims and hypotheses",
         author="State them, and whether they were fixed before testing cases were looked at.",
     ),
-    Item(asks="Prospective or retrospective", author="State it."),
-    Item(asks="Study goal", says="A segmentation model is created and tested.", places=("methods",)),
-    Item(asks="Data sources", author="Name sites, dates, and links of public data."),
     Item(
-        asks="Inclusion and exclusion",
-        author="Give the clinical criteria; the technical ones are in the flow of cases.",
+        asks="Prospective or retrospective", says="As the dataset says.", places=("dataset-design",),
+        author=f"State it. {_FIELD.format('design')}",
+    ),
+    Item(asks="Study goal", says="A segmentation model is created and tested.", places=("methods",)),
+    Item(
+        asks="Data sources", says="The source that the dataset names.", places=("dataset-reference",),
+        adds="Add sites, dates and links where they are missing.",
+        author=f"Name sites, dates, and links of public data. {_FIELD.format('reference')}",
+    ),
+    Item(
+        asks="Inclusion and exclusion", says="Clinical and technical criteria.", places=("dataset-inclusion", "flow"),
+        every=True, author=f"Give the clinical criteria; the technical ones are in the flow of cases. "
+        f"{_FIELD.format('inclusion')}",
     ),
     Item(asks="Preprocessing", says="Grid, resampling, intensities.", places=("methods", "plan")),
     Item(
@@ -56,18 +66,34 @@ ITEMS = (
         places=("flow",),
     ),
     Item(
-        asks="De-identification",
-        author="Say how, and under which law or approval. The report shows case ids and slices.",
+        asks="De-identification", says="As the dataset says.", places=("dataset-deidentification",),
+        author="Say how, and under which law or approval; the report shows case ids and slices. "
+        f"{_FIELD.format('deidentification')}",
     ),
     Item(
         asks="Missing data", places=("data",),
         says="Organs that a case does not show are neither learnt as background nor scored; unusable cases are named.",
     ),
-    Item(asks="Acquisition protocol", author="Give scanners, phases or sequences; spacings and sizes are in the plan."),
-    Item(asks="Reference standard", author="Say who drew what, by which definition of each organ."),
-    Item(asks="Why this reference standard", author="Say why it and no other, and its known errors."),
-    Item(asks="Annotators", author="Give number, qualification and training."),
-    Item(asks="Annotation of the testing cases", author="Give the tool with version, and whether a model drew first."),
+    Item(
+        asks="Acquisition protocol", says="As the dataset says.", places=("dataset-acquisition",),
+        author=f"Give scanners, phases, sequences; spacings and sizes are in the plan. {_FIELD.format('acquisition')}",
+    ),
+    Item(
+        asks="Reference standard", says="As the dataset says.", places=("dataset-reference_standard",),
+        author=f"Say who drew what, by which definition of each organ. {_FIELD.format('reference_standard')}",
+    ),
+    Item(
+        asks="Why this reference standard", says="As the dataset says.", places=("dataset-reference_standard_reason",),
+        author=f"Say why it and no other, and its known errors. {_FIELD.format('reference_standard_reason')}",
+    ),
+    Item(
+        asks="Annotators", says="As the dataset says.", places=("dataset-annotators",),
+        author=f"Give number, qualification and training. {_FIELD.format('annotators')}",
+    ),
+    Item(
+        asks="Annotation of the testing cases", says="As the dataset says.", places=("dataset-annotation_tool",),
+        author=f"Give the tool with version, and whether a model drew first. {_FIELD.format('annotation_tool')}",
+    ),
     Item(
         asks="Variability between readers", says="Dice between two readers beside the model's.", places=("observers",),
         author="Have some testing cases drawn twice: `autoseg score READER2 READER1`, then `report --observers`.",
@@ -76,7 +102,7 @@ ITEMS = (
     Item(asks="Level of disjointness", says="By patient.", places=("flow", "methods"), every=True),
     Item(
         asks="Sample size", says="The smallest difference that so many testing cases could have shown.",
-        places=("detectable",),
+        places=("detectable",), adds="Say how the number of cases was chosen.",
         author="Say how the number of cases was chosen; three testing cases or more show what they can tell.",
     ),
     Item(asks="Model", says="Layers, widths, inputs, outputs.", places=("methods", "plan")),
@@ -96,11 +122,12 @@ ITEMS = (
         every=True,
     ),
     Item(
-        asks="Uncertainty and tests", says="Bootstrap intervals, permutation tests after Holm.",
+        asks="Uncertainty and tests", says="Bootstrap intervals; tests, corrected after Holm, where a table has a p.",
         places=("summary", "metrics_testing"),
     ),
     Item(
-        asks="Robustness", says="Changed images, other seeds, or subgroups.", places=("stress", "seeds", "gaps"),
+        asks="Robustness", says="Dice by what was varied, a table each.",
+        places=("sizes", "gaps", "seeds", "stress"),
         author="`autoseg evaluate RUN --stress`, `autoseg run … --repeat 3`, or columns of subgroups.",
     ),
     Item(
@@ -115,7 +142,10 @@ ITEMS = (
         asks="External testing", says="Another dataset beside the internal one.", places=("external",),
         author="`autoseg evaluate RUN --dataset OTHER`, or say why there is none.",
     ),
-    Item(asks="Trial registration", author="Give the number, or say that it is no trial."),
+    Item(
+        asks="Trial registration", says="As the dataset says.", places=("dataset-registration",),
+        author=f"Give the number, or say that it is no trial. {_FIELD.format('registration')}",
+    ),
     Item(asks="Numbers included and excluded", says="Flow by patient and case.", places=("flow",)),
     Item(
         asks="Demographics by partition", places=("characteristics",),
@@ -127,8 +157,8 @@ ITEMS = (
     Item(asks="Failures", says="What the Dice is lost to, worst cases, calibration.", places=("failures",),
          author="`autoseg evaluate RUN` again, then `autoseg report RUN`."),
     Item(
-        asks="Limitations",
-        author="Begin with the number of testing patients, one split or several, and no external data.",
+        asks="Limitations", says="What the numbers cannot show.", places=("limits",),
+        adds="Add those of population, reference standard and use.",
     ),
     Item(asks="Implications", author="Say what would change in practice, and what is missing for it."),
     Item(
@@ -136,10 +166,13 @@ ITEMS = (
         places=("environment", "plan"),
     ),
     Item(
-        asks="Availability", places=("environment",),
-        says="Software: autoseg, Apache-2.0, the version in the report. (Say where model and data can be had.)",
+        asks="Availability", says="Software (autoseg, Apache-2.0, the version in the report); the data's licence.",
+        places=("environment", "dataset-licence"), adds="Say where the model and the data can be had.",
     ),
-    Item(asks="Funding", author="Name the sources and their role."),
+    Item(
+        asks="Funding", says="As the dataset says.", places=("dataset-funding",),
+        author=f"Name the sources and their role. {_FIELD.format('funding')}",
+    ),
 )  # fmt: skip
 
 
@@ -156,13 +189,23 @@ def claim(places: Collection[str], items: Sequence[Item] = ITEMS) -> str:
         places: Anchors that report.html has.
         items: In their published order.
     """
-    rows, count = [], 0
+    rows, whole, part = [], 0, 0
     for number, item in enumerate(items, start=1):
         there = answered(item, places)
-        count += bool(there)
-        links = ", ".join(f"[{place.replace('_', ' ')}](report.html#{place})" for place in there)
-        text = f"{item.says} See {links}." if there else f"**Author:** {item.author or NOT_YET}"
-        rows.append(f"| {number} | {escape(item.asks)} | {text} |")
-    head = f"The run answers {count} of {len(items)} items; the others are the author's, with what to write."
+        whole += bool(there) and not item.adds
+        part += bool(there) and bool(item.adds)
+        rows.append(f"| {number} | {escape(item.asks)} | {_answer(item, there)} |")
+    head = (
+        f"The run answers {whole} of {len(items)} items, and {part} more in part; the others are the author's. "
+        "Each says what to write."
+    )
     table = ["| No. | Item | Answer |", "| ---: | --- | --- |", *rows]
     return "\n".join(["# CLAIM 2024", "", head, "", *table, "", SOURCE, ""])
+
+
+def _answer(item: Item, there: Sequence[str]) -> str:
+    if not there:
+        return f"**Author:** {item.author or NOT_YET}"
+    links = ", ".join(f"[{place.replace('_', ' ').replace('-', ': ', 1)}](report.html#{place})" for place in there)
+    text = f"{item.says} See {links}."
+    return f"In part: {text} **Author:** {item.adds}" if item.adds else text

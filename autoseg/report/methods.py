@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.split import Split
+from autoseg.dataset.statements import FIELDS
 from autoseg.network.build import build
 from autoseg.network.unet import parameter_count
 from autoseg.plan import AugmentationPlan, Plan
@@ -16,11 +18,17 @@ NETWORKS = {
     "unet": "3D U-Net (Çiçek et al. 2016)",
     "residual": "3D U-Net with a residual encoder (Isensee et al. 2024)",
 }
+NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annotators")  # of the data, in a paper
 LOSSES = {"dice": "the Dice loss", "dice-ce": "the sum of Dice loss and cross-entropy"}
 
 
 def methods(
-    plan: Plan, data: Fingerprint | None, splits: Sequence[Split], iterations: int, is_drawn: bool = True
+    plan: Plan,
+    data: Fingerprint | None,
+    splits: Sequence[Split],
+    iterations: int,
+    is_drawn: bool = True,
+    said: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return heading to paragraph; what is not known is left out, what only the author knows stands in brackets.
 
@@ -30,9 +38,10 @@ def methods(
         splits: One a fold; empty: not made yet.
         iterations: That were trained; 0: none yet.
         is_drawn: Whether the split was drawn at random, not given by the user.
+        said: What the dataset says of itself, from `statements.statements`.
     """
     parts = {
-        "Data": _data(plan, data),
+        "Data": _data(plan, data, said),
         "Partitions": _partitions(splits, is_drawn),
         "Preprocessing": _preprocessing(plan),
         "Network": _network(plan),
@@ -48,7 +57,7 @@ def methods_text(paragraphs: Mapping[str, str]) -> str:
     return "\n\n".join(["# Methods", *(f"**{heading}.** {text}" for heading, text in paragraphs.items()), ""])
 
 
-def _data(plan: Plan, data: Fingerprint | None) -> str:
+def _data(plan: Plan, data: Fingerprint | None, said: Mapping[str, str]) -> str:
     if data is None:
         return ""
     low, high = data.smallest_spacing_mm, data.largest_spacing_mm
@@ -57,8 +66,15 @@ def _data(plan: Plan, data: Fingerprint | None) -> str:
     return (
         f"The images of {plan.name} ({', '.join(plan.channels)}) have a median of {joined(data.median_shape)} voxels "
         f"and spacings of {spacing} mm (z, y, x). Segmented: {', '.join(label.name for label in plan.labels)}. "
-        "[Source, dates, scanners, inclusion criteria, annotators.]"
+        f"{_said(said)}"
     )
+
+
+def _said(said: Mapping[str, str]) -> str:
+    """Return what the dataset says of how its data came about, and in brackets what it does not."""
+    texts = [f"{field.heading}: {said[field.key].rstrip('.')}." for field in FIELDS if field.key in said]
+    open_fields = [field.heading for field in FIELDS if field.key in NEEDED and field.key not in said]
+    return " ".join([*texts, *([f"[{', '.join(open_fields)}.]"] if open_fields else [])])
 
 
 def _partitions(splits: Sequence[Split], is_drawn: bool) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from autoseg.dataset.statements import FIELDS
 from autoseg.evaluation.cases import Doubt
 from autoseg.report.formats import TextTable, render_template
 from autoseg.report.markdown import html_of
@@ -62,6 +63,8 @@ class ReportContent:
     pictures: Pictures
     cases: tuple[CaseScores, ...]
     colours: Mapping[str, str]  # organ to #RRGGBB, as in every picture
+    limits: tuple[str, ...]  # a sentence each, as from `limits.limits`
+    statements: Mapping[str, str]  # key to what the dataset says of itself, as from `statements.statements`
     doubts: tuple[Doubt, ...] | None  # None: not known, as no training case is scored
     plan_text: str  # plan.md
     methods: Mapping[str, str]  # heading to paragraph, as from `methods.methods`
@@ -87,5 +90,10 @@ def render_report(content: ReportContent) -> str:
     """
     plan = html_of(content.plan_text)
     return render_template(
-        "report.html.jinja", content=content, plan=plan, check_columns=CHECK_COLUMNS, few_cases=FEW_CASES
+        "report.html.jinja",
+        content=content,
+        plan=plan,
+        check_columns=CHECK_COLUMNS,
+        few_cases=FEW_CASES,
+        fields=[field for field in FIELDS if field.key in content.statements],
     )

@@ -17,6 +17,7 @@ from autoseg.evaluation.power import detectable
 from autoseg.evaluation.records import PATIENT
 from autoseg.evaluation.reliability import COLUMNS as RELIABILITY
 from autoseg.evaluation.reliability import calibration
+from autoseg.evaluation.sizes import sizes
 from autoseg.evaluation.statistics import TOTAL
 from autoseg.evaluation.stress import COLUMNS as STRESS
 from autoseg.evaluation.stress import stress_table
@@ -97,6 +98,13 @@ REVIEW = (
         frame=lambda e: gaps(e.scores, TESTING, e.groups, e.patients), decimals={"p": 3, "p (Holm)": 3},
         note="The best against the worst group of at least three patients each. p: permutation test of the largest gap "
         "(9999 permutations), then corrected over the rows after Holm. No gap shown does not mean that there is none.",
+    ),
+    ReviewTable(
+        name="sizes", section="scores", title="Dice of the testing patients by size of the organ.",
+        frame=lambda e: sizes(e.scores, TESTING, e.patients),
+        decimals={"Median (ml)": 2, "Spearman's ρ": 2, "p": 3, "p (Holm)": 3},
+        note="Patients who have the organ, in two halves by its true volume. Gap: larger half less smaller half. "
+        "Spearman's ρ: rank correlation of volume and Dice, its p also corrected over the rows after Holm.",
     ),
     ReviewTable(
         name="external", section="scores", title="Testing cases of this run beside those of other datasets.",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import pandas as pd
 
-from autoseg.evaluation.patients import Patients, patients_of, total_interval
-from autoseg.evaluation.statistics import FEWEST, TABLES, TOTAL, Table, dice_table
+from autoseg.evaluation.intervals import FEWEST
+from autoseg.evaluation.patients import NO_PATIENTS, Patients, patients_of
+from autoseg.evaluation.statistics import TABLES, TOTAL, Table, dice_table, total_interval
 from autoseg.words import counted, in_words
 
-_ALONE: Patients = MappingProxyType({})
 
-
-def summary_of(scores: pd.DataFrame, patients: Mapping[str, str] = _ALONE) -> tuple[str, ...]:
+def summary_of(scores: pd.DataFrame, patients: Mapping[str, str] = NO_PATIENTS) -> tuple[str, ...]:
     """Return the result as paragraphs of a sentence or two, testing cases first.
 
     Args:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from autoseg.evaluation.cases import ORDER, own_folds
+from autoseg.evaluation.patients import NO_PATIENTS, Patients
 from autoseg.evaluation.published import PAPER, published_beside, published_note
 from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table, statistics
 from autoseg.files import atomic_path
@@ -63,7 +64,7 @@ def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
 
 
 def write_tables(
-    run: Run, scores: pd.DataFrame, with_paper: bool
+    run: Run, scores: pd.DataFrame, with_paper: bool, patients: Patients = NO_PATIENTS
 ) -> tuple[list[TextTable], tuple[TextTable, ...], tuple[TextTable, ...]]:
     """Write all tables and statistics.csv; return those of Dice, the published ones, and those of all metrics.
 
@@ -71,13 +72,14 @@ def write_tables(
         run: Whose report they go into.
         scores: Long scores.
         with_paper: Whether to set the paper's tables beside the run's own.
+        patients: Case to patient.
     """
-    numbers = [statistics(scores, table.splits) for table in TABLES]
+    numbers = [statistics(scores, table.splits, "original", patients) for table in TABLES]
     tables, published = paper_tables(scores), _published(scores) if with_paper else ()
     metrics = tuple(metric_table(table, frame) for table, frame in zip(TABLES, numbers, strict=True))
     for table in (*tables, *published, *metrics):
         write_text_table(table, run.report.folder)
-    on_working_grid = [statistics(scores, table.splits, "working") for table in TABLES]
+    on_working_grid = [statistics(scores, table.splits, "working", patients) for table in TABLES]
     frames = [
         frame.assign(cases=table.which, grid=grid)
         for grid, numbers_by_table in (("original", numbers), ("working", on_working_grid))
@@ -161,7 +163,8 @@ def _metrics_note(numbers: pd.DataFrame) -> str:
     metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in computed)
     return " ".join(
         [
-            "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice.",
+            "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice, by "
+            "resampling patients with all their cases.",
             *(metric.note for metric in metrics if metric.note),
             f"{TOTAL}: mean over the organs of each mean.",
         ]

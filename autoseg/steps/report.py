@@ -12,6 +12,7 @@ import pandas as pd
 
 from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.origin import read_origin, splits_of
+from autoseg.dataset.statements import statements_of
 from autoseg.digests import remembered
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import has_other_models, is_evaluated, stale_scores
@@ -32,6 +33,7 @@ from autoseg.pool import Track, untracked
 from autoseg.report.charts import flow_picture
 from autoseg.report.claim import claim
 from autoseg.report.formats import TextTable, write_text_table
+from autoseg.report.limits import limits
 from autoseg.report.methods import methods, methods_text
 from autoseg.report.page import ReportContent, places_of, render_report
 from autoseg.report.pdf import print_pdf, require_browser
@@ -85,7 +87,9 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     _remove_earlier(run)
     records = case_records(run)
     beside = PUBLISHED in (options.beside, plan.preset)
-    tables, published, metrics = write_tables(run, scores, beside) if len(scores) else (paper_tables(scores), (), ())
+    tables, published, metrics = (
+        write_tables(run, scores, beside, dict(records[PATIENT])) if len(scores) else (paper_tables(scores), (), ())
+    )
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
@@ -93,6 +97,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     evidence = _evidence(run, scores, records, checks or (), readers)
     chart = try_to_draw(partial(flow_picture, run, flow_of(evidence)))
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
+    stated = {key: without_folders(text, run) for key, text in statements_of(run).items()}
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -105,9 +110,11 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         pictures=drawn.pictures if isinstance(chart, Undrawn) else replace(drawn.pictures, flow=chart),
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
+        limits=limits(evidence),
+        statements=stated,
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=without_folders(_read(run.plan_text_file), run),
-        methods=_methods(run, plan),
+        methods=_methods(run, plan, stated),
         check_rows=checks,
         environment=environment(),
         hashes=file_hashes(run),
@@ -162,11 +169,11 @@ def _review(run: Run, evidence: Evidence) -> dict[str, tuple[TextTable, ...]]:
     return sections
 
 
-def _methods(run: Run, plan: Plan) -> dict[str, str]:
+def _methods(run: Run, plan: Plan, said: Mapping[str, str]) -> dict[str, str]:
     options = read_origin(run).get("options")
     is_drawn = not (isinstance(options, dict) and options.get("split"))
     splits = splits_of(run) if run.split_file.is_file() else ()
-    return methods(plan, load_fingerprint(run.fingerprint_file), splits, trained_iterations(run), is_drawn)
+    return methods(plan, load_fingerprint(run.fingerprint_file), splits, trained_iterations(run), is_drawn, said)
 
 
 def _remove_earlier(run: Run) -> None:

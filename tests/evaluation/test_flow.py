@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pandas as pd
 
 from autoseg.dataset.split import Split
-from autoseg.evaluation.flow import characteristics, flow
+from autoseg.evaluation import flow as module
+from autoseg.evaluation.flow import UNUSABLE, characteristics, flow
 
 PATIENTS = {"a1": "a", "a2": "a", "b": "b", "c": "c", "d": "d", "e": "e"}
 SPLIT = Split(training=("a1", "a2"), validation=("b",), testing=("c",))
@@ -15,8 +19,8 @@ def test_every_case_is_on_a_side_or_left_out_with_the_reason() -> None:
     table = flow(PATIENTS, {"d": "label-missing"}, ["d", "e"], [SPLIT], ["c"])
     assert table.to_numpy().tolist() == [
         ["Found", 5, 6],
-        ["Left out: cannot be used (label-missing)", 1, 1],
-        ["Left out: on request (--exclude)", 1, 1],
+        ["Left out: at the user's request (--exclude)", 1, 1],
+        ["Left out: there is no label map", 1, 1],
         ["Used", 3, 4],
         ["For training (the network learns from them)", 1, 2],
         ["For validation (choose clean-up and calibration)", 1, 1],
@@ -31,7 +35,7 @@ def test_folds_are_listed_one_by_one() -> None:
         Split(training=("c",), validation=(), testing=("b",)),
     ]
     steps = list(flow(PATIENTS, {}, [], folds, ["b", "c"])["Step"])
-    assert steps[:2] == ["Found", "Left out: named by no side of the split"]
+    assert steps[:2] == ["Found", "Left out: the split has them on no side"]
     assert steps[3] == "Fold 0, training (the network learns from them)"
     assert len(steps) == 3 + 2 * 3 + 1
 
@@ -41,3 +45,17 @@ def test_characteristics_count_the_patients_of_each_side() -> None:
     table = characteristics(groups, PATIENTS, [SPLIT])
     assert list(table.columns) == ["Characteristic", "Training", "Validation", "Testing"]
     assert table.to_numpy().tolist() == [["sex: F", 1, 0, 1], ["sex: M", 0, 1, 0]]
+
+
+def test_every_finding_that_leaves_a_case_out_has_a_reason_in_words() -> None:
+    room = Path(module.__file__).parents[1] / "dataset"
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in room.glob("*.py"))
+    codes = set(re.findall(r'"([a-z][a-z-]+)",\s*(?:"fatal"|severity)', sources)) - {"file-unused"}  # of no case
+    assert {"image-missing", "channels", "shape", "geometry", "label-values", "image-constant"} <= codes
+    assert codes <= set(UNUSABLE)
+    assert {"image-unusable", "label-unusable"} <= set(UNUSABLE)  # made of "image" or "label"
+
+
+def test_a_reason_of_a_later_version_is_shown_by_its_code() -> None:
+    table = flow(PATIENTS, {"e": "image-haunted"}, [], [SPLIT], [])
+    assert "Left out: cannot be used (image-haunted)" in list(table["Step"])

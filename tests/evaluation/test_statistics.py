@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autoseg.evaluation.intervals import FEWEST, mean_interval
 from autoseg.evaluation.statistics import (
     COLUMNS,
-    FEWEST,
     TABLES,
     dice_by_organ,
     dice_table,
-    mean_interval,
 )
 from autoseg.report.tables import text_rows
 

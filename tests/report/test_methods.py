@@ -23,6 +23,13 @@ def test_numbers_are_those_of_the_plan() -> None:
     assert "clipped to -100 to 300 HU" in text.replace("−", "-")
 
 
+def test_what_the_dataset_says_is_in_the_text_and_the_rest_in_brackets() -> None:
+    data = fingerprint((10, 20, 30), (5.0, 1.0, 1.0))
+    text = methods(plan(), data, [], 1, said={"reference": "Vanderbilt.", "annotators": "two readers"})["Data"]
+    assert "Source: Vanderbilt. Annotators: two readers." in text
+    assert text.endswith("[Inclusion and exclusion, Acquisition, Reference standard.]")
+
+
 def test_what_is_not_known_is_not_said() -> None:
     paragraphs = methods(plan(), None, (), iterations=0)
     assert {"Data", "Partitions"}.isdisjoint(paragraphs)

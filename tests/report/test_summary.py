@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from report_content import scores
 
-from autoseg.evaluation.patients import total_interval
+from autoseg.evaluation.statistics import total_interval
 from autoseg.report.summary import summary_of
 
 TEN = scores(*((f"c{n}", "testing", "liver", 1, 0.80 + n / 100) for n in range(10)))

@@ -1,0 +1,83 @@
+"""The limits of a run: what its numbers cannot show, in sentences, for the paragraph that a paper needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from autoseg.dataset.split import TESTING
+from autoseg.evaluation.cases import doubts
+from autoseg.evaluation.intervals import FEWEST
+from autoseg.evaluation.patients import patients_of
+from autoseg.evaluation.power import detectable
+from autoseg.evaluation.records import SCANNER
+from autoseg.evaluation.statistics import by_case, organs_of
+from autoseg.report.review import Evidence
+from autoseg.words import counted
+
+COSTS = 0.01  # of a Dice, from which the working grid is worth a word
+
+
+def limits(evidence: Evidence) -> tuple[str, ...]:
+    """Return a sentence for each limit that a run knows of itself; none before testing cases are scored."""
+    scores = evidence.scores
+    tested = set(scores.loc[scores["split"].isin(TESTING), "case"].astype(str))
+    return (*_of_testing(evidence, tested), *_of_training(evidence), *_of_labels(evidence)) if tested else ()
+
+
+def _of_testing(evidence: Evidence, tested: set[str]) -> Iterator[str]:
+    number = counted(len(patients_of(tested, evidence.patients)), "patient")
+    if evidence.externals:
+        yield f"Internal testing: {number}; external testing: {', '.join(evidence.externals)}."
+    else:
+        yield (
+            f"All {number} tested are of the dataset that the model learnt from; how it does at other sites, on other "
+            "scanners and in other populations is not known."
+        )
+    rare = [name for name, count in _patients_by_organ(evidence).items() if count < FEWEST]
+    if rare:
+        yield f"Fewer than {FEWEST} testing patients have {', '.join(rare)}: too few for an interval."
+    smallest = detectable(evidence.scores, TESTING)
+    if len(smallest):
+        low, high = (f"{end:.1f}" for end in smallest.iloc[:, -1].agg(["min", "max"]))
+        points = low if low == high else f"{low} to {high}"
+        yield f"Differences to another method of less than {points} points of Dice, by organ, would mostly stay unseen."
+    scanners = evidence.records[SCANNER].dropna().nunique() if SCANNER in evidence.records else 0
+    if scanners < 2:
+        yield "All images are of one scanner." if scanners else "Scanners are not known, so they are not compared."
+
+
+def _of_training(evidence: Evidence) -> Iterator[str]:
+    if len(evidence.splits) > 1:
+        yield (
+            "Each case was tested once, by one of several networks whose training cases overlap: the intervals do not "
+            "count that."
+        )
+    else:
+        yield "The patients were divided once; another division would give other numbers."
+    if not evidence.repetitions:
+        yield "The spread over seeds is not known, as each network was trained once."
+    if evidence.stress.empty:
+        yield "Images of less quality (noise, blur, thick slices, cut fields of view) were not tried."
+
+
+def _of_labels(evidence: Evidence) -> Iterator[str]:
+    if evidence.readers is None:
+        yield "There was one reference only: how far experts differ, and so what Dice can be reached, is not known."
+    doubtful = doubts(evidence.scores)
+    if doubtful:
+        organs = counted(len(doubtful), "contour")
+        yield f"The model contradicts {organs} that it learnt from; they are listed under labels to look at."
+    highest, names = by_case(evidence.scores, "ceiling_dice", TESTING), organs_of(evidence.scores)
+    costs = {names[label]: 1 - float(values.mean()) for label, values in highest.items() if values.notna().any()}
+    coarse = [f"{name} {100 * cost:.1f}" for name, cost in costs.items() if cost >= COSTS]
+    if coarse:
+        yield f"The working grid alone costs points of Dice, whatever the network: {', '.join(coarse)}."
+
+
+def _patients_by_organ(evidence: Evidence) -> dict[str, int]:
+    names, dice = organs_of(evidence.scores), by_case(evidence.scores, "dice", TESTING)
+    none: pd.Series[float] = pd.Series(dtype=float)
+    cases = {name: dice.get(label, none).dropna().index.map(str) for label, name in names.items()}
+    return {name: len(patients_of(list(of_organ), evidence.patients)) for name, of_organ in cases.items()}

@@ -1,0 +1,59 @@
+"""Tests of autoseg.report.limits: what a run says that its numbers cannot show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+from report_content import scores
+
+from autoseg.dataset.split import Split
+from autoseg.evaluation.records import PATIENT, SCANNER
+from autoseg.report.limits import limits
+from autoseg.report.review import Evidence
+
+CASES = tuple(f"c{n}" for n in range(6))
+SCORES = scores(
+    *((case, "testing", "liver", 1, 0.8 + n / 100) for n, case in enumerate(CASES)),
+    ("c0", "testing", "cyst", 2, 0.4),
+)
+EVIDENCE = Evidence(
+    scores=SCORES,
+    records=pd.DataFrame({PATIENT: ["p", "p", *CASES[2:]]}, index=CASES),
+    splits=(Split(training=("a",), validation=("b",), testing=CASES),),
+    check=(),
+    excluded=(),
+)
+
+
+def test_a_plain_run_knows_its_limits() -> None:
+    text = " ".join(limits(EVIDENCE))
+    assert "All 5 patients tested are of the dataset that the model learnt from" in text
+    assert "Fewer than 5 testing patients have cyst: too few" in text
+    assert "Scanners are not known" in text
+    assert "divided once" in text
+    assert "one reference only" in text
+    assert "working grid" not in text
+
+
+def test_what_was_done_is_no_limit() -> None:
+    fold = EVIDENCE.splits[0]
+    records = EVIDENCE.records.assign(**{SCANNER: ["one", "other"] * 3})
+    done = replace(
+        EVIDENCE, records=records, splits=(fold, fold), externals={"other site": SCORES}, repetitions=(SCORES,),
+        readers=SCORES, stress=pd.DataFrame({"dice": [0.5]}),
+    )  # fmt: skip
+    text = " ".join(limits(done))
+    assert "external testing: other site" in text
+    assert "training cases overlap" in text
+    assert not any(words in text for words in ("seeds", "Scanners", "one reference", "not tried", "divided once"))
+
+
+def test_a_coarse_grid_is_named_with_what_it_costs() -> None:
+    ceilings = SCORES.assign(metric="ceiling_dice", value=[0.97] * 6 + [0.995])
+    text = " ".join(limits(replace(EVIDENCE, scores=pd.concat([SCORES, ceilings]))))
+    assert "The working grid alone costs points of Dice, whatever the network: liver 3.0." in text
+
+
+def test_before_testing_cases_are_scored_nothing_is_said() -> None:
+    assert limits(replace(EVIDENCE, scores=SCORES.assign(split="training"))) == ()
