@@ -51,6 +51,15 @@ def shortened(what: object, most: int = 80) -> str:
     return printable(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and a mark where there are more.
+
+    >>> some(["a", "b", "c"], 2), some(["a", "b"], 2)
+    ('a, b, …', 'a, b')
+    """
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def printable(text: str) -> str:
     r"""Return a text with every character written out that a console or an editor would obey instead of show.
 

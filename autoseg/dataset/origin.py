@@ -45,7 +45,12 @@ def has_origin(run: Run, path: Path, dataset: Dataset, options: Mapping[str, Any
         return False
     is_content = str(origin.get("files")).startswith(CONTENT)
     files = _files_digest(dataset) if is_content else _files_state(dataset)
-    return (origin.get("dataset"), origin.get("files")) == (_place(path, run), files)
+    return is_of(run, path) and origin.get("files") == files
+
+
+def is_of(run: Run, path: Path) -> bool:
+    """Return whether a run was planned for the dataset at a place, whatever has become of its files."""
+    return read_origin(run).get("dataset") == _place(path, run)
 
 
 def _files_state(dataset: Dataset) -> str:

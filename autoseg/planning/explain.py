@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from autoseg.dataset.findings import Finding
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.names import unheeded_normalisation
-from autoseg.dataset.split import Split
 from autoseg.machine import GIB
 from autoseg.network.build import NETWORKS, build
 from autoseg.network.losses import LOSSES
@@ -18,6 +17,7 @@ from autoseg.network.unet import parameter_count
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, StepCost
 from autoseg.planning.explain_organs import organs_section
+from autoseg.planning.explain_split import Sides, split_section
 from autoseg.planning.planner import Ceilings, Decision, Rejected
 from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
@@ -36,8 +36,7 @@ class Context:
     ceilings: Ceilings | None
     cases: int  # that will be cached, testing cases included
     cache_bytes: int  # on the disk
-    splits: Sequence[Split]
-    unlisted: Sequence[str] = ()  # usable cases that are in no side of the split
+    sides: Sides
     measured: StepCost | None = None
     corrected: bool = False  # whether the measured memory made the plan smaller
     training_s: float | None = None  # that the steps fit; None: their number does not follow from the time
@@ -54,7 +53,7 @@ def explain(decision: Decision, context: Context) -> str:
         *_changes(decision),
         *organs_section(decision, context.fingerprint, context.ceilings or {}, on_gpu=context.budget.device != "cpu"),
         *_network(decision, context.budget),
-        *_split(context),
+        *split_section(context.sides),
         *_training(decision, context),
         *_cost(decision, context),
     ]
@@ -209,23 +208,6 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
         + ("Kernels and poolings leave the coarse axis alone until voxels are even. " if flat else "")
         + ("The 32 features that Roth et al. 2018 begin with are halved on a CPU." if halved else "")
     ).strip()
-
-
-def _split(context: Context) -> Iterable[str]:
-    """Yield how many cases train, validate and test, with a warning where none validates or tests."""
-    yield "## Split"
-    for number, fold in enumerate(context.splits):
-        training, validation, testing = (len(side) for side in fold.sides().values())
-        name = f"Fold {number}: " if len(context.splits) > 1 else ""
-        trains = counted(training, "case")
-        yield f"{name}{trains} to train, {validation} to choose by (validation), {testing} to test. See split.json."
-    if not all(fold.testing for fold in context.splits):
-        yield "**Warning**: nothing tests, so there will be no table of testing cases."
-    if not all(fold.validation for fold in context.splits):
-        yield "**Warning**: nothing validates, so the curves show the loss only."
-    if context.unlisted:
-        names = ", ".join(map(escape, context.unlisted[:5])) + (", …" if len(context.unlisted) > 5 else "")
-        yield f"**Warning**: not used, as in no side of the split: {counted(len(context.unlisted), 'case')}, {names}."
 
 
 def _training(decision: Decision, context: Context) -> Iterable[str]:

@@ -6,23 +6,17 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autoseg.data.cache import cache_bytes
-from autoseg.dataset.check import usable_facts
-from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset, of_cases
 from autoseg.dataset.origin import has_origin, origin_of, read_origin
-from autoseg.dataset.split import Split, make_splits, without
-from autoseg.dataset.split_file import load_splits, splits_text
+from autoseg.dataset.split_file import splits_text
 from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
 from autoseg.files import write_generation
-from autoseg.flags import options_of
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
@@ -34,24 +28,11 @@ from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
-from autoseg.steps.check import DatasetCheck, check
+from autoseg.steps.check import check
+from autoseg.steps.cohort import Cohort, cohort_of, comparable, tell_of
 from autoseg.training.measure import measure_step
 
 logger = logging.getLogger(__name__)
-
-
-def comparable(options: PlanOptions) -> dict[str, Any]:
-    """Return the options that decide on the plan as plain values, to be compared with those of another call."""
-    values = {**vars(options), "settings": dict(options.settings), "exclude": list(options.exclude)}
-    values["split"] = None if options.split is None else _text_of(options.split)
-    if options.preset is not None and options.preset.endswith(".json"):
-        values["preset"] = _text_of(Path(options.preset))
-    return {name: values[name] for name, option in options_of(PlanOptions).items() if option.decides}
-
-
-def _text_of(file: Path) -> str:
-    """Return the digest of a file that an option names: another text means another plan."""
-    return text_digest(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else str(file)
 
 
 def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -> Decision:
@@ -74,7 +55,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track)
     write_check(checked.findings, run.check_file)
-    cohort = _cohort(checked, options)
+    cohort = cohort_of(path, checked, options, run)
     data = fingerprint(checked.dataset, cohort.choosing)
     planner = Planner(
         fingerprint=data,
@@ -89,6 +70,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
     context = _context(fitted, data, checked.findings, cohort, planner.ceilings)
     with remembered(run.digests_file):
         _write(run, path, checked.dataset, options, fitted.decision, context)
+    tell_of(cohort)
     return fitted.decision
 
 
@@ -102,45 +84,8 @@ def _measuring(track: Track) -> Measure:
     return measure
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Cohort:
-    """The usable cases, and what each is for."""
-
-    splits: tuple[Split, ...]
-    facts: list[CaseFacts]  # of the cases that are in a side of a split
-    unlisted: list[str]  # the others
-
-    @property
-    def choosing(self) -> list[CaseFacts]:
-        """The cases that decide on the plan: those that always test choose nothing."""
-        tested = set.intersection(*(set(fold.testing) for fold in self.splits))
-        return [one for one in self.facts if one.case not in tested]
-
-
-def _cohort(checked: DatasetCheck, options: PlanOptions) -> _Cohort:
-    """Split the usable cases.
-
-    Raises:
-        DatasetError: If cases are unusable and not excluded.
-    """
-    usable = usable_facts(checked.dataset, checked.examinations, checked.findings, options.exclude)
-    splits = _splits(checked.dataset, usable, options)
-    facts = [one for one in usable if any(one.case in fold.cases() for fold in splits)]
-    listed = {one.case for one in facts}
-    return _Cohort(splits=splits, facts=facts, unlisted=sorted({one.case for one in usable} - listed))
-
-
-def _splits(dataset: Dataset, facts: Sequence[CaseFacts], options: PlanOptions) -> tuple[Split, ...]:
-    """Return the splits of the file that the user gives, else new ones."""
-    patients = {case.id: case.patient for case in dataset.cases}
-    if options.split is None:
-        return make_splits({f.case: f.values for f in facts}, options.seed, options.folds, patients=patients)
-    splits = load_splits(options.split, tuple(patients), patients)
-    return tuple(without(fold, options.exclude) for fold in splits)
-
-
 def _context(
-    fitted: FittedPlan, data: Fingerprint, findings: Sequence[Finding], cohort: _Cohort, ceilings: Ceilings
+    fitted: FittedPlan, data: Fingerprint, findings: Sequence[Finding], cohort: Cohort, ceilings: Ceilings
 ) -> Context:
     """Return what the explanation of a plan needs to know beside it."""
     plan = fitted.decision.plan
@@ -151,8 +96,7 @@ def _context(
         ceilings=ceilings,
         cache_bytes=cache_bytes(plan, [one.grid for one in cohort.facts]),
         cases=len(cohort.facts),
-        splits=cohort.splits,
-        unlisted=cohort.unlisted,
+        sides=cohort.sides,
         measured=fitted.measured,
         corrected=fitted.corrected,
         training_s=fitted.training_s,
@@ -202,7 +146,7 @@ def _write(
     write_generation(
         {
             run.fingerprint_file: context.fingerprint.model_dump_json(indent=1),
-            run.split_file: splits_text(context.splits),
+            run.split_file: splits_text(context.sides.splits),
             run.plan_text_file: explain(decision, context),
             run.dataset_file: json.dumps(origin, indent=1),
             run.plan_file: text,

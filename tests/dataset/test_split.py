@@ -6,11 +6,13 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.dataset.split import Split, make_splits
+from autoseg.dataset.draw import Patient, place
+from autoseg.dataset.split import Split, grow_splits, make_splits
 from autoseg.errors import PlanError
 
 
@@ -20,13 +22,20 @@ def cohort(count: int, rare: dict[int, tuple[int, ...]] | None = None) -> dict[s
     return {f"c{i:03d}": frozenset({1, *(organ for organ, cases in cases_of if i in cases)}) for i in range(count)}
 
 
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (2, 0, 1)), (4, (2, 1, 1)), (10, (8, 1, 1)), (377, (306, 34, 37))],
-)
-def test_sizes_suit_few_cases_and_those_of_the_paper(count: int, expected: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("count", "expected"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (2, 0, 1))])
+def test_of_few_cases_one_tests_and_two_train(count: int, expected: tuple[int, int, int]) -> None:
     (split,) = make_splits(cohort(count), seed=0)
     assert (len(split.training), len(split.validation), len(split.testing)) == expected
+
+
+def test_a_tenth_tests_and_a_tenth_of_the_rest_validates_on_average() -> None:
+    splits = [make_splits(cohort(377), seed)[0] for seed in range(200)]  # the paper has 377, of which 37 test
+    testing = np.array([len(split.testing) for split in splits])
+    validation = np.array([len(split.validation) for split in splits])
+    # binomial: 37.7 and 33.9, deviations 5.8 and 5.5, of a mean of 200 draws 0.41 and 0.39
+    assert abs(testing.mean() - 37.7) < 1.5
+    assert abs(validation.mean() - 33.9) < 1.5
+    assert 4.5 < testing.std() < 7.5
 
 
 @pytest.mark.parametrize("folds", [1, 3, 5])
@@ -102,7 +111,6 @@ def test_no_testing_is_possible() -> None:
 Cohort = dict[str, frozenset[int]]
 organs = st.frozensets(st.integers(1, 5), max_size=5)
 cohorts = st.lists(organs, min_size=1, max_size=30).map(lambda sets: {f"c{i:03d}": o for i, o in enumerate(sets)})
-small_cohorts = st.lists(organs, min_size=2, max_size=8).map(lambda sets: {f"c{i}": o for i, o in enumerate(sets)})
 seeds = st.integers(0, 1000)
 quick = settings(max_examples=100, deadline=None)
 
@@ -160,11 +168,13 @@ def test_no_order_of_the_input_changes_a_split(
 
 @quick
 @given(cohorts, st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.5, 0.9]), seeds)
-def test_sizes_are_within_one_case_of_the_share(cases: Cohort, share: float, seed: int) -> None:
+def test_at_most_half_and_half_as_many_again_test_and_nobody_where_nothing_is_to_be_tested(
+    cases: Cohort, share: float, seed: int
+) -> None:
     (split,) = make_splits(cases, seed, testing_share=share)
-    assert abs(len(split.testing) - share * len(cases)) <= 1
-    rest = len(cases) - len(split.testing)
-    assert abs(len(split.validation) - 0.1 * rest) <= 1
+    assert len(split.testing) <= 0.75 * len(cases)
+    assert (len(split.testing) > 0) == (share > 0 and len(cases) > 1)
+    assert split.training
 
 
 @quick
@@ -175,11 +185,25 @@ def test_folds_test_equally_many_cases(cases: Cohort, folds: int, seed: int) -> 
 
 
 @quick
-@given(small_cohorts, seeds)
-def test_no_other_testing_case_would_leave_more_organs_on_both_sides(cases: Cohort, seed: int) -> None:
+@given(cohorts, seeds)
+def test_an_organ_is_untrained_or_untested_only_where_there_is_no_room(cases: Cohort, seed: int) -> None:
     (split,) = make_splits(cases, seed)
-    assert len(split.testing) == 1
-    assert untrained_and_untested(cases, split.testing) == min(untrained_and_untested(cases, [case]) for case in cases)
+    untrained, untested = untrained_and_untested(cases, split.testing)
+    if len(split.testing) > 1:
+        assert untrained == 0
+    elif len(cases) > 1:  # nobody was drawn, so that the one who tests is the best that there is
+        best = min(untrained_and_untested(cases, [case]) for case in cases)
+        assert (untrained, untested) == best or untrained == 0
+    if untested:  # one more who could test would leave an organ untrained, or there are already half as many again
+        rest = [case for case in cases if case not in split.testing]
+        drawn = max(1, sum(is_drawn(case, seed) for case in cases))
+        full = len(split.testing) >= min(drawn + max(1, drawn // 2), len(cases) - 1) or len(split.testing) == 1
+        harmful = all(
+            untrained_and_untested(cases, [*split.testing, case])[0] > 0
+            or untrained_and_untested(cases, [*split.testing, case])[1] == untested
+            for case in rest
+        )
+        assert full or harmful
 
 
 @quick
@@ -202,10 +226,10 @@ def test_an_organ_of_one_case_is_trained_on(cases: Cohort, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_testing_takes_the_one_case_that_has_both_rare_organs(seed: int) -> None:
-    cases = cohort(10, {2: (3, 4), 3: (3, 5)})  # one case tests: only case 3 leaves both organs in training too
+def test_rare_organs_of_which_one_case_has_both_are_trained_on_and_tested(seed: int) -> None:
+    cases = cohort(10, {2: (3, 4), 3: (3, 5)})
     (split,) = make_splits(cases, seed)
-    assert split.testing == ("c003",)
+    assert held(cases, split.training) == held(cases, split.testing) == {1, 2, 3}
 
 
 def test_a_split_tells_the_side_of_every_case() -> None:
@@ -213,3 +237,59 @@ def test_a_split_tells_the_side_of_every_case() -> None:
     assert split.sides() == {"training": ("a", "b"), "validation": (), "testing": ("c",)}
     assert split.cases() == ("a", "b", "c")
     assert [split.side_of(case) for case in ("b", "c", "d")] == ["training", "testing", None]
+
+
+def is_drawn(case: str, seed: int) -> bool:
+    """Say whether a patient tests by its name alone."""
+    return place(Patient(name=case, cases=(case,), organs=frozenset()), seed, "testing") < 0.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_five_more_of_forty_cases_move_none_of_those_that_were_there(seed: int) -> None:
+    names = np.random.default_rng(seed).permutation(1000)[:45]  # in any order, and with any names
+    many = {f"case{name}": frozenset({1, 2}) for name in names}
+    before, after = make_splits(dict(list(many.items())[:40]), 0)[0], make_splits(many, 0)[0]
+    assert before.testing
+    assert set(before.testing) <= set(after.testing)
+    assert set(before.validation) <= set(after.validation)
+    assert set(before.training) <= set(after.training)
+
+
+@quick
+@given(cohorts_of_patients(), cohorts_of_patients(), st.integers(1, 4), seeds)
+def test_a_split_that_grows_moves_nobody_and_new_patients_train(
+    few: tuple[Cohort, dict[str, str]], more: tuple[Cohort, dict[str, str]], folds: int, seed: int
+) -> None:
+    cases, patients = few
+    cases = cases | {f"n{case}": organs for case, organs in more[0].items()}
+    patients = patients | {f"n{case}": f"{patient}{int(patient[1:]) % 2}" for case, patient in more[1].items()}
+    folds = min(folds, len(set(few[1].values())))
+    before = make_splits(few[0], seed, folds, patients=few[1])
+    after = grow_splits(before, cases, seed, patients)
+    new = set(cases) - set(few[0])
+    tests = Counter(case for split in after for case in split.testing)
+    for old, now in zip(before, after, strict=True):
+        assert sorted(now.cases()) == sorted(cases)
+        for side, ids in old.sides().items():
+            assert set(now.sides()[side]) - new == set(ids)
+        sides = [{patients[case] for case in side} for side in now.sides().values()]
+        assert sum(map(len, sides)) == len(set.union(*sides))
+    assert all(tests[case] == (folds > 1) for case in new)
+
+
+def test_cases_that_are_gone_leave_the_split_and_new_ones_of_a_patient_join_it() -> None:
+    before = (Split(training=("a1", "b"), validation=(), testing=("c1",)),)
+    patients = {"a1": "a", "a2": "a", "c1": "c", "c2": "c", "d": "d"}
+    (after,) = grow_splits(before, ["a1", "a2", "c1", "c2", "d"], 0, patients)
+    assert after == Split(training=("a1", "a2"), validation=("d",), testing=("c1", "c2"))
+
+
+def test_nothing_grows_from_no_split() -> None:
+    assert grow_splits((), ["a"], 0) == ()
+
+
+def test_new_patients_test_in_the_folds_that_have_the_fewest() -> None:
+    cases = cohort(9)
+    before = make_splits(cases, 0, folds=4)  # three, two, two, two to test
+    after = grow_splits(before, [*cases, "x", "y", "z"], 0)
+    assert [len(split.testing) for split in after] == [3, 3, 3, 3]

@@ -16,6 +16,7 @@ from autoseg.plan import load_plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
 from autoseg.planning.explain import Context, explain
+from autoseg.planning.explain_split import Sides
 from autoseg.planning.planner import derive_plan
 from autoseg.planning.presets import load_preset, preset_plan
 from autoseg.planning.recipe import working_median
@@ -48,7 +49,7 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
         findings=(),
         ceilings=None,
         cases=found.cases,
-        splits=(),
+        sides=Sides(splits=()),
         training_s=1458.0 if name == "slow_cpu" else None,
         cache_bytes=voxels * (2 * len(found.channels) + 1),
     )
