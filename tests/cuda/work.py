@@ -1,0 +1,155 @@
+"""What a GPU does for autoseg, done on tensors that hold no data; each function runs in the process of `conftest`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import made
+import numpy as np
+import torch
+from cuda.device import Watch, fake_cuda
+
+from autoseg.data.batches import Batch
+from autoseg.imaging.grid import Voxels
+from autoseg.inference.tiles import Ensemble, Mirrors, Tiling, probability_slabs
+from autoseg.network.build import build
+from autoseg.network.device import place
+from autoseg.network.unet import Convolution, fold_norms
+from autoseg.plan import Plan
+from autoseg.training import step as training_step
+from autoseg.training.step import Stepper, new_state
+from autoseg.training.validate import examine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the device was asked for."""
+
+    launches: int
+    operations: dict[str, int]
+    waits: tuple[str, ...]  # of the host, and where in autoseg
+    conversions: tuple[str, ...]  # of layout or type, of big tensors
+    convolved: frozenset[str]  # types and layouts of what the convolutions give, where it is big
+    peak: int  # bytes
+    before: int  # bytes that were alive when it began
+
+    @classmethod
+    def of(cls, watch: Watch, before: int) -> Seen:
+        """Return what has been noted."""
+        return cls(
+            launches=watch.launches,
+            operations=dict(watch.operations.most_common()),
+            waits=tuple(watch.waits),
+            conversions=tuple(watch.conversions),
+            convolved=frozenset(watch.convolved),
+            peak=watch.peak,
+            before=before,
+        )
+
+
+def batch_of(plan: Plan, hidden: Sequence[int] = ()) -> Batch:
+    """Return a batch without data."""
+    image = torch.empty(plan.batch_size, len(plan.channels), *plan.crop_size)
+    truth = torch.zeros(plan.batch_size, 1, *plan.crop_size, dtype=torch.uint8)
+    return {
+        "data": image,
+        "seg": truth,
+        "keys": ["case"] * plan.batch_size,
+        "hidden": [tuple(hidden)] * plan.batch_size,
+    }
+
+
+def step(plan: Plan, hidden: Sequence[int] = (), fault: str = "", steps: int = 1) -> Seen:
+    """Do one training step, after one that sets up the optimiser.
+
+    Args:
+        plan: Of the training.
+        hidden: Classes that no label map of the batch shows.
+        fault: Of FAULTS, to be found.
+        steps: To look at.
+    """
+    plan = plan.model_copy(update={"device": "cuda"})
+    with FAULTS[fault]() if fault else nullcontext(), fake_cuda() as watch:
+        stepper, batch = Stepper(plan, new_state(plan)), batch_of(plan, hidden)
+        stepper(batch)
+        watch.begin()
+        before = watch.alive
+        for _ in range(steps):
+            stepper(batch)
+        return Seen.of(watch, before)
+
+
+def examination(plan: Plan, folder: Path, shape: Voxels) -> Seen:
+    """Examine a network on one case."""
+    plan = plan.model_copy(update={"device": "cuda"})
+    case = made.random_case(folder, shape)
+    with fake_cuda() as watch:
+        network = place(build(plan), plan.device)
+        watch.begin()
+        before = watch.alive
+        examine(network, plan, [case])
+        return Seen.of(watch, before)
+
+
+def tiles(plan: Plan, tiling: Tiling, shape: Voxels, networks: int = 1, mirrors: Mirrors = ((),)) -> Seen:
+    """Predict a volume in tiles, as `predict` does: with folded norms."""
+    plan = plan.model_copy(update={"device": "cuda"})
+    image = np.zeros((len(plan.channels), *shape), np.float32)
+    with fake_cuda() as watch:
+        some = [place(build(plan), plan.device).eval().requires_grad_(False) for _ in range(networks)]
+        for network in some:
+            fold_norms(network)
+        watch.begin()
+        before = watch.alive
+        for slab in probability_slabs(Ensemble(some, plan, mirrors), image, tiling):
+            assert slab.device.type == "cpu"
+        return Seen.of(watch, before)
+
+
+_loss = training_step.segmentation_loss
+
+
+def _faulty_loss(change: str) -> AbstractContextManager[object]:
+    def loss(logits: torch.Tensor, truth: torch.Tensor, *others: object) -> torch.Tensor:
+        value = _loss(logits, truth.cpu() if change == "truth" else truth, *others)  # type: ignore[arg-type]
+        if change == "read":
+            float(value)
+        return value
+
+    return mock.patch.object(training_step, "segmentation_loss", loss)
+
+
+@contextmanager
+def _first_layout() -> Iterator[None]:
+    with (
+        mock.patch.object(training_step, "place", lambda network, device: network.to(device)),
+        mock.patch.object(training_step, "_on_device", lambda tensor, plan, _=None: tensor.pin_memory().to("cuda")),
+    ):
+        yield
+
+
+@contextmanager
+def _pageable() -> Iterator[None]:
+    with mock.patch.object(training_step, "_on_device", lambda tensor, plan, _=None: tensor.to("cuda")):
+        yield
+
+
+@contextmanager
+def _converting() -> Iterator[None]:
+    forward = Convolution.forward
+    with mock.patch.object(Convolution, "forward", lambda layer, image: forward(layer, image.contiguous())):
+        yield
+
+
+FAULTS: dict[str, Callable[[], AbstractContextManager[object]]] = {  # what goes wrong, put back on purpose
+    "the truth stays on the CPU": partial(_faulty_loss, "truth"),
+    "the loss is read": partial(_faulty_loss, "read"),
+    "crops come from pageable memory": _pageable,
+    "the network keeps its layout": _first_layout,
+    "a layer converts": _converting,
+}
