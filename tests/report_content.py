@@ -46,6 +46,7 @@ def content_of(
         ),
         cases=case_scores(frame),
         colours={"liver": "#009E73"},
+        has_patients=True,
         limits=("The patients were divided once.",),
         statements={"licence": "CC BY 4.0"},
         doubts=(),

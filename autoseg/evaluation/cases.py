@@ -11,6 +11,7 @@ from autoseg.dataset.split import SIDES
 
 ORDER = {side: place for place, side in enumerate(reversed(SIDES))}  # testing cases first
 SURE_GAP = 0.05  # Dice below what the model expects, from which a label is doubted
+SAME = 1e-4  # Dice: what a model expects of cases differs by less where it cannot tell them apart
 SPREADS = 3.0  # robust standard deviations of the organ's gaps
 MAD_TO_STD = 1.4826
 
@@ -37,7 +38,7 @@ def doubts(scores: pd.DataFrame, sides: Collection[str] = ("training",)) -> tupl
 
     The model finds nothing of the organ, though it learnt from this label (if it is of a training case); or its Dice is
     below the one it expects of itself, by more than `SURE_GAP` and by more than `SPREADS` robust standard deviations of
-    that organ's gaps.
+    that organ's gaps. A model that expects the same of all cases doubts no label.
     """
     training = scores[(scores["grid"] == "original") & scores["split"].isin(list(sides))]
     training = training[training["metric"].isin(["dice", "expected_dice", "missed"])]
@@ -46,6 +47,8 @@ def doubts(scores: pd.DataFrame, sides: Collection[str] = ("training",)) -> tupl
         return ()
     missed = wide[wide["missed"] > 0] if "missed" in wide else wide.iloc[:0]
     sure = wide.dropna(subset=["dice", "expected_dice"])
+    expected = sure.groupby("organ")["expected_dice"]
+    sure = sure[expected.transform("max") - expected.transform("min") > SAME]
     gap = sure["expected_dice"] - sure["dice"]
     middle = gap.groupby("organ").transform("median")
     spread = MAD_TO_STD * (gap - middle).abs().groupby("organ").transform("median")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import pandas as pd
 
+from autoseg.dataset.names import side_pairs
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.statistics import by_case, organs_of
+from autoseg.labels import Label
 from autoseg.metrics.loss_kinds import KINDS
 
 FAILURES = ("What went wrong", "Cases", "Organs", "Share of the lost Dice (%)")
@@ -21,7 +24,8 @@ def failures(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     """Return what each kind of error costs, over all organs; columns `FAILURES`, a row a kind.
 
     Cases and organs (of a case) count where the kind costs at least `LEAST` of a Dice. The shares of the kinds add up
-    to 100; organs whose label is doubtful, as the model is sure of itself, are counted again in a last row.
+    to 100; organs whose label is doubtful, as the model is sure of itself, are counted again in a last row. A kind that
+    cannot occur, as wrong side where no organ has one, has no row.
     """
     lost = _lost(scores, splits)
     whole = float(lost.to_numpy().sum())
@@ -34,7 +38,8 @@ def failures(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     doubtful = [(doubt.organ, doubt.case) for doubt in doubts(scores, splits) if doubt.expected is not None]
     again = lost[lost.index.isin(doubtful)]
     share = 100 * float(again.to_numpy().sum()) / whole
-    rows.append(["Of all, where the label is doubtful", *_counts(again), share])
+    if len(again):
+        rows.append(["Of all, where the label is doubtful", *_counts(again), share])
     return pd.DataFrame(rows, columns=list(FAILURES))
 
 
@@ -58,17 +63,17 @@ def failures_by_organ(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataF
 def distances(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     """Return HD95 where truth and prediction have the organ, beside HD95 with misses counted; columns `DISTANCES`.
 
-    An organ that is in only one of the two counts as the diagonal of the image.
+    An organ that is in only one of the two counts as the diagonal of the image. No row where there is none such.
     """
     found, every = by_case(scores, "hd95_mm", splits), by_case(scores, "hd95_all_mm", splits)
-    rows = []
+    rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
         values, with_misses = (by.get(label, pd.Series(dtype=float)).dropna() for by in (found, every))
         if len(with_misses):
             missed = len(with_misses) - len(values)
             numbers = (values.mean(), values.median(), missed, with_misses.mean(), with_misses.median())
             rows.append([organ, len(values), *numbers])
-    return pd.DataFrame(rows, columns=list(DISTANCES))
+    return pd.DataFrame(rows if any(row[DISTANCES.index("Missed")] for row in rows) else [], columns=list(DISTANCES))
 
 
 def pieces(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
@@ -92,4 +97,9 @@ def _lost(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     for kind in KINDS:
         by_organ = {names[label]: values for label, values in by_case(scores, f"lost_{kind}", splits).items()}
         kinds[kind] = pd.concat(by_organ) if by_organ else NOTHING
-    return pd.DataFrame(kinds).rename_axis(["organ", "case"]).dropna()
+    lost = pd.DataFrame(kinds).rename_axis(["organ", "case"]).dropna()
+    return lost if side_pairs(_labels(scores)) else lost.drop(columns="side")
+
+
+def _labels(scores: pd.DataFrame) -> list[Label]:
+    return [Label(value=value, name=name) for value, name in organs_of(scores).items()]

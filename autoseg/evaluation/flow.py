@@ -8,7 +8,7 @@ from itertools import groupby
 import pandas as pd
 
 from autoseg.dataset.split import SIDES, Split
-from autoseg.evaluation.patients import Patients, patients_of
+from autoseg.evaluation.patients import Patients, names_patients, patients_of
 
 COLUMNS = ("Step", "Patients", "Cases")
 FOR, LEFT_OUT, USED = "For ", "Left out: ", "Used"  # how steps begin
@@ -39,7 +39,7 @@ def flow(
     splits: Sequence[Split],
     scored: Collection[str],
 ) -> pd.DataFrame:
-    """Return the flow of cases, a row a step; columns `COLUMNS`.
+    """Return the flow of cases, a row a step; columns `COLUMNS`, without patients where the dataset names none.
 
     Args:
         patients: Every case that was found, to its patient.
@@ -59,7 +59,8 @@ def flow(
         place = f"Fold {fold}, " if len(splits) > 1 else FOR
         rows += [_row(f"{place}{MEANING[side]}", split.sides()[side], patients) for side in SIDES]
     rows.append(_row("Tested and scored", scored, patients))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table if names_patients(patients) else table.drop(columns="Patients")
 
 
 def characteristics(groups: pd.DataFrame, patients: Patients, splits: Sequence[Split]) -> pd.DataFrame:

@@ -9,6 +9,11 @@ Patients = Mapping[str, str]  # case to patient; a case that is not in it is a p
 NO_PATIENTS: Patients = MappingProxyType({})
 
 
+def names_patients(patients: Patients) -> bool:
+    """Return whether a dataset names patients: one that names none has a patient a case, called like it."""
+    return any(case != patient for case, patient in patients.items())
+
+
 def patients_of(cases: Collection[str], patients: Patients) -> list[str]:
     """Return the patients of some cases, each once, sorted.
 

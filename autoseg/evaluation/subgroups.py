@@ -14,7 +14,7 @@ from autoseg.evaluation.patients import Patients
 from autoseg.evaluation.statistics import by_case
 
 MOST_GROUPS = 6  # of a column; one with more is cut at its median where it holds numbers, else left out
-FEWEST_PATIENTS = 3  # of a group that is tested against others
+FEWEST_PATIENTS = 3  # of a group that is shown, and tested against others
 COLUMNS = ("Group", "Patients", "Mean Dice (%)", "95 % CI", "Lowest (%)")
 GAPS = ("Characteristic", "Highest", "Lowest", "Gap (points)", "p", "p (Holm)")
 
@@ -38,12 +38,15 @@ def _groups(column: pd.Series) -> pd.Series | None:
 def subgroups(scores: pd.DataFrame, splits: Collection[str], groups: pd.DataFrame, patients: Patients) -> pd.DataFrame:
     """Return the mean Dice of the patients of each group, with its interval; columns `COLUMNS`.
 
-    A patient counts once in a group, with the mean over its cases of their mean over organs.
+    A patient counts once in a group, with the mean over its cases of their mean over organs. Groups of fewer than
+    `FEWEST_PATIENTS` are left out: such a row is about persons, not about a group.
     """
     rows = []
     for name in groups:
         dice = _dice_of_patients(scores, splits, groups[name], patients)
         for group, values in dice.groupby(level=0):
+            if len(values) < FEWEST_PATIENTS:
+                continue
             interval = mean_interval(list(values))
             text = "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
             rows.append([f"{name}: {group}", len(values), 100 * values.mean(), text, 100 * values.min()])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
+from autoseg.evaluation.cases import SAME
+from autoseg.evaluation.intervals import FEWEST
 from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
 
-EXPECTED = ("Organ", "N", "Expected Dice (%)", "Dice (%)", "Expected − true (points)", "MAE (points)")
+EXPECTED = (
+    "Organ", "N", "Expected Dice (%)", "Dice (%)", "Expected − true (points)", "MAE (points)", "Spearman's ρ",
+    "95 % CI of ρ",
+)  # fmt: skip
 COVERAGE = ("Cases kept (%)", "Cases", "Mean Dice (%)", "Lowest Dice (%)")
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
@@ -19,7 +26,8 @@ SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
 def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     """Return how far the expected Dice lies from the true one in each organ; columns `EXPECTED`.
 
-    Only predicted organs have an expected Dice. No row where none has.
+    Only predicted organs have an expected Dice. No row where none has. The rank correlation tells whether the model
+    knows good masks from bad ones; blank where it expects the same of all.
     """
     expected, true = by_case(scores, "expected_dice", splits), by_case(scores, "dice", splits)
     rows: list[list[Any]] = []
@@ -27,12 +35,34 @@ def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame
         pair = pd.DataFrame({"e": expected.get(label), "d": true.get(label)}, dtype=float).dropna()
         if len(pair):
             off = 100 * (pair["e"] - pair["d"])
-            rows.append(
-                [organ, len(pair), 100 * pair["e"].mean(), 100 * pair["d"].mean(), off.mean(), off.abs().mean()]
-            )
+            means = 100 * pair["e"].mean(), 100 * pair["d"].mean(), off.mean(), off.abs().mean()
+            rows.append([organ, len(pair), *means, *_rank_correlation(pair)])
     if len(rows) > 1:
-        rows.append([TOTAL, "", *np.mean([row[2:] for row in rows], axis=0).tolist()])
+        rows.append([TOTAL, "", *np.mean([row[2:6] for row in rows], axis=0).tolist(), math.nan, ""])
     return pd.DataFrame(rows, columns=list(EXPECTED))
+
+
+def _rank_correlation(pair: pd.DataFrame) -> tuple[float, str]:
+    """Return Spearman's rank correlation of two columns and its 95 % interval; NaN and "" where it says nothing.
+
+    Source: Bonett and Wright 2000, Sample size requirements for estimating Pearson, Kendall and Spearman correlations.
+    """
+    count = len(pair)
+    if count < FEWEST or not has_spread(pair["e"]) or not has_spread(pair["d"]):
+        return math.nan, ""
+    rho = float(stats.spearmanr(pair["e"], pair["d"]).statistic)
+    middle, far = math.atanh(np.clip(rho, -0.9999, 0.9999)), 1.96 * math.sqrt((1 + rho**2 / 2) / (count - 3))
+    low, high = (f"{math.tanh(middle + sign * far):.2f}".replace("-", "−") for sign in (-1, 1))
+    return rho, f"{low} to {high}"
+
+
+def has_spread(expected: pd.Series[float]) -> bool:
+    """Return whether a model expects more of some cases than of others: else it ranks none.
+
+    >>> has_spread(pd.Series([0.8, 0.8])), has_spread(pd.Series([0.8, 0.7]))
+    (False, True)
+    """
+    return bool(len(expected)) and float(expected.max() - expected.min()) > SAME
 
 
 def case_pairs(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
@@ -49,9 +79,13 @@ def case_pairs(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
 def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return the Dice of the cases that are kept when the least trusted are left to a human; columns `COVERAGE`.
 
+    No row where the model expects the same of all cases, as any order is then as good.
+
     Args:
         pairs: From `case_pairs`.
     """
+    if not has_spread(pairs["expected"]):
+        return pd.DataFrame(columns=list(COVERAGE))
     rows = []
     for share in SHARES:
         kept = pairs["dice"].iloc[: max(1, round(share * len(pairs)))]

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from autoseg.figures.canvas import new_figure
 from autoseg.figures.colours import INK
-from autoseg.words import counted
 
 WIDTH, HEIGHT = 0.28, 0.55  # of a box: share of the figure's width, and of a row
-Box = tuple[str, int, int]  # what it is, patients, cases
+Box = tuple[str, ...]  # what it is, then the counts in words
 
 
 def flow_figure(found: Box, left_out: Sequence[Box], used: Box, sides: Sequence[Box]) -> Figure:
@@ -52,7 +51,7 @@ def _point(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def _draw(axes: Axes, x: float, y: float, box: Box) -> None:
-    what, patients, cases = box
-    text = f"{fill(what, 36)}\n{counted(patients, 'patient')}, {counted(cases, 'case')}"
+    what, *counts = box
+    text = f"{fill(what, 36)}\n{', '.join(counts)}"
     frame = {"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": INK, "linewidth": 0.8}
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=INK, bbox=frame)

@@ -26,6 +26,7 @@ from autoseg.report.page import Picture
 from autoseg.run import Run
 from autoseg.training.log import draw_curves
 from autoseg.training.loop import EXAMINED_CASES
+from autoseg.words import counted
 
 NO_LOSS = 0.9995  # mean Dice of a ceiling above which the grid costs nothing
 
@@ -160,8 +161,12 @@ def flow_picture(run: Run, table: pd.DataFrame) -> Picture | None:
         run: Whose report it goes into.
         table: From `flow.flow`.
     """
-    rows = [(str(step), int(patients), int(cases)) for step, patients, cases in table.itertuples(index=False)]
-    sides = [(step.partition(" (")[0], patients, cases) for step, patients, cases in rows if step.startswith(FOR)]
+    units = [str(column).lower().removesuffix("s") for column in table.columns[1:]]
+    rows = [
+        (str(step), *(counted(int(number), unit) for number, unit in zip(numbers, units, strict=True)))
+        for step, *numbers in table.itertuples(index=False)
+    ]
+    sides = [(step.partition(" (")[0], *counts) for step, *counts in rows if step.startswith(FOR)]
     if not sides:
         return None
     left_out = [row for row in rows if row[0].startswith(LEFT_OUT)]
@@ -169,6 +174,6 @@ def flow_picture(run: Run, table: pd.DataFrame) -> Picture | None:
     return Picture(
         data=save_drawing(flow_figure(rows[0], left_out, used, sides), run.report.flow_chart),
         media_type="image/svg+xml",
-        caption="Flow of patients and cases.",
-        alt="; ".join(f"{step}: {patients} patients, {cases} cases" for step, patients, cases in rows),
+        caption=f"Flow of {' and '.join(f'{unit}s' for unit in units)}.",
+        alt="; ".join(f"{step}: {', '.join(counts)}" for step, *counts in rows),
     )

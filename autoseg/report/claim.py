@@ -99,7 +99,10 @@ ITEMS = (
         author="Have some testing cases drawn twice: `autoseg score READER2 READER1`, then `report --observers`.",
     ),
     Item(asks="Partitions", says="How cases were assigned, and how many.", places=("flow", "methods"), every=True),
-    Item(asks="Level of disjointness", says="By patient.", places=("flow", "methods"), every=True),
+    Item(
+        asks="Level of disjointness", says="By patient.", places=("by-patient",),
+        author="The dataset names no patients: say that no patient has several cases, or name them (`patient`).",
+    ),
     Item(
         asks="Sample size", says="The smallest difference that so many testing cases could have shown.",
         places=("detectable",), adds="Say how the number of cases was chosen.",
@@ -116,9 +119,9 @@ ITEMS = (
         asks="Choice of the final model", says="The last iteration; testing cases choose nothing.",
         places=("methods",),
     ),
-    Item(asks="Ensembling", says="One network a fold; `predict` averages the folds.", places=("methods",)),
+    Item(asks="Ensembling", says="One network a fold; masks of new images average all folds.", places=("methods",)),
     Item(
-        asks="Metrics", says="Overlap, distances, volumes, pieces.", places=("metrics_testing", "distances"),
+        asks="Metrics", says="Overlap, distances, volumes, pieces.", places=("metrics_testing", "methods"),
         every=True,
     ),
     Item(
@@ -135,8 +138,8 @@ ITEMS = (
         places=("organs",),
     ),
     Item(
-        asks="Internal testing", says="Testing beside training.", places=("table2_testing", "table1_training"),
-        every=True,
+        asks="Internal testing", says="The testing cases, held out; training beside.",
+        places=("table2_testing", "table1_training"), every=True,
     ),
     Item(
         asks="External testing", says="Another dataset beside the internal one.", places=("external",),

@@ -13,6 +13,7 @@ from autoseg.evaluation.patients import patients_of
 from autoseg.evaluation.power import detectable
 from autoseg.evaluation.records import SCANNER
 from autoseg.evaluation.statistics import by_case, organs_of
+from autoseg.evaluation.trust import case_pairs, has_spread
 from autoseg.report.review import Evidence
 from autoseg.words import counted
 
@@ -27,7 +28,12 @@ def limits(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _of_testing(evidence: Evidence, tested: set[str]) -> Iterator[str]:
-    number = counted(len(patients_of(tested, evidence.patients)), "patient")
+    number = counted(len(patients_of(tested, evidence.patients)), evidence.unit)
+    if evidence.unit == "case":
+        yield (
+            "The dataset names no patients, so each case counts as one; where a patient has several, the sides of the "
+            "split share patients and the intervals are too narrow."
+        )
     if evidence.externals:
         yield f"Internal testing: {number}; external testing: {', '.join(evidence.externals)}."
     else:
@@ -37,7 +43,7 @@ def _of_testing(evidence: Evidence, tested: set[str]) -> Iterator[str]:
         )
     rare = [name for name, count in _patients_by_organ(evidence).items() if count < FEWEST]
     if rare:
-        yield f"Fewer than {FEWEST} testing patients have {', '.join(rare)}: too few for an interval."
+        yield f"Fewer than {FEWEST} testing {evidence.unit}s have {', '.join(rare)}: too few for an interval."
     smallest = detectable(evidence.scores, TESTING)
     if len(smallest):
         low, high = (f"{end:.1f}" for end in smallest.iloc[:, -1].agg(["min", "max"]))
@@ -55,7 +61,7 @@ def _of_training(evidence: Evidence) -> Iterator[str]:
             "count that."
         )
     else:
-        yield "The patients were divided once; another division would give other numbers."
+        yield f"The {evidence.unit}s were divided once; another division would give other numbers."
     if not evidence.repetitions:
         yield "The spread over seeds is not known, as each network was trained once."
     if evidence.stress.empty:
@@ -65,6 +71,12 @@ def _of_training(evidence: Evidence) -> Iterator[str]:
 def _of_labels(evidence: Evidence) -> Iterator[str]:
     if evidence.readers is None:
         yield "There was one reference only: how far experts differ, and so what Dice can be reached, is not known."
+    pairs = case_pairs(evidence.scores, TESTING)
+    if len(pairs) > 1 and not has_spread(pairs["expected"]):
+        yield (
+            f"The model cannot tell good masks from bad ones: it expects the same Dice of all, "
+            f"{100 * pairs['expected'].mean():.1f} %."
+        )
     doubtful = doubts(evidence.scores)
     if doubtful:
         organs = counted(len(doubtful), "contour")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.split import Split
 from autoseg.dataset.statements import FIELDS
+from autoseg.evaluation.intervals import FEWEST, RESAMPLES
 from autoseg.network.build import build
 from autoseg.network.unet import parameter_count
 from autoseg.plan import AugmentationPlan, Plan
@@ -19,35 +20,42 @@ NETWORKS = {
     "residual": "3D U-Net with a residual encoder (Isensee et al. 2024)",
 }
 NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annotators")  # of the data, in a paper
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU"}
+WEIGHTS = {"gaussian": "Gaussian", "uniform": "uniform"}
 LOSSES = {"dice": "the Dice loss", "dice-ce": "the sum of Dice loss and cross-entropy"}
 
 
-def methods(
-    plan: Plan,
-    data: Fingerprint | None,
-    splits: Sequence[Split],
-    iterations: int,
-    is_drawn: bool = True,
-    said: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a run beside its plan, split and fingerprint."""
+
+    iterations: int = 0  # that were trained; 0: none yet
+    is_drawn: bool = True  # whether the split was drawn at random, not given by the user
+    has_patients: bool = True  # whether the dataset names patients
+    said: Mapping[str, str] = field(default_factory=dict)  # of itself, from `statements.statements`
+    clean_up: Sequence[str] | None = None  # the rules that masks went through, in words; None: not known
+    tables: Collection[str] = ()  # names of those in the report
+    tolerance: str = ""  # of NSD, as in "2 mm"
+
+
+def methods(plan: Plan, data: Fingerprint | None, splits: Sequence[Split], facts: Facts) -> dict[str, str]:
     """Return heading to paragraph; what is not known is left out, what only the author knows stands in brackets.
 
     Args:
         plan: Of the run.
         data: Fingerprint of its dataset; None: not known.
         splits: One a fold; empty: not made yet.
-        iterations: That were trained; 0: none yet.
-        is_drawn: Whether the split was drawn at random, not given by the user.
-        said: What the dataset says of itself, from `statements.statements`.
+        facts: What else is known.
     """
     parts = {
-        "Data": _data(plan, data, said),
-        "Partitions": _partitions(splits, is_drawn),
+        "Data": _data(plan, data, facts.said),
+        "Partitions": _partitions(splits, facts),
         "Preprocessing": _preprocessing(plan),
         "Network": _network(plan),
-        "Training": _training(plan, iterations or plan.iterations),
-        "Inference": _inference(plan),
-        "Evaluation": _evaluation(),
+        "Training": _training(plan, facts.iterations or plan.iterations),
+        "Inference": _inference(plan, facts.clean_up),
+        "Evaluation": _evaluation(facts),
     }
     return {heading: text for heading, text in parts.items() if text}
 
@@ -77,17 +85,27 @@ def _said(said: Mapping[str, str]) -> str:
     return " ".join([*texts, *([f"[{', '.join(open_fields)}.]"] if open_fields else [])])
 
 
-def _partitions(splits: Sequence[Split], is_drawn: bool) -> str:
+def _partitions(splits: Sequence[Split], facts: Facts) -> str:
     if not splits:
         return ""
-    together = "Cases of one patient stayed in one partition."
-    how = "at random, organs that few have first" if is_drawn else "[by a rule of your own: say which]"
+    together = (
+        "All cases of a patient stayed in one partition."
+        if facts.has_patients
+        else "The dataset names no patients, so each case was taken for one [confirm that no patient has several]."
+    )
+    how = (
+        "at random, stratified so that rare organs occur in each partition where possible"
+        if facts.is_drawn
+        else "[by a rule of your own: say which]"
+    )
+    unit = "Patients" if facts.has_patients else "Cases"
     if len(splits) > 1:
-        return f"Patients were divided {how}, into {len(splits)} folds; each case was tested in one. {together}"
+        return f"{unit} were divided {how}, into {len(splits)} folds; each case was tested in one. {together}"
     sides = ", ".join(f"{len(cases)} for {side}" for side, cases in splits[0].sides().items())
     return (
-        f"Cases were divided by patient, {how}: {sides}. {together} Training cases fit the "
-        "weights; validation cases choose clean-up rules and calibrate the expected Dice; testing cases decide nothing."
+        f"{unit} were divided {how}: {sides} cases. {together} Training cases were used to fit the weights, validation "
+        "(tuning) cases to choose postprocessing and to calibrate the expected Dice; testing cases were used for no "
+        "choice."
     )
 
 
@@ -101,22 +119,23 @@ def _preprocessing(plan: Plan) -> str:
     for name, how in zip(plan.channels, plan.intensity, strict=True):
         if how.kind == "ct":
             channels.append(
-                f"{name} was clipped to {how.low:.0f} to {how.high:.0f} HU, less {how.mean:.0f} and divided "
-                f"by {how.std:.0f}"
+                f"{name} was clipped to {how.low:.0f} to {how.high:.0f} HU and standardised (mean {how.mean:.0f} HU, "
+                f"standard deviation {how.std:.0f} HU)".replace("-", "−")
             )
         else:
             channels.append(
-                f"{name} was clipped to each image's percentiles {how.low:g} and {how.high:g} and brought to mean 0 "
-                "and deviation 1"
+                f"{name} was clipped to each image's percentiles {how.low:g} and {how.high:g} and standardised "
+                "(z-score)"
             )
     return f"Images were resampled linearly to {grid} (z, y, x). {'; '.join(channels)}."
 
 
 def _network(plan: Plan) -> str:
     widths = ", ".join(str(level.features[-1]) for level in plan.network.stages)
+    activation = ACTIVATIONS.get(plan.network.activation, plan.network.activation)
     return (
         f"A {NETWORKS.get(plan.network.kind, plan.network.kind)} with {len(plan.network.stages)} levels of {widths} "
-        f"features, {plan.network.norm} normalisation, {plan.network.activation} activations and "
+        f"features, {plan.network.norm} normalisation, {activation} activations and "
         f"{parameter_count(build(plan)) / 1e6:.1f} million parameters maps {counted(len(plan.channels), 'channel')} to "
         f"the softmax probabilities of background and {counted(len(plan.labels), 'organ')}. Its weights were "
         f"initialised at random (seed {plan.seed}); no other data was used."
@@ -125,15 +144,16 @@ def _network(plan: Plan) -> str:
 
 def _training(plan: Plan, iterations: int) -> str:
     o, loss = plan.optimiser, LOSSES.get(plan.loss.kind, plan.loss.kind)
-    averaged = f", an exponential average of the weights (decay {o.averaging:g}) is the model" if o.averaging else ""
+    averaged = f" and an exponential moving average of the weights (decay {o.averaging:g})" if o.averaging else ""
+    warmup = min(o.warmup_iterations, iterations)
     return (
         f"The network was trained for {counted(iterations, 'iteration')} on batches of "
         f"{counted(plan.batch_size, 'crop')} of {joined(plan.crop_size)} voxels, {100 * plan.organ_share:.0f} % of "
         f"them centred on an organ's voxel, every organ of the case equally likely. The loss was "
-        f"{loss}{', weighted by class' if plan.loss.weights else ''}; the optimiser {o.name} with a "
-        f"learning rate of {plan.learning_rate:g}, a {o.schedule} schedule, "
-        f"{counted(o.warmup_iterations, 'iteration')} of warm-up and a weight decay of {o.weight_decay:g}{averaged}. "
-        f"Augmentation: {_augmentation(plan.augmentation)}. The model is that of the last iteration."
+        f"{loss}{', weighted by class' if plan.loss.weights else ''}; the optimiser "
+        f"{OPTIMISERS.get(o.name, o.name)} with a learning rate of {plan.learning_rate:g}, a {o.schedule} schedule, "
+        f"{counted(warmup, 'iteration')} of warm-up, a weight decay of {o.weight_decay:g}{averaged}. "
+        f"Augmentation: {_augmentation(plan.augmentation)}. The weights after the last iteration were used."
     )
 
 
@@ -153,20 +173,30 @@ def _augmentation(a: AugmentationPlan) -> str:
     return ", ".join(words for words, amount in changes.items() if amount) or "none"
 
 
-def _inference(plan: Plan) -> str:
+def _inference(plan: Plan, clean_up: Sequence[str] | None) -> str:
+    rules = "Postprocessing, chosen on validation cases: "
+    rules += f"{'; '.join(clean_up) if clean_up else 'none, as no rule raised their Dice'}."
     return (
-        f"Whole images were predicted in tiles that overlap by {100 * plan.tile_overlap:.0f} % ({plan.tile_weights} "
-        "weights), probabilities were interpolated linearly to the image's own grid, and each voxel got the most "
-        "probable class. Clean-up rules (largest piece, holes) were applied to the organs whose validation Dice they "
-        f"raised. Software: autoseg {VERSION}."
-    )
+        f"Whole images were predicted by a sliding window with an overlap of {100 * plan.tile_overlap:.0f} % and "
+        f"{WEIGHTS.get(plan.tile_weights, plan.tile_weights)} weights; probabilities were interpolated linearly to the "
+        f"image's own grid, and each voxel got the most probable class. {rules if clean_up is not None else ''} "
+        f"Software: autoseg {VERSION}."
+    ).replace("  ", " ")
 
 
-def _evaluation() -> str:
-    return (
-        "Masks were compared with the reference on the images' own grids: Dice, IoU, sensitivity, precision, 95th "
-        "percentile Hausdorff distance (HD95), average symmetric surface distance and normalised surface Dice. An "
-        "organ in only one of prediction and reference has a Dice of 0; HD95 is given for the found and with misses "
-        "counted as the image's diagonal. Intervals are 95 % percentile bootstrap intervals over patients or cases, "
-        "widened for small samples. Subgroups were compared by permutation tests with Holm's correction."
-    )
+def _evaluation(facts: Facts) -> str:
+    unit = "patients, each with all its cases" if facts.has_patients else "cases"
+    texts = [
+        "Masks were compared with the reference standard on the images' own grids: Dice, IoU, sensitivity, precision, "
+        "95th percentile Hausdorff distance (HD95) and average symmetric surface distance where both have the organ"
+        + (f", normalised surface Dice at {facts.tolerance} [say why this tolerance]." if facts.tolerance else "."),
+        "An organ in only one of mask and reference has a Dice of 0.",
+        "In a further table HD95 of such an organ is the image's diagonal." if "distances" in facts.tables else "",
+        f"Confidence intervals (95 %) are percentiles of {RESAMPLES} bootstrap resamples of {unit}, widened by the "
+        f"ratio of t to normal quantiles (Hesterberg 2015); none is given for fewer than {FEWEST}.",
+        "Dice and volume were correlated by rank (Spearman), p after Holm." if "sizes" in facts.tables else "",
+        f"Subgroups were compared by permutation tests of the largest gap ({RESAMPLES} permutations), p after Holm."
+        if "gaps" in facts.tables
+        else "",
+    ]
+    return " ".join(filter(None, texts))

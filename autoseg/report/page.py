@@ -63,6 +63,7 @@ class ReportContent:
     pictures: Pictures
     cases: tuple[CaseScores, ...]
     colours: Mapping[str, str]  # organ to #RRGGBB, as in every picture
+    has_patients: bool  # whether the dataset names patients
     limits: tuple[str, ...]  # a sentence each, as from `limits.limits`
     statements: Mapping[str, str]  # key to what the dataset says of itself, as from `statements.statements`
     doubts: tuple[Doubt, ...] | None  # None: not known, as no training case is scored

@@ -5,13 +5,18 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
 from autoseg.digests import file_digest
+from autoseg.errors import ModelError
+from autoseg.inference.model import Postprocessing
+from autoseg.inference.postprocess import rules_in_words
 from autoseg.json_file import read_json
 from autoseg.machine import machine_in_words
+from autoseg.network.weights import MODEL, parse_facts, read_facts
 from autoseg.report.privacy import command_without_folders, without_folders
 from autoseg.run import Run
 from autoseg.timings import read_timings
@@ -55,6 +60,25 @@ def trained_iterations(run: Run) -> int:
     """Return the iterations of the longest training so far; 0 where none is logged."""
     rows = [read_rows(run.fold(fold).log) for fold in run.folds()]
     return max((int(of_fold[-1]["iteration"]) for of_fold in rows if of_fold), default=0)
+
+
+def clean_up_of(run: Run, names: Mapping[int, str]) -> tuple[str, ...] | None:
+    """Return the clean-up rules of a run's folds in words; None before a fold is trained and evaluated.
+
+    Args:
+        run: Of the report.
+        names: Class index to the name of the organ.
+    """
+    rules: list[str] = []
+    for fold in run.folds():
+        file = run.fold(fold).model
+        with suppress(ModelError, ValueError):
+            facts = parse_facts(read_facts(file, MODEL), file)
+            if "aftercare" in facts:
+                rules += rules_in_words(Postprocessing.model_validate(facts["aftercare"]).cleanup, names)
+            else:
+                return None
+    return tuple(dict.fromkeys(rules)) if run.folds() else None
 
 
 def stages(run: Run) -> pd.DataFrame:

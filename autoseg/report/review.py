@@ -13,6 +13,7 @@ from autoseg.dataset.split import TESTING, Split
 from autoseg.evaluation.beside import external, observers, seeds
 from autoseg.evaluation.failures import distances, failures, failures_by_organ, pieces
 from autoseg.evaluation.flow import characteristics, flow
+from autoseg.evaluation.patients import names_patients
 from autoseg.evaluation.power import detectable
 from autoseg.evaluation.records import PATIENT
 from autoseg.evaluation.reliability import COLUMNS as RELIABILITY
@@ -22,7 +23,7 @@ from autoseg.evaluation.statistics import TOTAL
 from autoseg.evaluation.stress import COLUMNS as STRESS
 from autoseg.evaluation.stress import stress_table
 from autoseg.evaluation.subgroups import gaps, grouped, subgroups
-from autoseg.evaluation.trust import case_pairs, coverage, expected_dice
+from autoseg.evaluation.trust import EXPECTED, case_pairs, coverage, expected_dice
 from autoseg.report.formats import TextTable
 
 
@@ -47,6 +48,11 @@ class Evidence:
         """Case to patient."""
         return {str(case): str(patient) for case, patient in self.records[PATIENT].items()}
 
+    @property
+    def unit(self) -> str:
+        """What is counted: "patient", or "case" where the dataset names no patients."""
+        return "patient" if names_patients(self.patients) else "case"
+
     @cached_property
     def groups(self) -> pd.DataFrame:
         """The group of each case in each column that makes groups."""
@@ -63,6 +69,7 @@ class ReviewTable:
     note: str
     frame: Callable[[Evidence], pd.DataFrame]  # without a row where there is nothing to tell; texts are shown as such
     decimals: Mapping[str, int] | int = 1  # of a column of numbers
+    of_patients: str = ""  # what the note says more where the dataset names patients
 
 
 def flow_of(evidence: Evidence) -> pd.DataFrame:
@@ -80,8 +87,8 @@ def _characteristics(evidence: Evidence) -> pd.DataFrame:
 
 REVIEW = (
     ReviewTable(
-        name="flow", section="patients", title="Flow of patients and cases.", frame=flow_of,
-        note="A case of which the dataset names no patient counts as a patient of its own.",
+        name="flow", section="patients", title="Flow.", frame=flow_of, note="",
+        of_patients="A case of which the dataset names no patient counts as a patient of its own.",
     ),
     ReviewTable(
         name="characteristics", section="patients", title="Patients of each side by what is known of them.",
@@ -91,7 +98,9 @@ REVIEW = (
     ReviewTable(
         name="subgroups", section="scores", title="Dice of the testing patients by subgroup.",
         frame=lambda e: subgroups(e.scores, TESTING, e.groups, e.patients),
-        note="A patient's Dice: the mean over its cases and organs. 95 % CI: bootstrap interval, from 5 patients on.",
+        note="Dice: the mean over the organs. 95 % CI: bootstrap interval, from 5 patients on; groups of fewer than 3 "
+        "patients are not shown.",
+        of_patients="Of several cases of a patient the mean counts.",
     ),
     ReviewTable(
         name="gaps", section="scores", title="Gaps between subgroups of the testing patients.",
@@ -146,8 +155,8 @@ REVIEW = (
         note="Every wrong voxel has one kind, looked for in this order: wrong side (it is the same organ of the other "
         "side), missed (a piece of the truth that no predicted voxel touches, or the whole organ), extra (a piece of "
         "the prediction that no true voxel touches), cut (within 10 mm of a face of the image that the organ reaches), "
-        "leak and short (beyond and within the border of the truth). Cases and organs count where a kind costs a point "
-        "of Dice or more. A label is doubtful where the model is sure of itself and contradicts it.",
+        "leak and short (beyond and within the border of the truth). Cases and organs (of each case) count where a "
+        "kind costs a point of Dice or more. A label is doubtful where the model is sure of itself and contradicts it.",
     ),
     ReviewTable(
         name="failures_by_organ", section="failures", title="Dice that each organ loses, in points, by kind of error.",
@@ -170,7 +179,10 @@ REVIEW = (
     ReviewTable(
         name="expected", section="trust", title="Expected against true Dice of the testing cases.",
         frame=lambda e: expected_dice(e.scores, TESTING),
-        note="What the model expects of itself without the truth, where it found the organ. MAE: mean absolute error.",
+        decimals={**dict.fromkeys(EXPECTED, 1), "Spearman's ρ": 2},
+        note="What the model expects of itself without the truth, where it found the organ. MAE: mean absolute error. "
+        "ρ: rank correlation of expected and true Dice: near 0, or blank as the model expects the same of all, it "
+        "cannot tell good masks from bad ones.",
     ),
     ReviewTable(
         name="coverage", section="trust", title="Dice when the least trusted testing cases are left to a reader.",
@@ -190,12 +202,12 @@ def review_tables(evidence: Evidence, tables: Sequence[ReviewTable] = REVIEW) ->
     for table in tables:
         frame = table.frame(evidence)
         if len(frame):
-            sections[table.section] = (*sections.get(table.section, ()), text_table(table, frame))
+            sections[table.section] = (*sections.get(table.section, ()), text_table(table, frame, evidence.unit))
     return sections
 
 
-def text_table(table: ReviewTable, frame: pd.DataFrame) -> TextTable:
-    """Return the numbers of a table as text."""
+def text_table(table: ReviewTable, frame: pd.DataFrame, unit: str = "patient") -> TextTable:
+    """Return the numbers of a table as text; words for patients are those for `unit`, "patient" or "case"."""
     columns = [str(column) for column in frame.columns]
     decimals = table.decimals if isinstance(table.decimals, Mapping) else dict.fromkeys(columns, table.decimals)
     rows = [
@@ -204,12 +216,21 @@ def text_table(table: ReviewTable, frame: pd.DataFrame) -> TextTable:
     ]
     return TextTable(
         name=table.name,
-        title=table.title,
-        note=table.note,
-        columns=tuple(columns),
+        title=in_units(table.title, unit),
+        note=in_units(table.note, unit) if unit == "case" else f"{table.note} {table.of_patients}".strip(),
+        columns=tuple(in_units(column, unit) for column in columns),
         rows=rows,
         last_is_total=len(rows) > 1 and rows[-1][0] == TOTAL,
     )
+
+
+def in_units(text: str, unit: str) -> str:
+    """Return a text on patients as one on what is counted.
+
+    >>> in_units("Patients of each side", "case")
+    'Cases of each side'
+    """
+    return text if unit == "patient" else text.replace("patient", unit).replace("Patient", unit.capitalize())
 
 
 def _shown(value: Any, decimals: int) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from autoseg.evaluation.intervals import FEWEST
-from autoseg.evaluation.patients import NO_PATIENTS, Patients, patients_of
-from autoseg.evaluation.statistics import TABLES, TOTAL, Table, dice_table, total_interval
+from autoseg.evaluation.intervals import FEWEST, patient_intervals
+from autoseg.evaluation.patients import NO_PATIENTS, Patients, names_patients, patients_of
+from autoseg.evaluation.statistics import TABLES, TOTAL, Table, by_case, dice_table, organs_of, total_interval
 from autoseg.words import counted, in_words
 
 
@@ -31,7 +31,8 @@ def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Pati
     table = dice_table(scores, which.splits)
     organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
     number = len(patients_of(cases, patients))
-    people = _people(which, len(cases), number)
+    unit = "patient" if names_patients(patients) else "case"
+    people = _people(which, len(cases), number, unit)
     if organs.empty:
         return f"None of the organs is in {people}, so there is no Dice."
     ranked = organs.sort_values("Avg.")
@@ -39,30 +40,49 @@ def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Pati
     of = f"of {best['Organ']}" if len(organs) == 1 else f"over {len(organs)} organs"
     text = f"In {people}, the mean Dice {of} is {organs['Avg.'].mean():.1f} %"
     if which.which == "testing":
-        text += _certainty(total_interval(scores, which.splits, patients), number)
+        text += _certainty(total_interval(scores, which.splits, patients), number, unit)
     text += "."
     if len(organs) > 1:
         text += (
             f" It is highest for {best['Organ']} ({best['Avg.']:.1f} %), "
             f"lowest for {worst['Organ']} ({worst['Avg.']:.1f} %)."
         )
+    if which.which == "testing":
+        text += _volumes(scores, which, patients)
     if organs["Missed"].isna().any():
         return text
     missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
-    return text + (f" Missed altogether: {', '.join(missed)}." if missed else " No organ was missed altogether.")
+    return text + (
+        f" Missed altogether: {', '.join(missed)}."
+        if missed
+        else f" No organ was missed altogether (0 of {organs['N'].sum():.0f})."
+    )
 
 
-def _people(which: Table, cases: int, patients: int) -> str:
+def _volumes(scores: pd.DataFrame, which: Table, patients: Patients) -> str:
+    """Return which organs are drawn too large or too small: those whose interval of the mean difference excludes 0."""
+    differences, names = by_case(scores, "volume_difference_ml", which.splits), organs_of(scores)
+    ends = patient_intervals(pd.DataFrame(differences, dtype=float), patients)
+    sides: dict[str, list[str]] = {"large": [], "small": []}
+    for (label, values), (low, high) in zip(differences.items(), ends, strict=True):
+        if low > 0 or high < 0:
+            numbers = " to ".join(f"{end:+.2f}".replace("-", "−") for end in (low, high))
+            sides["large" if low > 0 else "small"].append(f"{names[label]} by {abs(values.mean()):.2f} ml ({numbers})")
+    shown = [f"too {side}: {', '.join(organs)}" for side, organs in sides.items() if organs]
+    return f" On average drawn {'; '.join(shown)}." if shown else ""
+
+
+def _people(which: Table, cases: int, patients: int, unit: str) -> str:
     if which.which == "training":
         return f"{counted(cases, 'training case')}, which the model has learnt from"
     if cases == patients:
-        return f"{in_words(patients, 'patient')} that the model has not seen"
+        return f"{in_words(patients, unit)} that the model has not seen"
     return f"{in_words(patients, 'patient')} that the model has not seen ({counted(cases, 'testing case')})"
 
 
-def _certainty(interval: tuple[float, float] | None, patients: int) -> str:
+def _certainty(interval: tuple[float, float] | None, patients: int, unit: str) -> str:
     if interval is not None:
         return f" (95 % confidence interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %)"
     if patients < FEWEST:
-        return f"; {in_words(patients, 'patient')} {'is' if patients == 1 else 'are'} too few for a confidence interval"
+        return f"; {in_words(patients, unit)} {'is' if patients == 1 else 'are'} too few for a confidence interval"
     return ""

@@ -26,6 +26,7 @@ from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
 from autoseg.locks import lock
 from autoseg.machine import usable_cores
+from autoseg.metrics.registry import NSD, known_metric
 from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
 from autoseg.plan import Plan
@@ -34,13 +35,14 @@ from autoseg.report.charts import flow_picture
 from autoseg.report.claim import claim
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.limits import limits
-from autoseg.report.methods import methods, methods_text
+from autoseg.report.methods import Facts, methods, methods_text
 from autoseg.report.page import ReportContent, places_of, render_report
 from autoseg.report.pdf import print_pdf, require_browser
 from autoseg.report.pictures import draw_pictures
 from autoseg.report.privacy import without_folders
 from autoseg.report.provenance import (
     check_rows,
+    clean_up_of,
     commands_of,
     environment,
     file_hashes,
@@ -98,6 +100,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     chart = try_to_draw(partial(flow_picture, run, flow_of(evidence)))
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     stated = {key: without_folders(text, run) for key, text in statements_of(run).items()}
+    review = _review(run, evidence)
     content = ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -106,15 +109,16 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
         tables=tuple(tables),
         published=published,
         metrics=metrics,
-        review=_review(run, evidence),
+        review=review,
         pictures=drawn.pictures if isinstance(chart, Undrawn) else replace(drawn.pictures, flow=chart),
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
+        has_patients=evidence.unit == "patient",
         limits=limits(evidence),
         statements=stated,
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=without_folders(_read(run.plan_text_file), run),
-        methods=_methods(run, plan, stated),
+        methods=_methods(run, plan, stated, evidence, {t.name for tables in review.values() for t in tables}),
         check_rows=checks,
         environment=environment(),
         hashes=file_hashes(run),
@@ -169,11 +173,22 @@ def _review(run: Run, evidence: Evidence) -> dict[str, tuple[TextTable, ...]]:
     return sections
 
 
-def _methods(run: Run, plan: Plan, said: Mapping[str, str]) -> dict[str, str]:
+def _methods(
+    run: Run, plan: Plan, said: Mapping[str, str], evidence: Evidence, tables: Collection[str]
+) -> dict[str, str]:
     options = read_origin(run).get("options")
     is_drawn = not (isinstance(options, dict) and options.get("split"))
-    splits = splits_of(run) if run.split_file.is_file() else ()
-    return methods(plan, load_fingerprint(run.fingerprint_file), splits, trained_iterations(run), is_drawn, said)
+    metrics = map(known_metric, evidence.scores["metric"].unique())
+    facts = Facts(
+        iterations=trained_iterations(run),
+        is_drawn=is_drawn,
+        has_patients=evidence.unit == "patient",
+        said=said,
+        clean_up=clean_up_of(run, {index: organ.name for index, organ in plan.scheme.organs.items()}),
+        tables=tables,
+        tolerance=next((m.title.removeprefix("NSD at ") for m in metrics if m and m.family == NSD), ""),
+    )
+    return methods(plan, load_fingerprint(run.fingerprint_file), evidence.splits, facts)
 
 
 def _remove_earlier(run: Run) -> None:

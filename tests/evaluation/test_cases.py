@@ -15,7 +15,7 @@ def scores(*rows: tuple[str, str, str, int, str, float | None]) -> pd.DataFrame:
 
 def test_a_label_is_doubted_where_the_model_is_sure_and_contradicts_it() -> None:
     usual = [(f"case{n}", "training", "liver", 1, "dice", 0.90 + 0.001 * n) for n in range(10)]
-    usual += [(f"case{n}", "training", "liver", 1, "expected_dice", 0.92) for n in range(10)]
+    usual += [(f"case{n}", "training", "liver", 1, "expected_dice", 0.92 + 0.001 * (n % 2)) for n in range(10)]
     odd = [("odd", "training", "liver", 1, "dice", 0.6), ("odd", "training", "liver", 1, "expected_dice", 0.93)]
     unsure = [("hard", "training", "liver", 1, "dice", 0.6), ("hard", "training", "liver", 1, "expected_dice", 0.62)]
     seen = [(case, split, *rest) for case, _, *rest in odd for split in ("testing", "validation")]
@@ -35,3 +35,9 @@ def test_worst_median_and_best_are_fewer_where_there_are_few_cases() -> None:
     assert chosen_cases([]) == {}
     assert chosen_cases([("a", 0.5)]) == {"Only": "a"}
     assert chosen_cases([("a", 0.5), ("b", 0.4)]) == {"Worst": "b", "Best": "a"}
+
+
+def test_a_model_that_expects_the_same_of_all_cases_doubts_no_label() -> None:
+    rows = [(f"case{n}", "training", "liver", 1, "dice", 0.9 - 0.5 * (n == 0)) for n in range(10)]
+    rows += [(f"case{n}", "training", "liver", 1, "expected_dice", 0.9) for n in range(10)]
+    assert doubts(scores(*rows)) == ()

@@ -40,6 +40,12 @@ def test_folds_are_listed_one_by_one() -> None:
     assert len(steps) == 3 + 2 * 3 + 1
 
 
+def test_no_patients_are_counted_where_the_dataset_names_none() -> None:
+    table = flow({name: name for name in "abc"}, {}, [], [SPLIT], [])
+    assert list(table.columns) == ["Step", "Cases"]
+    assert table.to_numpy().tolist()[0] == ["Found", 3]
+
+
 def test_characteristics_count_the_patients_of_each_side() -> None:
     groups = pd.DataFrame({"sex": {"a1": "F", "a2": "F", "b": "M", "c": "F", "d": "M"}})
     table = characteristics(groups, PATIENTS, [SPLIT])

@@ -29,10 +29,10 @@ def test_few_values_are_groups_and_many_numbers_are_cut_at_their_median() -> Non
 
 def test_a_group_has_its_patients_mean_and_lowest() -> None:
     patients = {"c0": "p", "c1": "p"}
-    table = subgroups(FRAME, ["testing"], column("F", "F", "F", "M", "M", "M"), patients)
-    assert table.iloc[:, [0, 1]].to_numpy().tolist() == [["x: F", 2], ["x: M", 3]]
-    assert list(table["Mean Dice (%)"]) == pytest.approx([(85 + 70) / 2, 50])
-    assert list(table["Lowest (%)"]) == pytest.approx([70, 40])
+    table = subgroups(FRAME, ["testing"], column("F", "F", "F", "F", "M", "M"), patients)
+    assert table.iloc[:, [0, 1]].to_numpy().tolist() == [["x: F", 3]]  # a row of two patients would be about persons
+    assert list(table["Mean Dice (%)"]) == pytest.approx([(85 + 70 + 60) / 3])
+    assert list(table["Lowest (%)"]) == pytest.approx([60])
 
 
 def test_the_worst_gap_has_its_permutation_p() -> None:

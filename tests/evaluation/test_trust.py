@@ -31,10 +31,10 @@ FRAME = frame(
 def test_the_error_of_the_expected_dice_by_hand() -> None:
     liver, vein, total = expected_dice(FRAME, ["testing"]).to_numpy().tolist()
     assert liver[:2] == ["liver", 2]
-    assert liver[2:] == pytest.approx([70, 70, 0, 10])
+    assert liver[2:6] == pytest.approx([70, 70, 0, 10])
     assert vein[:2] == ["vein", 1]  # it was not found in b, and nothing is expected of what is not there
-    assert vein[2:] == pytest.approx([80, 70, 10, 10])
-    assert total[2:] == pytest.approx([75, 70, 5, 10])
+    assert vein[2:6] == pytest.approx([80, 70, 10, 10])
+    assert total[2:6] == pytest.approx([75, 70, 5, 10])
 
 
 def test_cases_are_ranked_by_what_the_model_expects() -> None:
@@ -45,10 +45,29 @@ def test_cases_are_ranked_by_what_the_model_expects() -> None:
 
 
 def test_coverage_and_risk_by_hand() -> None:
-    pairs = pd.DataFrame({"dice": [0.9, 0.9, 0.8, 0.8, 0.7, 0.7, 0.6, 0.6, 0.5, 0.5]})
+    dice = [0.9, 0.9, 0.8, 0.8, 0.7, 0.7, 0.6, 0.6, 0.5, 0.5]
+    pairs = pd.DataFrame({"expected": dice, "dice": dice})
     table = coverage(pairs)
     assert list(table["Cases"]) == [10, 9, 8, 7, 5]
     assert list(table["Mean Dice (%)"]) == pytest.approx([70, 650 / 9, 75, 540 / 7, 82])
     assert list(table["Lowest Dice (%)"]) == pytest.approx([50, 50, 60, 60, 70])
     assert coverage(pairs.iloc[:1]).empty
     assert risks(np.array([0.9, 0.7, 0.5])) == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_model_that_expects_the_same_of_all_ranks_no_case() -> None:
+    pairs = pd.DataFrame({"expected": [0.8] * 10, "dice": np.linspace(0.5, 0.9, 10)})
+    assert coverage(pairs).empty
+    flat = frame(*((f"c{n}", "liver", 1, 0.5 + n / 20, 0.8) for n in range(8)))
+    row = expected_dice(flat, ["testing"]).iloc[0]
+    assert np.isnan(row["Spearman's ρ"])
+    assert row["95 % CI of ρ"] == ""
+
+
+def test_the_rank_correlation_by_hand() -> None:
+    # ranks 1 2 3 4 5 6 against 2 1 3 4 5 6: 1 - 6 · 2 / (6 · 35) = 0.943; ends tanh(1.765 ± 1.96 · 0.694)
+    dice = [0.52, 0.51, 0.53, 0.54, 0.55, 0.56]
+    cases = frame(*((f"c{n}", "liver", 1, value, 0.5 + n / 20) for n, value in enumerate(dice)))
+    row = expected_dice(cases, ["testing"]).iloc[0]
+    assert row["Spearman's ρ"] == pytest.approx(1 - 12 / 210)
+    assert row["95 % CI of ρ"] == "0.38 to 1.00"

@@ -13,11 +13,14 @@ from autoseg.figures.flow import flow_figure
 from autoseg.report.charts import flow_picture
 from autoseg.run import Run
 
-SIDES = [("For training", 3, 4), ("For validation", 1, 1), ("For testing", 1, 1)]
+ONE = ("1 patient", "1 case")
+SIDES = [("For training", "3 patients", "4 cases"), ("For validation", *ONE), ("For testing", *ONE)]
 
 
 def test_every_box_has_its_counts() -> None:
-    figure = flow_figure(("Found", 6, 7), [("Left out: on request", 1, 1)], ("Used", 5, 6), SIDES)
+    figure = flow_figure(
+        ("Found", "6 patients", "7 cases"), [("Left out: on request", *ONE)], ("Used", "5 patients", "6 cases"), SIDES
+    )
     texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
     assert "Found\n6 patients, 7 cases" in texts
     assert "Left out: on request\n1 patient, 1 case" in texts
@@ -26,10 +29,18 @@ def test_every_box_has_its_counts() -> None:
 
 
 def test_one_split_is_drawn_and_folds_are_not(tmp_path: Path) -> None:
-    patients = {name: name for name in "abc"}
+    patients = {name: f"patient {name}" for name in "abc"}
     split = Split(training=("a",), validation=("b",), testing=("c",))
     picture = flow_picture(Run(tmp_path), flow(patients, {}, [], [split], ["c"]))
     assert picture is not None
-    assert "For testing (decide nothing): 1 patients, 1 cases" in picture.alt
+    assert "For testing (decide nothing): 1 patient, 1 case" in picture.alt
     assert (tmp_path / "report" / "flow_chart.svg").is_file()
     assert flow_picture(Run(tmp_path), flow(patients, {}, [], [split, split], [])) is None
+
+
+def test_cases_alone_are_counted_where_no_patient_is_named(tmp_path: Path) -> None:
+    split = Split(training=("a",), validation=("b",), testing=("c",))
+    picture = flow_picture(Run(tmp_path), flow({name: name for name in "abc"}, {}, [], [split], ["c"]))
+    assert picture is not None
+    assert picture.caption == "Flow of cases."
+    assert "Found: 3 cases; Used: 3 cases; For training" in picture.alt

@@ -55,5 +55,18 @@ def test_a_coarse_grid_is_named_with_what_it_costs() -> None:
     assert "The working grid alone costs points of Dice, whatever the network: liver 3.0." in text
 
 
+def test_a_model_that_ranks_no_case_says_so() -> None:
+    expected = SCORES.assign(metric="expected_dice", value=0.8)
+    text = " ".join(limits(replace(EVIDENCE, scores=pd.concat([SCORES, expected]))))
+    assert "it expects the same Dice of all, 80.0 %" in text
+
+
+def test_a_dataset_without_patients_says_so() -> None:
+    records = EVIDENCE.records.assign(**{PATIENT: CASES})
+    text = " ".join(limits(replace(EVIDENCE, records=records)))
+    assert "The dataset names no patients" in text
+    assert "All 6 cases tested" in text
+
+
 def test_before_testing_cases_are_scored_nothing_is_said() -> None:
     assert limits(replace(EVIDENCE, scores=SCORES.assign(split="training"))) == ()

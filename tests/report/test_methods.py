@@ -8,14 +8,14 @@ from autoseg.dataset.split import Split
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
 from autoseg.report import methods as module
-from autoseg.report.methods import methods, methods_text
+from autoseg.report.methods import Facts, methods, methods_text
 
 SPLIT = Split(training=("a", "b"), validation=("c",), testing=("d",))
 
 
 def test_numbers_are_those_of_the_plan() -> None:
     made = plan()
-    text = methods_text(methods(made, fingerprint((10, 20, 30), (5.0, 1.0, 1.0)), [SPLIT], iterations=123))
+    text = methods_text(methods(made, fingerprint((10, 20, 30), (5.0, 1.0, 1.0)), [SPLIT], Facts(iterations=123)))
     assert "2 for training, 1 for validation, 1 for testing" in text
     assert "trained for 123 iterations" in text
     assert f"learning rate of {made.learning_rate:g}" in text
@@ -25,18 +25,38 @@ def test_numbers_are_those_of_the_plan() -> None:
 
 def test_what_the_dataset_says_is_in_the_text_and_the_rest_in_brackets() -> None:
     data = fingerprint((10, 20, 30), (5.0, 1.0, 1.0))
-    text = methods(plan(), data, [], 1, said={"reference": "Vanderbilt.", "annotators": "two readers"})["Data"]
+    text = methods(plan(), data, [], Facts(said={"reference": "Vanderbilt.", "annotators": "two readers"}))["Data"]
     assert "Source: Vanderbilt. Annotators: two readers." in text
     assert text.endswith("[Inclusion and exclusion, Acquisition, Reference standard.]")
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    paragraphs = methods(plan(), None, (), iterations=0)
+    paragraphs = methods(plan(), None, (), Facts())
     assert {"Data", "Partitions"}.isdisjoint(paragraphs)
     assert f"trained for {plan().iterations} iteration" in paragraphs["Training"]
-    assert "[by a rule of your own" in methods(plan(), None, [SPLIT], 0, is_drawn=False)["Partitions"]
+    assert "[by a rule of your own" in methods(plan(), None, [SPLIT], Facts(is_drawn=False))["Partitions"]
 
 
 def test_every_network_and_loss_has_its_words() -> None:
     assert set(module.NETWORKS) == set(NETWORKS)
     assert set(module.LOSSES) == set(LOSSES)
+
+
+def test_only_what_was_done_is_claimed() -> None:
+    alone = methods(plan(), None, [SPLIT], Facts(has_patients=False))
+    assert "permutation" not in alone["Evaluation"]
+    assert "resamples of cases" in alone["Evaluation"]
+    assert "[confirm that no patient has several]" in alone["Partitions"]
+    assert "Postprocessing" not in alone["Inference"]
+    tested = methods(plan(), None, [SPLIT], Facts(tables=("gaps", "sizes"), tolerance="2 mm", clean_up=()))
+    assert "permutation tests" in tested["Evaluation"]
+    assert "normalised surface Dice at 2 mm [say why" in tested["Evaluation"]
+    assert "All cases of a patient stayed in one partition." in tested["Partitions"]
+    assert "none, as no rule raised their Dice" in tested["Inference"]
+    cleaned = methods(plan(), None, [SPLIT], Facts(clean_up=["liver: holes are filled"]))
+    assert "liver: holes are filled." in cleaned["Inference"]
+
+
+def test_a_warm_up_is_no_longer_than_the_training() -> None:
+    text = methods(plan(), None, [SPLIT], Facts(iterations=1))["Training"]
+    assert f"{min(plan().optimiser.warmup_iterations, 1)} iteration" in text

@@ -113,8 +113,8 @@ def test_one_case_has_blank_deviations() -> None:
     assert '<th scope="row">liver</th><td class="number">90.0</td><td class="number"></td>' in page
     assert "nan" not in page
     assert content.summary[0] == (
-        "In one patient that the model has not seen, the mean Dice of liver is 90.0 %; "
-        "one patient is too few for a confidence interval."
+        "In one case that the model has not seen, the mean Dice of liver is 90.0 %; "
+        "one case is too few for a confidence interval."
     )
 
 
@@ -169,7 +169,7 @@ def test_the_summary_names_the_best_the_worst_and_the_missed() -> None:
     frame = pd.concat([FULL.assign(value=FULL["value"].fillna(0.0)), missed])
     testing, training = content_of(frame).summary
     assert testing == (
-        "In two patients that the model has not seen, the mean Dice over 2 organs is 52.5 %; two patients are too few "
+        "In two cases that the model has not seen, the mean Dice over 2 organs is 52.5 %; two cases are too few "
         "for a confidence interval. It is highest for liver (80.0 %), lowest for vein (25.0 %). Missed altogether: "
         "vein in 1."
     )
@@ -178,7 +178,5 @@ def test_the_summary_names_the_best_the_worst_and_the_missed() -> None:
 
 def test_cases_without_any_organ_have_no_dice_in_words() -> None:
     content = content_of(scores(("a", "testing", "liver", 1, None)))
-    assert content.summary[0] == (
-        "None of the organs is in one patient that the model has not seen, so there is no Dice."
-    )
+    assert content.summary[0] == ("None of the organs is in one case that the model has not seen, so there is no Dice.")
     assert "Table 2." in render_report(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from report_content import scores
 
 from autoseg.evaluation.statistics import total_interval
@@ -10,12 +11,12 @@ from autoseg.report.summary import summary_of
 TEN = scores(*((f"c{n}", "testing", "liver", 1, 0.80 + n / 100) for n in range(10)))
 
 
-def test_the_first_sentence_has_patients_and_interval() -> None:
+def test_the_first_sentence_has_the_number_and_the_interval() -> None:
     interval = total_interval(TEN, ["testing"], {})
     assert interval is not None
     low, high = (f"{100 * end:.1f}" for end in interval)
     assert summary_of(TEN)[0] == (
-        "In 10 patients that the model has not seen, the mean Dice of liver is 84.5 % "
+        "In 10 cases that the model has not seen, the mean Dice of liver is 84.5 % "
         f"(95 % confidence interval {low} to {high} %)."
     )
     assert 82.0 < float(low) < 84.5 < float(high) < 87.0
@@ -32,3 +33,11 @@ def test_cases_of_one_patient_are_one_patient() -> None:
 def test_the_training_cases_come_second_and_are_named_so() -> None:
     both = summary_of(scores(("a", "testing", "liver", 1, 0.5), ("b", "validation", "liver", 1, 0.9)))
     assert both[1] == "In 1 training case, which the model has learnt from, the mean Dice of liver is 90.0 %."
+
+
+def test_organs_that_are_drawn_too_large_are_named_with_the_interval() -> None:
+    volumes = TEN.assign(metric="volume_difference_ml", value=[1.0, 1.2, 0.8, 1.1, 0.9] * 2)
+    text = summary_of(pd.concat([TEN, volumes]))[0]
+    assert "On average drawn too large: liver by 1.00 ml (+0.90 to +1.11)." in text
+    even = volumes.assign(value=[1.0, -1.2, 0.8, -1.1, 0.5] * 2)
+    assert "drawn" not in summary_of(pd.concat([TEN, even]))[0]
