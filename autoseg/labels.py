@@ -13,8 +13,9 @@ outputs become probabilities by softmax, and a voxel gets the most probable clas
 
 Regions, which may overlap, are ready here and not yet accepted by datasets and plans: there is no class of background,
 an output becomes a probability by itself (sigmoid), a voxel is in every region above one half, and a mask is painted
-region by region, a later one over an earlier one (nnU-Net's `regions_class_order`). So is a value to ignore: the truth
-of such a voxel is not known, and its atom is in no class.
+region by region, a later one over an earlier one (nnU-Net's `regions_class_order`).
+
+Where the value to ignore is, the truth of a voxel is not known, and its atom is in no class.
 """
 
 from __future__ import annotations

@@ -6,9 +6,17 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from autoseg.errors import PlanError
 from autoseg.json_file import JsonError, parse_json
@@ -29,6 +37,15 @@ class PlanPart(BaseModel):
     """A part of the plan: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    only_if_set: ClassVar[frozenset[str]] = frozenset()  # keys that are written only where they are not the default
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        for key in self.only_if_set & values.keys():
+            if values[key] == type(self).model_fields[key].default:
+                del values[key]
+        return values
 
 
 class Intensity(PlanPart):
@@ -149,11 +166,13 @@ class OptimiserPlan(PlanPart):
 class Plan(PlanPart):
     """Everything that is decided before training."""
 
+    only_if_set = frozenset({"ignored"})
     format: Literal[1] = 1
     preset: str | None = None
     name: str  # of the dataset
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
     labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MOST_LABELS)]  # without background
+    ignored: int | None = None  # value of the label maps where the truth is not known; None: it is everywhere
     downsampling: Positives  # (Z, Y, X)
     spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
     crop_size: Counts  # voxels of the working grid (Z, Y, X)
@@ -196,7 +215,7 @@ class Plan(PlanPart):
     @property
     def scheme(self) -> LabelScheme:
         """What the labels are in label maps, in the network, and in masks."""
-        return LabelScheme(labels=self.labels)
+        return LabelScheme(labels=self.labels, ignored=self.ignored)
 
     @property
     def stages(self) -> tuple[Plan, ...]:

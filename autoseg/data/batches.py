@@ -149,18 +149,22 @@ def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Tripl
     """Draw the centre of a crop, in voxels of the cached volume.
 
     With probability `organ_share` it is a voxel of an organ, every organ of the case equally likely, moved so that the
-    crop stays inside the volume; else all crops inside the volume are equally likely. Where the volume is smaller than
-    the crop it is centred.
+    crop stays inside the volume; else all crops inside the volume are equally likely, or where the truth is not known
+    everywhere, all voxels where it is, moved likewise. Where the volume is smaller than the crop it is centred.
     """
     shape = np.array(case.working.shape, dtype=np.float64)
     crop = np.array(plan.crop_size, dtype=np.float64)
     first, last = crop / 2 - 0.5, np.maximum(shape, crop) - crop / 2 - 0.5  # where the crop fits
     centre = rng.uniform(first, last)
-    organs = case.organs()
+    samples = case.organs()
+    first_organ = int(np.searchsorted(samples[:, 0], 1))  # rows of 0 come before
+    known, organs = samples[:first_organ], samples[first_organ:]
     if rng.random() < plan.organ_share and len(organs):
         present = np.unique(organs[:, 0])
         of_organ = organs[organs[:, 0] == rng.choice(present)]
         centre = np.clip(of_organ[rng.integers(len(of_organ)), 1:], first, last)
+    elif len(known):
+        centre = np.clip(known[rng.integers(len(known)), 1:], first, last)
     z, y, x = np.where(shape <= crop, (shape - 1) / 2, centre)
     return float(z), float(y), float(x)
 

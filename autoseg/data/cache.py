@@ -19,11 +19,13 @@ from autoseg.errors import RunError
 from autoseg.files import atomic_path, write_text
 from autoseg.imaging.grid import Grid, working_shape
 from autoseg.json_file import read_json
+from autoseg.labels import IGNORED
 from autoseg.plan import Plan
 from autoseg.words import counted
 
 ARRAYS = ("image", "label", "organs")  # of a case, one file each
 ORGAN_VOXELS = 1000  # voxels stored of each organ as possible crop centres
+KNOWN_VOXELS = 10_000  # voxels stored of those whose truth is known, where it is not known everywhere
 NO_MAP = (errno.ENODEV, errno.EINVAL, errno.EPERM)  # of a file system that maps no files, as some network mounts
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
 
@@ -68,11 +70,14 @@ class CachedCase:
         return self._open("image")
 
     def label(self) -> npt.NDArray[np.uint8]:
-        """Open the class indices, uint8 (Z, Y, X), memory-mapped; 0 is background, then the plan's labels in order."""
+        """Open the atoms, uint8 (Z, Y, X), memory-mapped; where organs are disjoint these are the classes."""
         return self._open("label")
 
     def organs(self) -> npt.NDArray[np.int16]:
-        """Open the sample of organ voxels, int16 (N, 4): class, z, y, x; sorted by class."""
+        """Open the sample of organ voxels, int16 (N, 4): atom, z, y, x; sorted by atom.
+
+        Where the truth is not known everywhere, rows of atom 0 are a sample of the voxels, of any class, where it is.
+        """
         return self._open("organs")
 
     def _file(self, what: str) -> Path:
@@ -101,7 +106,7 @@ def write_case(
     Args:
         case: The record.
         image: Normalised image (C, Z, Y, X).
-        label: Class indices (Z, Y, X).
+        label: Atoms (Z, Y, X).
         seed: Of the sample of organ voxels.
     """
     arrays: tuple[npt.NDArray[Any], ...] = (image.astype(np.float16), label, _organ_voxels(label, seed))
@@ -181,11 +186,13 @@ def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.int
     rng = np.random.default_rng(seed)
     rows = []
     flat = np.flatnonzero(label)
-    classes = label.ravel()[flat]
-    for value in np.unique(classes):
-        of_organ = flat[classes == value]
-        chosen = np.sort(rng.permutation(len(of_organ))[:ORGAN_VOXELS])
-        voxels = np.stack(np.unravel_index(of_organ[chosen], label.shape), axis=1)
+    atoms = label.ravel()[flat]
+    places = {int(value): flat[atoms == value] for value in np.unique(atoms)}
+    if places.pop(IGNORED, None) is not None:
+        places = {0: np.flatnonzero(label != IGNORED), **places}
+    for value, of_value in places.items():
+        chosen = np.sort(rng.permutation(len(of_value))[: ORGAN_VOXELS if value else KNOWN_VOXELS])
+        voxels = np.stack(np.unravel_index(of_value[chosen], label.shape), axis=1)
         rows.append(np.concatenate([np.full((len(voxels), 1), value), voxels], axis=1))
     return np.concatenate(rows).astype(np.int16) if rows else np.zeros((0, 4), dtype=np.int16)
 

@@ -30,14 +30,32 @@ def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fin
         present = [(case, organ) for case in facts for organ in case.organs if organ.value == label.value]
         yield from _absent(label, present, facts, dataset)
         if present:
-            yield from _odd_volumes(label, present, dataset)
-            yield from _odd_places(label, present, dataset)
             yield from _odd_intensities(label, present, dataset)
             yield from _odd_spreads(label, present, dataset)
-            yield from _odd_arrangements(label, present, dataset)
-            yield from _at_border(label, present, dataset)
-            yield from _stray_islands(label, present, dataset)
+        whole = [(case, organ) for case, organ in present if case.is_whole]  # else how far the organ goes is not known
+        if whole:
+            yield from _odd_volumes(label, whole, dataset)
+            yield from _odd_places(label, whole, dataset)
+            yield from _odd_arrangements(label, whole, dataset)
+            yield from _at_border(label, whole, dataset)
+            yield from _stray_islands(label, whole, dataset)
     yield from _swapped_sides(facts, dataset)
+    yield from _annotated(facts, dataset)
+
+
+def _annotated(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+    """Yield how much of the label maps is annotated, where some say that a voxel's truth is not known."""
+    shares = {case.case: case.annotated for case in facts if not case.is_whole}
+    if not shares:
+        return
+    case, least = min(shares.items(), key=lambda item: item[1])
+    mean = float(np.mean([case.annotated for case in facts]))
+    found = (
+        f"{mean:.1%} of the voxels are annotated on average; {counted(len(shares), 'case')} of {len(facts)} in part, "
+        f"{case} with {least:.1%} the least"
+    )
+    fix = "nothing; what is not annotated is neither learnt from nor scored"
+    yield row(dataset, "", "label", "label-annotated", "note", found, fix)
 
 
 def _absent(
@@ -49,13 +67,13 @@ def _absent(
         yield row(
             dataset, "", "label", "organ-never", "warning", f"no case has {label.name} (value {label.value})", fix
         )
-    names = {case.case for case, _ in present}
+    names = {case.case for case, _ in present if case.is_whole}
     partly = {case.id for case in dataset.cases if not case.shows(label.value)}
-    labelled = [case.case for case in facts if case.organs and case.case not in partly]
-    if len(present) < max(2, NEARLY_ALL * (len(labelled) - 1)):
+    labelled = [case.case for case in facts if case.organs and case.is_whole and case.case not in partly]
+    if len(names) < max(2, NEARLY_ALL * (len(labelled) - 1)):
         return
     for name in (name for name in labelled if name not in names):
-        found = f"{label.name} is absent; {len(present)} of {len(labelled)} cases have it"
+        found = f"{label.name} is absent; {len(names)} of {len(labelled)} cases have it"
         fix = "right if it was removed or lies outside the image; otherwise segment it, or list what is labelled"
         yield row(dataset, name, "label", "organ-absent", "warning", found, fix)
 

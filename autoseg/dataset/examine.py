@@ -63,7 +63,7 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
             highest = max(organ.value for organ in dataset.labels)
-            facts = case_facts(case.id, image, label.array, highest)
+            facts = case_facts(case.id, image, label.array, highest, dataset.ignored)
             return Examination(case=case.id, facts=facts, findings=tuple(findings))
     return Examination(case=case.id, facts=None, findings=tuple(findings))
 
@@ -131,6 +131,7 @@ def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]
 def _is_label_map(channel: Array, dataset: Dataset) -> bool:
     """Return whether a channel (Z, Y, X) holds nothing but the dataset's label values, in regions of one value."""
     values = [0, *(label.value for label in dataset.labels)]
+    values += [] if dataset.ignored is None else [dataset.ignored]
     if channel.min() < 0 or channel.max() > max(values) or not np.isin(channel, values).all():
         return False
     before, after = channel[..., :-1], channel[..., 1:]
@@ -159,7 +160,10 @@ def _geometry_findings(case: Case, image: Grid, label: Grid) -> list[Finding]:
 def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]:
     """Check a label map (Z, Y, X): values that the dataset does not name, or none that it does."""
     counts = _counts(label)
-    counts.pop(0, None)
+    background, unannotated = counts.pop(0, 0), 0 if dataset.ignored is None else counts.pop(dataset.ignored, 0)
+    if unannotated and not counts and not background:
+        found, fix = f"no voxel is annotated: all are {dataset.ignored}, ignore", "annotate some, or remove the case"
+        return [_row(case, case.label, "label-unannotated", "fatal", found, fix)]
     unknown = {value: n for value, n in counts.items() if value not in {organ.value for organ in dataset.labels}}
     if unknown:
         listed = ", ".join(f"{value} ({counted(n, 'voxel')})" for value, n in sorted(unknown.items())[:5])

@@ -81,6 +81,12 @@ class CaseFacts:
     organs: tuple[OrganFacts, ...]  # those present, by value
     sample: tuple[tuple[float, ...], ...]  # intensities of the same at most SAMPLE foreground voxels, one row a channel
     label_digest: str
+    annotated: float = 1.0  # share of the voxels whose truth is known
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the truth of every voxel is known: else volumes, pieces and ends of the organs say little."""
+        return self.annotated == 1.0
 
     @property
     def values(self) -> frozenset[int]:
@@ -88,7 +94,7 @@ class CaseFacts:
         return frozenset(organ.value for organ in self.organs)
 
 
-def case_facts(case: str, image: Volume, label: Array, highest: int) -> CaseFacts:
+def case_facts(case: str, image: Volume, label: Array, highest: int, ignored: int | None = None) -> CaseFacts:
     """Measure a usable case.
 
     Args:
@@ -96,7 +102,12 @@ def case_facts(case: str, image: Volume, label: Array, highest: int) -> CaseFact
         image: With an array (C, Z, Y, X), axes along LPS.
         label: (Z, Y, X) on the same grid, values 0 to `highest`.
         highest: Value of the last organ.
+        ignored: Value of voxels whose truth is not known: they are of no organ, and not of background.
     """
+    annotated = 1.0
+    if ignored is not None:
+        unknown = label == ignored
+        annotated, label = 1.0 - float(unknown.mean()), np.where(unknown, 0, label)
     boxes = enumerate(ndimage.find_objects(label, max_label=highest), start=1)
     return CaseFacts(
         case=case,
@@ -106,6 +117,7 @@ def case_facts(case: str, image: Volume, label: Array, highest: int) -> CaseFact
         organs=tuple(_organ_facts(value, box, label, image) for value, box in boxes if box is not None),
         sample=_sample(case, image.array, label),
         label_digest=_digest(label.astype(np.min_scalar_type(highest))),
+        annotated=annotated,
     )
 
 

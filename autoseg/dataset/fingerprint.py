@@ -55,6 +55,7 @@ class OrganFingerprint(PlanPart):
 class Fingerprint(PlanPart):
     """A dataset in numbers."""
 
+    only_if_set = frozenset({"ignored", "annotated"})
     name: str
     cases: int
     median_shape: Counts
@@ -67,6 +68,8 @@ class Fingerprint(PlanPart):
     channels: tuple[ChannelFingerprint, ...]
     organs: tuple[OrganFingerprint, ...]
     partly: int = 0  # cases whose label map shows only some of the organs
+    ignored: int | None = None  # value of voxels whose truth is not known
+    annotated: float = Field(default=1.0, gt=0, le=1)  # share of an image's voxels whose truth is known, mean
 
 
 def load_fingerprint(file: Path) -> Fingerprint | None:
@@ -100,6 +103,8 @@ def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         channels=tuple(_channel(dataset, facts, n) for n in range(len(dataset.channels))),
         organs=_organs(dataset, facts),
         partly=len({f.case for f in facts} & {case.id for case in dataset.cases if case.labelled is not None}),
+        ignored=dataset.ignored,
+        annotated=float(np.mean([f.annotated for f in facts])),
     )
 
 
@@ -142,7 +147,8 @@ def _organs_shine(facts: Sequence[CaseFacts], number: int) -> bool:
 
 def _organs(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[OrganFingerprint, ...]:
     labels, cases = dataset.labels, {case.id: case for case in dataset.cases}
-    whole = [f for f in facts if {organ.value for organ in f.organs} >= {label.value for label in labels}]
+    values = {label.value for label in labels}
+    whole = [f for f in facts if f.is_whole and {organ.value for organ in f.organs} >= values]
     offsets = []  # (cases, organs in label order, 3)
     for case in whole:
         boxes = {organ.value: organ.box for organ in case.organs}
@@ -157,18 +163,19 @@ def _organs(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[OrganFingerpr
 
 def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None) -> OrganFingerprint:
     present = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
+    whole = [organ for organ, f in present if f.is_whole]  # of the others a part of the volume is known
     extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in present]
     z, y, x = (float(e) for e in np.median(extents, axis=0)) if present else (0.0, 0.0, 0.0)
     return OrganFingerprint(
         value=label.value,
         name=label.name,
         cases=len(present),
-        median_ml=float(np.median([organ.ml for organ, _ in present])) if present else 0.0,
-        median_voxels=float(np.median([organ.voxels for organ, _ in present])) if present else 0.0,
-        mean_share=sum(organ.voxels / math.prod(f.grid.shape) for organ, f in present) / max(1, len(facts)),
+        median_ml=float(np.median([organ.ml / f.annotated for organ, f in present])) if present else 0.0,
+        median_voxels=float(np.median([organ.voxels / f.annotated for organ, f in present])) if present else 0.0,
+        mean_share=sum(o.voxels / (math.prod(f.grid.shape) * f.annotated) for o, f in present) / max(1, len(facts)),
         median_extent_mm=(z, y, x),
-        smallest_ml=min((organ.ml for organ, _ in present), default=None),
-        largest_ml=max((organ.ml for organ, _ in present), default=None),
+        smallest_ml=min((organ.ml for organ in whole), default=None),
+        largest_ml=max((organ.ml for organ in whole), default=None),
         lowest_offset_mm=None if offsets_mm is None else _lengths(offsets_mm.min(axis=0)),
         highest_offset_mm=None if offsets_mm is None else _lengths(offsets_mm.max(axis=0)),
     )

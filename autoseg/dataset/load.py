@@ -16,14 +16,14 @@ from autoseg.dataset.metadata import (
     channels_of,
     labelled_of,
     labelled_values,
-    labels_of,
     read_metadata,
+    scheme_of,
 )
 from autoseg.dataset.paths import files_by_stem, ids_of, path_of, require_known_type, require_text
 from autoseg.dataset.survey import counted_channels, labels_by_value
 from autoseg.errors import DatasetError
 from autoseg.imaging.readers import image_suffixes, strip_suffix
-from autoseg.labels import Label
+from autoseg.labels import Label, LabelScheme
 from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
 
@@ -57,6 +57,12 @@ class Dataset:
     channels: tuple[str, ...]
     labels: tuple[Label, ...]  # by value, without background
     cases: tuple[Case, ...]  # by id
+    ignored: int | None = None  # value of the label maps where the truth is not known
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """What the labels are in label maps and in a network."""
+        return LabelScheme(labels=self.labels, ignored=self.ignored)
 
 
 def load_dataset(path: Path, is_new: bool = True) -> Dataset:
@@ -98,9 +104,16 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
         cases = _in_order(file, _keyed_cases(file, meta))
     else:  # only nnU-Net names the ending
         cases = _in_order(file, _listed_cases(file, meta) if lists_pairs else _paired_cases(file, meta))
-    name, labels = str(meta.get("name") or root.name), labels_of(file, meta, is_new)
-    cases = _with_labelled(file, labelled_of(meta), labels, cases)
-    return Dataset(name=name, root=root, channels=channels_of(file, meta), labels=labels, cases=cases)
+    scheme = scheme_of(file, meta, is_new)
+    cases = _with_labelled(file, labelled_of(meta), scheme.labels, cases)
+    return Dataset(
+        name=str(meta.get("name") or root.name),
+        root=root,
+        channels=channels_of(file, meta),
+        labels=scheme.labels,
+        cases=cases,
+        ignored=scheme.ignored,
+    )
 
 
 def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
@@ -239,14 +252,20 @@ def _from_csv(file: Path, is_new: bool) -> Dataset:
     rows = _csv_rows(file)
     cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
     channels = counted_channels([case.images for case in cases]) if meta is None else channels_of(beside, meta)
-    labels = labels_by_value(file, [case.label for case in cases]) if meta is None else labels_of(beside, meta, is_new)
+    if meta is None:
+        scheme = LabelScheme(labels=labels_by_value(file, [case.label for case in cases]))
+    else:
+        scheme = scheme_of(beside, meta, is_new)
+    labels = scheme.labels
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
     named = {} if meta is None else labelled_of(meta)
     if isinstance(named, dict):  # it may name the folder's other cases, too
         named = {case: names for case, names in named.items() if case in texts and case not in organs}
     cases = _with_labelled(file if organs else beside, {**named, **organs}, labels, cases)
-    return Dataset(name=file.stem, root=file.parent, channels=channels, labels=labels, cases=cases)
+    return Dataset(
+        name=file.stem, root=file.parent, channels=channels, labels=labels, cases=cases, ignored=scheme.ignored
+    )
 
 
 def _csv_rows(file: Path) -> dict[int, dict[str, str]]:

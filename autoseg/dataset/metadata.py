@@ -9,12 +9,13 @@ from typing import Any
 
 from autoseg.errors import DatasetError, RunError
 from autoseg.json_file import JsonError, read_json
-from autoseg.labels import MOST_LABELS, Label, organ_key
+from autoseg.labels import MOST_LABELS, Label, LabelScheme, organ_key
 from autoseg.words import shortened
 
 _SPELLED = re.compile(r"[(\[]?\s*(\d{1,9})(?:\.0*)?\s*,?\s*[)\]]?")  # of a value as text, such as "1.0" or "(1,)"
 MOST_DIGITS = 9  # of a label's value; enough to tell how far it is from what is possible
 HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
+IGNORE = "ignore"  # nnU-Net's name for the value of voxels whose truth is not known
 EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
 KNOWN = frozenset(("case", "image", "images", "label", "patient", "labelled", "labeled", "split", "fold"))
 LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'
@@ -48,8 +49,10 @@ def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(names[str(i)]) for i in range(len(names)))
 
 
-def labels_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> tuple[Label, ...]:
+def scheme_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> LabelScheme:
     """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon).
+
+    The name "ignore" is no organ: its value says that the truth of a voxel is not known.
 
     Args:
         file: For messages.
@@ -76,13 +79,16 @@ def labels_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> tuple
             )
         if value and name.casefold() == "background" and is_new:
             raise DatasetError(f"{file}: label {name!r} has the value {value}; background is 0, correct the values")
-        if value and name.casefold() == "ignore":
-            raise DatasetError(f"{file}: autoseg has no ignore label; leave out {name!r} and the cases that use it")
+        if name.casefold() == IGNORE and not value:
+            raise DatasetError(f"{file}: label {name!r} has the value 0, which is background; give it another, as 255")
         organs[value] = name
     organs.pop(0, None)
+    ignored = next((value for value, name in organs.items() if name.casefold() == IGNORE), None)
+    organs = {value: name for value, name in organs.items() if value != ignored}
     if not 1 <= len(organs) <= MOST_LABELS:
         raise DatasetError(f"{file}: names {len(organs)} labels beside background; 1 to {MOST_LABELS} are possible")
-    return tuple(Label(value=value, name=organs[value]) for value in sorted(organs))
+    labels = tuple(Label(value=value, name=organs[value]) for value in sorted(organs))
+    return LabelScheme(labels=labels, ignored=ignored)
 
 
 def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
@@ -210,8 +216,21 @@ def labelled_organs(file: Path) -> dict[str, tuple[int, ...]]:
     return labelled_values(file, named, labels, named if isinstance(named, dict) else ())  # any case may be in it
 
 
+def ignored_value(file: Path) -> int | None:
+    """Read which value means that the truth of a voxel is not known, from a dataset.json or a plan.json; None: none.
+
+    Raises:
+        RunError: If the file has no names of labels.
+    """
+    named = next((values for values, name in names_by_values(file).items() if name.casefold() == IGNORE), None)
+    if named is not None:
+        return named[0]
+    value = read_metadata(file).get("ignored")  # a plan of ours
+    return value if isinstance(value, int) else None
+
+
 def organ_names(file: Path) -> dict[int, str]:
-    """Read the names of organs by their one label value, without background.
+    """Read the names of organs by their one label value, without background and the value to ignore.
 
     Raises:
         RunError: If the file has none, or a label is a region or no label value.
@@ -222,4 +241,4 @@ def organ_names(file: Path) -> dict[int, str]:
             raise RunError(f"{file}: label {name!r} is a region or has no value; list one value a label")
         if not 0 <= values[0] <= HIGHEST_VALUE:
             raise RunError(f"{file}: label {name!r} has the value {values[0]}; labels lie from 0 to {HIGHEST_VALUE}")
-    return {values[0]: name for values, name in named.items() if values[0]}
+    return {values[0]: name for values, name in named.items() if values[0] and name.casefold() != IGNORE}

@@ -222,7 +222,8 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     rows = []
     for name, (prediction, reference, grid) in on.items():
         of_grid = {**about, "grid": name}
-        rows += score_rows(prediction, reference, organs, grid.spacing_mm, of_grid, evaluation.tolerance_mm)
+        tolerance_mm, unknown = evaluation.tolerance_mm, scheme.ignored
+        rows += score_rows(prediction, reference, organs, grid.spacing_mm, of_grid, tolerance_mm, unknown)
     rows += _context_rows(model, upsampler, truth.array, case, {**about, "grid": "original"})
     counts = {} if upsampler.reliability is None else upsampler.reliability.counts()
     shown = [(scheme.organs[index], count) for index, count in counts.items() if index not in case.hidden]
@@ -237,7 +238,7 @@ def _context_rows(
     """Return the rows to read the Dice against: the Dice that the model expects, and the ceiling of the grid."""
     organs = model.plan.labels
     expected = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
-    highest = ceilings(truth, [organ.value for organ in organs], [case.working.shape])[0]
+    highest = ceilings(truth, list(model.plan.scheme.names), [case.working.shape], model.plan.ignored)[0]
     values: list[tuple[Label, str, float | None]] = [
         (organ, "expected_dice", value) for organ, value in zip(organs, expected, strict=True)
     ]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.dataset.load import Case, Dataset
+from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import AutosegError, CasesFailedError, RunError
 from autoseg.evaluation.scores import Row, score_rows, write_scores
 from autoseg.imaging.volumes import read_label, write_label
@@ -20,6 +21,7 @@ from autoseg.pool import Track, untracked
 from autoseg.run import MASK_SUFFIX, ExternalFolder
 
 logger = logging.getLogger(__name__)
+UNKNOWN = HIGHEST_VALUE + 1  # no organ can have it
 
 
 def evaluate_external(
@@ -49,7 +51,8 @@ def evaluate_external(
     failed: dict[str, str] = {}
     for case in track(dataset.cases, f"Evaluating {dataset.name}", len(dataset.cases)):
         try:
-            rows += _rows(model, case, values, folder.predictions / f"{case.id}{MASK_SUFFIX}", tolerance_mm)
+            file = folder.predictions / f"{case.id}{MASK_SUFFIX}"
+            rows += _rows(model, case, values, dataset.ignored, file, tolerance_mm)
         except AutosegError as error:
             failed[case.id] = str(error)
     if rows:
@@ -65,22 +68,31 @@ def matched(theirs: tuple[Label, ...], ours: tuple[Label, ...]) -> dict[int, Lab
     return {label.value: by_name[organ_key(label.name)] for label in theirs if organ_key(label.name) in by_name}
 
 
-def renumbered(truth: npt.NDArray[np.integer], values: Mapping[int, Label]) -> npt.NDArray[np.int32]:
-    """Return a label map of the other dataset with the model's values; what the model does not know is background."""
+def renumbered(
+    truth: npt.NDArray[np.integer], values: Mapping[int, Label], ignored: int | None = None
+) -> npt.NDArray[np.int32]:
+    """Return a label map of the other dataset with the model's values; what the model does not know is background.
+
+    Where its value is `ignored`, it becomes UNKNOWN.
+    """
     place = np.zeros(max(int(truth.max()), *values) + 1, dtype=np.int32)
     for value, organ in values.items():
         place[value] = organ.value
+    if ignored is not None and ignored < len(place):
+        place[ignored] = UNKNOWN
     return np.asarray(place[truth.clip(0)])
 
 
-def _rows(model: Model, case: Case, values: Mapping[int, Label], file: Path, tolerance_mm: float) -> list[Row]:
+def _rows(
+    model: Model, case: Case, values: Mapping[int, Label], ignored: int | None, file: Path, tolerance_mm: float
+) -> list[Row]:
     prediction = model.predict(list(case.images))
     mask = prediction.mask
     write_label(file, mask.array, mask.stored)
-    truth = renumbered(read_label(case.label, mask.grid).array, values)
+    truth = renumbered(read_label(case.label, mask.grid).array, values, ignored)
     shown = {organ: (organ.value,) for value, organ in values.items() if case.shows(value)}
     about = {"fold": 0, "case": case.id, "split": "testing", "grid": "original"}
-    rows = score_rows(mask.array, truth, shown, mask.grid.spacing_mm, about, tolerance_mm)
+    rows = score_rows(mask.array, truth, shown, mask.grid.spacing_mm, about, tolerance_mm, UNKNOWN)
     expected = {organ.label: organ.expected_dice for organ in prediction.organs}
     return rows + [
         {**about, "organ": o.name, "label": o.value, "metric": "expected_dice", "value": expected.get(o.value)}

@@ -54,6 +54,7 @@ class _Pair:
     labels: tuple[Label, ...]  # to score
     named: tuple[Label, ...]  # that the segments of a DICOM SEG may be called as
     tolerance_mm: float
+    ignored: int | None  # value of the reference whose voxels are not scored
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def score_folders(
     tolerance_mm: float = TOLERANCE_MM,
     jobs: int = 1,
     track: Track = untracked,
+    ignored: int | None = None,
 ) -> list[Row]:
     """Score the masks of one folder against those of the same name in another.
 
@@ -85,6 +87,7 @@ def score_folders(
         tolerance_mm: Of the normalised surface Dice.
         jobs: Processes.
         track: Shows progress.
+        ignored: Value of the references where the truth is not known: nothing there is scored.
 
     Raises:
         RunError: If a folder is missing or no names match.
@@ -113,7 +116,10 @@ def score_folders(
     rows: list[Row] = []
     predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
-    work = {name: _Pair(name, *pair, labels_of.get(name, labels), labels, tolerance_mm) for name, pair in pairs.items()}
+    work = {
+        name: _Pair(name, *pair, labels_of.get(name, labels), labels, tolerance_mm, ignored)
+        for name, pair in pairs.items()
+    }
     good = {name: pair for name, pair in work.items() if name not in failed}
     for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
         if isinstance(scored, AutosegError):
@@ -124,7 +130,10 @@ def score_folders(
             predicted_values |= scored.predicted - unlabelled
             true_values |= scored.true
     _warn_of_values(
-        {predictions: predicted_values - true_values - {0}, references: true_values - predicted_values - {0}}
+        {
+            predictions: predicted_values - true_values - {0, ignored},
+            references: true_values - predicted_values - {0, ignored},
+        }
     )
     present = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
     if rows and (nowhere := [label.name for label in labels if label.value not in present]):
@@ -245,7 +254,8 @@ def _score_pair(pair: _Pair) -> _Scored:
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
     organs = {label: (label.value,) for label in pair.labels}
-    rows = score_rows(prediction.array, truth.array, organs, truth.grid.spacing_mm, about, pair.tolerance_mm)
+    spacing_mm = truth.grid.spacing_mm
+    rows = score_rows(prediction.array, truth.array, organs, spacing_mm, about, pair.tolerance_mm, pair.ignored)
     return _Scored(rows, _values(prediction.array), _values(truth.array))
 
 

@@ -16,7 +16,7 @@ from autoseg.imaging.volumes import read_label
 from autoseg.inference.calibration import calibrate
 from autoseg.inference.model import MASK_CODE, Model, Postprocessing
 from autoseg.inference.postprocess import apply_rules, choose_rules
-from autoseg.labels import Atoms
+from autoseg.labels import IGNORED, Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, save_tensors
 
@@ -91,7 +91,7 @@ def determine_postprocessing(
     points = []
     for mask, truth, spacing_mm, expected in zip(masks, truths, spacings_mm, estimates, strict=True):
         apply_rules(mask, rules, spacing_mm)
-        reached = dice(mask, truth, scheme.atoms_of)
+        reached = dice(mask, truth, scheme.atoms_of, IGNORED)
         points += [(e, d) for e, d in zip(expected, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])
     return Postprocessing(cleanup=rules, calibration=calibration, fingerprint=fingerprint)

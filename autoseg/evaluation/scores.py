@@ -35,6 +35,7 @@ def score_rows(
     spacing_mm: Triple,
     about: Mapping[str, Any],
     tolerance_mm: float = TOLERANCE_MM,
+    ignored: int | None = None,
 ) -> list[Row]:
     """Return the rows of one case on one grid.
 
@@ -45,10 +46,11 @@ def score_rows(
         spacing_mm: Voxel spacing (Z, Y, X).
         about: The columns fold, case, split and grid.
         tolerance_mm: Tolerance of the normalised surface Dice.
+        ignored: Value of the truth where it is not known: nothing there is scored.
     """
     opposite = {one: other for pair in side_pairs(tuple(organs)) for one, other in (pair, pair[::-1])}
     labels = {organ.value: values for organ, values in organs.items()}
-    pairs = organ_pairs(prediction, truth, labels, spacing_mm, opposite)
+    pairs = organ_pairs(prediction, truth, labels, spacing_mm, opposite, ignored)
     return [
         {
             **about,

@@ -116,7 +116,7 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     for name, change in CHANGES.items():
         changed = change(image, truth, is_ct)
         mask = model.segment(model.prepare(changed.image)).mask.array
-        found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, list(organs))
+        found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, list(organs), model.plan.ignored)
         rows += [dict(zip(COLUMNS, (fold, case.id, organs[v], v, name, d), strict=True)) for v, d in found.items()]
     return rows
 

@@ -24,7 +24,9 @@ from autoseg.figures.planes import (
     densest_slices,
     draw_pixels,
     grey_panels,
+    hatch_unknown,
     organ_boxes,
+    unknown_patch,
 )
 
 # The kinds of error: they differ in lightness too, so that they are told apart in print without colour.
@@ -38,7 +40,7 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     """Return the planes of `overlay_figure` with the errors filled, and their volumes in the whole case.
 
     Missed: an organ's voxels predicted as background; added: background predicted as an organ; wrong organ: one
-    organ's voxels predicted as another's. A thin line is the outline of the truth.
+    organ's voxels predicted as another's. A thin line is the outline of the truth. What is not annotated is no error.
 
     Args:
         case: What to show; without truth or prediction all of it counts as background there.
@@ -48,7 +50,9 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     nothing = np.zeros(case.image.shape, dtype=np.uint8)
     truth = nothing if case.truth is None else case.truth
     prediction = nothing if case.prediction is None else case.prediction
-    kinds = error_kinds(truth, prediction, list(case.organs), focus)
+    kinds, unknown = error_kinds(truth, prediction, list(case.organs), focus), case.unknown
+    if unknown is not None:
+        kinds[unknown] = 0
     cut = case.best_cut(focus)
     where = (kinds > 0).astype(np.uint8)
     if boxes := organ_boxes(where, [1]):
@@ -56,6 +60,7 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     low, high = case.shades
     figure, panels = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)))
     for axes, plane in zip(panels, PLANES, strict=True):
+        hatch_unknown(axes, plane, cut, unknown)
         _draw_kinds(axes, plane, cut, kinds)
         _outline_truth(axes, plane, cut, truth, list(case.organs))
     figure.suptitle(title, fontsize=11, color=INK)
@@ -63,6 +68,8 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     names = [f"{kind} {ml:.{2 if ml < 10 else 1}f} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
     whose = case.organs.get(focus, str(focus)) if focus is not None else "all organs"
     patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in KINDS.values()]
+    if unknown is not None:
+        patches, names = [*patches, unknown_patch()], [*names, "not annotated"]
     legend_below(figure, patches, names, f"Errors of {whose} in the whole volume")
     return figure
 

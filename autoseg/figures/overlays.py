@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,7 +14,19 @@ from matplotlib.patheffects import withStroke
 
 from autoseg.figures.canvas import legend_below, new_figure
 from autoseg.figures.colours import INK, luminance, organ_colour
-from autoseg.figures.planes import PLANES, CaseArrays, Cut, Labels, Plane, grey_panels, name_sides, scale_bar, show
+from autoseg.figures.planes import (
+    PLANES,
+    CaseArrays,
+    Cut,
+    Labels,
+    Plane,
+    grey_panels,
+    hatch_unknown,
+    name_sides,
+    scale_bar,
+    show,
+    unknown_patch,
+)
 
 CT_WINDOW_HU = (-160.0, 240.0)  # soft tissue of the abdomen
 _STRIP_IN = (6.0, 2.5)  # a strip's width, and its height at most
@@ -33,18 +46,23 @@ def overlay_figure(case: CaseArrays, title: str = "", focus: int | None = None) 
         title: Heading, as in "case_07, Dice 93.1 %".
         focus: Label value of the organ that alone decides slices and view; None: all organs do.
     """
-    cut, organs, styled = case.best_cut(focus), case.organs, _styled(case)
+    cut, organs, styled, unknown = case.best_cut(focus), case.organs, _styled(case), case.unknown
     figure, panels = grey_panels(cut, case.image, case.shades)
     for axes, plane in zip(panels, PLANES, strict=True):
+        hatch_unknown(axes, plane, cut, unknown)
         for style, labels in styled.items():
             outline(axes, plane, cut, labels, organs, style)
     figure.suptitle(title, fontsize=11, color=INK)
     names: dict[Style, str] = {"solid": "truth", "dashed": "prediction"}
     visible = _visible(cut, styled.values(), organs)
-    lines = [Line2D([], [], color=organ_colour(i), linewidth=3) for i, value in enumerate(organs) if value in visible]
+    lines: list[Artist] = [
+        Line2D([], [], color=organ_colour(i), linewidth=3) for i, value in enumerate(organs) if value in visible
+    ]
     lines += [Line2D([], [], color=INK, linewidth=1.3, linestyle=style) for style in styled]
     labels_shown = [name for value, name in organs.items() if value in visible]
-    legend_below(figure, lines, [*labels_shown, *(names[style] for style in styled)])
+    lines += [] if unknown is None else [unknown_patch()]
+    notes = [] if unknown is None else ["not annotated"]
+    legend_below(figure, lines, [*labels_shown, *(names[style] for style in styled), *notes])
     return figure
 
 
@@ -53,10 +71,11 @@ def case_figure(case: CaseArrays) -> Figure:
 
     It is 900 pixels wide; as "webp" it takes some tens of kB.
     """
-    cut, shades = case.best_cut(), case.shades
+    cut, shades, unknown = case.best_cut(), case.shades, case.unknown
     figure, panels = _strip(cut)
     for axes, plane in zip(panels, PLANES, strict=True):
         show(axes, plane, cut, case.image, shades)
+        hatch_unknown(axes, plane, cut, unknown)
         name_sides(axes, (plane.sides[0], "", plane.sides[2], ""), "white", "black", 6.5)
         for style, labels in _styled(case).items():
             outline(axes, plane, cut, labels, case.organs, style, 0.9)

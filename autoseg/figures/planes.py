@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
@@ -18,6 +19,7 @@ from autoseg.figures.colours import INK
 from autoseg.imaging.grid import Box, Triple, Voxels
 
 _MARGIN_MM = 25.0  # shown around the organs
+UNKNOWN, UNKNOWN_HATCH = "#9AA0A6", "////"  # of what is not annotated: grey, as it is neither right nor wrong
 _WIDTH_IN, _HEIGHT_IN = 11.0, 6.0  # of the three panels together, at most
 
 Image = npt.NDArray[np.number]  # (Z, Y, X)
@@ -34,6 +36,15 @@ class CaseArrays:
     spacing_mm: Triple  # (Z, Y, X)
     organs: Mapping[int, str]  # label value to name, in label order, which gives the colours; others are background
     window: tuple[float, float] | None = None  # intensities shown black and white; None: from the image's percentiles
+    ignored: int | None = None  # value of the truth where it is not known; None: it is everywhere
+
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_] | None:
+        """Where the truth is not known (Z, Y, X); None where it is everywhere."""
+        if self.truth is None or self.ignored is None:
+            return None
+        unknown = np.asarray(self.truth == self.ignored)
+        return unknown if unknown.any() else None
 
     @property
     def shades(self) -> tuple[float, float]:
@@ -173,6 +184,23 @@ def show(axes: Axes, plane: Plane, cut: Cut, image: Image, window: tuple[float, 
     """Draw a plane of the image in grey."""
     draw_pixels(axes, plane, cut, cut.pixels(plane, image), cmap="gray", vmin=window[0], vmax=window[1])
     axes.set_axis_off()
+
+
+def hatch_unknown(axes: Axes, plane: Plane, cut: Cut, unknown: npt.NDArray[np.bool_] | None) -> None:
+    """Hatch in grey what of a plane has no truth."""
+    if unknown is None:
+        return
+    framed = np.pad(cut.pixels(plane, unknown), 1)
+    rows_mm, columns_mm = cut.steps_mm(plane)
+    x, y = ((np.arange(n) - 0.5) * mm for n, mm in zip(framed.shape[::-1], (columns_mm, rows_mm), strict=True))
+    if framed.any():
+        filled = axes.contourf(x, y, framed.astype(float), levels=[0.5, 1.5], colors="none", hatches=[UNKNOWN_HATCH])
+        filled.set(edgecolor=UNKNOWN, linewidth=0.0)
+
+
+def unknown_patch() -> Patch:
+    """Return the legend's sign of what `hatch_unknown` draws."""
+    return Patch(facecolor="none", edgecolor=UNKNOWN, hatch=UNKNOWN_HATCH, linewidth=0.5)
 
 
 def draw_pixels(axes: Axes, plane: Plane, cut: Cut, pixels: npt.NDArray[Any], **style: Any) -> None:

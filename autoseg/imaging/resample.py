@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from autoseg.imaging.grid import Box, Voxels
-from autoseg.labels import LabelMap
+from autoseg.labels import IGNORED, LabelMap
 
 FloatArray = npt.NDArray[np.float32]
 Clip = tuple[float, float]
@@ -79,18 +79,23 @@ def _clipped(part: npt.NDArray[Any], clip: Clip) -> FloatArray:
 
 
 def resample_label(label: LabelMap, shape: Voxels) -> npt.NDArray[np.uint8]:
-    """Resample a map of class indices (Z, Y, X) to `shape` by vote: the class with the largest share of the voxel.
+    """Resample a map of atoms (Z, Y, X) to `shape` by vote: the one with the largest share of the voxel.
 
-    Classes are never interpolated into one another; ties take the lowest class.
+    Atoms are never interpolated into one another; ties take the lowest. Where the truth is known in part of a voxel
+    only, that part alone votes; it is known where at least half a voxel of the map is.
     """
     if label.shape == shape:
         return label.astype(np.uint8)
     objects = enumerate(ndimage.find_objects(label), start=1)
     boxes: dict[int, Box] = {value: box for value, box in objects if box is not None}
-    return np.array([0, *boxes], dtype=np.uint8)[vote_classes(label, boxes, shape)]
+    ignored = boxes.pop(IGNORED, None)
+    place = np.array([0, *boxes, *[0] * (IGNORED - len(boxes) - 1), IGNORED], dtype=np.uint8)
+    return place[vote_classes(label, boxes, shape, None if ignored is None else IGNORED)]
 
 
-def vote_classes(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> npt.NDArray[np.uint8]:
+def vote_classes(
+    label: LabelMap, boxes: Mapping[int, Box], shape: Voxels, ignored: int | None = None
+) -> npt.NDArray[np.uint8]:
     """Vote for the class of each voxel of a grid of `shape`: the one with the largest share of it.
 
     Worked out in the organs' boxes only. Background is a class too; ties take the lowest.
@@ -99,9 +104,10 @@ def vote_classes(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> np
         label: Label values (Z, Y, X).
         boxes: Value of each class to the box that holds it, in the order of the classes.
         shape: Voxels (Z, Y, X) of the new grid.
+        ignored: Value whose voxels have no vote; None: all have one.
 
     Returns:
-        0 for background, 1 for the first of `boxes`, and so on.
+        0 for background, 1 for the first of `boxes`, and so on; IGNORED where fewer vote than half a voxel holds.
     """
     axes = all_weights(label.shape, shape)
     winner = np.zeros(shape, dtype=np.uint8)
@@ -110,9 +116,24 @@ def vote_classes(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> np
     for start in range(0, shape[0], depth):
         planes = slice(start, min(start + depth, shape[0]))
         shares = list(_shares(label, boxes, axes, planes))
+        voting = None if ignored is None else _voting(label, ignored, axes, planes)
         if shares:
-            _vote(shares, winner[planes])
+            _vote(shares, winner[planes], voting)
+        if voting is not None:
+            winner[planes][voting < _half_a_voxel(label.shape, shape)] = IGNORED
     return winner
+
+
+def _voting(label: LabelMap, ignored: int, axes: Axes, planes: slice) -> FloatArray:
+    """Return the share of each voxel of the planes whose truth is known (z, Y, X)."""
+    depth = touched_rows(axes[0].T, planes)
+    known = (label[depth] != ignored).astype(np.float32)
+    return np.asarray(np.tensordot(axes[0][planes, depth], axes[1] @ (known @ axes[2].T), axes=1))
+
+
+def _half_a_voxel(shape_in: Sequence[int], shape_out: Sequence[int]) -> float:
+    """Return the share that half a voxel of one grid has of a voxel of another, at most a half."""
+    return 0.5 * math.prod(min(1.0, new / old) for old, new in zip(shape_in, shape_out, strict=True)) - TIE
 
 
 def all_weights(shape_in: Sequence[int], shape_out: Sequence[int], averaging: bool = True) -> Axes:
@@ -147,9 +168,11 @@ def _shares(
         yield index, place, np.tensordot(axes[0][z, depth], share, axes=1)
 
 
-def _vote(shares: Sequence[tuple[int, Box, FloatArray]], winner: npt.NDArray[np.uint8]) -> None:
+def _vote(
+    shares: Sequence[tuple[int, Box, FloatArray]], winner: npt.NDArray[np.uint8], voting: FloatArray | None
+) -> None:
     """Write into `winner` (Z, Y, X) the class of largest share, ties to the lowest; background has what is left."""
-    best = np.ones(winner.shape, dtype=np.float32)
+    best = np.ones(winner.shape, dtype=np.float32) if voting is None else voting.copy()
     for _, place, share in shares:
         best[place] -= share
     for index, place, share in shares:

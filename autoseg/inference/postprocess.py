@@ -20,7 +20,7 @@ from scipy import ndimage
 from autoseg.imaging.boxes import box_around
 from autoseg.imaging.grid import Triple, voxel_ml
 from autoseg.inference.components import Components, find_components, linked_components
-from autoseg.labels import Atoms
+from autoseg.labels import IGNORED, Atoms
 from autoseg.metrics.overlap import overlap
 from autoseg.plan import PlanPart
 
@@ -73,7 +73,7 @@ def choose_rules(
 
     Args:
         masks: Predicted class indices (Z, Y, X), as the network left them.
-        truths: True class indices.
+        truths: True class indices; IGNORED where they are not known.
         organs: Their classes.
         spacings_mm: Between voxel centres (Z, Y, X), of each case.
     """
@@ -134,7 +134,7 @@ def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule) -> float | None:
         if not rule.does_nothing:
             after = after.copy()
             _clean(after, rule, pair.spacing_mm, pair.pieces)
-        dices.append(overlap(after, pair.true, (rule.label,))[rule.label].dice)
+        dices.append(overlap(after, pair.true, (rule.label,), IGNORED)[rule.label].dice)
     defined = [dice for dice in dices if dice is not None]
     return fmean(defined) if defined else None
 

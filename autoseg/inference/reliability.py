@@ -20,7 +20,7 @@ class Reliability:
     """Counts the voxels of each organ by the probability that the network gives it, on the working grid.
 
     Voxels whose probability is at most `LEAST_PROBABILITY` are left out: nearly all of an image is sure background, and
-    would make every network look calibrated.
+    would make every network look calibrated. So are those whose truth is not known.
     """
 
     def __init__(self, scheme: LabelScheme, truth: Atoms) -> None:
@@ -36,9 +36,11 @@ class Reliability:
     def add(self, probabilities: Tensor, first: int) -> None:
         """Take slices: probabilities (classes, z, Y, X), the first of which is slice `first` of the working grid."""
         truth = np.asarray(self._truth[first : first + probabilities.shape[1]])
+        known = None if self._scheme.ignored is None else torch.from_numpy(self._scheme.known(truth).ravel())
         for index, counts in self._counts.items():
             values = probabilities[index].flatten()
-            near = torch.nonzero(values > LEAST_PROBABILITY).flatten()
+            above = values > LEAST_PROBABILITY
+            near = torch.nonzero(above if known is None else above & known).flatten()
             if len(near):
                 p = values[near].double().numpy()
                 right = self._scheme.class_mask(truth, index).ravel()[near.numpy()]

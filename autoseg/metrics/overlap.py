@@ -58,7 +58,10 @@ class Overlap:
 
 
 def overlap(
-    prediction: LabelMap, truth: LabelMap, labels: Sequence[int] | Mapping[int, Sequence[int]]
+    prediction: LabelMap,
+    truth: LabelMap,
+    labels: Sequence[int] | Mapping[int, Sequence[int]],
+    ignored: int | None = None,
 ) -> dict[int, Overlap]:
     """Count the voxels of every organ in one pass over both maps.
 
@@ -67,6 +70,7 @@ def overlap(
         truth: True label map (Z, Y, X), integers.
         labels: Values to count, each at least 1; or, where organs overlap, a key for each to the values within it.
             Every other value counts as background.
+        ignored: Value of the truth whose voxels are not counted, whatever is predicted there; None: all are.
 
     Returns:
         Value or key to its counts, in the order of `labels`.
@@ -78,7 +82,7 @@ def overlap(
     groups = labels if isinstance(labels, Mapping) else {value: (value,) for value in labels}
     values = list(dict.fromkeys(value for group in groups.values() for value in group))
     row = {value: number for number, value in enumerate(values, start=1)}
-    counts = _count_pairs(prediction, truth, values)
+    counts = _count_pairs(prediction, truth, values, ignored)
     rows = {key: [row[value] for value in group] for key, group in groups.items()}
     return {
         key: Overlap(
@@ -90,14 +94,17 @@ def overlap(
     }
 
 
-def _count_pairs(prediction: LabelMap, truth: LabelMap, values: Sequence[int]) -> npt.NDArray[np.int64]:
+def _count_pairs(
+    prediction: LabelMap, truth: LabelMap, values: Sequence[int], ignored: int | None
+) -> npt.NDArray[np.int64]:
     """Return how many voxels have each pair of values, (prediction, truth); row and column 0 are any other value."""
     place = np.zeros(max(values, default=0) + 2, dtype=np.intp)  # value -> row of the table, 0 for anything else
     place[list(values)] = np.arange(1, len(values) + 1)
     size = len(values) + 1
     table = np.zeros(size * size, dtype=np.int64)
     for one, other in zip(prediction, truth, strict=True):  # slice by slice: no copy of a whole volume
-        foreground = np.flatnonzero((one != 0) | (other != 0))  # most of a volume is background in both
+        counted = (one != 0) | (other != 0)  # most of a volume is background in both
+        foreground = np.flatnonzero(counted if ignored is None else counted & (other != ignored))
         pair = place[one.take(foreground).clip(0, len(place) - 1)] * size
         pair += place[other.take(foreground).clip(0, len(place) - 1)]
         table += np.bincount(pair, minlength=size * size)
@@ -105,16 +112,19 @@ def _count_pairs(prediction: LabelMap, truth: LabelMap, values: Sequence[int]) -
 
 
 def dice(
-    prediction: LabelMap, truth: LabelMap, labels: Sequence[int] | Mapping[int, Sequence[int]]
+    prediction: LabelMap,
+    truth: LabelMap,
+    labels: Sequence[int] | Mapping[int, Sequence[int]],
+    ignored: int | None = None,
 ) -> dict[int, float | None]:
-    """Return the Dice of every label, 0 to 1; `labels` as in `overlap`.
+    """Return the Dice of every label, 0 to 1; `labels` and `ignored` as in `overlap`.
 
     An organ that is in neither map has no Dice (None); one that is in only one of them has Dice 0.
 
     Raises:
         VolumeError: As `overlap`.
     """
-    return {value: counts.dice for value, counts in overlap(prediction, truth, labels).items()}
+    return {value: counts.dice for value, counts in overlap(prediction, truth, labels, ignored).items()}
 
 
 def require_comparable(prediction: LabelMap, truth: LabelMap) -> None:

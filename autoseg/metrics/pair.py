@@ -21,7 +21,10 @@ from autoseg.metrics.surface import SurfaceDistances, label_distances
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OrganPair:
-    """One organ in two label maps; values that metrics share are computed once, on first use."""
+    """One organ in two label maps; values that metrics share are computed once, on first use.
+
+    Where the truth is not known both maps have the value `ignored`, which is of no organ, and of no background either.
+    """
 
     prediction: LabelMap
     truth: LabelMap
@@ -31,6 +34,7 @@ class OrganPair:
     prediction_box: Box | None  # around the organ; None where it is absent
     truth_box: Box | None
     opposite: tuple[int, ...] = ()  # values of the same organ of the other side
+    ignored: int | None = None  # None: the truth is known everywhere
 
     @property
     def voxel_ml(self) -> float:
@@ -41,9 +45,11 @@ class OrganPair:
     def distances(self) -> SurfaceDistances | None:
         """Distances between the surfaces; None where either mask is empty."""
         boxes = (self.prediction_box, self.truth_box)
+        unknown = None if self.ignored is None else np.asarray(self.truth == self.ignored)
         if len(self.values) == 1:
-            return label_distances(self.prediction, self.truth, self.values[0], boxes, self.spacing_mm)
-        return label_distances(self._mask(self.prediction), self._mask(self.truth), 1, boxes, self.spacing_mm)
+            return label_distances(self.prediction, self.truth, self.values[0], boxes, self.spacing_mm, unknown)
+        masks = self._mask(self.prediction), self._mask(self.truth)
+        return label_distances(*masks, 1, boxes, self.spacing_mm, unknown)
 
     @cached_property
     def masks(self) -> tuple[Mask, Mask]:
@@ -69,8 +75,9 @@ class OrganPair:
 
     @cached_property
     def pieces(self) -> Pieces | None:
-        """Pieces of prediction and truth; None where the organ is in neither."""
-        return count_pieces(*self.masks) if self.overlap.prediction or self.overlap.truth else None
+        """Pieces of prediction and truth; None where the organ is in neither, or its truth not known everywhere."""
+        present = self.overlap.prediction or self.overlap.truth
+        return count_pieces(*self.masks) if present and self.ignored is None else None
 
     def _mask(self, label_map: LabelMap) -> Mask:
         return np.asarray(np.isin(label_map, self.values) if len(self.values) > 1 else label_map == self.values[0])
@@ -82,6 +89,7 @@ def organ_pairs(
     labels: Mapping[int, tuple[int, ...]],
     spacing_mm: Triple,
     opposite: Mapping[int, int] = MappingProxyType({}),
+    ignored: int | None = None,
 ) -> dict[int, OrganPair]:
     """Return a pair for each organ, in the order of `labels`.
 
@@ -91,11 +99,17 @@ def organ_pairs(
         labels: A key for each organ to the values within it, each at least 1.
         spacing_mm: Voxel spacing (Z, Y, X).
         opposite: Key of an organ to that of the same organ of the other side.
+        ignored: Value of the truth where it is not known; what is predicted there does not count.
 
     Raises:
         VolumeError: As `overlap`.
     """
-    counts = overlap(prediction, truth, labels)
+    unknown = None if ignored is None else truth == ignored
+    if unknown is None or not unknown.any():
+        ignored = None
+    elif ignored is not None and prediction.shape == truth.shape:
+        prediction = np.where(unknown, np.int32(ignored), prediction)
+    counts = overlap(prediction, truth, labels, ignored)
     boxes, true_boxes = group_boxes(prediction, labels), group_boxes(truth, labels)
     return {
         key: OrganPair(
@@ -107,6 +121,7 @@ def organ_pairs(
             prediction_box=boxes[key],
             truth_box=true_boxes[key],
             opposite=labels.get(opposite.get(key, 0), ()),
+            ignored=ignored,
         )
         for key, values in labels.items()
     }

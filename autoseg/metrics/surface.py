@@ -4,6 +4,8 @@ The surface of a mask is the set of its border voxels: those with a face on the 
 of the volume counts as outside. A distance runs from a border voxel's centre to the nearest border voxel's centre of
 the other mask, in mm. Every border voxel weighs the same. This is the definition of MONAI's metrics; DeepMind's
 surface-distance weighs each element of the surface by its area instead.
+
+Where the truth is not known there is no surface: only a face on a known voxel outside the mask makes a border voxel.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from autoseg.imaging.grid import Box, Triple
-from autoseg.labels import LabelMap
+from autoseg.labels import LabelMap, Mask
 from autoseg.metrics.overlap import require_comparable
 
 LEAF = 32  # points of a leaf of the search tree
@@ -83,14 +85,37 @@ def surface_distances(
 
 
 def label_distances(
-    prediction: LabelMap, truth: LabelMap, value: int, boxes: tuple[Box | None, Box | None], spacing_mm: Triple
+    prediction: LabelMap,
+    truth: LabelMap,
+    value: int,
+    boxes: tuple[Box | None, Box | None],
+    spacing_mm: Triple,
+    unknown: Mask | None = None,
 ) -> SurfaceDistances | None:
-    """Return the distances of one label from its boxes in both maps; None where either mask is empty."""
+    """Return the distances of one label from its boxes in both maps; None where either mask or surface is empty.
+
+    Args:
+        prediction: Predicted label map (Z, Y, X), integers.
+        truth: True label map (Z, Y, X), integers.
+        value: Of the label.
+        boxes: Around it in both; None where it is absent.
+        spacing_mm: Voxel spacing (Z, Y, X).
+        unknown: Where the truth is not known (Z, Y, X); both maps have other values there. None: it is everywhere.
+    """
     box, true_box = boxes
     if box is None or true_box is None:
         return None
-    points = _border_mm(prediction, value, box, spacing_mm)
-    true_points = _border_mm(truth, value, true_box, spacing_mm)
+    if unknown is None:
+        points, true_points = (
+            _border_mm(one, value, place, spacing_mm) for one, place in ((prediction, box), (truth, true_box))
+        )
+    else:
+        points, true_points = (
+            _known_border_mm(one, value, place, spacing_mm, unknown)
+            for one, place in ((prediction, box), (truth, true_box))
+        )
+        if not len(points) or not len(true_points):
+            return None
     return SurfaceDistances(
         to_truth_mm=_nearest_mm(points, true_points), to_prediction_mm=_nearest_mm(true_points, points)
     )
@@ -107,6 +132,19 @@ def _border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> np
             for side in (slice(None, -2), slice(2, None)):
                 inside[core] &= mask[tuple(side if a == axis else slice(1, -1) for a in range(3))]
     voxels = np.argwhere(mask & ~inside) + [part.start for part in box]
+    return np.asarray(voxels * np.array(spacing_mm))
+
+
+def _known_border_mm(
+    labels: LabelMap, value: int, box: Box, spacing_mm: Triple, unknown: Mask
+) -> npt.NDArray[np.float64]:
+    """Return the same as `_border_mm` of the voxels that have a face on a known voxel, or on the volume's border."""
+    around = tuple(
+        slice(max(0, part.start - 1), min(size, part.stop + 1)) for part, size in zip(box, labels.shape, strict=True)
+    )
+    mask = labels[around] == value
+    inside = ndimage.binary_erosion(mask | unknown[around])
+    voxels = np.argwhere(mask & ~inside) + [part.start for part in around]
     return np.asarray(voxels * np.array(spacing_mm))
 
 

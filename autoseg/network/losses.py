@@ -1,23 +1,27 @@
 """The losses: Dice as in Roth et al. 2018, alone or with cross-entropy; always in float32.
 
-Where several processes train together, it is the loss of the whole batch in each of them.
+Where several processes train together, it is the loss of the whole batch in each of them. Voxels whose truth is not
+known are in no sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from autoseg.labels import IGNORED, LabelScheme
 from autoseg.network.distributed import sum_over_processes
 from autoseg.plan import LossPlan
 
 LOWEST = -1e4  # a logit of which the softmax is 0
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
+Known = Tensor | None  # whether the truth of each voxel is known, bool (B, Z, Y, X); None: it is everywhere
 Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in the order of its `sums`
 
 
@@ -25,7 +29,7 @@ Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in 
 class Loss:
     """A loss: its sums over voxels, how its value follows from them, and its names."""
 
-    sums: Callable[[Tensor, Tensor, Tensor | None], Sums]  # of logits, truth, and class weights where it weighs voxels
+    sums: Callable[[Tensor, Tensor, Known, Tensor | None], Sums]  # of logits, truth, and class weights of voxels
     value: Callable[[Sums, LossPlan, Tensor | None], Tensor]  # of sums, and class weights where it weighs Dice terms
     weighs: Literal["dice terms", "voxels"]  # what the plan's class weights weigh
     least: float  # where everything is right and no class is weighted
@@ -33,17 +37,19 @@ class Loss:
     words: str  # in the report
 
 
-def overlaps(probabilities: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def overlaps(probabilities: Tensor, truth: Tensor, known: Known = None) -> tuple[Tensor, Tensor]:
     """Return Σ p r and Σ p + Σ r over the voxels of each image and class, each (B, classes).
 
     Args:
         probabilities: p, softmax output, float32 (B, classes, Z, Y, X).
-        truth: Class indices, int64 (B, Z, Y, X); r is their one-hot form.
+        truth: Class indices, int64 (B, Z, Y, X); r is their one-hot form. Where it is IGNORED, r is 0.
+        known: Where it is not IGNORED, if it is anywhere.
     """
     classes = torch.arange(probabilities.shape[1], device=truth.device)[:, None, None, None]
     reference = truth[:, None] == classes
     axes = (2, 3, 4)
     both = (probabilities * reference).sum(axes)
+    probabilities = probabilities if known is None else probabilities * known[:, None]
     return both, probabilities.sum(axes) + reference.sum(axes).to(probabilities.dtype)
 
 
@@ -94,27 +100,39 @@ def with_hidden(logits: Tensor, hidden: Tensor) -> Tensor:
 
 
 def segmentation_loss(
-    logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None, hidden: Tensor | None = None
+    logits: Tensor,
+    truth: Tensor,
+    plan: LossPlan,
+    class_weights: Tensor | None,
+    hidden: Tensor | None = None,
+    scheme: LabelScheme | None = None,
 ) -> Tensor:
     """Return the loss of a batch, a scalar in float32.
 
     Args:
         logits: Network output (B, classes, Z, Y, X), any precision.
-        truth: Class indices, int64 (B, Z, Y, X).
+        truth: Atoms, int64 (B, Z, Y, X).
         plan: Which of LOSSES, and over what its sums run.
         class_weights: w_l, float32 (classes,), background first; None: all 1.
         hidden: Classes that an image's label map does not show, bool (B, classes), as for `with_hidden`; None: none.
+        scheme: Of the classes; None: disjoint organs whose truth is known everywhere.
     """
-    return loss_of(loss_sums(logits, truth, plan, class_weights, hidden), plan, class_weights)
+    return loss_of(loss_sums(logits, truth, plan, class_weights, hidden, scheme), plan, class_weights)
 
 
 def loss_sums(
-    logits: Tensor, truth: Tensor, plan: LossPlan, class_weights: Tensor | None, hidden: Tensor | None = None
+    logits: Tensor,
+    truth: Tensor,
+    plan: LossPlan,
+    class_weights: Tensor | None,
+    hidden: Tensor | None = None,
+    scheme: LabelScheme | None = None,
 ) -> Sums:
     """Return the sums of these voxels that make up the loss; arguments as for `segmentation_loss`."""
     loss = LOSSES[plan.kind]
     logits = logits.float() if hidden is None else with_hidden(logits.float(), hidden)
-    return loss.sums(logits, truth, class_weights if loss.weighs == "voxels" else None)
+    known = None if scheme is None or scheme.ignored is None else truth != IGNORED
+    return loss.sums(logits, truth, known, class_weights if loss.weighs == "voxels" else None)
 
 
 def add_sums(parts: Sequence[Sums]) -> Sums:
@@ -131,8 +149,8 @@ def loss_of(sums: Sums, plan: LossPlan, class_weights: Tensor | None) -> Tensor:
     return loss.value(sums, plan, class_weights if loss.weighs == "dice terms" else None)
 
 
-def _dice_sums(logits: Tensor, truth: Tensor, _: Tensor | None) -> Sums:
-    return overlaps(logits.softmax(dim=1), truth)
+def _dice_sums(logits: Tensor, truth: Tensor, known: Known, _: Tensor | None) -> Sums:
+    return overlaps(logits.softmax(dim=1), truth, known)
 
 
 def _dice(sums: Sums, plan: LossPlan, term_weights: Tensor | None) -> Tensor:
@@ -144,12 +162,14 @@ def _dice(sums: Sums, plan: LossPlan, term_weights: Tensor | None) -> Tensor:
     return terms.mean() if over_batch else _joint_mean(terms.sum(), terms.new_full((), terms.numel()))
 
 
-def _dice_and_entropy_sums(logits: Tensor, truth: Tensor, voxel_weights: Tensor | None) -> Sums:
+def _dice_and_entropy_sums(logits: Tensor, truth: Tensor, known: Known, voxel_weights: Tensor | None) -> Sums:
     """Return the overlaps, and cross-entropy and weight of the voxels, each weighted by its true class."""
-    both, either = overlaps(logits.softmax(dim=1), truth)
+    both, either = overlaps(logits.softmax(dim=1), truth, known)
     ones = torch.ones(logits.shape[1], device=logits.device) if voxel_weights is None else voxel_weights
-    entropy = cross_entropy(logits, truth, weight=voxel_weights, reduction="none").sum()  # its own may vary on CUDA
-    return both, either, entropy, ones[truth].sum()
+    entropies = partial(cross_entropy, ignore_index=IGNORED, reduction="none")  # whose own sum may vary on CUDA
+    entropy = entropies(logits, truth, weight=voxel_weights).sum()
+    weights = ones[truth] if known is None else ones[truth.where(known, 0)] * known
+    return both, either, entropy, weights.sum()
 
 
 def _dice_and_entropy(sums: Sums, plan: LossPlan, _: Tensor | None) -> Tensor:
@@ -159,7 +179,7 @@ def _dice_and_entropy(sums: Sums, plan: LossPlan, _: Tensor | None) -> Tensor:
 
 def _joint_mean(total: Tensor, weight: Tensor) -> Tensor:
     total, weight = sum_over_processes(torch.stack((total, weight)))
-    return total / weight
+    return total / weight.clamp_min(TINY)  # 0 where the truth of no voxel is known
 
 
 LOSSES: dict[str, Loss] = {  # by the plan's loss.kind

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from autoseg.imaging.grid import Voxels
+from autoseg.labels import LabelScheme
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import segmentation_loss
 from autoseg.plan import LossPlan, NetworkPlan, Plan
@@ -96,7 +97,7 @@ def _peaks_of_tiles(plan: Plan, bfloat16: bool) -> _Peaks:
 def _peaks_of_steps(plan: Plan, bfloat16: bool) -> _Peaks:
     loss = plan.loss.model_copy(update={"weights": None})
     copies = 3 if plan.optimiser.averaging else 2  # the moments of Adam, and the running average
-    least, most = _steps(plan.network, len(plan.channels), plan.classes, loss, copies, bfloat16)
+    least, most = _steps(plan.network, len(plan.channels), plan.scheme, loss, copies, bfloat16)
     return _Peaks(least=least, most=most, crop=math.prod(EDGE * n for n in plan.network.divisor))
 
 
@@ -117,12 +118,12 @@ def _tiles(plan: NetworkPlan, channels: int, classes: int, bfloat16: bool) -> tu
 
 @lru_cache(maxsize=256)
 def _steps(
-    plan: NetworkPlan, channels: int, classes: int, loss: LossPlan, copies: int, bfloat16: bool
+    plan: NetworkPlan, channels: int, scheme: LabelScheme, loss: LossPlan, copies: int, bfloat16: bool
 ) -> tuple[int, int]:
     """Return the peaks of a step of BATCHES small crops."""
 
     def step(batch: int) -> None:
-        network = NETWORKS[plan.kind].build(channels, classes, plan)
+        network = NETWORKS[plan.kind].build(channels, scheme.classes, plan)
         persistent = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]  # from step to step
         gradients = [torch.empty_like(p) for p in network.parameters()]  # of the step before
         crop = [EDGE * n for n in plan.divisor]
@@ -130,8 +131,8 @@ def _steps(
         truth = torch.empty(batch, *crop, dtype=torch.int64)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             logits = network(image)
-        hidden = torch.zeros(batch, classes, dtype=torch.bool) if loss.partial else None
-        value = segmentation_loss(logits, truth, loss, None, hidden)
+        hidden = torch.zeros(batch, scheme.classes, dtype=torch.bool) if loss.partial else None
+        value = segmentation_loss(logits, truth, loss, None, hidden, scheme)
         del gradients
         value.backward()  # type: ignore[no-untyped-call]
         del persistent

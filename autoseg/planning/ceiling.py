@@ -6,6 +6,8 @@ and prediction, and is compared with what it was: a network that is perfect on t
 on the image's own. It shows before any training which organs a factor is too coarse for: a liver keeps nearly all of
 itself at ×4, an artery does not. Source: our own.
 
+What lies where the truth is not known takes no part in either way, and is not compared.
+
 A class matters only where its organ is, so all is worked out in the organs' boxes, and at no time are there all
 classes of a whole volume.
 """
@@ -25,7 +27,7 @@ from autoseg.imaging.boxes import box_around
 from autoseg.imaging.grid import Box, Triple, Voxels, to_lps, working_shape
 from autoseg.imaging.resample import Axes, FloatArray, all_weights, touched_rows, vote_classes
 from autoseg.imaging.volumes import read_grid, read_label
-from autoseg.labels import Atoms, Label, LabelMap
+from autoseg.labels import IGNORED, Atoms, Label, LabelMap
 from autoseg.pool import Track, each, untracked
 
 LEAST_OF_EACH = 6  # set of organs that cases are labelled with
@@ -41,7 +43,9 @@ class _Region:
     target: Box  # on the label map's grid
 
 
-def ceilings(label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels]) -> list[dict[int, float]]:
+def ceilings(
+    label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels], ignored: int | None = None
+) -> list[dict[int, float]]:
     """Return, for each working grid, the Dice of every organ's truth against itself after there and back.
 
     There, by vote, as `resample_label`; back, by interpolation of the classes, as a prediction's.
@@ -50,6 +54,7 @@ def ceilings(label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels]) -
         label: Label values (Z, Y, X), axes along LPS.
         values: Organs in the order of their classes, each at least 1, at most 254; other values count as background.
         shapes: Voxels (Z, Y, X) of the working grids, as from `working_shape`.
+        ignored: Value where the truth is not known; None: it is everywhere.
 
     Returns:
         For each shape, value to Dice, 0 to 1; an organ that the label map does not have is left out.
@@ -59,7 +64,8 @@ def ceilings(label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels]) -
     """
     objects = ndimage.find_objects(label, max_label=max(values, default=0))
     boxes: dict[int, Box] = {value: objects[value - 1] for value in values if objects[value - 1] is not None}
-    return [_ceilings(label, boxes, shape) for shape in shapes]
+    unknown = ignored if ignored is not None and (label == ignored).any() else None
+    return [_ceilings(label, boxes, shape, unknown) for shape in shapes]
 
 
 def dataset_ceilings(
@@ -69,6 +75,7 @@ def dataset_ceilings(
     downsampling: Triple = (1.0, 1.0, 1.0),
     jobs: int = 1,
     track: Track = untracked,
+    ignored: int | None = None,
 ) -> tuple[tuple[float | None, ...], ...]:
     """Return, for each organ and each spacing, the mean of `ceilings` over the cases that have the organ.
 
@@ -83,13 +90,14 @@ def dataset_ceilings(
         downsampling: Factors (Z, Y, X), used where a spacing is None.
         jobs: Number of processes.
         track: Shows progress.
+        ignored: Value of the label maps where the truth is not known.
 
     Returns:
         A row an organ, a column a spacing; None where no case that was read has the organ.
     """
     chosen = _chosen(cases)
     values = tuple(label.value for label in labels)
-    work = {case.id: (case, tuple(labels), tuple(spacings_mm), downsampling) for case in chosen}
+    work = {case.id: (case, tuple(labels), tuple(spacings_mm), downsampling, ignored) for case in chosen}
     by_case: dict[str, list[dict[int, float]]] = {}
     for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
@@ -120,26 +128,28 @@ def _spread(cases: Sequence[Case], most: int) -> list[Case]:
     return [cases[round(i * (len(cases) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _case_ceilings(work: tuple[Case, tuple[Label, ...], tuple[Triple | None, ...], Triple]) -> list[dict[int, float]]:
-    case, labels, spacings_mm, downsampling = work
+def _case_ceilings(
+    work: tuple[Case, tuple[Label, ...], tuple[Triple | None, ...], Triple, int | None],
+) -> list[dict[int, float]]:
+    case, labels, spacings_mm, downsampling, ignored = work
     label = read_label(case.label, to_lps(read_grid(case.images[0]))[1], labels)
     shapes = [working_shape(label.grid, spacing, downsampling) for spacing in spacings_mm]
-    return ceilings(label.array, [one.value for one in labels], shapes)
+    return ceilings(label.array, [one.value for one in labels], shapes, ignored)
 
 
-def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels) -> dict[int, float]:
+def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels, ignored: int | None) -> dict[int, float]:
     if label.shape == shape:
         return dict.fromkeys(boxes, 1.0)
-    working = vote_classes(label, boxes, shape)
+    working = vote_classes(label, boxes, shape, ignored)
     back = all_weights(shape, label.shape, averaging=False)
-    both, returned = _returned(working, label, tuple(boxes), _regions(working, back))
+    both, returned = _returned(working, label, tuple(boxes), _regions(working, back), ignored)
     true = [int(np.count_nonzero(label[box] == value)) for value, box in boxes.items()]
     return {value: 2.0 * both[i] / (returned[i] + true[i]) for i, value in enumerate(boxes)}
 
 
 def _regions(working: Atoms, back: Axes) -> tuple[_Region, ...]:
     """Return the classes that the working grid holds; background first, as far as the others reach."""
-    boxes = enumerate(ndimage.find_objects(working), start=1)
+    boxes = enumerate(ndimage.find_objects(working, max_label=IGNORED - 1), start=1)
     organs = [_Region(index=i, source=box, target=_touched_box(back, box)) for i, box in boxes if box is not None]
     around = box_around(organ.target for organ in organs)
     if around is None:
@@ -149,7 +159,7 @@ def _regions(working: Atoms, back: Axes) -> tuple[_Region, ...]:
 
 
 def _returned(
-    working: Atoms, label: LabelMap, values: Sequence[int], regions: Sequence[_Region]
+    working: Atoms, label: LabelMap, values: Sequence[int], regions: Sequence[_Region], ignored: int | None
 ) -> tuple[list[int], list[int]]:
     """Count for each organ the voxels that come back to it rightly, and all that come back to it.
 
@@ -167,6 +177,7 @@ def _returned(
         for region in here[1:]:
             place, i = region.target[1:], region.index - 1
             won = winner[place] == region.index
+            won = won if ignored is None else won & (truth[place] != ignored)
             returned[i] += int(np.count_nonzero(won))
             both[i] += int(np.count_nonzero(won & (truth[place] == values[i])))
     return both, returned

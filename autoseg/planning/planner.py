@@ -122,7 +122,8 @@ class Planner:
             return
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]
         cases, labels = self.dataset.cases, self.dataset.labels
-        by_organ = dataset_ceilings(cases, labels, spacings, plan.downsampling, self.jobs, self.track)
+        ignored = self.dataset.ignored
+        by_organ = dataset_ceilings(cases, labels, spacings, plan.downsampling, self.jobs, self.track, ignored)
         self.ceilings.update(zip((grid.spacing_mm for grid in grids), zip(*by_organ, strict=True), strict=True))
 
 

@@ -39,6 +39,7 @@ def preset_plan(
         "name": fingerprint.name,
         "channels": [c.name for c in fingerprint.channels],
         "labels": [{"value": o.value, "name": o.name} for o in fingerprint.organs],
+        "ignored": fingerprint.ignored,
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in fingerprint.channels],
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}

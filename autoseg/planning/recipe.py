@@ -45,6 +45,7 @@ def default_plan(
         name=fingerprint.name,
         channels=tuple(c.name for c in fingerprint.channels),
         labels=tuple(Label(value=o.value, name=o.name) for o in fingerprint.organs),
+        ignored=fingerprint.ignored,
         downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
         crop_size=crop,

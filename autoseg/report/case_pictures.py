@@ -133,7 +133,8 @@ def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
         organs = work.plan.scheme.names
-        case = CaseArrays(image.array[0], truth.array, mask.array, image.grid.spacing_mm, organs, window)
+        spacing_mm, ignored = image.grid.spacing_mm, work.plan.ignored
+        case = CaseArrays(image.array[0], truth.array, mask.array, spacing_mm, organs, window, ignored)
         drawn = {view.file: try_to_draw(partial(_draw_view, view, case, truth, mask)) for view in work.views}
         return {file: result for file, result in drawn.items() if isinstance(result, Undrawn)}
     except OSError as error:

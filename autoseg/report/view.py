@@ -19,7 +19,7 @@ from autoseg.figures.planes import window_of
 from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.volumes import read_image, read_label
-from autoseg.labels import Atoms, LabelScheme
+from autoseg.labels import IGNORED, Atoms, LabelScheme
 from autoseg.metrics.overlap import dice
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
@@ -165,13 +165,19 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     return ViewContent(
         title=plan.name,
         case=case.id,
-        notes=(*_notes(plan, shape, factors, prediction), *_unlabelled(plan, case), *notes, *problems),
+        notes=(
+            *_notes(plan, shape, factors, prediction),
+            *_unlabelled(plan, case),
+            *_unannotated(truth_map),
+            *notes,
+            *problems,
+        ),
         image=nifti_bytes(stored, grid),
         slope=slope,
         intercept=intercept,
         unit="HU" if plan.intensity[0].kind == "ct" else "",
         windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
-        truth=None if truth_map is None else nifti_bytes(reduced_atoms(truth_map, factors), grid),
+        truth=None if truth_map is None else nifti_bytes(reduced_atoms(_shown(truth_map), factors), grid),
         prediction=None if prediction_map is None else nifti_bytes(reduced_atoms(prediction_map, factors), grid),
         organs=_organs(plan.scheme, truth_map, prediction_map, volume.grid.voxel_ml, case),
     )
@@ -248,6 +254,15 @@ def _unlabelled(plan: Plan, case: Case) -> list[str]:
     return [f"Not labelled in this case: {', '.join(names)}."] if names else []
 
 
+def _unannotated(truth: Atoms | None) -> list[str]:
+    share = 1.0 if truth is None else float(np.mean(truth != IGNORED))
+    return [] if share == 1.0 else [f"Annotated is {share:.1%} of the image; elsewhere no truth is shown or compared."]
+
+
+def _shown(truth: Atoms) -> Atoms:
+    return np.where(truth == IGNORED, 0, truth).astype(np.uint8)
+
+
 def _organs(
     scheme: LabelScheme, truth: Atoms | None, prediction: Atoms | None, voxel_ml: float, case: Case
 ) -> tuple[Organ, ...]:
@@ -256,7 +271,7 @@ def _organs(
         {} if atoms is None else {index: count * voxel_ml for index, count in scheme.voxels(atoms).items()}
         for atoms in (truth, prediction)
     ]
-    dices = {} if truth is None or prediction is None else dice(prediction, truth, scheme.atoms_of)
+    dices = {} if truth is None or prediction is None else dice(prediction, truth, scheme.atoms_of, IGNORED)
     for index in scheme.hidden(case.shows):
         volumes_ml[0].pop(index, None)
         dices.pop(index, None)

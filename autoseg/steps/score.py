@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset.metadata import labelled_organs, organ_names
+from autoseg.dataset.metadata import ignored_value, labelled_organs, organ_names
 from autoseg.errors import CasesFailedError
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
 from autoseg.evaluation.scores import Row, write_scores
@@ -34,7 +34,8 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
     rows: list[Row]
     failed: PartlyScoredError | None = None
     try:
-        rows = score_folders(predictions, references, names, labelled, options.tolerance_mm, jobs, track)
+        tolerance_mm, ignored = options.tolerance_mm, None if labels is None else ignored_value(labels)
+        rows = score_folders(predictions, references, names, labelled, tolerance_mm, jobs, track, ignored)
     except PartlyScoredError as error:
         rows, failed = error.rows, error
     if rows or failed is None:

@@ -89,7 +89,7 @@ class Stepper:
             plan: Of the training.
             state: To move; its tensors must not be replaced while this stepper is in use.
         """
-        self.plan, self.state = plan, state
+        self.plan, self.state, self._scheme = plan, state, plan.scheme
         knobs = 2 + (0 if plan.loss.weights is None else plan.classes)  # rate, the average's share, class weights
         self._knobs = torch.zeros(knobs, device=plan.device)
         self._image, self._truth = (torch.empty(0, device=plan.device) for _ in range(2))
@@ -134,7 +134,7 @@ class Stepper:
         with autocast(plan.device, plan.precision):
             logits = state.network(self._image)
         weights = self._knobs[2:] if plan.loss.weights is not None else None
-        loss = segmentation_loss(logits, self._truth.long(), plan.loss, weights, self._hidden)
+        loss = segmentation_loss(logits, self._truth.long(), plan.loss, weights, self._hidden, self._scheme)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(state.network.parameters())

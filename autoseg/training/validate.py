@@ -23,6 +23,7 @@ from autoseg.inference.tiles import (
     tile_starts,
     while_too_large,
 )
+from autoseg.labels import IGNORED
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import runs_bfloat16
 from autoseg.network.losses import add_sums, hidden_mask, loss_of, loss_sums
@@ -60,7 +61,7 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
         predicted, loss = _predicted(Ensemble([network], plan), case, truth)
         losses.append(loss)
         shown = {index: scheme.atoms_of[index] for index in scheme.shown(case.hidden)}
-        for index, score in dice(predicted, truth, shown).items():
+        for index, score in dice(predicted, truth, shown, IGNORED).items():
             if score is not None:
                 scores[index].append(score)
     means = {index: float(np.mean(dices)) if dices else float("nan") for index, dices in scores.items()}
@@ -105,7 +106,7 @@ def _predicted(
             part = slice(slices, slices := slices + slab.shape[1])
             predicted[part] = plan.scheme.decide(slab).numpy()
             logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
-            parts.append(loss_sums(logits, target, plan.loss, None, hidden))
+            parts.append(loss_sums(logits, target, plan.loss, None, hidden, plan.scheme))
         return predicted, float(loss_of(add_sums(parts), plan.loss, None))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)
