@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
+from scipy import stats
 
 from autoseg.figures.canvas import new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, organ_colour
 
 _COLUMNS = 4
-_FEWEST = 3  # cases of which a standard deviation is worth drawing
+FEWEST = 5  # cases of which limits are worth drawing
 _NORMAL_95 = 1.96  # standard deviations that hold 95 % of a normal distribution
 
 _APART = 0.15  # of a panel's height, between the middles of its texts
@@ -27,13 +29,14 @@ def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float
     """Return a Bland-Altman plot of the volume of each organ.
 
     A point is a case; the lines are the mean difference (bias) and the limits between which 95 % of differences are
-    expected, bias ± 1.96 standard deviations (n - 1). Cases without a number are left out.
+    expected, bias ± 1.96 standard deviations (n - 1), each with its 95 % confidence interval as a band. Cases without a
+    number are left out.
 
     Args:
         volumes: Organ to its true and its predicted volumes in ml, by case, in label order.
 
     Source: Bland & Altman 1986, "Statistical methods for assessing agreement between two methods of clinical
-    measurement".
+    measurement"; 1999, "Measuring agreement in method comparison studies", for the intervals.
     """
     rows = max(1, -(-len(volumes) // _COLUMNS))
     columns = max(1, -(-len(volumes) // rows))  # as even rows as there can be
@@ -48,8 +51,8 @@ def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float
         axes.set_axis_off()
     if not volumes:
         say(panels[0], "no organ measured yet")
-    figure.supxlabel("Mean of truth and prediction (ml)", fontsize=9, color=INK)
-    figure.supylabel("Prediction − truth (ml)", fontsize=9, color=INK)
+    figure.supxlabel("Mean of reference and prediction (ml)", fontsize=9, color=INK)
+    figure.supylabel("Prediction − reference (ml)", fontsize=9, color=INK)
     return figure
 
 
@@ -64,14 +67,30 @@ def limits_of(differences_ml: Numbers) -> tuple[float, float, float]:
     return bias - reach, bias, bias + reach
 
 
+def reaches_of(differences_ml: Numbers, level: float = 0.95) -> tuple[float, float]:
+    """Return how far the confidence intervals of the bias and of a limit reach to each side, in ml.
+
+    >>> reaches_of(np.array([-1.0, 0.0, 1.0, 0.0, 0.0]))
+    (0.878, 1.619)
+    """
+    n, deviation = len(differences_ml), float(differences_ml.std(ddof=1))
+    quantile = float(stats.t.ppf(0.5 + level / 2, n - 1))
+    errors = (deviation / math.sqrt(n), deviation * math.sqrt(1 / n + _NORMAL_95**2 / (2 * (n - 1))))
+    return round(quantile * errors[0], 3), round(quantile * errors[1], 3)
+
+
 def _draw(axes: Axes, means_ml: Numbers, differences_ml: Numbers, colour: str) -> None:
     """Draw the points of one organ and, of enough cases, the lines."""
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
-    axes.scatter(means_ml, differences_ml, s=12, color=colour, alpha=0.8, linewidths=0, zorder=3)
-    lines = limits_of(differences_ml) if len(differences_ml) >= _FEWEST else ()
-    _frame(axes, means_ml, [0.0, *differences_ml, *lines])
+    axes.scatter(means_ml, differences_ml, s=14, color=colour, edgecolors=INK, linewidths=0.4, zorder=3)
+    lines = limits_of(differences_ml) if len(differences_ml) >= FEWEST else ()
+    of_bias, of_limit = reaches_of(differences_ml) if lines else (0.0, 0.0)
+    bands = [(line - reach, line + reach) for line, reach in zip(lines, (of_limit, of_bias, of_limit), strict=False)]
+    _frame(axes, means_ml, [0.0, *differences_ml, *(end for band in bands for end in band)])
+    for low, high in bands:
+        axes.axhspan(low, high, color=FAINT, alpha=0.22, linewidth=0, zorder=0)
     if lines:
         _draw_limits(axes, lines)
     else:

@@ -35,12 +35,16 @@ def boxes_figure(sets: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         for row, organ in enumerate(organs):
             percent = np.asarray(values.get(organ, ()), dtype=float) * 100
             _draw_set(axes, percent, row - 0.4 + height * (place + 0.5), height, colour, marker)
-        axes.add_line(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=name))
+        axes.add_line(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=6, label=name))
     every = [value * 100 for values in sets.values() for organ in values.values() for value in organ]
     low = min(80.0, 10.0 * (min(every, default=0.0) // 10.0))
     label = f"Dice (%; axis begins at {low:.0f})" if low else "Dice (%)"
     axes.set(xlabel=label, xlim=(low - (100 - low) / 100, 101), ylim=(rows - 0.45, -0.55))
     axes.set_yticks(range(len(organs)), organs)
+    for place, values in enumerate(sets.values() if every else ()):  # how many cases each row of points has
+        for row, organ in enumerate(organs):
+            count = len(values.get(organ, ()))
+            axes.text(102, row - 0.4 + height * (place + 0.5), f"n = {count}", fontsize=7, color=INK, va="center")
     if every:
         figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
     else:
@@ -50,9 +54,10 @@ def boxes_figure(sets: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 def _draw_set(axes: Axes, percent: npt.NDArray[np.float64], y: float, height: float, colour: str, marker: str) -> None:
     """Draw the points and, from 5 cases on, quartiles and range of one organ in one set, around `y`."""
-    jitter = (np.arange(len(percent)) * _STEP % 1 - 0.5) * height * 0.6
-    alpha = 0.8 if len(percent) <= 50 else 0.4
-    axes.scatter(percent, y + jitter, s=9, color=colour, marker=marker, alpha=alpha, linewidths=0, zorder=2)
+    spread = 0.6 if len(percent) >= 5 else 0.0  # a few points need none, and would look like two rows
+    jitter = (np.arange(len(percent)) * _STEP % 1 - 0.5) * height * spread
+    alpha = 0.9 if len(percent) <= 50 else 0.5
+    axes.scatter(percent, y + jitter, s=10, color=colour, marker=marker, alpha=alpha, linewidths=0, zorder=2)
     if len(percent) >= 5:  # quartiles of fewer cases say less than the points themselves
         low, first, middle, third, high = np.percentile(percent, (0, 25, 50, 75, 100))
         side = height * 0.375

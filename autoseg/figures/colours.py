@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from autoseg.labels import Label
 
 # Okabe & Ito's palette for the colour-blind (jfly.uni-koeln.de/color) without its black and yellow, which vanish on
-# a CT image and on white paper, then colours of Paul Tol's "muted" and "bright" schemes (SRON/EPS/TN/09-002).
+# a CT image and on white paper, then colours of Paul Tol's "muted" and "vibrant" schemes (SRON/EPS/TN/09-002), the
+# darkest of them made lighter: an outline in a black casing must show on black and on grey.
 PALETTE = (
     "#D55E00",  # vermilion
     "#56B4E9",  # sky blue
@@ -15,18 +16,18 @@ PALETTE = (
     "#E69F00",  # orange
     "#0072B2",  # blue
     "#CC79A7",  # pink
-    "#882255",  # wine
+    "#EE3377",  # magenta
     "#999933",  # olive
     "#44AA99",  # teal
     "#AA4499",  # purple
     "#DDAA77",  # sand
-    "#332288",  # indigo
-    "#661100",  # brown
+    "#8C7AE6",  # violet
+    "#A65628",  # brown
     "#6699CC",  # pale blue
 )
 INK = "#222222"
 FAINT = "#9A9A9A"
-TRAINING = "#7F8FA6"  # a set of cases rather than an organ
+TRAINING = "#5F6B7A"  # a set of cases rather than an organ
 VALIDATION = "#D55E00"
 TESTING = "#0072B2"
 

@@ -29,8 +29,13 @@ from autoseg.figures.planes import (
     unknown_patch,
 )
 
-# The kinds of error: they differ in lightness too, so that they are told apart in print without colour.
-KINDS = {"missed": "#0A4FD0", "added": "#F0E442", "wrong organ": "#D55E00"}
+# The kinds of error, in colours of no organ: they differ in lightness too, so that they are told apart in print.
+KINDS = {
+    "missed (false negative)": "#1F3BFF",
+    "added (false positive)": "#FFE600",
+    "given to another organ": "#FF4FD8",
+}
+_OPACITY = 0.65  # of an error: the tissue below shows
 _DIMMED = 0.35  # the white of the window is moved up by this share of it: bone must not be as bright as an error
 
 Kinds = npt.NDArray[np.uint8]  # (Z, Y, X), 0 right, then the places of KINDS from 1
@@ -39,7 +44,7 @@ Kinds = npt.NDArray[np.uint8]  # (Z, Y, X), 0 right, then the places of KINDS fr
 def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -> Figure:
     """Return the planes of `overlay_figure` with the errors filled, and their volumes in the whole case.
 
-    Missed: an organ's voxels predicted as background; added: background predicted as an organ; wrong organ: one
+    Missed: an organ's voxels predicted as background; added: background predicted as an organ; given to another: one
     organ's voxels predicted as another's. A thin line is the outline of the truth. What is not annotated is no error.
 
     Args:
@@ -47,20 +52,13 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
         title: Heading, as in "case_07, Dice 93.1 %".
         focus: Label value of the organ that alone decides slices and view, and whose errors alone are shown.
     """
-    nothing = np.zeros(case.image.shape, dtype=np.uint8)
-    truth = nothing if case.truth is None else case.truth
-    prediction = nothing if case.prediction is None else case.prediction
-    kinds, unknown = error_kinds(truth, prediction, list(case.organs), focus), case.unknown
-    if unknown is not None:
-        kinds[unknown] = 0
-    cut = case.best_cut(focus)
-    where = (kinds > 0).astype(np.uint8)
-    if boxes := organ_boxes(where, [1]):
-        cut = replace(cut, at=densest_slices(where, boxes))  # not where the organ is densest, but the errors are
+    kinds = _kinds_of(case, focus)
+    cut = error_cut(case, focus)
     low, high = case.shades
-    figure, panels = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)))
+    figure, (panels,) = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)))
+    truth = kinds * 0 if case.truth is None else case.truth
     for axes, plane in zip(panels, PLANES, strict=True):
-        hatch_unknown(axes, plane, cut, unknown)
+        hatch_unknown(axes, plane, cut, case.unknown)
         _draw_kinds(axes, plane, cut, kinds)
         _outline_truth(axes, plane, cut, truth, list(case.organs))
     figure.suptitle(title, fontsize=11, color=INK)
@@ -68,10 +66,27 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     names = [f"{kind} {ml:.{2 if ml < 10 else 1}f} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
     whose = case.organs.get(focus, str(focus)) if focus is not None else "all organs"
     patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in KINDS.values()]
-    if unknown is not None:
+    if case.unknown is not None:
         patches, names = [*patches, unknown_patch()], [*names, "not annotated"]
     legend_below(figure, patches, names, f"Errors of {whose} in the whole volume")
     return figure
+
+
+def error_cut(case: CaseArrays, focus: int | None = None) -> Cut:
+    """Return the slices with the most errors, those of the organ in focus; without any, where organs are densest."""
+    where = (_kinds_of(case, focus) > 0).astype(np.uint8)
+    cut, boxes = case.best_cut(focus), organ_boxes(where, [1])
+    return replace(cut, at=densest_slices(where, boxes)) if boxes else cut
+
+
+def _kinds_of(case: CaseArrays, focus: int | None) -> Kinds:
+    nothing = np.zeros(case.image.shape, dtype=np.uint8)
+    truth = nothing if case.truth is None else case.truth
+    prediction = nothing if case.prediction is None else case.prediction
+    kinds = error_kinds(truth, prediction, list(case.organs), focus)
+    if case.unknown is not None:
+        kinds[case.unknown] = 0
+    return kinds
 
 
 def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus: int | None = None) -> Kinds:
@@ -100,7 +115,7 @@ def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus:
 
 
 def _draw_kinds(axes: Axes, plane: Plane, cut: Cut, kinds: Kinds) -> None:
-    palette = np.array([(0.0, 0.0, 0.0, 0.0), *(to_rgba(colour, 0.9) for colour in KINDS.values())])
+    palette = np.array([(0.0, 0.0, 0.0, 0.0), *(to_rgba(colour, _OPACITY) for colour in KINDS.values())])
     draw_pixels(axes, plane, cut, palette[cut.pixels(plane, kinds)], interpolation="nearest")
 
 

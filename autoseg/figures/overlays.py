@@ -1,8 +1,9 @@
-"""A case in three planes with the outlines of its organs: truth solid, prediction dashed."""
+"""A case in three planes with the outlines of its organs: all of them, or one with the bare image above."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,16 +11,18 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from autoseg.figures.canvas import legend_below, new_figure
-from autoseg.figures.colours import INK, luminance, organ_colour
+from autoseg.figures.colours import INK, organ_colour
+from autoseg.figures.errors import error_cut
 from autoseg.figures.planes import (
     PLANES,
     CaseArrays,
     Cut,
     Labels,
     Plane,
+    bar_length_mm,
     grey_panels,
     hatch_unknown,
     name_sides,
@@ -27,15 +30,17 @@ from autoseg.figures.planes import (
     show,
     unknown_patch,
 )
+from autoseg.labels import Mask
 
 CT_WINDOW_HU = (-160.0, 240.0)  # soft tissue of the abdomen
+REFERENCE, PREDICTION, _OTHERS = "#FFFFFF", "#FF8C1A", "#C8D0DA"  # lines of one organ, and of the others
 _STRIP_IN = (6.0, 2.5)  # a strip's width, and its height at most
 _GAP_IN = 0.03  # between the planes of a strip
 
 Style = Literal["solid", "dashed"]  # of truth and of prediction
 
 
-def overlay_figure(case: CaseArrays, title: str = "", focus: int | None = None) -> Figure:
+def overlay_figure(case: CaseArrays, title: str = "") -> Figure:
     """Return the axial, coronal and sagittal plane in which the organs are densest.
 
     Axial planes have the patient's front up and right side on the left, as radiologists look at them; coronal and
@@ -44,16 +49,15 @@ def overlay_figure(case: CaseArrays, title: str = "", focus: int | None = None) 
     Args:
         case: What to show.
         title: Heading, as in "case_07, Dice 93.1 %".
-        focus: Label value of the organ that alone decides slices and view; None: all organs do.
     """
-    cut, organs, styled, unknown = case.best_cut(focus), case.organs, _styled(case), case.unknown
-    figure, panels = grey_panels(cut, case.image, case.shades)
+    cut, organs, styled, unknown = case.best_cut(), case.organs, _styled(case), case.unknown
+    figure, (panels,) = grey_panels(cut, case.image, case.shades)
     for axes, plane in zip(panels, PLANES, strict=True):
         hatch_unknown(axes, plane, cut, unknown)
         for style, labels in styled.items():
             outline(axes, plane, cut, labels, organs, style)
     figure.suptitle(title, fontsize=11, color=INK)
-    names: dict[Style, str] = {"solid": "truth", "dashed": "prediction"}
+    names: dict[Style, str] = {"solid": "reference", "dashed": "prediction"}
     visible = _visible(cut, styled.values(), organs)
     lines: list[Artist] = [
         Line2D([], [], color=organ_colour(i), linewidth=3) for i, value in enumerate(organs) if value in visible
@@ -66,6 +70,54 @@ def overlay_figure(case: CaseArrays, title: str = "", focus: int | None = None) 
     return figure
 
 
+def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: str = "") -> Figure:
+    """Return three planes with one organ, the image alone above and with outlines below.
+
+    The truth of the organ is white, its prediction orange, the truth of other organs a thin line.
+
+    Args:
+        case: What to show.
+        focus: Label value of the organ.
+        at_errors: Whether the slices are those of `errors_figure`, not those in which the organ is densest.
+        title: Heading, as in "case_07, Dice 93.1 %".
+    """
+    cut = error_cut(case, focus) if at_errors else case.best_cut(focus)
+    figure, (_, panels) = grey_panels(cut, case.image, case.shades, rows=2)
+    lines = []
+    if case.truth is not None:
+        others = [value for value in case.organs if value != focus]
+        lines += [_Line("other organs (reference)", case.truth, others, _OTHERS, 0.5)] if others else []
+        lines.append(_Line("reference", case.truth, [focus], REFERENCE, 1.2))
+    if case.prediction is not None:
+        lines.append(_Line("prediction", case.prediction, [focus], PREDICTION, 1.2))
+    for axes, plane in zip(panels, PLANES, strict=True):
+        hatch_unknown(axes, plane, cut, case.unknown)
+        for line in lines:
+            pixels = cut.pixels(plane, line.labels)
+            for value in line.values:
+                _contour(axes, plane, cut, pixels == value, line.colour, "solid", line.width)
+    figure.suptitle(title, fontsize=11, color=INK)
+    looks = [(line.colour, 1.5 * line.width) for line in lines]
+    handles: list[Artist] = [
+        Line2D([], [], color=colour, linewidth=width, path_effects=_cased(width)) for colour, width in looks
+    ]
+    handles += [] if case.unknown is None else [unknown_patch()]
+    notes = [] if case.unknown is None else ["not annotated"]
+    legend_below(figure, handles, [*(line.name for line in lines), *notes])
+    return figure
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Outlines of one look: what they are, and of which organs."""
+
+    name: str
+    labels: Labels
+    values: Sequence[int]
+    colour: str
+    width: float
+
+
 def case_figure(case: CaseArrays) -> Figure:
     """Return the planes of `overlay_figure` as a strip on black, without a legend: one of many in a report.
 
@@ -73,13 +125,14 @@ def case_figure(case: CaseArrays) -> Figure:
     """
     cut, shades, unknown = case.best_cut(), case.shades, case.unknown
     figure, panels = _strip(cut)
+    bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in PLANES))
     for axes, plane in zip(panels, PLANES, strict=True):
         show(axes, plane, cut, case.image, shades)
         hatch_unknown(axes, plane, cut, unknown)
-        name_sides(axes, (plane.sides[0], "", plane.sides[2], ""), "white", "black", 6.5)
+        name_sides(axes, plane.sides, "white", "black", 6.5)
+        scale_bar(axes, bar_mm, "white", "black", 6.5)
         for style, labels in _styled(case).items():
             outline(axes, plane, cut, labels, case.organs, style, 0.9)
-    scale_bar(panels[0], cut.size_mm(PLANES[0])[0], "white", "black", 6.5)
     return figure
 
 
@@ -93,16 +146,25 @@ def outline(
     width: float = 1.2,
 ) -> None:
     """Draw the outline of every organ of a label map (Z, Y, X) in a plane."""
-    framed = np.pad(cut.pixels(plane, labels), 1)  # closes the outline of an organ that the view cuts
+    pixels = cut.pixels(plane, labels)
+    for index, value in enumerate(organs):
+        _contour(axes, plane, cut, pixels == value, organ_colour(index), style, width)
+
+
+def _contour(axes: Axes, plane: Plane, cut: Cut, mask: Mask, colour: str, style: Style, width: float) -> None:
+    """Draw the outline of a mask, of a plane's pixels, in a dark casing."""
+    if not mask.any():
+        return
+    framed = np.pad(mask, 1)  # closes the outline of an organ that the view cuts
     rows_mm, columns_mm = cut.steps_mm(plane)
     x = (np.arange(framed.shape[1]) - 0.5) * columns_mm
     y = (np.arange(framed.shape[0]) - 0.5) * rows_mm
-    for index, value in enumerate(organs):
-        mask = framed == value
-        if mask.any():
-            colour = organ_colour(index)
-            lines = axes.contour(x, y, mask, levels=[0.5], colors=[colour], linestyles=style, linewidths=width)
-            lines.set_path_effects([withStroke(linewidth=width + 0.8, foreground=_halo(colour))])
+    lines = axes.contour(x, y, framed, levels=[0.5], colors=[colour], linestyles=style, linewidths=width)
+    lines.set_path_effects(_cased(width))
+
+
+def _cased(width: float) -> list[AbstractPathEffect]:
+    return [withStroke(linewidth=width + 1.2, foreground="black")]
 
 
 def _visible(cut: Cut, maps: Iterable[Labels], organs: Mapping[int, str]) -> set[int]:
@@ -114,10 +176,6 @@ def _visible(cut: Cut, maps: Iterable[Labels], organs: Mapping[int, str]) -> set
 def _styled(case: CaseArrays) -> dict[Style, Labels]:
     styled: dict[Style, Labels | None] = {"solid": case.truth, "dashed": case.prediction}
     return {style: labels for style, labels in styled.items() if labels is not None}
-
-
-def _halo(colour: str) -> str:
-    return "black" if luminance(colour) > 0.12 else "white"
 
 
 def _strip(cut: Cut) -> tuple[Figure, list[Axes]]:

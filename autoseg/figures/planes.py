@@ -79,7 +79,12 @@ class Cut:
 
     at: Voxels  # the slice across each axis (Z, Y, X)
     box: Box
+    shape: Voxels  # of the whole case
     spacing_mm: Triple
+
+    def name(self, plane: Plane) -> str:
+        """Return a plane's name with its slice, as in "Axial, slice 24 of 35"; counted from foot, right and front."""
+        return f"{plane.name}, slice {self.at[plane.axis] + 1} of {self.shape[plane.axis]}"
 
     def pixels(self, plane: Plane, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what is shown of an array (Z, Y, X) in a plane, (rows, columns)."""
@@ -123,8 +128,9 @@ def best_cut(
         _span([b[axis] for _, boxes in filled for b in boxes.values()], shape[axis], spacing_mm[axis])
         for axis in range(3)
     )
-    middle = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
-    return Cut(at=densest_slices(*filled[0]) if filled else middle, box=(z, y, x), spacing_mm=spacing_mm)
+    whole = (shape[0], shape[1], shape[2])
+    at = densest_slices(*filled[0]) if filled else (whole[0] // 2, whole[1] // 2, whole[2] // 2)
+    return Cut(at=at, box=(z, y, x), shape=whole, spacing_mm=spacing_mm)
 
 
 def window_of(image: Image) -> tuple[float, float]:
@@ -161,22 +167,24 @@ def densest_slices(labels: Labels, boxes: Mapping[int, Box]) -> Voxels:
     return z, y, x
 
 
-def three_panels(cut: Cut) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each plane, in which a millimetre is as long everywhere."""
+def three_panels(cut: Cut, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with rows of a panel for each plane, in which a millimetre is as long everywhere."""
     widths, heights = zip(*(cut.size_mm(plane) for plane in PLANES), strict=True)
-    scale = min(_WIDTH_IN / sum(widths), _HEIGHT_IN / max(heights))  # inches a millimetre
-    figure = new_figure(max(6.0, sum(widths) * scale + 0.4), max(heights) * scale + 0.6)
-    return figure, list(figure.subplots(1, 3, width_ratios=widths, squeeze=False)[0])
+    scale = min(_WIDTH_IN / sum(widths), _HEIGHT_IN / rows / max(heights))  # inches a millimetre
+    figure = new_figure(max(6.0, sum(widths) * scale + 0.4), rows * max(heights) * scale + 0.6)
+    return figure, [list(row) for row in figure.subplots(rows, 3, width_ratios=widths, squeeze=False)]
 
 
-def grey_panels(cut: Cut, image: Image, window: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def grey_panels(cut: Cut, image: Image, window: tuple[float, float], rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
     """Return the panels of `three_panels` with the image in grey, the planes' names, the sides and scale bars."""
-    figure, panels = three_panels(cut)
-    for axes, plane in zip(panels, PLANES, strict=True):
-        show(axes, plane, cut, image, window)
-        axes.set_title(plane.name, fontsize=9, color=INK)
-        name_sides(axes, plane.sides, "white", "black")
-        scale_bar(axes, cut.size_mm(plane)[0], "white", "black")
+    figure, panels = three_panels(cut, rows)
+    bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in PLANES))
+    for number, row in enumerate(panels):
+        for axes, plane in zip(row, PLANES, strict=True):
+            show(axes, plane, cut, image, window)
+            axes.set_title(cut.name(plane) if number == 0 else "", fontsize=9, color=INK)
+            name_sides(axes, plane.sides, "white", "black")
+            scale_bar(axes, bar_mm, "white", "black")
     return figure, panels
 
 
@@ -220,9 +228,17 @@ def name_sides(axes: Axes, sides: Sequence[str], colour: str, halo: str, size: f
         text.set_path_effects([withStroke(linewidth=size / 4.5, foreground=halo)])
 
 
-def scale_bar(axes: Axes, width_mm: float, colour: str, halo: str, size: float = 8.0) -> None:
-    """Draw a bar of a round length, at most a third of the panel, at the bottom left."""
-    length = max((n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if n <= width_mm / 3), default=0.1)
+def bar_length_mm(width_mm: float) -> float:
+    """Return a round length for a scale bar: at most a third of a panel's width.
+
+    >>> bar_length_mm(100.0)
+    20
+    """
+    return max((n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if n <= width_mm / 3), default=0.1)
+
+
+def scale_bar(axes: Axes, length: float, colour: str, halo: str, size: float = 8.0) -> None:
+    """Draw a bar of a length in mm at the bottom left."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     y, x = bottom + 0.04 * (top - bottom), left + 0.03 * (right - left)
     stroke = [withStroke(linewidth=size / 2, foreground=halo)]

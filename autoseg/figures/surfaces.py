@@ -17,7 +17,7 @@ from matplotlib.tri import Triangulation
 from autoseg.figures.canvas import legend_below, new_figure, say
 from autoseg.figures.colours import INK, organ_colour
 from autoseg.figures.meshes import Numbers, crowding, organ_mesh
-from autoseg.figures.planes import Labels, name_sides, organ_boxes, scale_bar
+from autoseg.figures.planes import Labels, bar_length_mm, name_sides, organ_boxes, scale_bar
 from autoseg.imaging.grid import Triple
 
 _TURN, _RISE = np.radians((12.0, 10.0))  # how far the viewer stands to the patient's left, and above
@@ -61,7 +61,7 @@ def surfaces_figure(
 
     Source: Roth et al. 2018, Figure 5.
     """
-    maps = {name: m for name, m in (("Truth", truth), ("Prediction", prediction)) if m is not None}
+    maps = {name: m for name, m in (("Reference", truth), ("Prediction", prediction)) if m is not None}
     scenes = {name: _scene(labels, spacing_mm, list(organs)) for name, labels in maps.items()}
     filled = [scene for scene in scenes.values() if scene.organs]
     bounds = _bounds(filled)
@@ -139,7 +139,7 @@ def _fill(axes: Axes, scene: _Scene | None, low: Numbers, high: Numbers) -> None
     if scene is not None and scene.organs:
         _draw(axes, scene, float(low[2]), float(high[2]))
         name_sides(axes, ("R", "L", "H", "F"), INK, "white")
-        scale_bar(axes, float(high[0] - low[0]), INK, "white")
+        scale_bar(axes, bar_length_mm(float(high[0] - low[0])), INK, "white")
     else:
         say(axes, "nothing to show")
 

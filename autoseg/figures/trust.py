@@ -33,7 +33,7 @@ def trust_figure(
     for index, (probability, true) in enumerate(curves.values()):
         lines += reliability.plot(probability, true, "o-", color=organ_colour(index), markersize=3, linewidth=1.2)
     _square(reliability, "Probability", "Share of voxels that are the organ", bool(curves))
-    agreement.scatter(expected, dice, s=14, color=organ_colour(0), linewidths=0, alpha=0.8)
+    agreement.scatter(expected, dice, s=14, color=INK, linewidths=0, alpha=0.7)  # of no organ: means over them
     _square(agreement, "Expected Dice", "Dice", bool(len(expected)))
     _draw_risk(risk, risks)
     if 1 < len(curves) <= MOST_NAMED:
@@ -58,6 +58,6 @@ def _draw_risk(axes: Axes, risks: Sequence[float]) -> None:
     if not risks:
         say(axes, "not measured")
         return
-    axes.plot([100 * (n + 1) / len(risks) for n in range(len(risks))], risks, color=organ_colour(0), linewidth=1.4)
+    axes.plot([100 * (n + 1) / len(risks) for n in range(len(risks))], risks, color=INK, linewidth=1.4)
     axes.axhline(risks[-1], color=FAINT, linewidth=0.8, zorder=1)
     axes.set(xlim=(0, 100), ylim=(0, None))

@@ -13,7 +13,7 @@ from autoseg.digests import code_digest, digest, file_digest, files_digest
 from autoseg.errors import VolumeError
 from autoseg.figures.canvas import Undrawn, save_figure, try_to_draw
 from autoseg.figures.errors import errors_figure
-from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, overlay_figure
+from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, organ_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.files import write_text
@@ -38,6 +38,7 @@ class View:
     file: Path  # without suffix
     caption: str
     organ: Label | None = None
+    at_errors: bool = False  # whether an overlay shows the slices with the most errors
 
     @property
     def focus(self) -> int | None:
@@ -105,7 +106,7 @@ class CaseWork:
     def sources(self, view: View) -> Sources:
         """Return digests of everything that a picture depends on."""
         organs = list(self.plan.scheme.names.items())
-        settings = (view.kind, view.focus, organs, self.plan.intensity[0].kind)
+        settings = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
         return mask, None if self.case is None else files_digest([self.case.label, *self.case.images])
 
@@ -146,7 +147,8 @@ def _draw_view(view: View, case: CaseArrays, truth: Volume, mask: Volume) -> Non
         figure = surfaces_figure(truth.array, mask.array, case.spacing_mm, case.organs)
     elif view.kind == "case":
         figure = case_figure(case)
+    elif view.kind == "overlay" and view.focus is not None:
+        figure = organ_figure(case, view.focus, view.at_errors)
     else:
-        draw = overlay_figure if view.kind == "overlay" else errors_figure
-        figure = draw(case, focus=view.focus)
+        figure = errors_figure(case, focus=view.focus)
     save_figure(figure, view.file, {".webp": None} if view.printed is None else {".png": 300, ".webp": None})

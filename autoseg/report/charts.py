@@ -14,7 +14,7 @@ from autoseg.evaluation.flow import FOR, LEFT_OUT, USED
 from autoseg.evaluation.reliability import curve, read_reliability
 from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.evaluation.trust import case_pairs, risks
-from autoseg.figures.agreement import agreement_figure
+from autoseg.figures.agreement import FEWEST, agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, save_drawing
 from autoseg.figures.ceilings import ceilings_figure
@@ -118,14 +118,15 @@ def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[
         cases = dice.get(organ.value, none).dropna().index  # not where the organ is in neither
         pair = (list(volume.get(organ.value, none).reindex(cases).dropna()) for volume in (true, predicted))
         volumes[organ.name] = (next(pair), next(pair))
-    if not any(len(pair[0]) for pair in volumes.values()):
+    if not any(len(true) >= FEWEST for true, _ in volumes.values()):
         return None
     return Picture(
         data=save_drawing(agreement_figure(volumes), run.report.volumes),
         media_type="image/svg+xml",
         caption=(
-            f"Agreement of volumes in the {splits_name(splits)} cases (Bland and Altman "
-            "1986): prediction minus truth over the mean of both, with bias and 95 % limits of agreement."
+            f"Agreement of volumes in the {splits_name(splits)} cases (Bland and Altman 1986, 1999): prediction minus "
+            "reference over the mean of both, with bias and 95 % limits of agreement, each with its 95 % confidence "
+            "interval as a band."
         ),
         alt="Bland-Altman plots of the volume of each organ",
     )

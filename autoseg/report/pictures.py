@@ -41,7 +41,9 @@ from autoseg.run import Run
 logger = logging.getLogger(__name__)
 MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
 MOST_CASES = 60  # with a picture in the page, some 100 kB each
-_ERRORS = "Its wrong voxels, in the slices with most of them; the thin lines are the truth of all organs."
+_USUAL = "The slices in which it is largest."
+_WORST = "The slices with most of its wrong voxels."
+_ERRORS = "Its wrong voxels in the same slices; the thin lines are the reference of all organs."
 PART = 4  # pictures of a case that one task draws
 VOXEL_BYTES = 24  # of a case while it is drawn: image, two label maps, copies
 
@@ -86,7 +88,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
         trust=charts[run.report.trust.name],
         surfaces=tuple(picture for view, picture in embedded if view.kind == "surfaces"),
         organs=_by_organ(plan, scores, splits, embedded),
-        cases={view.case: _embedded(view.embedded, view.caption) for view in drawn_small},
+        cases={view.case: _embedded(view.embedded, view.caption + window) for view in drawn_small},
     )
     return DrawnPictures(pictures=pictures, failed=failed, notes=(*notes, *undrawn))
 
@@ -143,7 +145,9 @@ def _files(work: Mapping[str, CaseWork]) -> set[Path]:
 
 def _window_text(plan: Plan) -> str:
     low, high = CT_WINDOW_HU
-    return f" Grey from {low:g} to {high:g} HU.".replace("-", "−") if plan.intensity[0].kind == "ct" else ""
+    if plan.intensity[0].kind == "ct":
+        return f" Window {high - low:g} HU, level {(low + high) / 2:g} HU."
+    return " Grey from the 1st to the 99.5th percentile of the image."
 
 
 def _most_voxels(work: Iterable[CaseWork]) -> int:
@@ -183,7 +187,7 @@ def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:
     names = [str(name) for name in scores["case"].drop_duplicates()]
     if len(names) > MOST_CASES:
         names = _sample(names, scores)
-    caption = "truth solid, prediction dashed."
+    caption = "reference solid, prediction dashed; the slices in which the organs are largest."
     return [View(kind="case", case=n, file=run.report.cases / n, caption=f"{n}: {caption}") for n in names]
 
 
@@ -219,8 +223,13 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
         for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
             about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
             file = run.report.organs / f"{file_name}_{which.lower()}"
-            views.append(View(kind="overlay", case=case, file=file, caption=about, organ=label))
-            if which in ("Worst", "Only"):
+            at_errors = which in ("Worst", "Only")
+            where = _WORST if at_errors else _USUAL
+            overlay = View(
+                kind="overlay", case=case, file=file, caption=f"{about} {where}", organ=label, at_errors=at_errors
+            )
+            views.append(overlay)
+            if at_errors:
                 errors = file.with_name(f"{file.name}_errors")
                 views.append(View(kind="errors", case=case, file=errors, caption=f"{about} {_ERRORS}", organ=label))
     return views

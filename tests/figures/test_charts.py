@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from autoseg.figures.agreement import agreement_figure, limits_of
+from autoseg.figures.agreement import agreement_figure, limits_of, reaches_of
 from autoseg.figures.canvas import figure_bytes
 from autoseg.figures.ceilings import ceilings_figure
 from autoseg.figures.colours import organ_colour
@@ -36,16 +36,24 @@ def test_each_case_is_a_point_of_mean_and_difference() -> None:
 
 
 def test_bias_and_limits_are_drawn_and_printed() -> None:
-    # differences 1, 3, 5: mean 3, standard deviation 2 with n - 1, limits 3 ± 3.92
-    axes = agreement_figure({"liver": ([10.0, 20.0, 30.0], [11.0, 23.0, 35.0])}).axes[0]
+    # differences 1, 1, 3, 5, 5: mean 3, standard deviation 2 with n - 1, limits 3 ± 3.92
+    axes = agreement_figure({"liver": ([10.0] * 5, [11.0, 11.0, 13.0, 15.0, 15.0])}).axes[0]
     assert levels(axes) == pytest.approx([0.0, 3.0, 6.92, -0.92])
     assert texts(axes) == ["bias\n+3.0", "+1.96 SD\n+6.9", "−1.96 SD\n−0.9"]
     assert limits_of(np.array([1.0, 3.0, 5.0])) == pytest.approx((-0.92, 3.0, 6.92))
 
 
-@pytest.mark.parametrize("cases", [0, 1, 2])
-def test_fewer_than_three_cases_are_points_only(cases: int) -> None:
-    axes = agreement_figure({"liver": ([10.0, 20.0][:cases], [12.0, 20.0][:cases])}).axes[0]
+def test_bias_and_limits_have_their_confidence_intervals() -> None:
+    # n 5, standard deviation 2, t(4) 2.776: 2.776 × 2 / √5, and 2.776 × 2 × √(1/5 + 1.96² / 8)
+    assert reaches_of(np.array([1.0, 1.0, 3.0, 5.0, 5.0])) == pytest.approx((2.483, 4.580), abs=0.002)
+    axes = agreement_figure({"liver": ([10.0] * 5, [11.0, 11.0, 13.0, 15.0, 15.0])}).axes[0]
+    bands = sorted((band.get_y(), band.get_y() + band.get_height()) for band in axes.patches)  # type: ignore[attr-defined]
+    assert np.ravel(bands) == pytest.approx([-5.5, 3.66, 0.517, 5.483, 2.34, 11.5], abs=0.01)
+
+
+@pytest.mark.parametrize("cases", [0, 1, 4])
+def test_fewer_than_five_cases_are_points_only(cases: int) -> None:
+    axes = agreement_figure({"liver": ([10.0, 20.0, 5.0, 6.0][:cases], [12.0, 20.0, 6.0, 6.0][:cases])}).axes[0]
     assert len(points(axes)) == cases
     assert levels(axes) == [0.0]
     assert texts(axes) == ["too few cases for limits"]
@@ -57,14 +65,14 @@ def test_a_case_without_a_number_is_left_out() -> None:
 
 
 def test_equal_differences_have_a_bias_and_no_limits() -> None:
-    axes = agreement_figure({"liver": ([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])}).axes[0]
+    axes = agreement_figure({"liver": ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 4.0, 5.0, 6.0])}).axes[0]
     assert texts(axes) == ["bias\n+1.00"]
 
 
 @pytest.mark.parametrize("bias", [100.0, -100.0])
 def test_numbers_of_lines_close_together_do_not_cover_each_other(bias: float) -> None:
-    true = np.array([100.0, 200.0, 300.0])
-    figure = agreement_figure({"liver": (true, true + bias + np.array([0.0, 1.0, 2.0]))})
+    true = np.array([100.0, 200.0, 300.0, 400.0, 500.0])
+    figure = agreement_figure({"liver": (true, true + bias + np.array([0.0, 1.0, 2.0, 1.0, 1.0]))})
     figure_bytes(figure)  # lays it out
     axes = figure.axes[0]
     boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)

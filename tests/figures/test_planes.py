@@ -13,7 +13,7 @@ from PIL import Image
 
 from autoseg.figures.canvas import figure_bytes
 from autoseg.figures.errors import KINDS, error_kinds, errors_figure
-from autoseg.figures.overlays import case_figure, overlay_figure
+from autoseg.figures.overlays import PREDICTION, REFERENCE, case_figure, organ_figure, overlay_figure
 from autoseg.figures.planes import CaseArrays, best_cut, densest_slices, organ_boxes
 
 ORGANS = {1: "liver", 2: "spleen"}
@@ -51,8 +51,9 @@ def test_the_densest_slice_weighs_a_small_organ_like_a_large_one() -> None:
 
 @pytest.mark.parametrize(("focus", "z"), [(1, 2), (2, 8)])
 def test_the_focus_decides_the_slice(focus: int, z: int) -> None:
-    axial = overlay_figure(CaseArrays(slices_image(), two_organs(), None, (1.0, 1.0, 1.0), ORGANS), focus=focus).axes[0]
-    assert set(shown(axial).ravel()) == {z}
+    figure = organ_figure(CaseArrays(slices_image(), two_organs(), None, (1.0, 1.0, 1.0), ORGANS), focus)
+    assert set(shown(figure.axes[0]).ravel()) == set(shown(figure.axes[3]).ravel()) == {z}
+    assert figure.axes[0].get_title() == f"Axial, slice {z + 1} of 10"
 
 
 def test_the_view_is_cut_to_the_focus_and_a_margin() -> None:
@@ -63,8 +64,28 @@ def test_the_view_is_cut_to_the_focus_and_a_margin() -> None:
 def test_other_organs_are_still_drawn_beside_the_focus() -> None:
     labels = two_organs()
     labels[8, 1, 1:3] = 1
-    axial = overlay_figure(CaseArrays(slices_image(), labels, None, (1.0, 1.0, 1.0), ORGANS), focus=2).axes[0]
-    assert len(axial.collections) == 2
+    figure = organ_figure(CaseArrays(slices_image(), labels, None, (1.0, 1.0, 1.0), ORGANS), 2)
+    assert len(figure.axes[0].collections) == 0  # the image alone
+    assert len(figure.axes[3].collections) == 2
+    assert names(figure) == ["other organs (reference)", "reference"]
+
+
+def test_an_organ_has_its_reference_white_and_its_prediction_orange_where_the_errors_are() -> None:
+    truth, prediction = two_organs(), two_organs()
+    prediction[7][prediction[7] == 2] = 0  # the errors of the spleen lie in slice 7, it is densest elsewhere
+    case = CaseArrays(slices_image(), truth, prediction, (1.0, 1.0, 1.0), {2: "spleen"})
+    figure = organ_figure(case, 2, at_errors=True)
+    assert set(shown(figure.axes[0]).ravel()) == set(shown(errors_figure(case, focus=2).axes[0]).ravel()) == {7}
+    figure = organ_figure(case, 2)
+    lines = [to_hex(line.get_edgecolor()[0]).upper() for line in figure.axes[3].collections]  # type: ignore[index]
+    assert lines == [REFERENCE, PREDICTION]
+    assert names(figure) == ["reference", "prediction"]
+
+
+def test_the_scale_bars_of_a_figure_are_equally_long() -> None:
+    wide = np.zeros((4, 10, 300))
+    axes = overlay_figure(CaseArrays(wide, None, None, (1.0, 1.0, 1.0), ORGANS)).axes
+    assert len({text.get_text() for panel in axes for text in panel.texts if "mm" in text.get_text()}) == 1
 
 
 def test_a_focus_that_only_the_prediction_has_is_found_there() -> None:
@@ -92,15 +113,19 @@ def test_errors_are_missed_added_or_of_the_wrong_organ() -> None:
     assert error_kinds(truth, prediction, [1, 2], focus=2).tolist() == [[[2, 0, 0, 3, 0]]]
 
 
+def legend(*millilitres: str) -> list[str]:
+    return [f"{kind} {ml} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
+
+
 def test_the_legend_counts_the_errors_of_the_whole_volume_in_ml() -> None:
     truth, prediction = two_organs(), two_organs()
     prediction[2, 1, 1] = 0  # 1 voxel missed
     prediction[0, 0, :2] = 1  # 2 added
     prediction[7:9][truth[7:9] == 2] = 1  # 3 of the wrong organ
     figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS))  # a voxel is 1 ml
-    assert names(figure) == ["missed 1.00 ml", "added 2.00 ml", "wrong organ 3.00 ml"]
+    assert names(figure) == legend("1.00", "2.00", "3.00")
     figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS), focus=2)
-    assert names(figure) == ["missed 0.00 ml", "added 0.00 ml", "wrong organ 3.00 ml"]
+    assert names(figure) == legend("0.00", "0.00", "3.00")
     assert figure.legends[0].get_title().get_text() == "Errors of spleen in the whole volume"
 
 
@@ -110,7 +135,7 @@ def test_errors_are_drawn_where_they_are_in_the_colour_of_their_kind() -> None:
     axial = errors_figure(CaseArrays(slices_image(), truth, prediction, (1.0, 1.0, 1.0), ORGANS), focus=1).axes[0]
     colours = np.asarray(axial.images[1].get_array())  # (rows, columns, RGBA)
     assert np.argwhere(colours[..., 3] > 0).tolist() == [[1, 1]]
-    assert to_hex(colours[1, 1, :3]).upper() == KINDS["missed"]
+    assert to_hex(colours[1, 1, :3]).upper() == KINDS["missed (false negative)"]
 
 
 def test_the_outline_of_the_truth_runs_along_its_voxels() -> None:

@@ -83,7 +83,7 @@ def test_both_panels_have_one_camera_and_one_scale() -> None:
     small = blocks((1, slice(10, 14), slice(10, 14), slice(10, 14)))
     large = blocks((1, slice(2, 22), slice(2, 22), slice(2, 22)))
     truth, prediction = surfaces_figure(small, large, EVEN, ORGANS).axes
-    assert (truth.get_title(), prediction.get_title()) == ("Truth", "Prediction")
+    assert (truth.get_title(), prediction.get_title()) == ("Reference", "Prediction")
     assert (truth.get_xlim(), truth.get_ylim()) == (prediction.get_xlim(), prediction.get_ylim())
     assert truth.get_aspect() == prediction.get_aspect() == 1.0
 
