@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.text import Text
 
 from autoseg.errors import AutosegError
@@ -113,6 +115,17 @@ def figure_bytes(figure: Figure, kind: str = "png", dpi: float | None = None) ->
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a name's letter that no font here has
         figure.savefig(stream, format=kind, metadata=metadata, dpi=dpi or "figure", **_OPTIONS.get(kind, {}))
     return stream.getvalue()
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height of a PNG, WebP or SVG in pixels, of which a point has 4/3; None of anything else."""
+    if points := re.search(rb'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', data[:2000]):
+        return round(float(points[1]) * 4 / 3), round(float(points[2]) * 4 / 3)
+    try:
+        height, width = imread(io.BytesIO(data), format="webp" if data[8:12] == b"WEBP" else "png").shape[:2]
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return width, height
 
 
 def save_figure(figure: Figure, path_without_suffix: Path, kinds: Kinds = PRINTED) -> list[Path]:

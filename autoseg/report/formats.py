@@ -66,7 +66,17 @@ def render_template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["css_text"] = css_text
     return environment.get_template(name).render(**values)
+
+
+def css_text(text: str) -> str:
+    r"""Return text for a string in a style sheet: what is no letter, digit or blank is written by its number.
+
+    >>> css_text('a "b" 1')
+    'a \\000022b\\000022 1'
+    """
+    return "".join(c if c.isalnum() or c == " " else f"\\{ord(c):06x}" for c in _one_line(text))
 
 
 def markdown_text(text: str) -> str:

@@ -10,11 +10,14 @@ from typing import Literal
 
 from autoseg.dataset.statements import FIELDS
 from autoseg.evaluation.cases import Doubt
+from autoseg.figures.canvas import size_of
 from autoseg.report.formats import TextTable, render_template
 from autoseg.report.markdown import html_of
 from autoseg.report.tables import CaseScores
 
 FEW_CASES = 50  # that are shown at first, where there are more
+OPENED = 3  # cases, the worst, whose pictures are open and printed
+ONE_PAGE = 15  # rows of a table that is not broken where it is printed
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
 
@@ -26,6 +29,17 @@ class Picture:
     media_type: Literal["image/png", "image/svg+xml", "image/webp"]
     caption: str
     alt: str  # for screen readers: what is drawn, and its message in numbers
+    is_strip: bool = False  # whether it is slices on black, without a frame
+
+    @property
+    def look(self) -> str:
+        """What the page sets it as: a "plot", "slices" on white, or a "strip" of slices on black."""
+        return "plot" if self.media_type == "image/svg+xml" else "strip" if self.is_strip else "slices"
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels, so that the page keeps its place; None: not known."""
+        return size_of(self.data)
 
     @property
     def source(self) -> str:
@@ -96,5 +110,8 @@ def render_report(content: ReportContent) -> str:
         plan=plan,
         check_columns=CHECK_COLUMNS,
         few_cases=FEW_CASES,
+        opened=OPENED,
+        one_page=ONE_PAGE,
+        all_train=not any(case.split == "testing" for case in content.cases),
         fields=[field for field in FIELDS if field.key in content.statements],
     )

@@ -88,7 +88,9 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
         trust=charts[run.report.trust.name],
         surfaces=tuple(picture for view, picture in embedded if view.kind == "surfaces"),
         organs=_by_organ(plan, scores, splits, embedded),
-        cases={view.case: _embedded(view.embedded, view.caption + window) for view in drawn_small},
+        cases={
+            view.case: replace(_embedded(view.embedded, view.caption + window), is_strip=True) for view in drawn_small
+        },
     )
     return DrawnPictures(pictures=pictures, failed=failed, notes=(*notes, *undrawn))
 
