@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from autoseg.plan import Level, NetworkPlan
@@ -79,12 +80,35 @@ class Convolution(nn.Conv3d):
     written (oneDNN as in torch 2.13). Such a layer, always a small one, computes in float32.
     """
 
+    adds_bias = True  # False: the bias is 0, and neither added nor given a gradient
+
     def forward(self, image: Tensor) -> Tensor:
         """Convolve (B, C, Z, Y, X)."""
+        bias = self.bias if self.adds_bias else None
         if image.device.type == "cpu" and image.shape[2] < self.kernel_size[0]:
             with torch.autocast("cpu", enabled=False):
-                return super().forward(image.float())
-        return super().forward(image)
+                image = image.float()
+                return cast(Tensor, self._conv_forward(image, self.weight, bias))
+        return cast(Tensor, self._conv_forward(image, self.weight, bias))
+
+
+@torch.no_grad()
+def leave_out_biases(network: nn.Module) -> None:
+    """Set to 0, in place, every bias that the norm after it takes out again, and no longer add it; outputs stay.
+
+    The gradient of such a bias is 0 but for rounding; on a GPU it costs three passes over the activations.
+    The parameter stays. Batch norms learn their running means without it from then on, so it is taken from those.
+    They are those that follow each other in a sequence, as for `fold_norms`.
+    """
+    for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for layer, norm in pairwise(block):
+            if not isinstance(norm, _BatchNorm | nn.InstanceNorm3d) or not isinstance(layer, Convolution):
+                continue
+            bias = cast(Tensor, layer.bias)
+            if norm.running_mean is not None:
+                norm.running_mean -= bias
+            bias.zero_()
+            layer.adds_bias = False
 
 
 def fold_norms(network: nn.Module) -> None:
@@ -95,7 +119,8 @@ def fold_norms(network: nn.Module) -> None:
     for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for number, (layer, norm) in enumerate(pairwise(list(block))):
             if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
-                block[number] = fuse_conv_bn_eval(layer, norm)
+                block[number] = fused = fuse_conv_bn_eval(layer, norm)
+                fused.adds_bias = True  # type: ignore[assignment] # what was the norm's shift
                 block[number + 1] = nn.Identity()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import made
@@ -15,7 +17,8 @@ from autoseg.network import memory
 from autoseg.network.device import Precision, autocast, pick_device
 from autoseg.network.losses import segmentation_loss
 from autoseg.network.memory import tile_bytes, training_bytes
-from autoseg.network.unet import Convolution, UNet3D, fold_norms, parameter_count
+from autoseg.network.residual import residual_unet
+from autoseg.network.unet import Convolution, UNet3D, fold_norms, leave_out_biases, parameter_count
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan
 from autoseg.planning.budget import Budget, step_gib
 
@@ -224,3 +227,28 @@ def test_in_inference_mode_no_level_is_there_twice() -> None:
         return memory._peak_bytes(predict)
 
     assert peak(torch.no_grad()) - peak(torch.inference_mode()) >= level // 2
+
+
+@pytest.mark.parametrize("kind", [UNet3D, residual_unet])
+@pytest.mark.parametrize(("norm", "takes_out"), [("batch", True), ("instance", True), ("group", False)])
+def test_biases_that_a_norm_takes_out_can_be_left_out(kind: Callable[..., UNet3D], norm: str, takes_out: bool) -> None:
+    torch.manual_seed(0)
+    network = kind(1, 3, NetworkPlan.model_validate(TINY.model_dump() | {"norm": norm}))
+    for name, values in [*network.named_parameters(), *network.named_buffers()]:
+        if name.endswith("bias") or "running" in name:
+            nn.init.uniform_(values, 0.5, 1.5)
+    image = torch.randn(2, 1, 8, 8, 8)
+    expected = network.eval()(image), copy.deepcopy(network).train()(image)
+    biases = [m.bias for m in network.modules() if isinstance(m, Convolution)]
+    count = parameter_count(network)
+    leave_out_biases(network)
+    leave_out_biases(network)  # a second time there is nothing to do
+    folded = copy.deepcopy(network)
+    fold_norms(folded)
+    outputs = network.eval()(image), network.train()(image), folded(image)
+    for output, before in zip(outputs, (*expected, expected[0]), strict=True):
+        torch.testing.assert_close(output, before, rtol=1e-4, atol=1e-4)
+    network(image).sum().backward()
+    assert all((b.grad is None) == takes_out for b in biases)
+    assert all((not b.any()) == takes_out for b in biases)
+    assert parameter_count(network) == count
