@@ -67,7 +67,9 @@ def runs_bfloat16(device: DeviceName, precision: Precision) -> bool:
 
 def autocast(device: DeviceName, precision: Precision) -> AbstractContextManager[None]:
     """Return the autocast to run the network under: bfloat16 or float32."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=runs_bfloat16(device, precision))
+    enabled = runs_bfloat16(device, precision)
+    # every weight is used once in a pass, and no cache may reach from a CUDA graph into what comes after it
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 @contextmanager

@@ -20,33 +20,27 @@ from autoseg.errors import DamagedModelError, ModelError
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, read_facts, save_tensors, tensors_under
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import FoldFolder
-from autoseg.training.step import State
+from autoseg.training.state import MOMENTS, Snapshot, State, no_moments
 from autoseg.words import shortened
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = "autoseg checkpoint 1"
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, one of each a parameter
 # what may change between a run and its continuation
 FREE = {"iterations", "device", "tile_depth", "tile_overlap", "tile_weights"}
 
 
-def save_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
+def save_checkpoint(file: Path, plan: Plan, cases: str, taken: Snapshot) -> None:
     """Write a checkpoint, atomically; batches and learning rates follow from the iteration.
 
     Args:
         file: Where.
         plan: Of the training.
         cases: Key of the training cases, from `cases_digest`.
-        state: Weights, moments and iteration.
+        taken: Weights, moments and iteration.
     """
-    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
-    if state.average is not None:
-        tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
-    for number, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-    facts = {"plan": plan.model_dump_json(), "cases": cases, "iteration": str(state.done)}
-    facts["rate_factor"] = repr(state.rate_factor)
-    save_tensors(file, CHECKPOINT, tensors, facts)
+    facts = {"plan": plan.model_dump_json(), "cases": cases, "iteration": str(taken.done)}
+    facts["rate_factor"] = repr(taken.rate_factor)
+    save_tensors(file, CHECKPOINT, taken.tensors, facts)
 
 
 def load_checkpoint(file: Path, plan: Plan, cases: str, state: State) -> None:
@@ -174,9 +168,8 @@ def _fill_from_model(state: State, tensors: Mapping[str, Tensor], iteration: int
     """Set weights and average to those of a model; the optimiser has seen no step."""
     for network in filter(None, (state.network, state.average)):
         network.load_state_dict(tensors)
-    parameters = [parameter for group in state.optimiser.param_groups for parameter in group["params"]]
-    moments = {f"{n}.{key}": torch.zeros_like(p) for n, p in enumerate(parameters) for key in MOMENTS}
-    _fill(state.optimiser, moments | {f"{n}.step": torch.zeros(()) for n in range(len(parameters))}, begun=True)
+    moments = {f"{n}.{key}": zero for n, p in enumerate(state.parameters) for key, zero in no_moments(p).items()}
+    _fill(state.optimiser, moments, begun=True)
     state.done = iteration
 
 

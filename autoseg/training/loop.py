@@ -5,21 +5,23 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from autoseg.data.batches import Batch, open_batches
+from autoseg.data.batches import open_batches
 from autoseg.data.cache import CachedCase, cases_digest, covering_cases
 from autoseg.errors import TrainingError
 from autoseg.network.device import memory_explained
 from autoseg.network.distributed import barrier, from_first, process_rank, world_size
 from autoseg.network.losses import LOSSES
-from autoseg.network.weights import save_model
 from autoseg.plan import Plan
 from autoseg.run import FoldFolder
-from autoseg.training.checkpoint import identity, load_checkpoint, resume, save_checkpoint
+from autoseg.training.checkpoint import load_checkpoint, resume
+from autoseg.training.in_flight import InFlight, Row
 from autoseg.training.log import Log, draw_curves, read_rows
-from autoseg.training.step import Outcome, Stepper, new_state
+from autoseg.training.saving import Saver
+from autoseg.training.state import new_state
+from autoseg.training.step import Stepper
 from autoseg.training.validate import examinations, examine
 from autoseg.training.watch import MOST_ROLLBACKS, DiceWatch, StepWatch
 
@@ -96,50 +98,55 @@ class _Training:
         self.checkpoint = fold.files.checkpoint
         with memory_explained(WAY_OUT):
             self.state = new_state(fold.plan)
-            self.checkpoint_identity = identity(self.checkpoint)
+            self.saver = Saver(fold.files, fold.plan, fold.training)
             self.is_saved = resume(fold.files, fold.plan, fold.training, self.state)
         self._require_one_start()
         self.watch, self.dice = self._watches()
         watched = covering_cases(fold.validation, EXAMINED_CASES)  # testing cases do not even decide this
         self.interval = -(-self.plan.iterations // examinations(self.plan, watched))  # none just before the last one
-        self.pending: list[_Launched] = []  # iterations that may still be under way, oldest first
         self.saved_at = self.drawn_at = time.monotonic()
-        self.ended = 0.0  # when the last iteration that was looked at ended
-        self.before: Outcome | None = None  # that iteration
 
     def run(self) -> bool:
         """Train, after every roll-back anew from the last checkpoint; return whether the training is finished."""
         if self._is_finished() and self.is_saved:
             return True
         barrier()  # nobody looks at the files while the first one may already write them
-        rolled_back = True
-        while rolled_back:
-            with self._open_log() as log:
-                self._save(log)  # finds a full disk before the first iteration, not after the last
-                with open_batches(
-                    self.fold.training, self.plan, self.state.done, self.fold.workers, (process_rank(), world_size())
-                ) as batches:
-                    rolled_back = not self._iterate(batches, log)
-            if rolled_back:
+        try:
+            while not self._ran_through():
                 self._roll_back()
+            self.saver.wait()
+        finally:
+            self.saver.let_end()
         return self._is_finished()
 
-    def _iterate(self, batches: Iterator[Batch], log: Log) -> bool:
+    def _ran_through(self) -> bool:
+        """Go on from the state as it is until all is done or the user stops it; false: the loss exploded."""
+        with self._open_log() as log:
+            self._save(log)
+            self.saver.wait()  # finds a full disk before the first iteration, not after the last
+            with open_batches(
+                self.fold.training, self.plan, self.state.done, self.fold.workers, (process_rank(), world_size())
+            ) as batches:
+                step = Stepper(self.plan, self.state)
+                return self._iterate(step, InFlight(step, batches, log, self.watch, self._tell), log)
+
+    def _iterate(self, step: Stepper, flight: InFlight, log: Log) -> bool:
         """Do iterations until they are done or the user stops them; false: the loss exploded."""
-        step = Stepper(self.plan, self.state)
         while not self._is_finished():
             stopped, is_saved = self._asked()
             if stopped:
                 break
             # ---- the step, started; the one before it is looked at meanwhile ----
             with memory_explained(WAY_OUT):
-                self.pending.append(_launch(step, batches))
-                self._look_at(log, all_but=1)
+                flight.launch()
+                flight.look_at(all_but=1)
             # ----------------------------------------------------------------------
+            self.saver.require_well()
             if self._is_examined():
-                self._examine(self.pending[-1].row)
+                step.release()
+                self._examine(flight.newest)
             if is_saved or self._is_examined():
-                self._look_at(log, all_but=0)
+                flight.look_at(all_but=0)
             if self.watch.has_exploded:
                 return False
             if self._is_examined():
@@ -148,7 +155,7 @@ class _Training:
                     self._draw_curves()
             if is_saved and self.watch.is_calm:
                 self._save(log)
-        self._look_at(log, all_but=0)
+        flight.look_at(all_but=0)
         log.flush()
         self._draw_curves()
         if self.watch.has_exploded or self.watch.was_never_good:
@@ -164,32 +171,16 @@ class _Training:
         flags = int(from_first(2 * self.stop() + due))
         return bool(flags & 2), bool(flags & 1)
 
-    def _look_at(self, log: Log, all_but: int) -> None:
-        """Log and watch the iterations that were started, but for the last ones."""
-        while len(self.pending) > all_but:
-            launched = self.pending.pop(0)
-            loss, norm = launched.outcome.read()
-            launched.row |= {"loss": loss, "gradient_norm": norm}
-            ended = launched.outcome.ended or time.monotonic()
-            took = ended - max(launched.began, self.ended)  # on a GPU it may have begun while the one before it ran
-            self.ended = ended
-            launched.row["seconds"] = took
-            idle_s = launched.outcome.idle_s(self.before)  # a GPU may be busy while the next batch is waited for
-            waited_s = launched.waited_s if idle_s is None else min(idle_s, launched.waited_s)
-            self.before = launched.outcome
-            launched.row["wait_share"] = min(1.0, waited_s / took) if took > 0 else 0.0
-            log.add(launched.row)
-            done = int(launched.row["iteration"])
-            self.watch.add(done, loss, norm, launched.row["wait_share"], launched.cases)
-            self.tell(
-                Progress(
-                    iteration=done,
-                    iterations=self.plan.iterations,
-                    loss=loss,
-                    dice=self.dice.last,
-                    is_examined="loss_validation" in launched.row,
-                )
+    def _tell(self, row: Row) -> None:
+        self.tell(
+            Progress(
+                iteration=int(row["iteration"]),
+                iterations=self.plan.iterations,
+                loss=row["loss"],
+                dice=self.dice.last,
+                is_examined="loss_validation" in row,
             )
+        )
 
     def _is_examined(self) -> bool:
         done = self.state.done
@@ -201,7 +192,7 @@ class _Training:
         chosen = [(split, covering_cases(cases, EXAMINED_CASES)) for split, cases in sides if cases]
         return chosen if self.fold.validation else []
 
-    def _examine(self, row: dict[str, float]) -> None:
+    def _examine(self, row: Row) -> None:
         """Predict a few cases whole; all processes do."""
         for split, cases in self._examined():
             result = examine(self.state.best, self.plan, cases)
@@ -248,20 +239,9 @@ class _Training:
 
     def _save(self, log: Log) -> None:
         self.saved_at = time.monotonic()
-        if process_rank() > 0:
-            return
-        if identity(self.checkpoint) != self.checkpoint_identity:
-            raise TrainingError(
-                f"{self.checkpoint}: another training has written it meanwhile; this one ends at iteration "
-                f"{self.state.done} and leaves it as it is"
-            )
-        log.flush()
-        if self.state.done:  # an untrained network is no model
-            facts = {"iteration": self.state.done, "trained_on": [case.id for case in self.fold.training]}
-            save_model(self.fold.files.model, self.plan, self.state.best.state_dict(), facts)
-        # last: what is killed in between does these iterations, and the model, again
-        save_checkpoint(self.checkpoint, self.plan, cases_digest(self.fold.training), self.state)
-        self.checkpoint_identity = identity(self.checkpoint)
+        if process_rank() == 0:
+            log.flush()
+            self.saver.save(self.state)
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint and halve the rate.
@@ -275,32 +255,13 @@ class _Training:
                 f"iteration {exploded_at}: the loss exploded again after {MOST_ROLLBACKS} roll-backs; plan a lower "
                 f"learning rate (--set learning_rate={self.plan.learning_rate / 10:g}) and look at the data check"
             )
+        self.saver.wait()
         barrier()  # nobody reads while the first one may still write
         load_checkpoint(self.checkpoint, self.plan, cases_digest(self.fold.training), self.state)
         self._require_one_start()
         self.state.rate_factor = factor
         self.watch, self.dice = self._watches()
-        self.pending.clear()
         logger.warning(
             "iteration %d: the loss exploded; back to iteration %d, with %g of the learning rate",
             exploded_at, self.state.done, factor,
         )  # fmt: skip
-
-
-@dataclass
-class _Launched:
-    """An iteration that was started."""
-
-    row: dict[str, float]
-    outcome: Outcome
-    began: float
-    waited_s: float
-    cases: list[str]
-
-
-def _launch(step: Stepper, batches: Iterator[Batch]) -> _Launched:
-    began = time.monotonic()
-    batch = next(batches)
-    waited_s = time.monotonic() - began
-    row = {"iteration": step.state.done + 1, "learning_rate": step.rate}
-    return _Launched(row, step(batch), began, waited_s, batch["keys"])

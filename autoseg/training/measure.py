@@ -21,7 +21,8 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import TRAINING_PROCESS_GIB, StepCost
 from autoseg.pool import in_own_process
 from autoseg.processes import WorkerLostError
-from autoseg.training.step import Outcome, Stepper, new_state
+from autoseg.training.state import new_state
+from autoseg.training.step import Outcome, Stepper
 
 WARM_UP = 7  # iterations not counted: the first are slower, and find batches made in advance
 IN_ADVANCE = 4  # batches that a worker may have made in advance: two queues, its hands, the training's own

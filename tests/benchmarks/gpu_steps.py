@@ -19,7 +19,8 @@ from autoseg.machine import GIB
 from autoseg.network.device import autocast, memory_explained, repeat_exactly, runs_bfloat16
 from autoseg.network.memory import training_bytes
 from autoseg.plan import Plan
-from autoseg.training.step import Stepper, new_state
+from autoseg.training.state import new_state
+from autoseg.training.step import Stepper
 
 from .gpu_bench import Bench, freed, milliseconds, row, show, survived, synchronised, table
 from .gpu_plans import MEMORY, SPEED, TOY_MEMORY, TOY_SPEED, batch_of

@@ -17,7 +17,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from autoseg.data.batches import Batch, open_batches
 from autoseg.network import device
 from autoseg.plan import AugmentationPlan, Level, NetworkPlan, Plan
-from autoseg.training.step import Stepper, new_state
+from autoseg.training.state import new_state
+from autoseg.training.step import Stepper
 
 PAPER = NetworkPlan(stages=tuple(Level(features=f) for f in ((32, 64), (64, 128), (128, 256), (256, 512))))
 LEAN = NetworkPlan(stages=tuple(Level(features=(f, f)) for f in (16, 32, 64, 128)), up="skip")

@@ -61,6 +61,10 @@ class Watch(TorchDispatchMode):
         self._pinned[tensor.untyped_storage()] = True
         return tensor
 
+    def is_pinned(self, tensor: Tensor) -> bool:
+        """Return whether a tensor of the host is pinned."""
+        return tensor.untyped_storage() in self._pinned
+
     def wait(self, name: str) -> None:
         """Note that the host waits, and which line of autoseg lets it."""
         self.waits.append(f"{name} in {_place()}")
@@ -188,6 +192,42 @@ class Event:
         return 0.0
 
 
+class Stream:
+    """A queue of work; there is one device, and it does everything at once."""
+
+    def __init__(self, device: object = None) -> None: ...
+
+    def wait_stream(self, other: Stream) -> None:
+        """Let it begin after what another one was given."""
+
+    def wait_event(self, event: Event) -> None:
+        """Let it begin after an event."""
+
+    def record_event(self, event: Event | None = None) -> Event:
+        """Return a point at the end of what it was given."""
+        return event or Event()
+
+
+class Graph:
+    """Operations that were recorded."""
+
+    def replay(self) -> None:
+        """Launch them by one call."""
+        Event.watch.operations["CUDAGraph.replay"] += 1
+
+    def reset(self) -> None:
+        """Forget them."""
+
+
+@contextlib.contextmanager
+def _capturing(graph: Graph, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+    """Record what the block launches; the host may not wait in it."""
+    before = len(Event.watch.waits)
+    yield
+    if Event.watch.waits[before:]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
 def _moved(module: torch.nn.Module, *how: Any, **named: Any) -> torch.nn.Module:
     """Do as nn.Module.to does, which cannot replace parameters without data (torch 2.13)."""
     device, dtype, _, layout = torch._C._nn._parse_to(*how, **named)
@@ -225,6 +265,12 @@ def fake_cuda(memory_gib: float = 80.0) -> Iterator[Watch]:
         torch.cuda,
         {
             "Event": Event,
+            "Stream": Stream,
+            "stream": contextlib.nullcontext,
+            "current_stream": Stream,
+            "set_stream": lambda stream: None,
+            "CUDAGraph": Graph,
+            "graph": _capturing,
             "is_available": lambda: True,
             "is_initialized": lambda: True,
             "current_device": lambda: 0,
@@ -244,6 +290,7 @@ def fake_cuda(memory_gib: float = 80.0) -> Iterator[Watch]:
         Tensor,
         {
             "pin_memory": lambda tensor, device=None: watch.pin(tensor.clone()),
+            "is_pinned": lambda tensor, device=None: watch.is_pinned(tensor),
             "numpy": _array,
             "tolist": lambda tensor: _array(tensor).tolist(),
         },

@@ -26,6 +26,19 @@ def test_a_step_of_the_u_net_is_launched_by_few_operations(on_cuda: Call) -> Non
     assert on_cuda(work.step, plan_with()).launches <= MOST_LAUNCHES
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_from_the_fourth_on_steps_are_replayed_as_a_graph(on_cuda: Call, name: str) -> None:
+    seen = on_cuda(work.step, PLANS[name], steps=4)
+    assert seen.operations["CUDAGraph.replay"] == 2
+    assert seen.waits == ()
+
+
+def test_a_step_that_waits_is_not_captured_and_goes_on_plainly(on_cuda: Call) -> None:
+    once, later = (on_cuda(work.step, plan_with(), fault="the loss is read", steps=steps) for steps in (1, 5))
+    assert "CUDAGraph.replay" not in later.operations
+    assert len(later.waits) == 6 * len(once.waits)  # the refused capture, too
+
+
 def test_crops_become_bfloat16_and_logits_float32_and_no_other_big_tensor_changes(on_cuda: Call) -> None:
     seen = on_cuda(work.step, plan_with())
     image, logits, back = seen.conversions

@@ -21,8 +21,9 @@ from autoseg.network.build import build
 from autoseg.network.device import place
 from autoseg.network.unet import Convolution, fold_norms
 from autoseg.plan import Plan
-from autoseg.training import step as training_step
-from autoseg.training.step import Stepper, new_state
+from autoseg.training import iteration, state
+from autoseg.training.state import new_state
+from autoseg.training.step import Stepper
 from autoseg.training.validate import examine
 
 
@@ -111,7 +112,7 @@ def tiles(plan: Plan, tiling: Tiling, shape: Voxels, networks: int = 1, mirrors:
         return Seen.of(watch, before)
 
 
-_loss = training_step.segmentation_loss
+_loss = iteration.segmentation_loss
 
 
 def _faulty_loss(change: str) -> AbstractContextManager[object]:
@@ -121,21 +122,23 @@ def _faulty_loss(change: str) -> AbstractContextManager[object]:
             float(value)
         return value
 
-    return mock.patch.object(training_step, "segmentation_loss", loss)
+    return mock.patch.object(iteration, "segmentation_loss", loss)
 
 
 @contextmanager
 def _first_layout() -> Iterator[None]:
     with (
-        mock.patch.object(training_step, "place", lambda network, device: network.to(device)),
-        mock.patch.object(training_step, "_on_device", lambda tensor, plan, _=None: tensor.pin_memory().to("cuda")),
+        mock.patch.object(state, "place", lambda network, device: network.to(device)),
+        mock.patch.object(
+            Stepper, "_placed", lambda _, tensor, *how: tensor.pin_memory().to("cuda", non_blocking=True)
+        ),
     ):
         yield
 
 
 @contextmanager
 def _pageable() -> Iterator[None]:
-    with mock.patch.object(training_step, "_on_device", lambda tensor, plan, _=None: tensor.to("cuda")):
+    with mock.patch.object(Stepper, "_placed", lambda _, tensor, *how: tensor.to("cuda")):
         yield
 
 

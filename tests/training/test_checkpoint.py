@@ -19,7 +19,7 @@ from autoseg.network.weights import load_networks, model_files, save_model
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
 from autoseg.training.checkpoint import load_checkpoint, planned_iterations, save_checkpoint
-from autoseg.training.step import State, new_state
+from autoseg.training.state import State, new_state, snapshot
 
 PLAN = made.plan(optimiser=OptimiserPlan(name="adam", schedule="constant", averaging=0.9))
 
@@ -35,7 +35,7 @@ def trained(plan: Plan, seed: int) -> State:
 
 def save(file: Path, plan: Plan, state: State, iteration: int = 7) -> None:
     state.done = iteration
-    save_checkpoint(file, plan, "cases", state)
+    save_checkpoint(file, plan, "cases", snapshot(state))
 
 
 def load(file: Path, plan: Plan, state: State) -> int:

@@ -18,11 +18,12 @@ from autoseg.errors import ModelError, TrainingError
 from autoseg.network.weights import load_networks, read_facts
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
-from autoseg.training import loop
+from autoseg.training import loop, saving
 from autoseg.training.checkpoint import CHECKPOINT, load_checkpoint, planned_iterations
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, Progress, train
-from autoseg.training.step import Stepper, new_state
+from autoseg.training.state import new_state
+from autoseg.training.step import Stepper
 from autoseg.training.validate import examine
 
 PLAN = made.plan(
@@ -124,7 +125,7 @@ def test_a_run_killed_between_its_last_two_files_has_the_last_model(
     go(fold(tmp_path / "whole", cases))
     go(fold(tmp_path / "killed", cases), iterations=2)
     for second in ("save_model", "save_checkpoint"):
-        true, calls = getattr(loop, second), list[int]()
+        true, calls = getattr(saving, second), list[int]()
 
         def save(*args: object, true: Callable[..., None] = true, calls: list[int] = calls) -> None:
             calls.append(1)
@@ -133,7 +134,7 @@ def test_a_run_killed_between_its_last_two_files_has_the_last_model(
             true(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(loop, second, save)
+            patch.setattr(saving, second, save)
             with pytest.raises(KilledError):
                 go(fold(tmp_path / "killed", cases))
     assert go(fold(tmp_path / "killed", cases))

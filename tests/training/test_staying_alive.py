@@ -17,11 +17,12 @@ from autoseg.errors import TrainingError
 from autoseg.network.weights import load_networks
 from autoseg.plan import OptimiserPlan, Plan
 from autoseg.run import FoldFolder
-from autoseg.training import loop
+from autoseg.training import loop, saving
 from autoseg.training.checkpoint import load_checkpoint
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, train
-from autoseg.training.step import Outcome, Stepper, new_state
+from autoseg.training.state import new_state
+from autoseg.training.step import Outcome, Stepper
 from autoseg.training.watch import BAD_IN_A_ROW
 
 OPTIMISER = OptimiserPlan(name="adamw", schedule="constant", averaging=0.9, gradient_clip=1.0)
@@ -119,7 +120,7 @@ def test_explosions_without_end_are_an_error_with_a_way_out(
 def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, cases: tuple[CachedCase, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_save, saved = loop.save_checkpoint, []
+    true_save, saved = saving.save_checkpoint, []
 
     def full(file: Path, *rest: Any) -> None:
         if saved:
@@ -127,10 +128,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(
         saved.append(file)
         true_save(file, *rest)
 
-    monkeypatch.setattr(loop, "save_checkpoint", full)
+    monkeypatch.setattr(saving, "save_checkpoint", full)
     with pytest.raises(TrainingError, match=r"the disk is full \(iteration 40\); the last checkpoint is kept"):
         go(fold(tmp_path, cases))
-    monkeypatch.setattr(loop, "save_checkpoint", true_save)
+    monkeypatch.setattr(saving, "save_checkpoint", true_save)
     assert go(fold(tmp_path, cases))
     assert len(read_rows(tmp_path / "log.csv")) == 40
 

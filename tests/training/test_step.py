@@ -9,7 +9,8 @@ import torch
 from autoseg.data.batches import Batch
 from autoseg.network.losses import segmentation_loss
 from autoseg.plan import LossPlan, OptimiserPlan, Plan
-from autoseg.training.step import State, Stepper, new_state
+from autoseg.training.state import State, new_state
+from autoseg.training.step import Stepper
 
 LOSS = LossPlan(kind="dice-ce", background=False, over="batch")
 
