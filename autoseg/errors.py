@@ -2,6 +2,8 @@
 
 from autoseg.words import counted
 
+MOST_LINES = 20  # of cases that failed, in a message
+
 
 class AutosegError(Exception):
     """A user's or data error; its text names the file or case, what was found, and the way out."""
@@ -58,7 +60,9 @@ class CasesFailedError(AutosegError):
             causes: Case id to its one-line cause.
             done: Number of cases that succeeded.
         """
-        lines = "\n".join(f"  {case}: {cause}" for case, cause in causes.items())
+        lines = "\n".join(f"  {case}: {cause}" for case, cause in list(causes.items())[:MOST_LINES])
+        if len(causes) > MOST_LINES:
+            lines += f"\n  … and {len(causes) - MOST_LINES} more"
         others = ", the others are done" if done else ""
         super().__init__(f"{verb}: {len(causes)} of {counted(len(causes) + done, 'case')} failed{others}:\n{lines}")
         self.causes = causes

@@ -75,7 +75,7 @@ def _tolerance() -> Any:
 def _time_budget(excludes: str | None = None) -> Any:
     return option(
         None, "--time-budget", metavar="45m", notation=_TIME, excludes=excludes, decides=False,
-        help="Train as long as this.",
+        help="Train for this long: 90s, 45m, 2h or 1d.",
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ class CheckOptions:
 class PlanOptions:
     """What the user asks of `plan`."""
 
-    preset: str | None = option(None, "--preset", metavar="NAME|FILE", help="Take all settings from a plan file.")
+    preset: str | None = option(None, "--preset", metavar="NAME|FILE", help="Settings of roth2018, or of a plan file.")
     gpu_memory_gib: float | None = option(None, "--gpu-memory", metavar="GIB", help="Plan for a GPU of this memory.")
     device: str = _device()
     seed: int = option(0, "--seed", least=0, help="Decides split, initial weights and every crop.")
@@ -147,7 +147,7 @@ class TrainOptions:
     device: str | None = option(None, "--device", metavar=_DEVICES, help="Default: the plan's.")
     workers: int | None = option(None, "--workers", least=0, help="Augmentation processes; 0: none.")
     patience: int | None = option(
-        None, "--patience", least=1, help="End after so many examinations (5 %) without a better validation Dice."
+        None, "--patience", least=1, help="End after N validations (some 20 in all) that are no better."
     )
     tensorboard: bool = option(False, "--tensorboard", help="Log to RUN/fold-K/tensorboard, too.")
     deterministic: bool = option(False, "--deterministic", help="On a GPU: the same bits every time; slower.")
@@ -162,12 +162,17 @@ class PredictOptions:
     mirror: bool = option(
         False, "--mirror", help="Average over the mirrorings that training knew; several times slower."
     )
-    cleanup: bool = option(True, "--clean-up/--no-clean-up", help="By the rules that helped on validation cases.")
+    cleanup: bool = option(
+        True, "--clean-up/--no-clean-up", help="Clean up by the rules that helped on validation cases."
+    )
     series: str | None = option(
         None, "--series", metavar="UID", help="Of a DICOM folder with several: SeriesInstanceUID, or its end."
     )
     statistics: Path | None = option(
-        None, "--statistics", metavar="FILE", help="Volumes and expected Dice, .csv or .json. Default: in OUT."
+        None,
+        "--statistics",
+        metavar="FILE",
+        help="Volumes and expected Dice: .csv or .json. Default: OUT/predictions.csv.",
     )
     per_organ: bool = option(False, "--per-organ", help="Write a mask of each organ, too: OUT/NAME/ORGAN.nii.gz.")
     probabilities: bool = option(
@@ -180,7 +185,7 @@ class PredictOptions:
         False, "--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (pip install '.[dicom]')."
     )
     rtstruct: bool = option(False, "--rtstruct", help="For a DICOM series: write contours as an RT Structure Set, too.")
-    overwrite: bool = option(False, "--overwrite", help="Predict also what this model has predicted already.")
+    overwrite: bool = option(False, "--overwrite", help="Predict again where this model's mask is there.")
     verbose: bool = option(False, "--verbose", help="Say how long each stage took.")
 
 
@@ -204,6 +209,7 @@ class ScoreOptions:
     labels: Path | None = option(
         None, "--labels", metavar="FILE", help="Names of the labels: a dataset.json or plan.json."
     )
+    common: bool = option(False, "--common", help="Leave out references that have no prediction.")
     tolerance_mm: float = _tolerance()
     jobs: int | None = _jobs()
 
@@ -212,7 +218,7 @@ class ScoreOptions:
 class CompareOptions:
     """What the user asks of `compare`."""
 
-    metric: str = option("dice", "--metric", metavar="NAME", help="As in scores.csv.")
+    metric: str = option("dice", "--metric", metavar="NAME", help="dice, iou, hd95_mm and others, as in scores.csv.")
     out: Path | None = option(None, "--out", metavar="FOLDER", help="Write tables and a picture there, too.")
 
 

@@ -240,6 +240,8 @@ class Run(StageFolder):
         """
         if not self.plan_file.is_file():
             raise RunError(
-                f"{self.folder}: not a RUN (no plan.json); make one with `autoseg plan DATASET {self.folder}`"
+                f"{self.folder}: a dataset, not a RUN; give the RUN that was planned for it"
+                if self.dataset_file.is_file()
+                else f"{self.folder}: not a RUN (no plan.json); make one with `autoseg plan DATASET {self.folder}`"
             )
         return load_plan(self.plan_file)

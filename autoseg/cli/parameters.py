@@ -41,7 +41,7 @@ Sources = Annotated[
         metavar="A B", help="RUNs, score files (autoseg's, nnU-Net's summary.json, a table by case), or roth2018."
     ),
 ]
-CaseName = Annotated[str | None, typer.Argument(metavar="CASE", help="A case of the dataset.")]
+CaseName = Annotated[str | None, typer.Argument(metavar="CASE", help="A case as scores.csv names it; or --all.")]
 
 
 @dataclass(frozen=True)

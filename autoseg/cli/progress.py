@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 LINE_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0  # whether that time has passed
 BAR_WIDTH = 14  # characters; the words beside it matter more
 SPEED_OVER_S = 300.0  # iterations may be seconds apart, examinations minutes
 logger = logging.getLogger(__name__)
@@ -64,12 +66,15 @@ class Display:
         """Show nothing yet."""
         self._bars: Progress | None = None  # while a verb runs in a terminal
         self._phase = TaskID(0)  # the row of what cannot be counted
+        self._what = ""  # is under way
+        self._pace = _Pace(0)  # of all lines
 
     @contextmanager
     def shown(self, what: str) -> Iterator[None]:
         """Show in a terminal that something is under way, from the first moment on."""
         if not console.is_live():
-            yield
+            with self._heard(what):
+                yield
             return
         columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), _Count(), TimeElapsedColumn(), _Left())
         with Progress(
@@ -87,6 +92,26 @@ class Display:
                 self._bars = None
 
     @contextmanager
+    def _heard(self, what: str) -> Iterator[None]:
+        """Print a line in each minute in which nothing else is told, as what cannot be counted would be silent."""
+        self._what, self._pace = what, _Pace(0)
+        ended = threading.Event()
+
+        def tell() -> None:
+            while not ended.wait(LOOK_EVERY_S):
+                if self._pace.is_due():
+                    self._pace.note()
+                    console.say(f"{self._what}: under way for {in_minutes(self._pace.elapsed_s)}")
+
+        teller = threading.Thread(target=tell, name="progress", daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
+
+    @contextmanager
     def hidden(self) -> Iterator[None]:
         """Leave the terminal to processes that show what they do themselves."""
         bars = self._bars
@@ -100,6 +125,7 @@ class Display:
 
     def phase(self, what: str) -> None:
         """Show that another step is under way."""
+        self._what, self._pace = what, _Pace(0)
         if self._bars is not None:
             self._bars.reset(self._phase, description=what)
 
@@ -113,7 +139,7 @@ class Display:
                 show(what, done, total)
                 if pace.is_due() and done < total:
                     pace.note()
-                    _tell(f"{what}: {done} of {total}{pace.left(done, total)}")
+                    self._tell(f"{what}: {done} of {total}{pace.left(done, total)}")
 
     @contextmanager
     def training(self) -> Iterator[Callable[[int, TrainingProgress], None]]:
@@ -129,10 +155,17 @@ class Display:
             if pace.is_due() or now.is_examined or is_first:
                 pace.note()
                 count, left = f"iteration {now.iteration} of {now.iterations}", pace.left(now.iteration, now.iterations)
-                _tell(f"fold {fold}: {count}, loss {now.loss:.3f}{dice}{left}")
+                self._tell(f"fold {fold}: {count}, loss {now.loss:.3f}{dice}{left}")
 
         with self._row() as show:
             yield tell
+
+    def _tell(self, line: str) -> None:
+        """Write a line to RUN/log.txt, and print it where no bar shows the same."""
+        self._pace.note()
+        logger.info("%s", line)
+        if not console.is_live():
+            console.say(line)
 
     @contextmanager
     def _row(self) -> Iterator[_Show]:
@@ -168,6 +201,11 @@ class _Pace:
         """Return whether a minute has passed since it was told."""
         return time.monotonic() - self._told >= LINE_EVERY_S
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
+
     def note(self) -> None:
         """Remember that it is told now."""
         self._told = time.monotonic()
@@ -178,13 +216,6 @@ class _Pace:
             return ""
         per_item_s = (time.monotonic() - self._began) / (done - self._before)
         return f", {in_minutes((total - done) * per_item_s)} left"
-
-
-def _tell(line: str) -> None:
-    """Write a line to RUN/log.txt, and print it where no bar shows the same."""
-    logger.info("%s", line)
-    if not console.is_live():
-        console.say(line)
 
 
 display = Display()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,6 +30,7 @@ from autoseg.timings import timed
 from autoseg.words import counted
 
 if TYPE_CHECKING:
+    from autoseg.report.formats import TextTable
     from autoseg.steps.run import StepOptions
 
 
@@ -114,7 +116,8 @@ def preprocess(run: Run, options: PreprocessOptions) -> None:
 
     with logging_to(run), timed(run, "preprocess"):
         cached = step.preprocess(run, options, display.track)
-    say(f"{counted(cached, 'case')} preprocessed -> {run.cache}")
+    why = "" if cached else ", as all are up to date"
+    say(f"{counted(cached, 'case')} preprocessed{why} -> {run.cache}")
 
 
 def train(run: Run, options: TrainOptions) -> None:
@@ -206,11 +209,7 @@ def report(run: Run, options: ReportOptions) -> None:
     from autoseg.steps import report as step
 
     with logging_to(run), timed(run, "report"):
-        tables, failed = step.report(run, options, display.track)
-    for table in tables:
-        show_table(table.title, table.columns, table.rows)
-    for note in dict.fromkeys(table.note for table in tables):
-        say(note)
+        failed = step.report(run, options, display.track, _show_tables)
     say(f"tables, curves, pictures -> {run.report.page}")
     if options.pdf:
         say(f"printed -> {run.report.pdf}")
@@ -218,6 +217,15 @@ def report(run: Run, options: ReportOptions) -> None:
         raise AutosegError(
             "\n".join([f"not drawn: {counted(len(failed), 'case')}", *(f"  {c}: {w}" for c, w in failed.items())])
         )
+
+
+def _show_tables(tables: Sequence[TextTable]) -> None:
+    for table in tables:
+        show_table(table.title, table.columns, table.rows)
+    for note in dict.fromkeys(table.note for table in tables):
+        say(note)
+    if not tables:
+        say("no table yet, as no case is scored: `autoseg evaluate RUN` does it")
 
 
 def view(run: Run, case: str | None, options: ViewOptions) -> None:

@@ -23,6 +23,8 @@ from autoseg.words import counted
 
 MOST_ROWS = 5  # unused files up to which each gets a row; beyond, all share one
 
+NAMED = 8  # cases to leave out, in a message
+
 
 def all_findings(examinations: Sequence[Examination], dataset: Dataset) -> list[Finding]:
     """Return everything that is wrong with a dataset, worst first: each case by itself and against the others."""
@@ -46,10 +48,11 @@ def usable_facts(
     fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in excluded})
     if fatal:
         first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
-        leave_out = " ".join(f"--exclude {name}" for name in fatal[:8] if name)
+        leave_out = " ".join(f"--exclude {name}" for name in fatal[:NAMED] if name)
+        more = f" and {len(fatal) - NAMED} more" if len(fatal) > NAMED else ""
         raise DatasetError(
             f"{dataset.root}: {counted(len(fatal), 'case')} cannot be used ({first.case or 'dataset'}: {first.found}); "
-            f"correct them, see `autoseg check`, or leave them out: {leave_out}"
+            f"correct them, see `autoseg check`, or leave them out: {leave_out}{more}"
         )
     usable = [e.facts for e in examinations if e.facts is not None and e.case not in excluded]
     if not usable:

@@ -135,8 +135,8 @@ def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
             require_text(path)
         if case.id.casefold() in ids:  # not every file system tells upper from lower case
             raise DatasetError(
-                f"{file}: case ids {ids[case.id.casefold()]!r} and {case.id!r} are the same; "
-                'give each case its own, in dataset.json by the key "case" beside "image" and "label"'
+                f"{file}: case ids {ids[case.id.casefold()]!r} and {case.id!r} are the same; give each case its own, "
+                + ('in the column "case"' if file.suffix.lower() == ".csv" else 'by the key "case" beside "image"')
             )
         ids[case.id.casefold()] = case.id
     return ordered
@@ -225,6 +225,11 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         case, channel = (match["case"], int(match["channel"])) if match else (stem, 0)
         parts.setdefault(case, {})[channel] = image
     _require_same_capitals(root, set(parts) - set(labels), labels)
+    if images and labels and not any(parts[case] for case in labels):
+        raise DatasetError(
+            f"{root}: no image and label map have one name ({next(iter(images))} …, {next(iter(labels))} …); name them "
+            "CASE_0000 and CASE, or list the pairs in a CSV file with the columns case, image, label"
+        )
     cases = []
     for case, channel_files in parts.items():
         whole = case in images  # a file without a channel number holds all channels
@@ -280,7 +285,8 @@ def _csv_rows(file: Path) -> dict[int, dict[str, str]]:
     lacking = [column for column in ("case", "image", "label") if column not in names]
     if lacking and sheet.columns:
         found = shortened(",".join(sheet.columns))
-        raise DatasetError(f"{file}: needs the columns case,image,label, found {found}; add {', '.join(lacking)}")
+        absent = ", ".join(lacking)
+        raise DatasetError(f"{file}: needs the columns case,image,label, found {found}; add {absent}, or rename others")
     for number, row in sheet.rows.items():
         blank = [column for column in ("case", "image", "label") if not row[column].strip("; ")]
         if blank:

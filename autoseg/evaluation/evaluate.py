@@ -16,7 +16,7 @@ import numpy.typing as npt
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.fingerprint import load_fingerprint
-from autoseg.dataset.split import Split
+from autoseg.dataset.split import SIDES, Split
 from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
 from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
@@ -95,11 +95,16 @@ def evaluate(
                     rows += result
                     reliability += evaluation.journal.reliability(case_id)
             write_reliability(reliability, run.reliability_file)
-            write_scores(rows, run.scores_file)
+            write_scores(_in_order(rows), run.scores_file)
         note_score_sources(run, sources)
     if failed:
         raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
     return rows
+
+
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Return rows by fold, then side, training first, as scores.csv has them."""
+    return sorted(rows, key=lambda row: (row["fold"], SIDES.index(row["split"])))
 
 
 def _open_fold(
@@ -111,7 +116,8 @@ def _open_fold(
     _require_fitting(file, model, split, settings)
     validation = read_cases(run.cache, split.validation, settings)
     model = with_postprocessing(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
-    cases = [(side, case) for side, ids in split.sides().items() for case in read_cases(run.cache, ids, settings)]
+    sides = reversed(split.sides().items())  # testing cases first: they are what one waits for
+    cases = [(side, case) for side, ids in sides for case in read_cases(run.cache, ids, settings)]
     _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
     evaluation = _Evaluation(
         model=model,

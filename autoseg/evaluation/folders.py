@@ -75,6 +75,7 @@ def score_folders(
     jobs: int = 1,
     track: Track = untracked,
     ignored: int | None = None,
+    common: bool = False,
 ) -> list[Row]:
     """Score the masks of one folder against those of the same name in another.
 
@@ -87,6 +88,7 @@ def score_folders(
         tolerance_mm: Of the normalised surface Dice.
         jobs: Processes.
         track: Shows progress.
+        common: Whether references without a prediction are left out; else each of them is a failure.
         ignored: Value of the references where the truth is not known: nothing there is scored.
 
     Raises:
@@ -100,9 +102,10 @@ def score_folders(
     pairs = {name: (predicted[name], file) for name, file in true.items() if name in predicted}
     if not pairs:
         raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
-    failed: dict[str, str] = {
-        name: f"{file}: has no prediction in {predictions}" for name, file in true.items() if name not in predicted
-    }
+    alone = {} if common else {name: file for name, file in true.items() if name not in predicted}
+    failed = {name: f"{file}: has no prediction in {predictions}; --common omits it" for name, file in alone.items()}
+    if common and (left := len(true.keys() - predicted.keys())):
+        logger.warning("%s: left out, as without a prediction: %s", references, counted(left, "reference"))
     unfit = {name for name in true if not is_text(name)}
     pairs = {name: pair for name, pair in pairs.items() if name not in unfit}
     failed = {name: cause for name, cause in failed.items() if name not in unfit}

@@ -111,5 +111,10 @@ def choose_budget(options: PlanOptions) -> tuple[Budget, bool]:
     device = pick_device("auto" if options.gpu_memory_gib is not None else options.device)
     is_local = options.gpu_memory_gib is None or device == "cuda"
     if options.gpu_memory_gib is None:
+        if options.gpus > 1 and device != "cuda" and options.device == "auto":
+            raise PlanError(
+                f"--gpus {options.gpus}: there is no GPU here; give the memory of those to plan for by --gpu-memory "
+                f"GIB, or train in {options.gpus} processes on the CPU by --device cpu"
+            )
         require_devices(device, options.gpus)
     return detect_budget(device, options.gpu_memory_gib, free_memory_gib(), options.gpus), is_local

@@ -179,8 +179,8 @@ def warn_of_others(cost: StepCost, way_out: str) -> None:
     """Say where other programs made iterations slower than they need be."""
     if cost.disturbed:
         logger.warning(
-            "other programs took %.0f%% of the processors while iterations were measured, which makes them far slower: "
-            "fewer are thought to fit than will; close them and %s",
+            "other programs took %.0f%% of the processors while iterations were measured, so it has too few: close "
+            "them and %s",
             100 * cost.others_share, way_out,
         )  # fmt: skip
 
@@ -189,8 +189,8 @@ def warn_of_few(iterations: int, seconds_each: float) -> None:
     """Say where a time holds too few iterations to learn anything."""
     if iterations < FEWEST_ITERATIONS:
         logger.warning(
-            "only %s fit the time, at the measured %.2g s each; most organs need hundreds: give more time, close what "
-            "else runs, or plan smaller steps (`autoseg plan --time-budget`, without --preset)",
+            "only %s fit the time, at the measured %.2g s each; most organs need hundreds: give more time, or close "
+            "what else runs and plan again with --force",
             counted(iterations, "iteration"), seconds_each,
         )  # fmt: skip
 

@@ -103,4 +103,4 @@ def _last_lines(watch: Stopwatch, statistics: Statistics, verbose: bool) -> Iter
         yield ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in watch.seconds.items())
         yield f"memory: {peak_memory_gib():.1f} GiB at most"
     for line in statistics.look_at_first():
-        yield f"look at {line}"
+        yield f"check this mask first: {line}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -55,19 +55,26 @@ from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
 
+ShowTables = Callable[[Sequence[TextTable]], None]
 REPORT_WAIT_S = 60.0  # for another report of the same RUN; nothing else waits or is waited for
 
 
-def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[list[TextTable], dict[str, str]]:
+def report(
+    run: Run,
+    options: ReportOptions,
+    track: Track = untracked,
+    show: ShowTables | None = None,
+) -> dict[str, str]:
     """Write RUN/report from everything that the run has so far.
 
     Args:
         run: A planned run; everything else may be missing or unfinished.
         options: Published table to set beside; processes that draw, None for one per usable core.
         track: Shows progress.
+        show: Gets the tables of Dice, testing first, before anything is drawn; none without scores.
 
     Returns:
-        The tables of Dice, testing first, none without scores; and case to cause for those that could not be drawn.
+        Case to cause for those that could not be drawn.
 
     Raises:
         RunError: If the folder is not a RUN, or its scores cannot be read.
@@ -80,10 +87,10 @@ def report(run: Run, options: ReportOptions, track: Track = untracked) -> tuple[
         require_browser()
     run.plan()  # or a folder that is no RUN would get one for the lock
     with lock(run.report.folder, "autoseg report", REPORT_WAIT_S):
-        return _report(run, options, track)
+        return _report(run, options, track, show)
 
 
-def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTable], dict[str, str]]:
+def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | None) -> dict[str, str]:
     plan = plan_of(run)
     scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     _remove_earlier(run)
@@ -92,6 +99,8 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     tables, published, metrics = (
         write_tables(run, scores, beside, dict(records[PATIENT])) if len(scores) else (paper_tables(scores), (), ())
     )
+    if show is not None:
+        show(tables if len(scores) else ())
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
@@ -128,7 +137,7 @@ def _report(run: Run, options: ReportOptions, track: Track) -> tuple[list[TextTa
     _write_page(run, content, set() if said else {"characteristics"})
     if options.pdf:
         print_pdf(run.report.page, run.report.pdf)
-    return (tables if len(scores) else []), drawn.failed
+    return drawn.failed
 
 
 def _write_page(run: Run, content: ReportContent, unanswered: Collection[str]) -> None:

@@ -35,7 +35,9 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
     failed: PartlyScoredError | None = None
     try:
         tolerance_mm, ignored = options.tolerance_mm, None if labels is None else ignored_value(labels)
-        rows = score_folders(predictions, references, names, labelled, tolerance_mm, jobs, track, ignored)
+        rows = score_folders(
+            predictions, references, names, labelled, tolerance_mm, jobs, track, ignored, common=options.common
+        )
     except PartlyScoredError as error:
         rows, failed = error.rows, error
     if rows or failed is None:

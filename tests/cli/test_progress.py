@@ -52,6 +52,19 @@ def test_without_a_terminal_a_line_tells_each_minute_how_many_are_done(
     ]
 
 
+def test_what_cannot_be_counted_is_told_each_minute_too(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.001)
+    display, said = Display(), ""
+    with display.shown("Starting"):
+        display.phase("Planning")
+        clock.now += 61.0
+        while not said:  # as the thread looks
+            said = capsys.readouterr().out
+    assert said.splitlines() == ["Planning: under way for 1 min"]
+
+
 def test_training_tells_the_first_iteration_each_examination_and_each_minute(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,7 +205,7 @@ def test_nothing_and_an_empty_folder_are_told(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "no cases"),
-        ("case,image\na,a.mha\n", "needs the columns case,image,label, found case,image; add label"),
+        ("case,image\na,a.mha\n", "needs the columns case,image,label, found case,image; add label, or rename others"),
         ("case,image,label\na,a.mha,\n", "line 2: label is blank"),
         ("case,image,label\na,,b.mha\n", "line 2: image is blank"),
         ("case,image,label\na,C:\\\\a.mha,b.mha\n", "is a Windows path"),

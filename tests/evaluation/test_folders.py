@@ -69,6 +69,18 @@ def test_a_bad_pair_is_told_and_the_others_are_kept(tmp_path: Path, found: np.nd
     assert list(caught.value.causes) == ["bad"]
 
 
+def test_references_without_a_prediction_are_failures_unless_they_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, truth = folders(tmp_path, alone=(FOUND, GRID))
+    (found / "alone.nii.gz").unlink()
+    with pytest.raises(PartlyScoredError, match=r"has no prediction in .*; --common omits it"):
+        score_folders(found, truth)
+    rows = score_folders(found, truth, common=True)
+    assert {row["case"] for row in rows} == {"good"}
+    assert "left out, as without a prediction: 1 reference" in caplog.text
+
+
 def test_flipped_axes_are_no_other_grid(tmp_path: Path) -> None:
     turned = Grid(
         shape=GRID.shape, spacing_mm=GRID.spacing_mm, origin_mm=(3.0, 0, 0), direction=(-1, 0, 0, 0, 1, 0, 0, 0, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
+from autoseg.errors import CasesFailedError
 from autoseg.steps import train_distributed
 
 
@@ -131,3 +132,27 @@ def test_one_bad_scan_does_not_stop_the_others(finished: Path, cohort: Path, tmp
     assert "1 of 2 cases failed" in err
     assert "phantom_000" in err
     assert (tmp_path / "out" / "phantom_001.nii.gz").is_file()
+
+
+def test_a_dataset_in_the_place_of_a_run_is_told_apart(cohort: Path, cli: Cli) -> None:
+    assert_one_line(cli("evaluate", cohort), "a dataset, not a RUN", "planned for it")
+
+
+def test_a_plan_for_gpus_that_are_not_there_is_refused(
+    cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert_one_line(cli("plan", cohort, tmp_path / "RUN", "--gpus", "2"), "--gpus 2", "no GPU", "--gpu-memory")
+
+
+def test_images_and_label_maps_that_share_no_name_are_told_so_once(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    data = copy_of(cohort, tmp_path / "data")
+    for file in (data / "labelsTr").iterdir():
+        file.rename(file.with_name(f"seg-{file.name}"))
+    assert_one_line(cli("check", data), "no image and label map have one name", "phantom_000", "CSV")
+
+
+def test_a_long_list_of_failures_is_cut() -> None:
+    text = str(CasesFailedError("score", {f"c{n:03d}": "is bad" for n in range(30)}, done=2))
+    assert text.splitlines()[-1] == "  … and 10 more"
+    assert len(text.splitlines()) == 22
