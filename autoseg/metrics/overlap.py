@@ -83,14 +83,23 @@ def overlap(
     values = list(dict.fromkeys(value for group in groups.values() for value in group))
     row = {value: number for number, value in enumerate(values, start=1)}
     counts = _count_pairs(prediction, truth, values, ignored)
-    rows = {key: [row[value] for value in group] for key, group in groups.items()}
+    return overlap_of_pairs(counts, {key: [row[value] for value in group] for key, group in groups.items()})
+
+
+def overlap_of_pairs(pairs: npt.NDArray[np.int64], rows: Mapping[int, Sequence[int]]) -> dict[int, Overlap]:
+    """Return the counts of each organ, given how many voxels have each pair of numbers.
+
+    Args:
+        pairs: Voxels by number in the prediction (row) and in the truth (column).
+        rows: Key of an organ to its numbers.
+    """
     return {
         key: Overlap(
-            prediction=int(counts[inside].sum()),
-            truth=int(counts[:, inside].sum()),
-            both=int(counts[np.ix_(inside, inside)].sum()),
+            prediction=int(pairs[inside].sum()),
+            truth=int(pairs[:, inside].sum()),
+            both=int(pairs[np.ix_(inside, inside)].sum()),
         )
-        for key, inside in rows.items()
+        for key, inside in ((key, list(some)) for key, some in rows.items())
     }
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoseg.data.cache import CachedCase
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.tiles import (
+    WAY_OUT,
     Ensemble,
     Tiling,
     choose_tiling,
@@ -24,8 +25,8 @@ from autoseg.inference.tiles import (
     while_too_large,
 )
 from autoseg.labels import IGNORED
-from autoseg.metrics.overlap import dice
-from autoseg.network.device import runs_bfloat16
+from autoseg.metrics.overlap import overlap_of_pairs
+from autoseg.network.device import memory_explained, runs_bfloat16
 from autoseg.network.losses import add_sums, hidden_mask, loss_of, loss_sums
 from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
@@ -57,13 +58,12 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
     scores: dict[int, list[float]] = {index: [] for index in scheme.organs}
     losses = []
     for case in cases:
-        truth = np.array(case.label())
-        predicted, loss = _predicted(Ensemble([network], plan), case, truth)
+        pairs, loss = _predicted(Ensemble([network], plan), case)
         losses.append(loss)
         shown = {index: scheme.atoms_of[index] for index in scheme.shown(case.hidden)}
-        for index, score in dice(predicted, truth, shown, IGNORED).items():
-            if score is not None:
-                scores[index].append(score)
+        for index, counts in overlap_of_pairs(pairs, shown).items():
+            if counts.dice is not None:
+                scores[index].append(counts.dice)
     means = {index: float(np.mean(dices)) if dices else float("nan") for index, dices in scores.items()}
     return Examined(
         loss=float(np.mean(losses)),
@@ -94,19 +94,37 @@ def _tiling(shape: Voxels, plan: Plan) -> Tiling:
     return choose_tiling(shape, plan, lambda tile: fits_beside_training(plan, tile, bfloat16))
 
 
-def _predicted(
-    ensemble: Ensemble, case: CachedCase, truth: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.uint8], float]:
-    """Return the predicted atoms of a case (Z, Y, X) and its loss; only one slab of all classes is held."""
-    plan, hidden = ensemble.plan, hidden_mask([case.hidden], ensemble.plan.classes)
+def _predicted(ensemble: Ensemble, case: CachedCase) -> tuple[npt.NDArray[np.int64], float]:
+    """Return how many voxels of a case have each pair of atoms, predicted and true, and its loss.
 
-    def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.uint8], float]:
-        predicted, slices, parts = np.empty_like(truth), 0, []
-        for slab in probability_slabs(ensemble, case.image(), tiling):
-            part = slice(slices, slices := slices + slab.shape[1])
-            predicted[part] = plan.scheme.decide(slab).numpy()
-            logits, target = slab[None].clamp_min_(LEAST).log_(), torch.from_numpy(truth[None, part]).long()
-            parts.append(loss_sums(logits, target, plan.loss, None, hidden, plan.scheme))
-        return predicted, float(loss_of(add_sums(parts), plan.loss, None))
+    Only one slab of all classes is held. All is added up where the slabs are, and read at the end.
+    """
+    plan, truth = ensemble.plan, torch.from_numpy(np.array(case.label()))
+    hidden, scheme = hidden_mask([case.hidden], plan.classes), plan.scheme
+
+    def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.int64], float]:
+        pairs, slices, parts = torch.zeros((), dtype=torch.int64), 0, []
+        with memory_explained(WAY_OUT):
+            for slab in probability_slabs(ensemble, case.image(), tiling):
+                part = _sent(truth[slices : (slices := slices + slab.shape[1])], slab.device)
+                pairs = pairs.to(slab.device) + _pairs(scheme.decide(slab), part, len(scheme.values))
+                outside = None if hidden is None else _sent(hidden, slab.device)
+                logits = slab[None].clamp_min_(LEAST).log_()
+                parts.append(loss_sums(logits, part[None].long(), plan.loss, None, outside, scheme))
+            return pairs.cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)
+
+
+def _pairs(predicted: Tensor, truth: Tensor, atoms: int) -> Tensor:
+    """Return how many voxels have each pair of atoms, (predicted, true); those whose truth is not known have none."""
+    known = truth != IGNORED
+    place = predicted.flatten().long() * atoms + truth.flatten().clamp(max=atoms - 1)
+    # not bincount, for which the host would wait
+    counts = torch.zeros(atoms * atoms, dtype=torch.int64, device=truth.device)
+    return counts.scatter_add_(0, place, known.flatten().long()).view(atoms, atoms)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host on a device, to which it is on its way."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

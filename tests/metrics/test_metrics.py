@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Triple
-from autoseg.metrics.overlap import Overlap, dice, overlap
+from autoseg.metrics.overlap import Overlap, dice, overlap, overlap_of_pairs
 from autoseg.metrics.surface import SurfaceDistances, surface_distances
 
 Mask = npt.NDArray[np.bool_]
@@ -267,3 +267,10 @@ def test_ratios_by_hand_and_where_they_are_undefined(
 ) -> None:
     found = Overlap(prediction=prediction, truth=truth, both=both)
     assert (found.dice, found.iou, found.sensitivity, found.precision) == expected
+
+
+def test_overlaps_of_organs_that_lie_within_each_other_follow_from_pairs_of_numbers() -> None:
+    pairs = np.array([[90, 1, 0], [2, 3, 4], [0, 5, 6]])  # predicted 0, 1, 2 by true 0, 1, 2
+    found = overlap_of_pairs(pairs, {7: (1, 2), 8: (2,)})
+    assert found[7] == Overlap(prediction=20, truth=19, both=18)
+    assert found[8] == Overlap(prediction=11, truth=10, both=6)
