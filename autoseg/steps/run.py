@@ -29,7 +29,10 @@ def due_steps(
     training = replace(training, device=None if planning.device == "auto" else planning.device)
     if planning.force or not is_planned(dataset, run, planning):
         yield planning
-        if planning.time_budget_s is not None:  # measured just now: the plan's iterations fit the time
+        is_slower = training.deterministic and run.plan().device == "cuda"  # than what a plan is measured with
+        if (
+            planning.time_budget_s is not None and not is_slower
+        ):  # measured just now: the plan's iterations fit the time
             training = replace(training, time_budget_s=None)
     yield PreprocessOptions(jobs=planning.jobs)
     yield training

@@ -16,7 +16,7 @@ from autoseg.data.cache import CachedCase, write_case
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.machine import GIB, ProcessorTime, peak_memory_gib
-from autoseg.network.device import DeviceName, memory_explained, release_memory
+from autoseg.network.device import DeviceName, memory_explained, release_memory, repeat_exactly
 from autoseg.plan import Plan
 from autoseg.planning.budget import TRAINING_PROCESS_GIB, StepCost
 from autoseg.pool import in_own_process
@@ -34,7 +34,8 @@ FEWEST = 2
 def measure_step(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
     """Run iterations of `plan` and return what they cost; None where there is too little memory for one.
 
-    Measured on made-up volumes in a fresh process, so that nothing of it stays in this one.
+    Measured on made-up volumes in a fresh process, so that nothing of it stays in this one. It repeats exactly where
+    this one does.
 
     Args:
         plan: What to measure.
@@ -45,15 +46,17 @@ def measure_step(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
         PlanError: If the process is killed, or hangs.
     """
     try:
-        return in_own_process(_measure, (plan, shape, workers))
+        return in_own_process(_measure, (plan, shape, workers, torch.are_deterministic_algorithms_enabled()))
     except WorkerLostError as error:
         raise PlanError(
             "measuring the plan was killed, most likely for lack of memory; free some, or --set batch_size=1"
         ) from error
 
 
-def _measure(job: tuple[Plan, Voxels, int]) -> StepCost | None:
-    plan, shape, workers = job
+def _measure(job: tuple[Plan, Voxels, int, bool]) -> StepCost | None:
+    plan, shape, workers, exactly = job
+    if exactly:
+        repeat_exactly()
     with tempfile.TemporaryDirectory() as folder:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         try:

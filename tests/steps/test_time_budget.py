@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import made
 import pytest
 from command_line import Cli, assert_one_line, copy_of
 
@@ -131,4 +132,16 @@ def test_run_measures_once_in_planning_where_the_plan_is_for_this_machine(
     planning, training = PlanOptions(gpu_memory_gib=gpu_memory), TrainOptions(time_budget_s=2700.0)
     steps = list(due_steps(tmp_path, Run(tmp_path), planning, training, EvaluateOptions()))
     assert [step.time_budget_s for step in steps if isinstance(step, PlanOptions)] == planner
+    assert [step.time_budget_s for step in steps if isinstance(step, TrainOptions)] == [trainer]
+
+
+@pytest.mark.parametrize(("device", "trainer"), [("cuda", 2700.0), ("cpu", None)])
+def test_run_measures_again_what_is_to_repeat_exactly_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, trainer: float | None
+) -> None:
+    monkeypatch.setattr(run_step, "is_planned", lambda *_: False)
+    monkeypatch.setattr(run_step, "is_evaluated", lambda *_: True)
+    Run(tmp_path).plan_file.write_text(made.plan(device=device).model_dump_json())
+    training = TrainOptions(time_budget_s=2700.0, deterministic=True)
+    steps = list(due_steps(tmp_path, Run(tmp_path), PlanOptions(), training, EvaluateOptions()))
     assert [step.time_budget_s for step in steps if isinstance(step, TrainOptions)] == [trainer]

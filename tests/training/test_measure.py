@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import made
 import pytest
 
 from autoseg.training import measure
@@ -68,3 +69,17 @@ def test_after_so_long_no_more_than_the_least_are_done(clock: Clock) -> None:
     batches: Any = itertools.repeat({})
     _, took = measure._timed(Device(clock), batches, 3, 100, 0.0)  # type: ignore[arg-type]
     assert len(took) == 3
+
+
+@pytest.mark.parametrize("exactly", [True, False])
+def test_what_repeats_exactly_is_measured_so(monkeypatch: pytest.MonkeyPatch, exactly: bool) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(measure.torch, "are_deterministic_algorithms_enabled", lambda: exactly)
+    monkeypatch.setattr(measure, "repeat_exactly", lambda: asked.append(True))
+    monkeypatch.setattr(measure, "in_own_process", lambda function, job: function(job))
+    monkeypatch.setattr(measure, "_made_up", lambda *_: None)
+    monkeypatch.setattr(measure, "_times", lambda *_: ([0.1], [0.5], 0.0))
+    cost = measure.measure_step(made.plan(), (8, 8, 8), 0)
+    assert cost is not None
+    assert cost.seconds_per_iteration == 0.5
+    assert asked == [True] * exactly
