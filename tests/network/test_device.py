@@ -39,9 +39,12 @@ def test_on_cuda_algorithms_are_tried_only_where_shapes_repeat(monkeypatch: pyte
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     with fastest_convolutions("cpu"):
         assert not torch.backends.cudnn.benchmark
+    limit = torch.backends.cudnn.benchmark_limit
     with fastest_convolutions("cuda"):
         assert torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.benchmark_limit == 0  # no limit
     assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark_limit == limit
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
