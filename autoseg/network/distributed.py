@@ -10,7 +10,7 @@ import gc
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -23,7 +23,11 @@ from autoseg.machine import failure_file, process_place
 from autoseg.network.device import DeviceName
 from autoseg.words import counted
 
-LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting")  # gloo's words
+LOST = (
+    *("Connection closed by peer", "Connection reset by peer", "Timed out waiting"),  # gloo's words
+    *("remote process exited", "communicator was aborted", "Watchdog caught collective operation timeout"),  # NCCL's
+    "failed to recv, got 0 bytes",  # those of the store through which both meet
+)
 
 
 def world_size() -> int:
@@ -65,16 +69,24 @@ def process_group(device: DeviceName) -> Iterator[None]:
     if device == "cuda":
         torch.cuda.set_device(place.local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    leave = _abort if device == "cuda" else dist.destroy_process_group
     try:
         yield
         dist.barrier()  # nobody leaves while another still hears from it
+        leave = dist.destroy_process_group
     except RuntimeError as error:
         if any(words in str(error) for words in LOST):
             raise TeamLostError("another process of the team has ended before its time") from error
         raise
     finally:
-        dist.destroy_process_group()
+        leave()
         gc.collect()  # what still holds the group's threads would abort the process when it ends
+
+
+def _abort() -> None:
+    """Leave a team that is no longer whole; NCCL's orderly way waits for all others and for what devices still do."""
+    with suppress(RuntimeError):  # a backend that has no such way, or has ended already
+        dist.distributed_c10d._abort_process_group()
 
 
 def report_failure(error: AutosegError) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import made
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from autoseg.data.cache import CachedCase
 from autoseg.errors import PlanError, TeamLostError
-from autoseg.network import device
+from autoseg.network import device, launch
 from autoseg.network.distributed import from_first, process_group, process_rank, report_failure, world_size
 from autoseg.network.launch import why_failed
 from autoseg.plan import LossPlan, OptimiserPlan, Plan
@@ -122,6 +126,85 @@ def test_of_a_team_the_reason_is_told_not_its_consequences(tmp_path: Path, monke
     assert why_failed({0: lost, 1: told}) == "--fold 7: there: none"
     assert why_failed({0: ended, 1: lost, 2: killed}).startswith("process 2 of the team was killed (SIGKILL)")
     assert why_failed({0: lost}) == "process 0 of the team failed, it has said why above"
+
+
+def test_a_process_that_nccl_ends_as_it_waits_in_vain_is_not_the_reason(tmp_path: Path) -> None:
+    waiting, killed = failure(tmp_path / "none", -signal.SIGABRT), failure(tmp_path / "none", -signal.SIGKILL)
+    assert why_failed({0: waiting, 1: killed}).startswith("process 1 of the team was killed (SIGKILL)")
+    assert why_failed({0: waiting}) == "process 0 of the team failed, it has said why above"
+
+
+class Team:
+    """A team of two GPUs: what torch.distributed was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[str] = []
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+        for owner, name, word in (
+            (dist, "init_process_group", "begun"),
+            (dist, "barrier", "all there"),
+            (dist, "destroy_process_group", "destroyed"),
+            (dist.distributed_c10d, "_abort_process_group", "aborted"),
+        ):
+            monkeypatch.setattr(owner, name, lambda *_, word=word: self.told.append(word))
+
+
+def test_a_team_of_gpus_is_left_together_when_all_went_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = Team(monkeypatch)
+    with process_group("cuda"):
+        team.told.append("trained")
+    assert team.told == ["begun", "trained", "all there", "destroyed"]
+
+
+NCCL_WORDS = (
+    "NCCL error in: ProcessGroupNCCL.cpp:3763, remote process exited or there was a network error, NCCL version 2.28.8",
+    "NCCL communicator was aborted on rank 1. ",
+    "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=4, OpType=ALLREDUCE) ran for 600011 ms",
+)
+
+
+@pytest.mark.parametrize("words", NCCL_WORDS)
+def test_who_loses_another_gpu_waits_for_nobody_and_blames_itself_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    team = Team(monkeypatch)
+    with pytest.raises(TeamLostError), process_group("cuda"):
+        raise dist.DistBackendError(words)
+    assert team.told == ["begun", "aborted"]
+
+
+@pytest.mark.parametrize("error", [PlanError("a mistake"), RuntimeError("of our own"), KeyboardInterrupt()])
+def test_who_fails_in_a_team_of_gpus_waits_for_nobody(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    team = Team(monkeypatch)
+    with pytest.raises(type(error)) as raised, process_group("cuda"):
+        raise error
+    assert raised.value is error
+    assert team.told == ["begun", "aborted"]
+
+
+STUBBORN = """
+import os, signal, sys, time
+open(os.path.join(sys.argv[1], os.environ["RANK"]), "w").close()
+if os.environ["RANK"] == "1":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as one that waits for a GPU
+    time.sleep(3600)
+while not os.path.exists(os.path.join(sys.argv[1], "1")):
+    time.sleep(0.1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not launch._short_wait(), reason="this torchrun waits 30 s for each")
+def test_a_process_that_hears_no_signal_does_not_outlive_one_that_failed(tmp_path: Path) -> None:
+    script, why = tmp_path / "stubborn.py", tmp_path / "why.txt"
+    script.write_text(STUBBORN)
+    command = [sys.executable, "-m", "autoseg.network.launch", str(why), "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run([*command, str(script), str(tmp_path)], timeout=600, check=False, capture_output=True)
+    assert ended.returncode == 1
+    assert why.read_text() == "process 0 of the team was killed (SIGKILL), most likely for lack of memory"
 
 
 def test_where_the_reason_cannot_be_handed_over_a_process_tells_it_itself(
