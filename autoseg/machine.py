@@ -18,6 +18,11 @@ WORKER_GIB = 0.5  # what an augmentation process takes: Python, PyTorch, a few c
 FULL = 0.9  # of the processors' time: then who wants more of it gets in others' way
 
 
+def has_screen() -> bool:
+    """Return whether a browser has a screen to open on; on Linux, over ssh and in containers there is none."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 def usable_cores() -> int:
     """Return the cores this process may use: its affinity, limited by its cgroups and by Slurm; at least 1."""
     cores = float(len(_processors()))

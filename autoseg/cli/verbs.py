@@ -12,6 +12,7 @@ from autoseg.cli.console import interrupts, say, show_findings, show_table
 from autoseg.cli.progress import display
 from autoseg.cli.run_log import logging_to
 from autoseg.errors import AutosegError
+from autoseg.machine import has_screen
 from autoseg.options import (
     CheckOptions,
     CohortOptions,
@@ -248,7 +249,10 @@ def view(run: Run, case: str | None, options: ViewOptions) -> None:
         else:
             page = write_view(run, case, options.out)
     if options.open and page.is_file():
-        typer.launch(str(page))
+        if has_screen():
+            typer.launch(str(page))
+        else:
+            say("there is no screen here: open the page in a browser elsewhere")
     if failed:
         raise AutosegError(
             "\n".join([f"not shown: {counted(len(failed), 'case')}", *(f"  {c}: {w}" for c, w in failed.items())])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Generic, TypeVar, overload
@@ -101,7 +101,7 @@ class Model:
     """
 
     stages: tuple[Stage, ...]  # one so far
-    trained_on: frozenset[str]  # case ids that at least one of them has learnt from
+    trained_on: frozenset[str] = field(repr=False)  # case ids that at least one of them has learnt from
     postprocessing: Postprocessing = Postprocessing()  # noqa: RUF009 - frozen
     digest: str = ""  # of its files: another one is another model
 

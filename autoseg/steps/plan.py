@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from autoseg.steps.cohort import Cohort, cohort_of, comparable, tell_of
 from autoseg.training.measure import measure_step
 
 logger = logging.getLogger(__name__)
+NNUNET_KEYS = {"patch_size": "crop_size", "num_epochs": "iterations", "initial_lr": "learning_rate"}  # to ours
 
 
 def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -> Decision:
@@ -125,10 +127,24 @@ def _require_startable(run: Run, options: PlanOptions) -> None:
     if options.split is not None and not options.split.is_file():
         raise PlanError(f"--split {options.split}: there is no such file; correct the path")
     options.require_compatible()
+    _require_keys(options.settings)
     if not options.force and is_edited(run):
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
         )
+
+
+def _require_keys(settings: Mapping[str, str]) -> None:
+    """Refuse settings of which a plan has no such key, before there is a plan.
+
+    Raises:
+        PlanError: If there is one; keys within a part are left to `with_settings`.
+    """
+    for key in settings:
+        name, known = key.partition(".")[0], list(Plan.model_fields)
+        if name not in known:
+            near = [NNUNET_KEYS[name]] if name in NNUNET_KEYS else difflib.get_close_matches(name, known, n=3) or known
+            raise PlanError(f"--set {key}: the plan has no such key; near it: {', '.join(near)}")
 
 
 def _write(

@@ -14,6 +14,7 @@ from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.origin import read_origin, splits_of
 from autoseg.dataset.statements import statements_of
 from autoseg.digests import remembered
+from autoseg.errors import RunError
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import has_other_models, is_evaluated, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
@@ -24,6 +25,7 @@ from autoseg.evaluation.stress import read_stress
 from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
+from autoseg.labels import organ_key
 from autoseg.locks import lock
 from autoseg.machine import usable_cores
 from autoseg.metrics.registry import NSD, known_metric
@@ -54,6 +56,7 @@ from autoseg.report.review import REVIEW, Evidence, flow_of, review_tables
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables, write_tables
 from autoseg.run import Run
+from autoseg.words import some
 
 ShowTables = Callable[[Sequence[TextTable]], None]
 REPORT_WAIT_S = 60.0  # for another report of the same RUN; nothing else waits or is waited for
@@ -104,7 +107,7 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
-    readers = None if options.observers is None else read_scores(options.observers)
+    readers = None if options.observers is None else _readers(options.observers, scores)
     evidence = _evidence(run, scores, records, checks or (), readers)
     chart = try_to_draw(partial(flow_picture, run, flow_of(evidence)))
     undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
@@ -138,6 +141,23 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     if options.pdf:
         print_pdf(run.report.page, run.report.pdf)
     return drawn.failed
+
+
+def _readers(file: Path, scores: pd.DataFrame) -> pd.DataFrame:
+    """Read the scores of one reader against another.
+
+    Raises:
+        RunError: If they cannot be read, or have no organ or no case of the run.
+    """
+    readers = read_scores(file)
+    for column, way_out in (("organ", "give `autoseg score` the names by --labels"), ("case", "name the masks alike")):
+        own, theirs = ({organ_key(str(name)) for name in frame[column]} for frame in (scores, readers))
+        if own and theirs and own.isdisjoint(theirs):
+            raise RunError(
+                f"--observers {file}: has no {column} of this run ({some(sorted(theirs), 3)}, not "
+                f"{some(sorted(own), 3)}); {way_out}"
+            )
+    return readers
 
 
 def _write_page(run: Run, content: ReportContent, unanswered: Collection[str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,31 @@ def test_a_long_list_of_failures_is_cut() -> None:
     text = str(CasesFailedError("score", {f"c{n:03d}": "is bad" for n in range(30)}, done=2))
     assert text.splitlines()[-1] == "  … and 10 more"
     assert len(text.splitlines()) == 22
+
+
+@pytest.mark.parametrize(("key", "near"), [("patch_size", "crop_size"), ("batchsize", "batch_size")])
+def test_a_setting_that_no_plan_has_is_refused_before_any_case_is_read(
+    cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, key: str, near: str
+) -> None:
+    monkeypatch.setattr("autoseg.steps.plan.check", lambda *_, **__: pytest.fail("cases were read"))
+    assert_one_line(cli("plan", cohort, tmp_path / "RUN", "--set", f"{key}=[64,64,64]"), f"--set {key}", near)
+
+
+def test_readers_scores_of_other_organs_are_refused(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    file = tmp_path / "readers.csv"
+    text = (finished / "scores.csv").read_text()
+    file.write_text(re.sub(r",(artery|vein|liver|spleen|stomach|gallbladder|pancreas),", ",label 1,", text))
+    outcome = cli("report", copy_of(finished, tmp_path / "RUN"), "--observers", file, "-j", "1")
+    assert_one_line(outcome, "readers.csv: has no organ of this run (label 1, not ", "--labels")
+
+
+def test_without_a_screen_the_page_is_named_and_not_opened(
+    finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("typer.launch", lambda _: pytest.fail("a browser was started"))
+    code, out, _ = cli("view", finished, "phantom_000")
+    assert code == 0
+    assert "open the page in a browser elsewhere" in " ".join(out.split())
