@@ -22,7 +22,8 @@ from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "organ", "label", "change", "dice")
 UNCHANGED = "unchanged"
-NOISE_HU, SHIFT_HU, GAIN, NOISE_SHARE, CUT = 30.0, 50.0, 1.5, 0.1, 0.15
+NOISE_HU, SHIFT_HU, NOISE_SHARE, CUT = 30.0, 50.0, 0.1, 0.15
+GAMMA, SHADE = 1.5, 0.3
 Labels = npt.NDArray[np.integer[Any]]
 
 
@@ -57,7 +58,24 @@ def _blurred(array: npt.NDArray[np.float32], _: bool) -> npt.NDArray[np.float32]
 
 
 def _shifted(sign: int) -> Change:
-    return _intensities(lambda array, is_ct: array + sign * SHIFT_HU if is_ct else array * GAIN**sign)
+    return _intensities(lambda array, _: array + sign * SHIFT_HU)
+
+
+def _curved(power: float) -> Change:
+    """Return a change of contrast: intensities between the ends of their range, taken to a power."""
+
+    def apply(array: npt.NDArray[np.float32], _: bool) -> npt.NDArray[np.float32]:
+        low, high = np.percentile(array, (0.5, 99.5))
+        share = np.clip((array - low) / max(high - low, 1e-12), 0, 1)
+        return np.asarray(low + (high - low) * share**power, dtype=np.float32)
+
+    return _intensities(apply)
+
+
+def _shaded(array: npt.NDArray[np.float32], _: bool) -> npt.NDArray[np.float32]:
+    """Let intensities fall along y, as those of a coil on one side do."""
+    factors = np.linspace(1 + SHADE, 1 - SHADE, array.shape[2], dtype=np.float32)
+    return array * factors[:, None]
 
 
 def _thick(image: Volume, truth: Labels, _: bool) -> Changed:
@@ -95,11 +113,28 @@ CHANGES: Mapping[str, Change] = {
     "blur": _intensities(_blurred),
     "brighter": _shifted(1),
     "darker": _shifted(-1),
+    "contrast up": _curved(GAMMA),
+    "contrast down": _curved(1 / GAMMA),
+    "coil shading": _intensities(_shaded),
     "slices doubled": _thick,
     "ends cut": _cut,
     "left-right flipped": _flipped(2),
     "head-feet flipped": _flipped(0),
 }
+
+
+OF_CT = ("brighter", "darker")
+OF_OTHERS = ("contrast up", "contrast down", "coil shading")
+
+
+def changes(is_ct: bool) -> dict[str, Change]:
+    """Return the changes that an image meets, by name, unchanged first.
+
+    A shift of HU is seen on CT. Other images are normalised one by one, which undoes every shift and every factor:
+    there the contrast is bent, and a coil's shading laid over it.
+    """
+    left_out = OF_OTHERS if is_ct else OF_CT
+    return {name: change for name, change in CHANGES.items() if name not in left_out}
 
 
 def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
@@ -113,7 +148,7 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     is_ct = model.plan.intensity[0].kind == "ct"
     organs = {organ.value: organ.name for organ in model.plan.labels if case.shows(organ.value)}
     rows = []
-    for name, change in CHANGES.items():
+    for name, change in changes(is_ct).items():
         changed = change(image, truth, is_ct)
         mask = model.segment(model.prepare(changed.image)).mask.array
         found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, list(organs), model.plan.ignored)

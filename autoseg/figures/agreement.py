@@ -17,6 +17,7 @@ from autoseg.figures.canvas import new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, organ_colour
 
 _COLUMNS = 4
+MANY_POINTS = 200  # from which they are pixels in an SVG
 FEWEST = 5  # cases of which limits are worth drawing
 _NORMAL_95 = 1.96  # standard deviations that hold 95 % of a normal distribution
 
@@ -25,7 +26,9 @@ _APART = 0.15  # of a panel's height, between the middles of its texts
 Numbers = npt.NDArray[np.float64]
 
 
-def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+def agreement_figure(
+    volumes: Mapping[str, tuple[Sequence[float], Sequence[float]]], colours: Mapping[str, str] | None = None
+) -> Figure:
     """Return a Bland-Altman plot of the volume of each organ.
 
     A point is a case; the lines are the mean difference (bias) and the limits between which 95 % of differences are
@@ -34,6 +37,7 @@ def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float
 
     Args:
         volumes: Organ to its true and its predicted volumes in ml, by case, in label order.
+        colours: Organ to #RRGGBB; None: by the order of the organs.
 
     Source: Bland & Altman 1986, "Statistical methods for assessing agreement between two methods of clinical
     measurement"; 1999, "Measuring agreement in method comparison studies", for the intervals.
@@ -42,11 +46,12 @@ def agreement_figure(volumes: Mapping[str, tuple[Sequence[float], Sequence[float
     columns = max(1, -(-len(volumes) // rows))  # as even rows as there can be
     figure = new_figure(0.3 + 2.6 * columns, 0.3 + 2.0 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for index, (axes, (organ, (truth, prediction))) in enumerate(zip(panels, volumes.items(), strict=False)):
+    colours = colours or {organ: organ_colour(index) for index, organ in enumerate(volumes)}
+    for axes, (organ, (truth, prediction)) in zip(panels, volumes.items(), strict=False):
         true, predicted = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
         both = np.isfinite(true) & np.isfinite(predicted)
         plain_axes(axes).set_title(f"{organ} (n = {both.sum()})", fontsize=9, color=INK)
-        _draw(axes, (true[both] + predicted[both]) / 2, predicted[both] - true[both], organ_colour(index))
+        _draw(axes, (true[both] + predicted[both]) / 2, predicted[both] - true[both], colours[organ])
     for axes in panels[len(volumes) :]:
         axes.set_axis_off()
     if not volumes:
@@ -84,7 +89,8 @@ def _draw(axes: Axes, means_ml: Numbers, differences_ml: Numbers, colour: str) -
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
-    axes.scatter(means_ml, differences_ml, s=14, color=colour, edgecolors=INK, linewidths=0.4, zorder=3)
+    points = axes.scatter(means_ml, differences_ml, s=14, color=colour, edgecolors=INK, linewidths=0.4, zorder=3)
+    points.set_rasterized(len(means_ml) > MANY_POINTS)
     lines = limits_of(differences_ml) if len(differences_ml) >= FEWEST else ()
     of_bias, of_limit = reaches_of(differences_ml) if lines else (0.0, 0.0)
     bands = [(line - reach, line + reach) for line, reach in zip(lines, (of_limit, of_bias, of_limit), strict=False)]

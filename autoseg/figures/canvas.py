@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from autoseg.errors import AutosegError
@@ -26,6 +27,7 @@ from autoseg.files import atomic_path
 Kinds = Mapping[str, float | None]  # suffix to its pixels an inch; None: the figure's own
 PNG: Kinds = {".png": None}
 PRINTED: Kinds = {".png": 300, ".svg": None, ".pdf": None}  # what journals ask for
+MOST_NAMED = 24  # in a legend
 _OPTIONS: dict[str, dict[str, Any]] = {"webp": {"pil_kwargs": {"quality": 80, "method": 6}}}  # 6: the smallest file
 
 Drawing = TypeVar("Drawing")
@@ -78,7 +80,13 @@ def say(axes: Axes, text: str) -> None:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], heading: str = "") -> None:
-    """Draw one legend below all panels, in as many columns as its names leave room for; the figure grows by it."""
+    """Draw one legend below all panels, in as many columns as its names leave room for; the figure grows by it.
+
+    Of more than `MOST_NAMED` names the first are drawn, and how many more there are.
+    """
+    if len(names) > MOST_NAMED + 1:
+        more = Line2D([], [], linestyle="")
+        handles, names = [*handles[:MOST_NAMED], more], [*names[:MOST_NAMED], f"and {len(names) - MOST_NAMED} more"]
     columns = next((n for n in range(len(names), 1, -1) if _width_in(names, n) < figure.get_figwidth()), 1)
     rows = -(-len(names) // columns) + bool(heading)
     figure.set_figheight(figure.get_figheight() + 0.1 + 0.17 * rows)

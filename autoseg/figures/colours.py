@@ -25,6 +25,7 @@ PALETTE = (
     "#A65628",  # brown
     "#6699CC",  # pale blue
 )
+_MIXED = ((0.0, 0), (0.33, 255), (0.3, 0), (0.55, 255), (0.5, 0), (0.2, 255), (0.18, 0), (0.45, 255))  # share, of what
 INK = "#222222"
 FAINT = "#9A9A9A"
 TRAINING = "#5F6B7A"  # a set of cases rather than an organ
@@ -33,8 +34,17 @@ TESTING = "#0072B2"
 
 
 def organ_colour(index: int) -> str:
-    """Return the colour of the organ at a place in label order (from 0), as #RRGGBB; repeats after the palette."""
-    return PALETTE[index % len(PALETTE)]
+    """Return the colour of the organ at a place in label order (from 0), as #RRGGBB.
+
+    After the palette come its colours mixed with white and with black, so that neighbours in the order differ in hue.
+
+    >>> organ_colour(0), organ_colour(len(PALETTE)), len({organ_colour(n) for n in range(104)})
+    ('#D55E00', '#E39354', 104)
+    """
+    turn, place = divmod(index, len(PALETTE))
+    share, end = _MIXED[turn % len(_MIXED)]
+    parts = (int(PALETTE[place][i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + share * (end - part)):02X}" for part in parts)
 
 
 def organ_colours(labels: Iterable[Label]) -> dict[int, str]:

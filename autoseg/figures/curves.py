@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from autoseg.dataset.split import SIDES
-from autoseg.figures.canvas import new_figure, plain_axes, say
+from autoseg.figures.canvas import legend_below, new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, TESTING, TRAINING, VALIDATION, organ_colour
 from autoseg.words import counted
 
 LEAST_BREAK = 30  # percent, below which the axis of the Dice begins at 0
 LEAST_ROOM = 5  # percent, below the lowest of the settled curves
+MOST_LINES = 20  # with a name and a colour; of more organs those that end lowest have one
+FEW_NAMED = 8
 _MOST_POINTS = 1000  # of a smooth line: more is not seen, and makes the SVG heavy
 
 
@@ -48,9 +50,10 @@ def curves_figure(log: pd.DataFrame, organs: Sequence[str], cases: Mapping[str, 
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if splits:
-        handles, names = panels[1].get_legend_handles_labels()
-        columns = min(len(names), 4 * len(panels))
-        figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+        entries = {
+            name: line for axes in panels[1:] for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        legend_below(figure, list(entries.values()), list(entries))
     return figure
 
 
@@ -93,7 +96,12 @@ def _draw_dice(axes: Axes, log: pd.DataFrame, split: str, organs: Sequence[str],
     label = f"Dice (%; axis begins at {lowest})" if lowest else "Dice (%)"
     plain_axes(axes).set(xlabel="Iteration", ylabel=label, ylim=(lowest, 100))
     lines = {i: _measured(log, f"dice_{split}_{organ}") * 100 for i, organ in enumerate(organs)}
+    ends = {i: float(line.iloc[-1]) for i, line in lines.items() if len(line)}
+    named = set(sorted(ends, key=lambda i: ends[i])[:FEW_NAMED] if len(organs) > MOST_LINES else ends)
     for i, line in lines.items():
+        if i not in named:
+            axes.plot(line.index, line, color=FAINT, linewidth=0.5, zorder=1)
+            continue
         dots = _marker(line, i)
         axes.plot(line.index, line, color=organ_colour(i), marker=dots, markersize=3.5, linewidth=1.3, label=organs[i])
     if not any(len(line) for line in lines.values()):

@@ -11,21 +11,21 @@ from autoseg.figures.canvas import legend_below, new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, organ_colour
 
 MOST_NAMED = 12  # organs in the legend
+MANY_POINTS = 500  # that are pixels in an SVG
 
 
 def trust_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    expected: Sequence[float],
-    dice: Sequence[float],
+    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     risks: Sequence[float],
 ) -> Figure:
     """Return three panels: reliability curves, expected against true Dice, risk against coverage.
 
     Args:
         curves: Organ to the mean probability of each bin and the share of its voxels that are of the organ, 0 to 1.
-        expected: Expected Dice of each case, 0 to 1.
-        dice: True Dice of each, in the same order.
-        risks: One minus the mean Dice of the most trusted case, of the two most trusted, and so on to all.
+        pairs: Organ to the expected and the true Dice of its cases, 0 to 1.
+        risks: One minus the mean Dice of the most trusted case, of the two most trusted, and so on to all; empty where
+            the model trusts none more than another.
     """
     figure = new_figure(9.0, 3.1)
     reliability, agreement, risk = figure.subplots(1, 3)
@@ -33,8 +33,12 @@ def trust_figure(
     for index, (probability, true) in enumerate(curves.values()):
         lines += reliability.plot(probability, true, "o-", color=organ_colour(index), markersize=3, linewidth=1.2)
     _square(reliability, "Probability", "Share of voxels that are the organ", bool(curves))
-    agreement.scatter(expected, dice, s=14, color=INK, linewidths=0, alpha=0.7)  # of no organ: means over them
-    _square(agreement, "Expected Dice", "Dice", bool(len(expected)))
+    names = list(dict.fromkeys([*curves, *pairs]))
+    many = sum(len(dice) for _, dice in pairs.values()) > MANY_POINTS
+    for organ, (expected, dice) in pairs.items():
+        colour = organ_colour(names.index(organ))
+        agreement.scatter(expected, dice, s=10, color=colour, linewidths=0, alpha=0.7, rasterized=many)
+    _square(agreement, "Expected Dice", "Dice", bool(pairs))
     _draw_risk(risk, risks)
     if 1 < len(curves) <= MOST_NAMED:
         legend_below(figure, lines, list(curves))
@@ -56,7 +60,7 @@ def _draw_risk(axes: Axes, risks: Sequence[float]) -> None:
     axes.set_xlabel("Cases kept, the most trusted first (%)", fontsize=9, color=INK)
     axes.set_ylabel("Risk (1 − mean Dice)", fontsize=9, color=INK)
     if not risks:
-        say(axes, "not measured")
+        say(axes, "the model ranks no case")
         return
     axes.plot([100 * (n + 1) / len(risks) for n in range(len(risks))], risks, color=INK, linewidth=1.4)
     axes.axhline(risks[-1], color=FAINT, linewidth=0.8, zorder=1)

@@ -169,7 +169,8 @@ METRICS = {
         ),
         Metric(
             name="cldice", title="clDice", unit="%", decimals=1, range=SHARE, higher_is_better=True,
-            only_for=is_tubular, note="clDice: of tubular organs, by their centre lines.", compute=cldice,
+            only_for=is_tubular, case_column=8, compute=cldice,
+            note="clDice: of tubular organs, by their centre lines.",
         ),
         Metric(
             name="hd95_all_mm", title="HD95 with misses", unit="mm", decimals=1, in_table=False, original_only=True,

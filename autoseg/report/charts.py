@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,13 @@ from autoseg.dataset.split_file import load_splits
 from autoseg.errors import AutosegError
 from autoseg.evaluation.flow import FOR, LEFT_OUT, USED
 from autoseg.evaluation.reliability import curve, read_reliability
-from autoseg.evaluation.statistics import by_case, dice_by_organ
-from autoseg.evaluation.trust import case_pairs, risks
+from autoseg.evaluation.statistics import by_case, dice_by_organ, organs_of
+from autoseg.evaluation.trust import case_pairs, has_spread, risks
 from autoseg.figures.agreement import FEWEST, agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, save_drawing
 from autoseg.figures.ceilings import ceilings_figure
+from autoseg.figures.colours import organ_colour
 from autoseg.figures.flow import flow_figure
 from autoseg.figures.trust import trust_figure
 from autoseg.network.losses import LOSSES
@@ -28,6 +30,9 @@ from autoseg.training.log import draw_curves
 from autoseg.training.loop import EXAMINED_CASES
 from autoseg.words import counted
 
+Volumes = tuple[Sequence[float], Sequence[float]]  # true and predicted, ml, by case
+MOST_PANELS = 12  # of the agreement of volumes
+MOST_ROWS = 30  # of the ceilings: of more organs the lowest
 NO_LOSS = 0.9995  # mean Dice of a ceiling above which the grid costs nothing
 
 
@@ -98,6 +103,9 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
     allowed = {name: value for name, value in allowed.items() if math.isfinite(value)}
     if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
         return None
+    if len(reached) > MOST_ROWS:
+        lowest = set(sorted(allowed, key=lambda name: allowed[name])[:MOST_ROWS])
+        reached = {name: values for name, values in reached.items() if name in lowest}
     return Picture(
         data=save_drawing(ceilings_figure(reached, allowed), run.report.ceilings),
         media_type="image/svg+xml",
@@ -120,16 +128,31 @@ def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[
         volumes[organ.name] = (next(pair), next(pair))
     if not any(len(true) >= FEWEST for true, _ in volumes.values()):
         return None
+    colours = {organ.name: organ_colour(place) for place, organ in enumerate(plan.labels)}
+    shown = _farthest_off(volumes)
+    some = f" The {len(shown)} of {len(volumes)} organs with the largest bias, in % of the volume."
     return Picture(
-        data=save_drawing(agreement_figure(volumes), run.report.volumes),
+        data=save_drawing(agreement_figure(shown, colours), run.report.volumes),
         media_type="image/svg+xml",
         caption=(
             f"Agreement of volumes in the {splits_name(splits)} cases (Bland and Altman 1986, 1999): prediction minus "
             "reference over the mean of both, with bias and 95 % limits of agreement, each with its 95 % confidence "
             "interval as a band."
+            f"{some if len(shown) < len(volumes) else ''}"
         ),
         alt="Bland-Altman plots of the volume of each organ",
     )
+
+
+def _farthest_off(volumes: Mapping[str, Volumes]) -> Mapping[str, Volumes]:
+    """Return the volumes of at most `MOST_PANELS` organs, in their order: those with the largest relative bias."""
+
+    def bias(organ: str) -> float:
+        true, predicted = (np.sum(numbers) for numbers in volumes[organ])
+        return -abs(predicted / true - 1) if true else 0.0
+
+    chosen = set(sorted(volumes, key=bias)[:MOST_PANELS])
+    return {organ: pair for organ, pair in volumes.items() if organ in chosen}
 
 
 def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
@@ -138,18 +161,24 @@ def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
     counts = counts[counts["split"].isin(TESTING)]
     curves = {str(organ): curve(of_organ) for organ, of_organ in counts.groupby("organ", sort=False)}
     points = {organ: (list(c["probability"]), list(c["true"])) for organ, c in curves.items()}
-    pairs = case_pairs(scores, TESTING) if "expected_dice" in set(scores["metric"]) else None
-    if not points and (pairs is None or pairs.empty):
+    pairs = case_pairs(scores, TESTING)
+    if not points and pairs.empty:
         return None
-    expected, dice = ([], []) if pairs is None else (list(pairs["expected"]), list(pairs["dice"]))
-    figure = trust_figure(points, expected, dice, list(risks(np.array(dice, dtype=float))))
+    expected, true = (by_case(scores, metric, TESTING) for metric in ("expected_dice", "dice"))
+    by_organ = {}
+    for label, organ in organs_of(scores).items():
+        pair = pd.DataFrame({"e": expected.get(label), "d": true.get(label)}, dtype=float).dropna()
+        if len(pair):
+            by_organ[organ] = (list(pair["e"]), list(pair["d"]))
+    ranked = list(risks(pairs["dice"].to_numpy(dtype=float))) if has_spread(pairs["expected"]) else []
+    figure = trust_figure(points, by_organ, ranked)
     return Picture(
         data=save_drawing(figure, run.report.trust),
         media_type="image/svg+xml",
         caption=(
             "What the model says of itself, in the testing cases. Left: how often a probability is right (a point a "
-            "bin of ten, a line an organ). Middle: expected against true Dice, a point a case. Right: the risk, one "
-            "minus the mean Dice, of the most trusted share of cases."
+            "bin of ten, a line an organ). Middle: expected against true Dice, a point an organ of a case. Right: the "
+            "risk, one minus the mean Dice, of the most trusted share of cases."
         ),
         alt="Reliability curve, expected against true Dice, risk against coverage",
     )

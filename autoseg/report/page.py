@@ -15,6 +15,8 @@ from autoseg.report.formats import TextTable, render_template
 from autoseg.report.markdown import html_of
 from autoseg.report.tables import CaseScores
 
+TALL_ROWS = 30  # of a table, from which it scrolls
+MOST_ROWS = 20_000  # of the tables of single cases
 FEW_CASES = 50  # that are shown at first, where there are more
 OPENED = 3  # cases, the worst, whose pictures are open and printed
 ONE_PAGE = 15  # rows of a table that is not broken where it is printed
@@ -89,6 +91,12 @@ class ReportContent:
     commands: tuple[str, ...]  # that made the run, oldest first
 
 
+def _with_tables(content: ReportContent) -> set[str]:
+    """Return the cases whose tables are in the page: all, or those with a picture where there are very many."""
+    rows = sum(len(case.rows) for case in content.cases)
+    return {case.case for case in content.cases if rows <= MOST_ROWS or case.case in content.pictures.cases}
+
+
 def places_of(page: str) -> set[str]:
     """Return the anchors of a page, to which a link can lead.
 
@@ -113,5 +121,7 @@ def render_report(content: ReportContent) -> str:
         opened=OPENED,
         one_page=ONE_PAGE,
         all_train=not any(case.split == "testing" for case in content.cases),
+        tall_rows=TALL_ROWS,
+        with_tables=_with_tables(content),
         fields=[field for field in FIELDS if field.key in content.statements],
     )

@@ -39,7 +39,8 @@ from autoseg.report.page import Picture, Pictures
 from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
-MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice; all are written as files
+MOST_ORGANS = 8  # with pictures in the page, those of the lowest Dice
+MANY_ORGANS = 20  # of which only those in the page are drawn; of fewer, all are written as files
 MOST_CASES = 60  # with a picture in the page, some 100 kB each
 _USUAL = "The slices in which it is largest."
 _WORST = "The slices with most of its wrong voxels."
@@ -172,12 +173,15 @@ def _work_of(
         cases = {case.id: case for case in dataset_of(run).cases}
     except AutosegError as error:
         notes = (f"No case is drawn anew, as the images cannot be found: {error}",)
+    by_case: dict[str, list[View]] = {}
+    for view in views:
+        by_case.setdefault(view.case, []).append(view)
     work = {
         str(name): CaseWork(
             case=cases.get(str(name)),
             mask=run.fold(int(fold)).prediction(str(name)),
             plan=plan,
-            views=tuple(view for view in views if view.case == str(name)),
+            views=tuple(by_case.get(str(name), ())),
         )
         for name, _, fold in own_folds(scores).itertuples(index=False)
     }
@@ -220,7 +224,10 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
         )
         file = run.report.surfaces / which.lower()
         views.append(View(kind="surfaces", case=case, file=file, caption=caption))
+    lowest = _lowest_organs(scores, splits)
     for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
+        if len(plan.labels) > MANY_ORGANS and label.name not in lowest:
+            continue
         values = dice.get(label.value, pd.Series(dtype=float)).dropna()
         for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
             about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
@@ -246,12 +253,17 @@ def _embedded(file: Path, caption: str) -> Picture:
     return Picture(data=file.read_bytes(), media_type="image/webp", caption=caption, alt=caption)
 
 
+def _lowest_organs(scores: pd.DataFrame, splits: tuple[str, ...]) -> set[str]:
+    """Return at most `MOST_ORGANS` organs, those of the lowest mean Dice."""
+    means = {name: float(np.mean(values)) for name, values in dice_by_organ(scores, splits).items() if values}
+    return set(sorted(means, key=lambda name: means[name])[:MOST_ORGANS])
+
+
 def _by_organ(
     plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...], embedded: Sequence[tuple[View, Picture]]
 ) -> dict[str, tuple[Picture, ...]]:
     """Return the pictures of at most `MOST_ORGANS` organs, those of the lowest mean Dice where there are more."""
-    means = {name: float(np.mean(values)) for name, values in dice_by_organ(scores, splits).items() if values}
-    lowest = set(sorted(means, key=lambda name: means[name])[:MOST_ORGANS])
+    lowest = _lowest_organs(scores, splits)
     pictures_by_organ = {}
     for organ in plan.labels:
         pictures = [picture for view, picture in embedded if view.organ is not None and view.organ.name == organ.name]

@@ -167,8 +167,9 @@ REVIEW = (
         name="stress", section="trust", title="Change of Dice, in points, when testing images are changed.",
         frame=lambda e: stress_table(e.stress),
         note="Noise: 30 HU, or a tenth of the range of intensities. Blur: a Gaussian of one voxel. Brighter and "
-        "darker: ±50 HU, or intensities times and over 1.5. Slices doubled: averaged two by two. Ends cut: 15 % of the "
-        "slices at each end. Flipped: as of a header that is wrong.",
+        "darker (CT): ±50 HU. Contrast up and down (not CT): intensities within their range to the power of 1.5 "
+        "and 1 / 1.5; coil shading: from times 1.3 to times 0.7 along the patient. Slices doubled: means of two. "
+        "Ends cut: 15 % of the slices at each end. Flipped: as of a header that is wrong.",
     ),
     ReviewTable(
         name="calibration", section="trust", title="Calibration of the probabilities in the testing cases.",

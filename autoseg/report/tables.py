@@ -35,7 +35,8 @@ class CaseScores:
     split: str
     fold: int
     mean_dice: float | None  # 0 to 1, over the organs that have one; None where none has
-    lowest: str  # organ of the lowest Dice, with it; "" where there is none
+    lowest: str  # organ of the lowest Dice; "" where there is none
+    lowest_dice: float | None  # 0 to 1
     missed: tuple[str, ...]  # organs in the truth of which nothing was predicted
     columns: tuple[str, ...]  # of `rows`
     rows: tuple[tuple[str, ...], ...]  # an organ each, as text
@@ -247,7 +248,8 @@ def _case(frame: pd.DataFrame, other_folds: Sequence[pd.DataFrame]) -> CaseScore
         split=str(frame["split"].iloc[0]),
         fold=int(frame["fold"].iloc[0]),
         mean_dice=float(dice.mean()) if len(dice) else None,
-        lowest=f"{dice.idxmin()} {100 * dice.min():.1f}" if len(dice) else "",
+        lowest=str(dice.idxmin()) if len(dice) else "",
+        lowest_dice=float(dice.min()) if len(dice) else None,
         missed=tuple(str(organ) for organ in missed),
         columns=("Organ", *(f"{metric.family.upper() or metric.title} ({metric.unit})" for metric in columns.values())),
         rows=tuple(zip(organs, *cells, strict=True)),

@@ -8,10 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autoseg.data.preprocess import normalise
 from autoseg.errors import RunError
-from autoseg.evaluation.stress import CHANGES, COLUMNS, UNCHANGED, Changed, read_stress, stress_table, write_stress
+from autoseg.evaluation.stress import (
+    CHANGES,
+    COLUMNS,
+    OF_CT,
+    OF_OTHERS,
+    UNCHANGED,
+    Changed,
+    changes,
+    read_stress,
+    stress_table,
+    write_stress,
+)
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import Volume
+from autoseg.plan import Intensity
 
 GRID = Grid(shape=(20, 4, 6), spacing_mm=(2.0, 1.0, 1.0))
 ARRAY = np.random.default_rng(0).normal(40, 100, (1, *GRID.shape)).astype(np.float32)
@@ -22,12 +35,40 @@ def changed(name: str, is_ct: bool = True) -> Changed:
     return CHANGES[name](Volume(array=ARRAY, grid=GRID, stored=GRID), TRUTH, is_ct)
 
 
-def test_intensities_are_shifted_in_hu_and_scaled_elsewhere() -> None:
+def test_intensities_are_shifted_in_hu_noisy_and_blurred() -> None:
     np.testing.assert_allclose(changed("brighter").image.array, ARRAY + 50)
-    np.testing.assert_allclose(changed("darker", is_ct=False).image.array, ARRAY / 1.5, rtol=1e-6)
+    np.testing.assert_allclose(changed("darker").image.array, ARRAY - 50)
     assert np.std(changed("noise").image.array - ARRAY) == pytest.approx(30, rel=0.15)
     assert changed("blur").image.array.std() < 0.6 * ARRAY.std()
     assert all(changed(name).truth is TRUTH for name in ("brighter", "darker", "noise", "blur", UNCHANGED))
+
+
+def test_the_contrast_is_bent_between_the_ends_of_the_range() -> None:
+    low, high = np.percentile(ARRAY, (0.5, 99.5))
+    up, down = (changed(name, is_ct=False).image.array for name in ("contrast up", "contrast down"))
+    middle = (low < ARRAY) & (high > ARRAY)
+    assert (up[middle] <= ARRAY[middle] + 1e-3).all()
+    assert (down[middle] >= ARRAY[middle] - 1e-3).all()
+    place = np.unravel_index(np.abs(ARRAY - (low + high) / 2).argmin(), ARRAY.shape)
+    assert (up[place] - low) / (high - low) == pytest.approx(0.5**1.5, abs=0.02)
+
+
+def test_shading_falls_from_one_side_to_the_other() -> None:
+    shaded = changed("coil shading", is_ct=False).image.array
+    np.testing.assert_allclose(shaded[0, :, 0], 1.3 * ARRAY[0, :, 0], rtol=1e-5)
+    np.testing.assert_allclose(shaded[0, :, -1], 0.7 * ARRAY[0, :, -1], rtol=1e-5)
+
+
+def test_each_kind_of_image_meets_changes_that_its_normalisation_does_not_undo() -> None:
+    assert set(OF_CT) | set(OF_OTHERS) < set(CHANGES)
+    assert set(changes(True)) == set(CHANGES) - set(OF_OTHERS)
+    assert set(changes(False)) == set(CHANGES) - set(OF_CT)
+    assert next(iter(changes(False))) == UNCHANGED
+    intensity = [Intensity(kind="per-image", low=0.5, high=99.5)]
+    before = normalise(ARRAY, intensity)
+    for name in OF_OTHERS:
+        assert np.abs(normalise(changed(name, is_ct=False).image.array, intensity) - before).max() > 0.1
+    np.testing.assert_allclose(normalise(ARRAY * 1.5, intensity), before, atol=1e-3)  # as "brighter" would do
 
 
 def test_doubled_slices_are_means_of_two_and_as_thick() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from autoseg.figures.agreement import agreement_figure, limits_of, reaches_of
-from autoseg.figures.canvas import figure_bytes
+from autoseg.figures.boxes import MANY_ORGANS, boxes_figure
+from autoseg.figures.canvas import MOST_NAMED, figure_bytes, legend_below, new_figure
 from autoseg.figures.ceilings import ceilings_figure
 from autoseg.figures.colours import organ_colour
+from autoseg.figures.curves import FEW_NAMED, MOST_LINES, curves_figure
 
 NAN = float("nan")
 
@@ -124,3 +128,30 @@ def test_a_ceiling_is_shown_before_any_case_is_scored() -> None:
     axes = ceilings_figure({"liver": []}, {"liver": 0.9}).axes[0]
     assert "no case scored yet" not in texts(axes)
     assert len(axes.patches) == 1
+
+
+def test_very_many_organs_fit_one_page_the_lowest_first() -> None:
+    testing = {f"organ {n}": [1 - n / 200] * 6 for n in range(104)}
+    figure = boxes_figure({"training": testing, "testing": testing})
+    assert figure.get_figheight() < 11
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()][:2] == ["organ 103", "organ 102"]
+    assert [label.get_text() for label in right.get_yticklabels()][-1] == "organ 0"
+    few = dict(list(testing.items())[:MANY_ORGANS])
+    assert len(boxes_figure({"training": few}).axes) == 1
+
+
+def test_a_legend_names_so_many_and_counts_the_others() -> None:
+    figure = new_figure(6, 3)
+    names = [f"a long name of organ {n}" for n in range(104)]
+    legend_below(figure, [Line2D([], []) for _ in names], names)
+    texts_shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts_shown == [*names[:MOST_NAMED], f"and {104 - MOST_NAMED} more"]
+
+
+def test_of_very_many_learning_curves_the_lowest_are_named() -> None:
+    organs = [f"organ {n}" for n in range(MOST_LINES + 1)]
+    log = pd.DataFrame({f"dice_testing_{organ}": [0.1, 0.5 + n / 100] for n, organ in enumerate(organs)})
+    figure = curves_figure(log.assign(iteration=[1, 2], loss=[1.0, 0.5]), organs)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [*organs[:FEW_NAMED], "mean of organs"]

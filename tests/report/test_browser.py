@@ -197,3 +197,19 @@ def test_a_pdf_has_the_pictures_of_every_organ_and_the_worst_case(page: Path) ->
     assert re.search(r"Page 1 of \d+", text)
     images = subprocess.run(["pdfimages", "-list", str(file)], capture_output=True, text=True, check=True).stdout
     assert [line.split()[2] for line in images.splitlines()[2:]].count("image") == 4
+
+
+def test_sorting_a_paged_table_sorts_among_all_cases(tmp_path: Path) -> None:
+    frame = scores(*((f"c{n:03d}", "testing", "liver", 1, 0.2 + n / 200) for n in range(120)))
+    file = tmp_path / "report.html"
+    file.write_text(render_report(content_of(frame)), encoding="utf-8")
+    script = f"""
+      const head = document.querySelectorAll("#cases-table thead th")[2].querySelector("button");
+      const shown = () => [...document.querySelectorAll("#cases-table tbody tr:not([hidden])")];
+      const first = shown();
+      head.click(); head.click();
+      const highest = shown(), details = [...document.querySelectorAll("details.case:not([hidden])")];
+      const names = [first[0].cells[0].textContent, highest[0].cells[0].textContent, details[0].dataset.case];
+      {SAY % "[first.length, highest.length, ...names]"}
+    """
+    assert said(file, script) == [50, 50, "c000", "c119", "c119"]

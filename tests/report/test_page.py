@@ -11,7 +11,8 @@ import pytest
 from report_content import DOT, content_of, scores
 
 from autoseg.evaluation.cases import Doubt
-from autoseg.report.page import Pictures, render_report
+from autoseg.report import page as module
+from autoseg.report.page import TALL_ROWS, Pictures, render_report
 
 FULL = scores(
     ("a", "testing", "liver", 1, 0.9),
@@ -180,3 +181,19 @@ def test_cases_without_any_organ_have_no_dice_in_words() -> None:
     content = content_of(scores(("a", "testing", "liver", 1, None)))
     assert content.summary[0] == ("None of the organs is in one case that the model has not seen, so there is no Dice.")
     assert "Table 2." in render_report(content)
+
+
+def test_of_very_many_rows_only_cases_with_a_picture_have_their_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = render_report(content_of(FULL))
+    monkeypatch.setattr(module, "MOST_ROWS", 5)  # three cases of two organs have six
+    page = render_report(content_of(FULL))
+    assert 'aria-label="Scores of b"' in whole
+    assert 'aria-label="Scores of b"' not in page
+    assert 'aria-label="Scores of a"' in page  # it has a picture
+    assert page.count("Without its table here") == 2
+
+
+def test_a_table_of_very_many_organs_scrolls() -> None:
+    many = scores(*(("a", "testing", f"organ {n}", n, 0.9) for n in range(1, TALL_ROWS + 2)))
+    assert '<div class="wide tall"' in render_report(content_of(many))
+    assert '<div class="wide tall"' not in render_report(content_of(FULL))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from made import plan
 from report_content import scores
 
-from autoseg.report.pictures import MOST_CASES, _sample
+from autoseg.dataset.split import TESTING
+from autoseg.labels import Label
+from autoseg.report.pictures import MANY_ORGANS, MOST_CASES, MOST_ORGANS, _sample, _views
+from autoseg.run import Run
 
 
 def test_of_very_many_cases_the_worst_the_best_and_some_by_chance_are_drawn() -> None:
@@ -17,3 +23,13 @@ def test_of_very_many_cases_the_worst_the_best_and_some_by_chance_are_drawn() ->
     assert {f"t{n:03d}" for n in range(190, 200)} <= set(chosen)
     assert chosen == [name for name in names if name in set(chosen)]
     assert any(name.startswith("a") for name in chosen)
+
+
+def test_of_very_many_organs_only_those_in_the_page_are_drawn(tmp_path: Path) -> None:
+    labels = tuple(Label(value=n, name=f"organ {n}") for n in range(1, MANY_ORGANS + 2))
+    frame = scores(*((case, "testing", o.name, o.value, 0.9 - o.value / 100) for o in labels for case in "abc"))
+    drawn = {v.organ.name for v in _views(Run(tmp_path), plan(labels=labels), frame, TESTING) if v.organ is not None}
+    assert drawn == {organ.name for organ in labels[-MOST_ORGANS:]}
+    few = labels[:MANY_ORGANS]
+    views = _views(Run(tmp_path), plan(labels=few), frame, TESTING)
+    assert len({view.organ for view in views if view.organ is not None}) == MANY_ORGANS

@@ -101,7 +101,7 @@ def test_testing_cases_come_first_and_the_worst_of_them_at_the_top() -> None:
     told = case_scores(FRAME)
     assert [(case.case, case.mean_dice) for case in told] == [("bad", 0.4), ("good", 0.9), ("learnt", 0.1)]
     assert told[0].missed == ("vein",)
-    assert told[0].lowest == "vein 0.0"
+    assert (told[0].lowest, told[0].lowest_dice) == ("vein", 0.0)
     assert told[1].columns == ("Organ", "Dice (%)", "NSD (%)")
     assert told[1].rows == (("liver", "90.0", "50.0"), ("vein", "", ""))
 
