@@ -13,13 +13,13 @@ from autoseg.errors import AutosegError
 from autoseg.imaging.scanner import scanner_of
 from autoseg.run import Run
 
-PATIENT, SLICE, SCANNER = "patient", "slice spacing (mm)", "scanner"
+PATIENT, EDGE, SCANNER = "patient", "longest voxel edge (mm)", "scanner"
 
 
 def case_records(run: Run) -> pd.DataFrame:
     """Return a row a case of the dataset or the cache, by case id.
 
-    Columns: `PATIENT` (the case itself where the dataset names none), `SLICE` (the largest spacing of the image; NaN
+    Columns: `PATIENT` (the case itself where the dataset names none), `EDGE` (of a voxel of the image; NaN
     where it is not cached), `SCANNER` where images are DICOM series that name one, and those that the dataset has
     beside the files. A RUN whose dataset is gone knows only what is cached.
     """
@@ -32,10 +32,10 @@ def case_records(run: Run) -> pd.DataFrame:
         cached = read_case(run.cache, name)
         rows[name] = {
             PATIENT: cases[name].patient if name in cases else cached.patient if cached else name,
-            SLICE: max(cached.grid.spacing_mm) if cached else float("nan"),
+            EDGE: max(cached.grid.spacing_mm) if cached else float("nan"),
             **(_said_of(cases[name]) if name in cases else {}),
         }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else [PATIENT, SLICE])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else [PATIENT, EDGE])
 
 
 def _said_of(case: Case) -> dict[str, str]:

@@ -45,7 +45,8 @@ TABLES = (  # testing first: it alone tells how the model does on new patients
 def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> pd.DataFrame:
     """Return the Dice of every organ over the cases of some splits.
 
-    A case scored by several folds counts once, with the mean of its Dice; it is missed if one fold missed it.
+    A case scored by several folds counts once, with the mean of its Dice. An organ is missed where the truth has it and
+    no voxel of it was found, in one fold at least: there is none in the mask, or it lies elsewhere.
 
     Args:
         scores: Long scores: columns fold, case, split, organ, label, metric, value (NaN where undefined), grid.
@@ -59,7 +60,7 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
     """
     organs = organs_of(scores)
     dice = by_case(scores, "dice", splits, grid)
-    missed = by_case(scores, "missed", splits, grid) if (scores["metric"] == "missed").any() else None
+    missed = by_case(with_misses(scores), "missed", splits, grid) if (scores["metric"] == "missed").any() else None
     rows = [
         _row(name, dice.get(label, _NONE), None if missed is None else missed.get(label, _NONE))
         for label, name in organs.items()
@@ -141,6 +142,16 @@ def total_interval(
         Low and high end, 0 to 1; None of fewer than `intervals.FEWEST` patients, or where all are alike.
     """
     return total_of_patients(pd.DataFrame(by_case(scores, "dice", splits), dtype=float), patients, level)
+
+
+def with_misses(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return scores in which `missed` is 1 also where an organ of the truth was predicted elsewhere only."""
+    keys = ["fold", "case", "label", "grid"]
+    values = scores[scores["metric"].isin(("dice", "truth_ml"))].set_index([*keys, "metric"])["value"]
+    wide = values[~values.index.duplicated(keep="last")].unstack("metric").reindex(columns=["dice", "truth_ml"])
+    elsewhere = wide[(wide["dice"] == 0) & (wide["truth_ml"] > 0)].index
+    is_elsewhere = (scores["metric"] == "missed") & pd.MultiIndex.from_frame(scores[keys]).isin(elsewhere)
+    return scores.assign(value=scores["value"].mask(is_elsewhere, 1.0))
 
 
 def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:

@@ -21,13 +21,12 @@ from autoseg.figures.planes import (
     Cut,
     Labels,
     Plane,
-    densest_slices,
     draw_pixels,
     grey_panels,
     hatch_unknown,
-    organ_boxes,
     unknown_patch,
 )
+from autoseg.figures.windows import ct_window
 
 # The kinds of error, in colours of no organ: they differ in lightness too, so that they are told apart in print.
 KINDS = {
@@ -54,8 +53,9 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     """
     kinds = _kinds_of(case, focus)
     cut = error_cut(case, focus)
-    low, high = case.shades
-    figure, (panels,) = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)))
+    window = ct_window(case, focus)
+    low, high = window or case.shades
+    figure, (panels,) = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)), hounsfield=window)
     truth = kinds * 0 if case.truth is None else case.truth
     for axes, plane in zip(panels, PLANES, strict=True):
         hatch_unknown(axes, plane, cut, case.unknown)
@@ -73,10 +73,15 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
 
 
 def error_cut(case: CaseArrays, focus: int | None = None) -> Cut:
-    """Return the slices with the most errors, those of the organ in focus; without any, where organs are densest."""
-    where = (_kinds_of(case, focus) > 0).astype(np.uint8)
-    cut, boxes = case.best_cut(focus), organ_boxes(where, [1])
-    return replace(cut, at=densest_slices(where, boxes)) if boxes else cut
+    """Return slices through one point amid the errors, those of the organ in focus; without any, the best cut.
+
+    The axial slice has the most errors of all, the two others the most of those in it.
+    """
+    wrong, cut = _kinds_of(case, focus) > 0, case.best_cut(focus)
+    if not wrong.any():
+        return cut
+    z = int(np.argmax(wrong.sum(axis=(1, 2))))
+    return replace(cut, at=(z, int(np.argmax(wrong[z].sum(axis=1))), int(np.argmax(wrong[z].sum(axis=0)))))
 
 
 def _kinds_of(case: CaseArrays, focus: int | None) -> Kinds:

@@ -30,10 +30,10 @@ from autoseg.figures.planes import (
     show,
     unknown_patch,
 )
+from autoseg.figures.windows import ct_window
 from autoseg.labels import Mask
 
-CT_WINDOW_HU = (-160.0, 240.0)  # soft tissue of the abdomen
-REFERENCE, PREDICTION, _OTHERS = "#FFFFFF", "#FF8C1A", "#C8D0DA"  # lines of one organ, and of the others
+REFERENCE, PREDICTION, _OTHERS = "#00E5FF", "#FF8C1A", "#C8D0DA"  # lines of one organ, and of the others
 _STRIP_IN = (6.0, 2.5)  # a strip's width, and its height at most
 _GAP_IN = 0.03  # between the planes of a strip
 
@@ -73,7 +73,7 @@ def overlay_figure(case: CaseArrays, title: str = "") -> Figure:
 def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: str = "") -> Figure:
     """Return three planes with one organ, the image alone above and with outlines below.
 
-    The truth of the organ is white, its prediction orange, the truth of other organs a thin line.
+    The truth of the organ is light blue, its prediction orange, the truth of other organs a thin line.
 
     Args:
         case: What to show.
@@ -82,7 +82,8 @@ def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: s
         title: Heading, as in "case_07, Dice 93.1 %".
     """
     cut = error_cut(case, focus) if at_errors else case.best_cut(focus)
-    figure, (_, panels) = grey_panels(cut, case.image, case.shades, rows=2)
+    window = ct_window(case, focus)
+    figure, (_, panels) = grey_panels(cut, case.image, window or case.shades, rows=2, hounsfield=window)
     lines = []
     if case.truth is not None:
         others = [value for value in case.organs if value != focus]

@@ -175,8 +175,22 @@ def three_panels(cut: Cut, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
     return figure, [list(row) for row in figure.subplots(rows, 3, width_ratios=widths, squeeze=False)]
 
 
-def grey_panels(cut: Cut, image: Image, window: tuple[float, float], rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
-    """Return the panels of `three_panels` with the image in grey, the planes' names, the sides and scale bars."""
+def grey_panels(
+    cut: Cut,
+    image: Image,
+    window: tuple[float, float],
+    rows: int = 1,
+    hounsfield: tuple[float, float] | None = None,
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return the panels of `three_panels` with the image in grey, the planes' names, the sides and scale bars.
+
+    Args:
+        cut: What to show.
+        image: (Z, Y, X).
+        window: Intensities shown black and white.
+        rows: Of panels.
+        hounsfield: The window in HU that is named in the first panel, as width and level; None: none is.
+    """
     figure, panels = three_panels(cut, rows)
     bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in PLANES))
     for number, row in enumerate(panels):
@@ -185,6 +199,12 @@ def grey_panels(cut: Cut, image: Image, window: tuple[float, float], rows: int =
             axes.set_title(cut.name(plane) if number == 0 else "", fontsize=9, color=INK)
             name_sides(axes, plane.sides, "white", "black")
             scale_bar(axes, bar_mm, "white", "black")
+    if hounsfield:
+        low, high = hounsfield
+        name = panels[0][0].text(
+            0.02, 0.98, f"W {high - low:g} L {(low + high) / 2:g}", transform=panels[0][0].transAxes
+        )
+        name.set(va="top", color="white", fontsize=8, path_effects=[withStroke(linewidth=2, foreground="black")])
     return figure, panels
 
 

@@ -66,7 +66,7 @@ def surfaces_figure(
     filled = [scene for scene in scenes.values() if scene.organs]
     bounds = _bounds(filled)
     across, up, _ = bounds[1] - bounds[0]
-    figure = new_figure(3.7 * max(1, len(maps)), min(max(3.7 * up / across, 1.5), 6.0) + 0.75)
+    figure = new_figure(2.5 * max(1, len(maps)), min(max(2.5 * up / across, 1.2), 4.0) + 0.75)
     panels = figure.subplots(1, max(1, len(maps)), squeeze=False)[0]
     for axes, name in zip(panels, scenes or ("",), strict=True):
         axes.set_title(name, fontsize=9, color=INK)

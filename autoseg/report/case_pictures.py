@@ -13,9 +13,10 @@ from autoseg.digests import code_digest, digest, file_digest, files_digest
 from autoseg.errors import VolumeError
 from autoseg.figures.canvas import Undrawn, save_figure, try_to_draw
 from autoseg.figures.errors import errors_figure
-from autoseg.figures.overlays import CT_WINDOW_HU, case_figure, organ_figure
+from autoseg.figures.overlays import case_figure, organ_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.json_file import JsonError, read_json

@@ -20,7 +20,7 @@ from autoseg.errors import AutosegError
 from autoseg.evaluation.cases import chosen_cases, own_folds
 from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.figures.canvas import Undrawn, try_to_draw
-from autoseg.figures.overlays import CT_WINDOW_HU
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.imaging.volumes import read_grid
 from autoseg.inference.outputs.legend import file_names
 from autoseg.machine import free_memory_gib
@@ -69,9 +69,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
         [view for view in views if work[view.case].has_drawn(view, drawings)] for views in (small, large)
     )
     window = _window_text(plan)
-    embedded = [
-        (view, _embedded(view.embedded, view.caption + window * (view.kind != "surfaces"))) for view in drawn_large
-    ]
+    embedded = [(view, _embedded(view.embedded, view.caption)) for view in drawn_large]
     charts, undrawn = _charts(
         {
             run.report.curves.name: partial(curves_picture, run, plan),

@@ -23,7 +23,7 @@ _DICE_NOTE = (
     f"{TOTAL}: mean over the organs of each column, also of Std., Min. and Max. "
     "Std.: sample standard deviation (n − 1), blank for one case. N: scored cases. "
     "Absent: cases with the organ in neither truth nor prediction, not scored. "
-    "Missed: cases with the organ in the truth and not in the prediction, scored as 0."
+    "Missed: cases with the organ in the truth of which no voxel was found, scored as 0."
 )
 
 

@@ -14,8 +14,8 @@ from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import AutosegError, DatasetError, RunError
-from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.figures.planes import window_of
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.volumes import read_image, read_label

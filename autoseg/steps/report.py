@@ -18,9 +18,10 @@ from autoseg.errors import RunError
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.freshness import has_other_models, is_evaluated, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
-from autoseg.evaluation.records import PATIENT, SLICE, case_records
+from autoseg.evaluation.records import EDGE, PATIENT, case_records
 from autoseg.evaluation.reliability import read_reliability
 from autoseg.evaluation.scores import COLUMNS, read_scores
+from autoseg.evaluation.statistics import with_misses
 from autoseg.evaluation.stress import read_stress
 from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.figures.colours import organ_colours
@@ -95,7 +96,8 @@ def report(
 
 def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | None) -> dict[str, str]:
     plan = plan_of(run)
-    scores = read_scores(run.scores_file) if run.scores_file.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    is_scored = run.scores_file.is_file()
+    scores = with_misses(read_scores(run.scores_file)) if is_scored else pd.DataFrame(columns=list(COLUMNS))
     _remove_earlier(run)
     records = case_records(run)
     beside = PUBLISHED in (options.beside, plan.preset)
@@ -136,7 +138,7 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
         hashes=file_hashes(run),
         commands=commands_of(run),
     )
-    said = set(records.columns) - {PATIENT, SLICE}  # of the patients; a spacing alone is not about them
+    said = set(records.columns) - {PATIENT, EDGE}  # of the patients; a spacing alone is not about them
     _write_page(run, content, set() if said else {"characteristics"})
     if options.pdf:
         print_pdf(run.report.page, run.report.pdf)

@@ -10,7 +10,7 @@ from made import plan
 
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.dataset.load import load_dataset
-from autoseg.evaluation.records import PATIENT, SLICE, case_records
+from autoseg.evaluation.records import EDGE, PATIENT, case_records
 from autoseg.imaging.grid import Grid
 from autoseg.run import Run
 
@@ -40,8 +40,8 @@ def test_extra_columns_of_a_csv_are_kept_and_a_gone_dataset_leaves_what_is_cache
     records = case_records(run)
     assert list(records.index) == ["a", "b"]
     assert list(records[PATIENT]) == ["p1", "b"]
-    assert records[SLICE].to_list()[0] == 5.0
+    assert records[EDGE].to_list()[0] == 5.0
     assert list(records["sex"]) == ["F", "M"]
     (tmp_path / "cases.csv").unlink()
     assert dict(case_records(run)[PATIENT]) == {"a": "of a"}
-    assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, SLICE]
+    assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, EDGE]

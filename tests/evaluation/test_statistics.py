@@ -15,6 +15,7 @@ from autoseg.evaluation.statistics import (
     TABLES,
     dice_by_organ,
     dice_table,
+    with_misses,
 )
 from autoseg.report.tables import text_rows
 
@@ -182,3 +183,19 @@ def test_intervals_of_differences_hold_the_true_mean_as_often_as_they_say() -> N
     found = [mean_interval([float(v) for v in draw.normal(0.0, 1.0, 10)]) or (0.0, 0.0) for _ in range(300)]
     held = sum(low <= 0.0 <= high for low, high in found)
     assert 0.91 <= held / 300 <= 0.98
+
+
+def test_an_organ_that_was_predicted_elsewhere_only_is_missed() -> None:
+    values = {"elsewhere": (0.0, 5.0, 0), "absent": (0.0, 5.0, 1), "found": (0.4, 5.0, 0), "invented": (0.0, 0.0, 0)}
+    rows = [
+        [0, case, "testing", "mandible", 1, metric, value, "original"]
+        for case, numbers in values.items()
+        for metric, value in zip(("dice", "truth_ml", "missed"), numbers, strict=True)
+    ]
+    scores = pd.DataFrame(rows, columns=SCORES)
+    assert dice_table(scores, ("testing",))["Missed"].to_list() == [2.0, 2.0]
+    told = with_misses(scores)
+    assert told[told["metric"] == "missed"].set_index("case")["value"].to_dict() == {
+        "elsewhere": 1, "absent": 1, "found": 0, "invented": 0,
+    }  # fmt: skip
+    pd.testing.assert_frame_equal(with_misses(told), told)

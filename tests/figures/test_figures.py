@@ -15,8 +15,9 @@ from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes, new_figure, save_figure
 from autoseg.figures.colours import PALETTE, luminance, organ_colour, organ_colours
 from autoseg.figures.curves import curves_figure, smoothed
-from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
+from autoseg.figures.overlays import overlay_figure
 from autoseg.figures.planes import CaseArrays, window_of
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.labels import Label
 
 NAN = float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from autoseg.figures.canvas import figure_bytes
-from autoseg.figures.errors import KINDS, error_kinds, errors_figure
+from autoseg.figures.errors import KINDS, error_cut, error_kinds, errors_figure
 from autoseg.figures.overlays import PREDICTION, REFERENCE, case_figure, organ_figure, overlay_figure
 from autoseg.figures.planes import CaseArrays, best_cut, densest_slices, organ_boxes
+from autoseg.figures.windows import BONE_HU, CT_WINDOW_HU, LUNG_HU, ct_window
 
 ORGANS = {1: "liver", 2: "spleen"}
 
@@ -213,3 +215,26 @@ def test_a_single_voxel_is_drawn() -> None:
     one = np.ones((1, 1, 1), dtype=np.uint8)
     assert figure_bytes(errors_figure(CaseArrays(one, one, one, (1.0, 1.0, 1.0), ORGANS)))
     assert figure_bytes(case_figure(CaseArrays(one, one, None, (1.0, 1.0, 1.0), ORGANS)), "webp")
+
+
+def test_the_slices_amid_the_errors_meet_in_one_point() -> None:
+    truth = np.zeros((6, 8, 8), dtype=np.uint8)
+    prediction = truth.copy()
+    truth[1, 1:5, 1:5] = 1  # 16 voxels missed in slice 1
+    prediction[4, 6:8, 6:8] = 1  # and 4 in each of two others added elsewhere: most rows and columns of all errors
+    prediction[5, 6:8, 6:8] = 1
+    cut = error_cut(CaseArrays(np.zeros(truth.shape), truth, prediction, (1.0, 1.0, 1.0), {1: "liver"}), 1)
+    assert cut.at == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("hu", "window"), [(50.0, CT_WINDOW_HU), (700.0, BONE_HU), (-800.0, LUNG_HU)])
+def test_an_organ_is_shown_in_the_window_of_its_own_density(hu: float, window: tuple[float, float]) -> None:
+    truth = two_organs()
+    image = np.where(truth == 2, hu, 0.0)
+    case = CaseArrays(image, truth, truth, (1.0, 1.0, 1.0), ORGANS, CT_WINDOW_HU)
+    assert ct_window(case, 2) == window
+    assert ct_window(case, None) == CT_WINDOW_HU
+    assert ct_window(replace(case, window=None), 2) is None
+    name = f"W {window[1] - window[0]:g} L {sum(window) / 2:g}"
+    for figure in (organ_figure(case, 2), errors_figure(case, focus=2)):
+        assert name in [text.get_text() for text in figure.axes[0].texts]

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.figures.canvas import PNG, Undrawn, save_figure, try_to_draw
-from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
+from autoseg.figures.overlays import overlay_figure
 from autoseg.figures.planes import CaseArrays
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
 from autoseg.imaging.volumes import Volume, write_label
 from autoseg.inference.inputs import Input, require_series
