@@ -11,9 +11,9 @@ Four things are numbered, each in its own way; only this module goes from one to
 Disjoint organs: the classes are background and the organs, so that atom and class are the same number; the network's
 outputs become probabilities by softmax, and a voxel gets the most probable class.
 
-Regions, which may overlap, are ready here and not yet accepted by datasets and plans: there is no class of background,
-an output becomes a probability by itself (sigmoid), a voxel is in every region above one half, and a mask is painted
-region by region, a later one over an earlier one (nnU-Net's `regions_class_order`).
+Regions, which may overlap: there is no class of background, an output becomes a probability by itself (sigmoid), a
+voxel is in every region above one half, and a mask is painted region by region, a later one over an earlier one
+(nnU-Net's `regions_class_order`).
 
 Where the value to ignore is, the truth of a voxel is not known, and its atom is in no class.
 """
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # the command line imports plans, and with them this module: 
 
 IGNORED = 255  # atom of a voxel whose truth is not known
 MOST_LABELS = 254  # that organs can have: with background and the ignored one they fit into a byte
+HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
 IN_REGION = 0.5  # probability above which a voxel is in a region
 Atoms: TypeAlias = "npt.NDArray[np.uint8]"
 LabelMap: TypeAlias = "npt.NDArray[np.integer[Any] | np.bool_]"  # values; bool of one organ alone

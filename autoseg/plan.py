@@ -166,12 +166,13 @@ class OptimiserPlan(PlanPart):
 class Plan(PlanPart):
     """Everything that is decided before training."""
 
-    only_if_set = frozenset({"ignored"})
+    only_if_set = frozenset({"regions", "ignored"})
     format: Literal[1] = 1
     preset: str | None = None
     name: str  # of the dataset
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
     labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MOST_LABELS)]  # without background
+    regions: tuple[tuple[int, ...], ...] | None = None  # values of the label maps within each label; None: its own
     ignored: int | None = None  # value of the label maps where the truth is not known; None: it is everywhere
     downsampling: Positives  # (Z, Y, X)
     spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
@@ -215,7 +216,7 @@ class Plan(PlanPart):
     @property
     def scheme(self) -> LabelScheme:
         """What the labels are in label maps, in the network, and in masks."""
-        return LabelScheme(labels=self.labels, ignored=self.ignored)
+        return LabelScheme(labels=self.labels, regions=self.regions, ignored=self.ignored)
 
     @property
     def stages(self) -> tuple[Plan, ...]:

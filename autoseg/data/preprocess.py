@@ -161,7 +161,9 @@ def source_digest(source: Case) -> str:
 
 def plan_digest(plan: Plan) -> str:
     """Return a digest of what a plan says about the cache; plans of one digest can share a cache, and an ensemble."""
-    parts = plan.model_dump_json(include={"downsampling", "spacing_mm", "labels", "ignored", "intensity", "channels"})
+    parts = plan.model_dump_json(
+        include={"downsampling", "spacing_mm", "labels", "regions", "ignored", "intensity", "channels"}
+    )
     return hashlib.sha256(f"1 {parts}".encode()).hexdigest()[:32]  # the number is part of what models are compared by
 
 

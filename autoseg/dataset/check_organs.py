@@ -41,6 +41,17 @@ def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fin
             yield from _stray_islands(label, whole, dataset)
     yield from _swapped_sides(facts, dataset)
     yield from _annotated(facts, dataset)
+    yield from _values_never(facts, dataset)
+
+
+def _values_never(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+    """Yield the values of regions that no label map holds."""
+    present = {value for case in facts for value in case.label_values}
+    for organ in dataset.labels if dataset.scheme.overlapping else ():
+        for value in (value for value in dataset.scheme.values_of(organ) if value not in present):
+            found = f"no case has the value {value} of region {organ.name}"
+            fix = "leave it out of the region, or correct it"
+            yield row(dataset, "", "label", "region-value-never", "warning", found, fix)
 
 
 def _annotated(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts, case_facts
 from autoseg.dataset.findings import Finding, Severity
 from autoseg.dataset.load import Case, Dataset
-from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid, corner_distance_mm
 from autoseg.imaging.volumes import SAME_PLACE_MM, Volume, read_image, read_label
+from autoseg.labels import HIGHEST_VALUE
 from autoseg.words import counted
 
 __all__ = ["CaseFacts", "ChannelFacts", "Examination", "OrganFacts", "examine_case"]
@@ -62,8 +62,7 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     if image is not None and label is not None:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
-            highest = max(organ.value for organ in dataset.labels)
-            facts = case_facts(case.id, image, label.array, highest, dataset.ignored)
+            facts = case_facts(case.id, image, label.array, dataset.scheme)
             return Examination(case=case.id, facts=facts, findings=tuple(findings))
     return Examination(case=case.id, facts=None, findings=tuple(findings))
 
@@ -130,7 +129,7 @@ def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]
 
 def _is_label_map(channel: Array, dataset: Dataset) -> bool:
     """Return whether a channel (Z, Y, X) holds nothing but the dataset's label values, in regions of one value."""
-    values = [0, *(label.value for label in dataset.labels)]
+    values = list(dataset.scheme.values)
     values += [] if dataset.ignored is None else [dataset.ignored]
     if channel.min() < 0 or channel.max() > max(values) or not np.isin(channel, values).all():
         return False
@@ -164,7 +163,7 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
     if unannotated and not counts and not background:
         found, fix = f"no voxel is annotated: all are {dataset.ignored}, ignore", "annotate some, or remove the case"
         return [_row(case, case.label, "label-unannotated", "fatal", found, fix)]
-    unknown = {value: n for value, n in counts.items() if value not in {organ.value for organ in dataset.labels}}
+    unknown = {value: n for value, n in counts.items() if value not in dataset.scheme.values}
     if unknown:
         listed = ", ".join(f"{value} ({counted(n, 'voxel')})" for value, n in sorted(unknown.items())[:5])
         found = f"label values that the dataset does not name: {listed}{', …' if len(unknown) > 5 else ''}"

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.grid import Grid, Triple
 from autoseg.imaging.volumes import Volume
+from autoseg.labels import LabelScheme
 
 Array = npt.NDArray[Any]
 
@@ -82,6 +84,7 @@ class CaseFacts:
     sample: tuple[tuple[float, ...], ...]  # intensities of the same at most SAMPLE foreground voxels, one row a channel
     label_digest: str
     annotated: float = 1.0  # share of the voxels whose truth is known
+    label_values: tuple[int, ...] = ()  # that the label map holds, where organs are regions
 
     @property
     def is_whole(self) -> bool:
@@ -94,30 +97,31 @@ class CaseFacts:
         return frozenset(organ.value for organ in self.organs)
 
 
-def case_facts(case: str, image: Volume, label: Array, highest: int, ignored: int | None = None) -> CaseFacts:
+def case_facts(case: str, image: Volume, label: Array, scheme: LabelScheme) -> CaseFacts:
     """Measure a usable case.
 
     Args:
         case: Its id.
         image: With an array (C, Z, Y, X), axes along LPS.
-        label: (Z, Y, X) on the same grid, values 0 to `highest`.
-        highest: Value of the last organ.
-        ignored: Value of voxels whose truth is not known: they are of no organ, and not of background.
+        label: (Z, Y, X) on the same grid, values of the scheme.
+        scheme: Of the labels. Voxels whose truth is not known are of no organ, and not of background.
     """
-    annotated = 1.0
-    if ignored is not None:
-        unknown = label == ignored
+    annotated, highest = 1.0, max(scheme.values)
+    if scheme.ignored is not None:
+        unknown = label == scheme.ignored
         annotated, label = 1.0 - float(unknown.mean()), np.where(unknown, 0, label)
-    boxes = enumerate(ndimage.find_objects(label, max_label=highest), start=1)
+    organs = {organ.value: scheme.values_of(organ) for organ in sorted(scheme.labels, key=lambda organ: organ.value)}
+    boxes = group_boxes(label, organs)
     return CaseFacts(
         case=case,
         grid=image.grid,
         stored=image.stored,
         channels=tuple(_channel_facts(channel) for channel in image.array),
-        organs=tuple(_organ_facts(value, box, label, image) for value, box in boxes if box is not None),
+        organs=tuple(_organ_facts(v, organs[v], box, label, image) for v, box in boxes.items() if box is not None),
         sample=_sample(case, image.array, label),
         label_digest=_digest(label.astype(np.min_scalar_type(highest))),
         annotated=annotated,
+        label_values=tuple(np.unique(label).tolist()) if scheme.overlapping else (),
     )
 
 
@@ -157,8 +161,10 @@ def _block_weights(length: int) -> npt.NDArray[np.float32]:
     return np.asarray(overlap.clip(0) * THUMBNAIL / length, dtype=np.float32)
 
 
-def _organ_facts(value: int, box: tuple[slice, ...], label: Array, image: Volume) -> OrganFacts:
-    mask = label[box] == value
+def _organ_facts(
+    value: int, inside_values: tuple[int, ...], box: tuple[slice, ...], label: Array, image: Volume
+) -> OrganFacts:
+    mask = label[box] == value if len(inside_values) == 1 else np.isin(label[box], inside_values)
     profiles = [np.count_nonzero(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
     voxels = int(profiles[0].sum())
     inside = [float(profile @ np.arange(len(profile))) / voxels for profile in profiles]

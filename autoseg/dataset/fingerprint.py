@@ -55,7 +55,7 @@ class OrganFingerprint(PlanPart):
 class Fingerprint(PlanPart):
     """A dataset in numbers."""
 
-    only_if_set = frozenset({"ignored", "annotated"})
+    only_if_set = frozenset({"regions", "ignored", "annotated"})
     name: str
     cases: int
     median_shape: Counts
@@ -68,6 +68,7 @@ class Fingerprint(PlanPart):
     channels: tuple[ChannelFingerprint, ...]
     organs: tuple[OrganFingerprint, ...]
     partly: int = 0  # cases whose label map shows only some of the organs
+    regions: tuple[tuple[int, ...], ...] | None = None  # values of the label maps within each organ; None: its own
     ignored: int | None = None  # value of voxels whose truth is not known
     annotated: float = Field(default=1.0, gt=0, le=1)  # share of an image's voxels whose truth is known, mean
 
@@ -103,6 +104,7 @@ def fingerprint(dataset: Dataset, facts: Sequence[CaseFacts]) -> Fingerprint:
         channels=tuple(_channel(dataset, facts, n) for n in range(len(dataset.channels))),
         organs=_organs(dataset, facts),
         partly=len({f.case for f in facts} & {case.id for case in dataset.cases if case.labelled is not None}),
+        regions=dataset.regions,
         ignored=dataset.ignored,
         annotated=float(np.mean([f.annotated for f in facts])),
     )

@@ -57,12 +57,13 @@ class Dataset:
     channels: tuple[str, ...]
     labels: tuple[Label, ...]  # by value, without background
     cases: tuple[Case, ...]  # by id
+    regions: tuple[tuple[int, ...], ...] | None = None  # values within each label; None: its own, organs are disjoint
     ignored: int | None = None  # value of the label maps where the truth is not known
 
     @property
     def scheme(self) -> LabelScheme:
         """What the labels are in label maps and in a network."""
-        return LabelScheme(labels=self.labels, ignored=self.ignored)
+        return LabelScheme(labels=self.labels, regions=self.regions, ignored=self.ignored)
 
 
 def load_dataset(path: Path, is_new: bool = True) -> Dataset:
@@ -105,14 +106,14 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
     else:  # only nnU-Net names the ending
         cases = _in_order(file, _listed_cases(file, meta) if lists_pairs else _paired_cases(file, meta))
     scheme = scheme_of(file, meta, is_new)
-    cases = _with_labelled(file, labelled_of(meta), scheme.labels, cases)
+    cases = _with_labelled(file, labelled_of(meta), scheme, cases)
+    return _dataset(str(meta.get("name") or root.name), root, channels_of(file, meta), scheme, cases)
+
+
+def _dataset(name: str, root: Path, channels: tuple[str, ...], scheme: LabelScheme, cases: tuple[Case, ...]) -> Dataset:
+    labels, regions, ignored = scheme.labels, scheme.regions, scheme.ignored
     return Dataset(
-        name=str(meta.get("name") or root.name),
-        root=root,
-        channels=channels_of(file, meta),
-        labels=scheme.labels,
-        cases=cases,
-        ignored=scheme.ignored,
+        name=name, root=root, channels=channels, labels=labels, cases=cases, regions=regions, ignored=ignored
     )
 
 
@@ -142,8 +143,10 @@ def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
     return ordered
 
 
-def _with_labelled(file: Path, named: object, labels: tuple[Label, ...], cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    values = labelled_values(file, named, labels, {case.id for case in cases})
+def _with_labelled(file: Path, named: object, scheme: LabelScheme, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    if named and scheme.overlapping:
+        raise DatasetError(f"{file}: labelled names organs by case, which regions do not allow; leave it out")
+    values = labelled_values(file, named, scheme.labels, {case.id for case in cases})
     return tuple(replace(case, labelled=values.get(case.id)) for case in cases)
 
 
@@ -261,16 +264,13 @@ def _from_csv(file: Path, is_new: bool) -> Dataset:
         scheme = LabelScheme(labels=labels_by_value(file, [case.label for case in cases]))
     else:
         scheme = scheme_of(beside, meta, is_new)
-    labels = scheme.labels
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
     named = {} if meta is None else labelled_of(meta)
     if isinstance(named, dict):  # it may name the folder's other cases, too
         named = {case: names for case, names in named.items() if case in texts and case not in organs}
-    cases = _with_labelled(file if organs else beside, {**named, **organs}, labels, cases)
-    return Dataset(
-        name=file.stem, root=file.parent, channels=channels, labels=labels, cases=cases, ignored=scheme.ignored
-    )
+    cases = _with_labelled(file if organs else beside, {**named, **organs}, scheme, cases)
+    return _dataset(file.stem, file.parent, channels, scheme, cases)
 
 
 def _csv_rows(file: Path) -> dict[int, dict[str, str]]:

@@ -7,15 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoseg.dataset.regions import IGNORE, region_scheme
 from autoseg.errors import DatasetError, RunError
 from autoseg.json_file import JsonError, read_json
-from autoseg.labels import MOST_LABELS, Label, LabelScheme, organ_key
+from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, LabelScheme, organ_key
 from autoseg.words import shortened
 
 _SPELLED = re.compile(r"[(\[]?\s*(\d{1,9})(?:\.0*)?\s*,?\s*[)\]]?")  # of a value as text, such as "1.0" or "(1,)"
 MOST_DIGITS = 9  # of a label's value; enough to tell how far it is from what is possible
-HIGHEST_VALUE = 65535  # predictions are written with at most 16 bits
-IGNORE = "ignore"  # nnU-Net's name for the value of voxels whose truth is not known
 EXAMPLE = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
 KNOWN = frozenset(("case", "image", "images", "label", "patient", "labelled", "labeled", "split", "fold"))
 LABELLED = '"labelled": {"case7": ["liver", "spleen"]}'
@@ -52,7 +51,8 @@ def channels_of(file: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
 def scheme_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> LabelScheme:
     """Return the organs by value; the file says name to value (nnU-Net) or value to name (Decathlon).
 
-    The name "ignore" is no organ: its value says that the truth of a voxel is not known.
+    The name "ignore" is no organ: its value says that the truth of a voxel is not known. Where a label is a list of
+    values, all are regions, in the order of the file.
 
     Args:
         file: For messages.
@@ -65,6 +65,8 @@ def scheme_of(file: Path, meta: Mapping[str, Any], is_new: bool = True) -> Label
     entries = meta.get("labels")
     if not isinstance(entries, dict) or not entries:
         raise DatasetError(f'{file}: "labels" is missing; add "labels": {{"background": 0, "liver": 1}}')
+    if any(isinstance(entry, list) and len(entry) != 1 for entry in entries.values()):
+        return region_scheme(file, meta)
     organs: dict[int, str] = {}
     for name, value in (_name_and_value(file, key, entry) for key, entry in entries.items()):
         if value in organs:
@@ -96,10 +98,6 @@ def _name_and_value(file: Path, key: str, entry: object) -> tuple[str, int]:
         entry = entry[0]  # as nnU-Net's files of regions have plain organs
     if isinstance(entry, str) and not _is_whole(key) and (spelled := _SPELLED.fullmatch(entry.strip())):
         entry = spelled[1]
-    if isinstance(entry, list):
-        raise DatasetError(
-            f"{file}: label {key!r} is a region ({shortened(repr(entry))}); autoseg needs one value a label, list those"
-        )
     name, number = key.strip(), entry
     if isinstance(entry, str) and (_is_whole(key) or not _is_whole(entry)):  # the Decathlon: value to name
         name, number = entry.strip(), key
@@ -229,6 +227,26 @@ def ignored_value(file: Path) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def regions_in(file: Path) -> LabelScheme | None:
+    """Read the regions of a dataset.json or a plan.json; None where organs are disjoint.
+
+    Raises:
+        DatasetError: If it cannot be read.
+        RunError: If its regions contradict each other.
+    """
+    meta = read_metadata(file)
+    labels = meta.get("labels")
+    if isinstance(labels, list):  # a plan of ours
+        regions = meta.get("regions")
+        organs = tuple(Label(value=organ["value"], name=organ["name"]) for organ in labels) if regions else ()
+        return LabelScheme(labels=organs, regions=tuple(map(tuple, regions))) if regions else None
+    is_region = isinstance(labels, dict) and any(isinstance(one, list) and len(one) != 1 for one in labels.values())
+    try:
+        return region_scheme(file, meta) if is_region else None
+    except DatasetError as error:
+        raise RunError(str(error)) from error
+
+
 def organ_names(file: Path) -> dict[int, str]:
     """Read the names of organs by their one label value, without background and the value to ignore.
 
@@ -236,6 +254,8 @@ def organ_names(file: Path) -> dict[int, str]:
         RunError: If the file has none, or a label is a region or no label value.
     """
     named = names_by_values(file)
+    if (scheme := regions_in(file)) is not None:
+        return scheme.names
     for values, name in named.items():
         if len(values) != 1:
             raise RunError(f"{file}: label {name!r} is a region or has no value; list one value a label")

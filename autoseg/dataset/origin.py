@@ -25,8 +25,8 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
 
 def _files_digest(dataset: Dataset) -> str:
     cases = [(c.id, c.patient, c.labelled, files_digest((*c.images, c.label))) for c in dataset.cases]
-    unknown = () if dataset.ignored is None else (dataset.ignored,)
-    return f"{CONTENT}{digest(dataset.channels, dataset.labels, cases, *unknown)}"
+    more = () if dataset.regions is None and dataset.ignored is None else (dataset.regions, dataset.ignored)
+    return f"{CONTENT}{digest(dataset.channels, dataset.labels, cases, *more)}"
 
 
 def has_origin(run: Run, path: Path, dataset: Dataset, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:

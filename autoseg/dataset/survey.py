@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.dataset.metadata import EXAMPLE, HIGHEST_VALUE
+from autoseg.dataset.metadata import EXAMPLE
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.volumes import read_image, read_label
-from autoseg.labels import MOST_LABELS, Label
+from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label
 
 
 def counted_channels(cases: Sequence[Sequence[Path]]) -> tuple[str, ...]:

@@ -215,7 +215,7 @@ def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | 
 def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> list[Row]:
     model, scheme = evaluation.model, evaluation.model.plan.scheme
     for atoms, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
-        apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm)
+        apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme)
     mask = scheme.decode(upsampler.mask)
     write_label(evaluation.mask(case), mask, case.stored)
     if case.id not in evaluation.labels:
@@ -244,7 +244,7 @@ def _context_rows(
     """Return the rows to read the Dice against: the Dice that the model expects, and the ceiling of the grid."""
     organs = model.plan.labels
     expected = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
-    highest = ceilings(truth, list(model.plan.scheme.names), [case.working.shape], model.plan.ignored)[0]
+    highest = ceilings(truth, model.plan.scheme, [case.working.shape])[0]
     values: list[tuple[Label, str, float | None]] = [
         (organ, "expected_dice", value) for organ, value in zip(organs, expected, strict=True)
     ]

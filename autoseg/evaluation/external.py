@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.dataset.load import Case, Dataset
-from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import AutosegError, CasesFailedError, RunError
 from autoseg.evaluation.scores import Row, score_rows, write_scores
 from autoseg.imaging.volumes import read_label, write_label
 from autoseg.inference.model import Model
-from autoseg.labels import Label, organ_key
+from autoseg.labels import HIGHEST_VALUE, Label, organ_key
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, untracked
 from autoseg.run import MASK_SUFFIX, ExternalFolder
@@ -41,6 +40,9 @@ def evaluate_external(
         CasesFailedError: When all others are done and written, if some cases failed.
     """
     values = matched(dataset.labels, model.plan.labels)
+    if dataset.scheme.overlapping or model.plan.scheme.overlapping:
+        _require_same_regions(model, dataset)
+        values = {value: organ for value, organ in values.items() if value == organ.value}
     if not values:
         names = ", ".join(label.name for label in model.plan.labels[:5])
         raise RunError(f"--dataset {dataset.root}: has none of the model's organs ({names}); name its labels alike")
@@ -60,6 +62,22 @@ def evaluate_external(
     if failed:
         raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
     return rows
+
+
+def _require_same_regions(model: Model, dataset: Dataset) -> None:
+    """Refuse regions of which the other dataset has others: a region's values have no meaning of their own.
+
+    Raises:
+        RunError: If names, values or what is painted differ.
+    """
+    own, other = (
+        {organ_key(organ.name): (organ.value, sorted(scheme.values_of(organ))) for organ in scheme.labels}
+        for scheme in (model.plan.scheme, dataset.scheme)
+    )
+    if own != other:
+        raise RunError(
+            f"--dataset {dataset.root}: its regions are not the model's; give them the same names and values"
+        )
 
 
 def matched(theirs: tuple[Label, ...], ours: tuple[Label, ...]) -> dict[int, Label]:
@@ -83,14 +101,21 @@ def renumbered(
     return np.asarray(place[truth.clip(0)])
 
 
+def _parts(values: Mapping[int, Label], model: Model) -> Mapping[int, Label]:
+    """Return what each value of the other dataset is in the model; of regions, every value is itself."""
+    scheme = model.plan.scheme
+    return {v: Label(value=v, name=f"part {v}") for v in scheme.values if v} if scheme.overlapping else values
+
+
 def _rows(
     model: Model, case: Case, values: Mapping[int, Label], ignored: int | None, file: Path, tolerance_mm: float
 ) -> list[Row]:
     prediction = model.predict(list(case.images))
     mask = prediction.mask
     write_label(file, mask.array, mask.stored)
-    truth = renumbered(read_label(case.label, mask.grid).array, values, ignored)
-    shown = {organ: (organ.value,) for value, organ in values.items() if case.shows(value)}
+    truth = renumbered(read_label(case.label, mask.grid).array, _parts(values, model), ignored)
+    scheme = model.plan.scheme
+    shown = {organ: scheme.values_of(organ) for value, organ in values.items() if case.shows(value)}
     about = {"fold": 0, "case": case.id, "split": "testing", "grid": "original"}
     rows = score_rows(mask.array, truth, shown, mask.grid.spacing_mm, about, tolerance_mm, UNKNOWN)
     expected = {organ.label: organ.expected_dice for organ in prediction.organs}

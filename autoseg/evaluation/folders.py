@@ -6,12 +6,12 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dataset.metadata import HIGHEST_VALUE
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.scores import Row, score_rows
 from autoseg.imaging.dicom_segments import (
@@ -23,7 +23,7 @@ from autoseg.imaging.grid import corner_distance_mm
 from autoseg.imaging.readers import image_suffixes, strip_suffix
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.volumes import Volume, on_one_grid, read_label
-from autoseg.labels import Label
+from autoseg.labels import HIGHEST_VALUE, Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
 from autoseg.run import Run
@@ -52,6 +52,7 @@ class _Pair:
     prediction: Path
     reference: Path
     labels: tuple[Label, ...]  # to score
+    within: Mapping[int, tuple[int, ...]]  # values within an organ, by its own; its own alone where it is not named
     named: tuple[Label, ...]  # that the segments of a DICOM SEG may be called as
     tolerance_mm: float
     ignored: int | None  # value of the reference whose voxels are not scored
@@ -76,6 +77,7 @@ def score_folders(
     track: Track = untracked,
     ignored: int | None = None,
     common: bool = False,
+    within: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
 ) -> list[Row]:
     """Score the masks of one folder against those of the same name in another.
 
@@ -90,6 +92,7 @@ def score_folders(
         track: Shows progress.
         common: Whether references without a prediction are left out; else each of them is a failure.
         ignored: Value of the references where the truth is not known: nothing there is scored.
+        within: Values within an organ that is a region, by the value that it is named by.
 
     Raises:
         RunError: If a folder is missing or no names match.
@@ -115,12 +118,13 @@ def score_folders(
         labels, unread = _labels_in(pairs, jobs, track)
         failed |= unread
     else:
-        labels = tuple(Label(value=value, name=name) for value, name in sorted(names.items()) if value)
+        ordered = names.items() if within else sorted(names.items())  # regions keep the order of painting
+        labels = tuple(Label(value=value, name=name) for value, name in ordered if value)
     rows: list[Row] = []
     predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
     work = {
-        name: _Pair(name, *pair, labels_of.get(name, labels), labels, tolerance_mm, ignored)
+        name: _Pair(name, *pair, labels_of.get(name, labels), dict(within), labels, tolerance_mm, ignored)
         for name, pair in pairs.items()
     }
     good = {name: pair for name, pair in work.items() if name not in failed}
@@ -256,7 +260,7 @@ def _score_pair(pair: _Pair) -> _Scored:
     )
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}
-    organs = {label: (label.value,) for label in pair.labels}
+    organs = {label: pair.within.get(label.value, (label.value,)) for label in pair.labels}
     spacing_mm = truth.grid.spacing_mm
     rows = score_rows(prediction.array, truth.array, organs, spacing_mm, about, pair.tolerance_mm, pair.ignored)
     return _Scored(rows, _values(prediction.array), _values(truth.array))

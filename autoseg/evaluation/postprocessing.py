@@ -15,7 +15,7 @@ from autoseg.imaging.grid import Triple
 from autoseg.imaging.volumes import read_label
 from autoseg.inference.calibration import calibrate
 from autoseg.inference.model import MASK_CODE, Model, Postprocessing
-from autoseg.inference.postprocess import apply_rules, choose_rules
+from autoseg.inference.postprocess import apply_rules, choose_region_rules, choose_rules
 from autoseg.labels import IGNORED, Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, save_tensors
@@ -87,10 +87,13 @@ def determine_postprocessing(
         truths.append(truth)
         spacings_mm.append(case.grid.spacing_mm)
         estimates.append(upsampler.certainty.estimates())
-    rules = choose_rules(masks, truths, tuple(scheme.organs), spacings_mm)
+    if scheme.overlapping:
+        rules = choose_region_rules(masks, truths, scheme, spacings_mm)
+    else:
+        rules = choose_rules(masks, truths, tuple(scheme.organs), spacings_mm)
     points = []
     for mask, truth, spacing_mm, expected in zip(masks, truths, spacings_mm, estimates, strict=True):
-        apply_rules(mask, rules, spacing_mm)
+        apply_rules(mask, rules, spacing_mm, scheme)
         reached = dice(mask, truth, scheme.atoms_of, IGNORED)
         points += [(e, d) for e, d in zip(expected, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])

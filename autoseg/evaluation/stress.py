@@ -146,12 +146,14 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     image = read_image(case.images)
     truth = read_label(case.label, image.grid).array
     is_ct = model.plan.intensity[0].kind == "ct"
-    organs = {organ.value: organ.name for organ in model.plan.labels if case.shows(organ.value)}
+    scheme = model.plan.scheme
+    organs = {organ.value: organ.name for organ in scheme.shown(scheme.hidden(case.shows)).values()}
+    within = {organ.value: scheme.values_of(organ) for organ in scheme.labels if organ.value in organs}
     rows = []
     for name, change in changes(is_ct).items():
         changed = change(image, truth, is_ct)
         mask = model.segment(model.prepare(changed.image)).mask.array
-        found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, list(organs), model.plan.ignored)
+        found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, within, scheme.ignored)
         rows += [dict(zip(COLUMNS, (fold, case.id, organs[v], v, name, d), strict=True)) for v, d in found.items()]
     return rows
 

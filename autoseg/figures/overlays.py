@@ -55,7 +55,7 @@ def overlay_figure(case: CaseArrays, title: str = "") -> Figure:
     for axes, plane in zip(panels, PLANES, strict=True):
         hatch_unknown(axes, plane, cut, unknown)
         for style, labels in styled.items():
-            outline(axes, plane, cut, labels, organs, style)
+            outline(axes, plane, cut, labels, organs, style, within=case.within)
     figure.suptitle(title, fontsize=11, color=INK)
     names: dict[Style, str] = {"solid": "reference", "dashed": "prediction"}
     visible = _visible(cut, styled.values(), organs)
@@ -96,7 +96,8 @@ def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: s
         for line in lines:
             pixels = cut.pixels(plane, line.labels)
             for value in line.values:
-                _contour(axes, plane, cut, pixels == value, line.colour, "solid", line.width)
+                mask = pixels == value if case.within is None else np.isin(pixels, case.within[value])
+                _contour(axes, plane, cut, mask, line.colour, "solid", line.width)
     figure.suptitle(title, fontsize=11, color=INK)
     looks = [(line.colour, 1.5 * line.width) for line in lines]
     handles: list[Artist] = [
@@ -133,7 +134,7 @@ def case_figure(case: CaseArrays) -> Figure:
         name_sides(axes, plane.sides, "white", "black", 6.5)
         scale_bar(axes, bar_mm, "white", "black", 6.5)
         for style, labels in _styled(case).items():
-            outline(axes, plane, cut, labels, case.organs, style, 0.9)
+            outline(axes, plane, cut, labels, case.organs, style, 0.9, case.within)
     return figure
 
 
@@ -145,11 +146,13 @@ def outline(
     organs: Mapping[int, str],
     style: Style,
     width: float = 1.2,
+    within: Mapping[int, tuple[int, ...]] | None = None,
 ) -> None:
-    """Draw the outline of every organ of a label map (Z, Y, X) in a plane."""
+    """Draw the outline of every organ of a label map (Z, Y, X) in a plane; of a region, around all that is within."""
     pixels = cut.pixels(plane, labels)
     for index, value in enumerate(organs):
-        _contour(axes, plane, cut, pixels == value, organ_colour(index), style, width)
+        mask = pixels == value if within is None else np.isin(pixels, within[value])
+        _contour(axes, plane, cut, mask, organ_colour(index), style, width)
 
 
 def _contour(axes: Axes, plane: Plane, cut: Cut, mask: Mask, colour: str, style: Style, width: float) -> None:

@@ -37,6 +37,7 @@ class CaseArrays:
     organs: Mapping[int, str]  # label value to name, in label order, which gives the colours; others are background
     window: tuple[float, float] | None = None  # intensities shown black and white; None: from the image's percentiles
     ignored: int | None = None  # value of the truth where it is not known; None: it is everywhere
+    within: Mapping[int, tuple[int, ...]] | None = None  # values within each organ, by its own; None: its own alone
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_] | None:

@@ -182,7 +182,7 @@ class Model:
         upsampler = self.infer(prepared.images, grid.shape, options, watch)
         with watch.phase("clean-up"):
             if options.cleaned:
-                apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm)
+                apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm, self.plan.scheme)
             organs = self._organs(upsampler, grid)
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
         return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=upsampler.probabilities())

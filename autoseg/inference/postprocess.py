@@ -20,7 +20,7 @@ from scipy import ndimage
 from autoseg.imaging.boxes import box_around
 from autoseg.imaging.grid import Triple, voxel_ml
 from autoseg.inference.components import Components, find_components, linked_components
-from autoseg.labels import IGNORED, Atoms
+from autoseg.labels import IGNORED, Atoms, LabelScheme
 from autoseg.metrics.overlap import overlap
 from autoseg.plan import PlanPart
 
@@ -32,7 +32,7 @@ REACHES_MM = (5.0, 15.0)  # to try: a slice or two that partial volume blanked, 
 class PostprocessRule(PlanPart):
     """The clean-up of one organ's mask."""
 
-    label: Annotated[int, Field(ge=1, le=255)]  # class index
+    label: Annotated[int, Field(ge=1, le=255)]  # of the organ, counted from 1 in the plan's order
     largest: bool = False  # only the largest piece is kept
     reach_mm: Annotated[float, Field(ge=0)] = 0.0  # only pieces linked to the largest by gaps up to it are kept
     smallest_ml: Annotated[float, Field(ge=0)] = 0.0  # smaller pieces are removed
@@ -50,20 +50,87 @@ class PostprocessRule(PlanPart):
         return not (self.apart or self.holes)
 
 
-def apply_rules(mask: Atoms, rules: Sequence[PostprocessRule], spacing_mm: Triple) -> None:
+def apply_rules(
+    mask: Atoms, rules: Sequence[PostprocessRule], spacing_mm: Triple, scheme: LabelScheme | None = None
+) -> None:
     """Clean a mask in place; what an organ loses becomes background, and it takes holes from background alone.
 
+    What a region loses becomes the region around it, as do the regions within it there; it takes holes from the regions
+    around it, too.
+
     Args:
-        mask: Class indices (Z, Y, X).
+        mask: Atoms (Z, Y, X).
         rules: At most one an organ.
         spacing_mm: Between voxel centres (Z, Y, X).
+        scheme: Of the atoms; None: organs are disjoint.
     """
+    if scheme is not None and scheme.overlapping:
+        for rule in rules:
+            _clean_region(mask, rule, spacing_mm, scheme)
+        return
     boxes = ndimage.find_objects(mask)
     for rule in rules:
         box = boxes[rule.label - 1] if rule.label <= len(boxes) else None
         if box is not None and not rule.does_nothing:
             part = mask[box]
             _clean(part, rule, spacing_mm, find_components(part, rule.label) if rule.apart else None)
+
+
+def _clean_region(mask: Atoms, rule: PostprocessRule, spacing_mm: Triple, scheme: LabelScheme) -> None:
+    before = scheme.class_mask(mask, rule.label - 1).astype(np.uint8)
+    after = before.copy()
+    apply_rules(after, [rule.model_copy(update={"label": 1})], spacing_mm)
+    lost, gained = after < before, after > before
+    mask[lost] = without_region(scheme, rule.label - 1)[mask[lost]]
+    mask[gained] = with_region(scheme, rule.label - 1)[mask[gained]]
+
+
+def without_region(scheme: LabelScheme, place: int) -> Atoms:
+    """Return what each atom becomes where it leaves a region, and with it every region within that one.
+
+    The last other region that holds it, and whose own value lies outside the region that is left; else background.
+    """
+    leaves = set(scheme.values_of(scheme.labels[place]))
+    around = [label for label in scheme.labels if label.value not in leaves]
+    table = np.arange(IGNORED + 1, dtype=np.uint8)
+    for value in leaves:
+        others = [label.value for label in around if value in scheme.values_of(label)]
+        table[scheme.values.index(value)] = scheme.values.index(others[-1]) if others else 0
+    return table
+
+
+def with_region(scheme: LabelScheme, place: int) -> Atoms:
+    """Return what each atom becomes where it joins a region: the region's own value, if all of its regions hold it."""
+    own = scheme.labels[place].value
+    table = np.arange(IGNORED + 1, dtype=np.uint8)
+    for atom, value in enumerate(scheme.values):
+        regions = (scheme.values_of(label) for label in scheme.labels)
+        if all(own in region for region in regions if value in region):
+            table[atom] = scheme.values.index(own)
+    return table
+
+
+def choose_region_rules(
+    masks: Sequence[Atoms], truths: Sequence[Atoms], scheme: LabelScheme, spacings_mm: Sequence[Triple]
+) -> tuple[PostprocessRule, ...]:
+    """Return the rules that raise the mean Dice of validation cases, each region looked at by itself.
+
+    Args:
+        masks: Predicted atoms (Z, Y, X), as the network left them.
+        truths: True atoms; IGNORED where they are not known.
+        scheme: Of the regions.
+        spacings_mm: Between voxel centres (Z, Y, X), of each case.
+    """
+    chosen: list[PostprocessRule] = []
+    for place, index in enumerate(scheme.organs, start=1):
+        one, true = ([_alone(atoms, scheme, index) for atoms in maps] for maps in (masks, truths))
+        chosen += [rule.model_copy(update={"label": place}) for rule in choose_rules(one, true, (1,), spacings_mm)]
+    return tuple(chosen)
+
+
+def _alone(atoms: Atoms, scheme: LabelScheme, index: int) -> Atoms:
+    """Return a region as a map of 0 and 1, and IGNORED."""
+    return np.where(atoms == IGNORED, IGNORED, scheme.class_mask(atoms, index)).astype(np.uint8)
 
 
 def choose_rules(

@@ -13,13 +13,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from autoseg.labels import IGNORED, LabelScheme
 from autoseg.network.distributed import sum_over_processes
 from autoseg.plan import LossPlan
 
 LOWEST = -1e4  # a logit of which the softmax is 0
+SPACE = (2, 3, 4)  # axes of a batch
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
 Known = Tensor | None  # whether the truth of each voxel is known, bool (B, Z, Y, X); None: it is everywhere
 Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in the order of its `sums`
@@ -117,7 +118,7 @@ def segmentation_loss(
         hidden: Classes that an image's label map does not show, bool (B, classes), as for `with_hidden`; None: none.
         scheme: Of the classes; None: disjoint organs whose truth is known everywhere.
     """
-    return loss_of(loss_sums(logits, truth, plan, class_weights, hidden, scheme), plan, class_weights)
+    return loss_of(loss_sums(logits, truth, plan, class_weights, hidden, scheme), plan, class_weights, scheme)
 
 
 def loss_sums(
@@ -130,6 +131,8 @@ def loss_sums(
 ) -> Sums:
     """Return the sums of these voxels that make up the loss; arguments as for `segmentation_loss`."""
     loss = LOSSES[plan.kind]
+    if scheme is not None and scheme.overlapping:
+        return region_sums(logits.float(), truth, scheme, class_weights if loss.weighs == "voxels" else None)
     logits = logits.float() if hidden is None else with_hidden(logits.float(), hidden)
     known = None if scheme is None or scheme.ignored is None else truth != IGNORED
     return loss.sums(logits, truth, known, class_weights if loss.weighs == "voxels" else None)
@@ -143,9 +146,45 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
     return first
 
 
-def loss_of(sums: Sums, plan: LossPlan, class_weights: Tensor | None) -> Tensor:
+def region_sums(logits: Tensor, truth: Tensor, scheme: LabelScheme, voxel_weights: Tensor | None) -> Sums:
+    """Return the overlaps of regions, and binary cross-entropy and weight of the voxels of each, (regions,) each.
+
+    Args:
+        logits: float32 (B, regions, Z, Y, X).
+        truth: Atoms, int64 (B, Z, Y, X).
+        scheme: Of the regions.
+        voxel_weights: Of the voxels within each region, float32 (regions,); those outside weigh 1. None: all do.
+    """
+    reference = torch.stack([_any_of(truth, atoms) for atoms in scheme.atoms_of.values()], dim=1)
+    known = (truth != IGNORED)[:, None] if scheme.ignored is not None else None
+    probabilities = logits.sigmoid()
+    both = (probabilities * reference).sum(SPACE)
+    probabilities = probabilities if known is None else probabilities * known
+    either = probabilities.sum(SPACE) + reference.sum(SPACE).to(probabilities.dtype)
+    weights = torch.ones_like(logits)
+    if voxel_weights is not None:
+        weights = torch.where(reference, voxel_weights[:, None, None, None], weights)
+    weights = weights if known is None else weights * known
+    entropy = binary_cross_entropy_with_logits(logits, reference.float(), weights, reduction="none")
+    return both, either, entropy.sum((0, *SPACE)), weights.sum((0, *SPACE))
+
+
+def _any_of(truth: Tensor, atoms: Sequence[int]) -> Tensor:
+    first, *others = atoms
+    inside = truth == first
+    for atom in others:
+        inside |= truth == atom
+    return inside
+
+
+def loss_of(sums: Sums, plan: LossPlan, class_weights: Tensor | None, scheme: LabelScheme | None = None) -> Tensor:
     """Return the loss that voxels with these sums have, a scalar in float32."""
     loss = LOSSES[plan.kind]
+    if scheme is not None and scheme.overlapping:  # background is no class
+        plan = plan.model_copy(update={"background": True})
+        both, either, entropy, weight = sums
+        value = _dice((both, either), plan, class_weights if loss.weighs == "dice terms" else None)
+        return value + _joint_mean(entropy, weight).mean() if loss.weighs == "voxels" else value
     return loss.value(sums, plan, class_weights if loss.weighs == "dice terms" else None)
 
 

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from autoseg.dataset.load import Case
 from autoseg.errors import AutosegError
 from autoseg.imaging.boxes import box_around
 from autoseg.imaging.grid import Box, Triple, Voxels, to_lps, working_shape
-from autoseg.imaging.resample import Axes, FloatArray, all_weights, touched_rows, vote_classes
+from autoseg.imaging.resample import Axes, FloatArray, all_weights, resample_label, touched_rows, vote_classes
 from autoseg.imaging.volumes import read_grid, read_label
-from autoseg.labels import IGNORED, Atoms, Label, LabelMap
+from autoseg.labels import IGNORED, IN_REGION, Atoms, LabelMap, LabelScheme, Mask
+from autoseg.metrics.overlap import overlap
 from autoseg.pool import Track, each, untracked
 
 LEAST_OF_EACH = 6  # set of organs that cases are labelled with
@@ -43,25 +45,27 @@ class _Region:
     target: Box  # on the label map's grid
 
 
-def ceilings(
-    label: LabelMap, values: Sequence[int], shapes: Sequence[Voxels], ignored: int | None = None
-) -> list[dict[int, float]]:
+def ceilings(label: LabelMap, scheme: LabelScheme, shapes: Sequence[Voxels]) -> list[dict[int, float]]:
     """Return, for each working grid, the Dice of every organ's truth against itself after there and back.
 
     There, by vote, as `resample_label`; back, by interpolation of the classes, as a prediction's.
 
     Args:
         label: Label values (Z, Y, X), axes along LPS.
-        values: Organs in the order of their classes, each at least 1, at most 254; other values count as background.
+        scheme: Of the labels; other values count as background.
         shapes: Voxels (Z, Y, X) of the working grids, as from `working_shape`.
-        ignored: Value where the truth is not known; None: it is everywhere.
 
     Returns:
         For each shape, value to Dice, 0 to 1; an organ that the label map does not have is left out.
 
-    >>> ceilings(np.array([[[0, 0, 7, 7, 7, 7, 0, 5]]]), (5, 7), [(1, 1, 8), (1, 1, 4)])
+    >>> from autoseg.labels import Label
+    >>> scheme = LabelScheme(labels=(Label(value=5, name="vein"), Label(value=7, name="liver")))
+    >>> ceilings(np.array([[[0, 0, 7, 7, 7, 7, 0, 5]]]), scheme, [(1, 1, 8), (1, 1, 4)])
     [{5: 1.0, 7: 1.0}, {5: 0.0, 7: 1.0}]
     """
+    if scheme.overlapping:
+        return [_region_ceilings(scheme.encode_known(label), scheme, shape) for shape in shapes]
+    values, ignored = tuple(scheme.names), scheme.ignored
     objects = ndimage.find_objects(label, max_label=max(values, default=0))
     boxes: dict[int, Box] = {value: objects[value - 1] for value in values if objects[value - 1] is not None}
     unknown = ignored if ignored is not None and (label == ignored).any() else None
@@ -70,12 +74,11 @@ def ceilings(
 
 def dataset_ceilings(
     cases: Sequence[Case],
-    labels: Sequence[Label],
+    scheme: LabelScheme,
     spacings_mm: Sequence[Triple | None],
     downsampling: Triple = (1.0, 1.0, 1.0),
     jobs: int = 1,
     track: Track = untracked,
-    ignored: int | None = None,
 ) -> tuple[tuple[float | None, ...], ...]:
     """Return, for each organ and each spacing, the mean of `ceilings` over the cases that have the organ.
 
@@ -84,20 +87,19 @@ def dataset_ceilings(
 
     Args:
         cases: In the order in which they are to be sampled.
-        labels: The organs.
+        scheme: Of the labels.
         spacings_mm: Of the working grids (Z, Y, X); each case's shape follows from its own extent. None: each image
             is divided by `downsampling`.
         downsampling: Factors (Z, Y, X), used where a spacing is None.
         jobs: Number of processes.
         track: Shows progress.
-        ignored: Value of the label maps where the truth is not known.
 
     Returns:
         A row an organ, a column a spacing; None where no case that was read has the organ.
     """
     chosen = _chosen(cases)
-    values = tuple(label.value for label in labels)
-    work = {case.id: (case, tuple(labels), tuple(spacings_mm), downsampling, ignored) for case in chosen}
+    values = tuple(scheme.names)
+    work = {case.id: (case, scheme, tuple(spacings_mm), downsampling) for case in chosen}
     by_case: dict[str, list[dict[int, float]]] = {}
     for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
@@ -129,12 +131,35 @@ def _spread(cases: Sequence[Case], most: int) -> list[Case]:
 
 
 def _case_ceilings(
-    work: tuple[Case, tuple[Label, ...], tuple[Triple | None, ...], Triple, int | None],
+    work: tuple[Case, LabelScheme, tuple[Triple | None, ...], Triple],
 ) -> list[dict[int, float]]:
-    case, labels, spacings_mm, downsampling, ignored = work
-    label = read_label(case.label, to_lps(read_grid(case.images[0]))[1], labels)
+    case, scheme, spacings_mm, downsampling = work
+    label = read_label(case.label, to_lps(read_grid(case.images[0]))[1], scheme.labels)
     shapes = [working_shape(label.grid, spacing, downsampling) for spacing in spacings_mm]
-    return ceilings(label.array, [one.value for one in labels], shapes, ignored)
+    return ceilings(label.array, scheme, shapes)
+
+
+def _region_ceilings(atoms: Atoms, scheme: LabelScheme, shape: Voxels) -> dict[int, float]:
+    """Return the Dice of regions after there and back, plane by plane: a plane of every region is held at a time."""
+    working, (along_z, along_y, along_x) = (
+        resample_label(atoms, shape),
+        all_weights(shape, atoms.shape, averaging=False),
+    )
+    back = np.zeros_like(atoms)
+    classes = [scheme.class_mask(working, index) for index in scheme.organs]
+    known = working != IGNORED
+    for z, row in enumerate(along_z):
+        used = np.flatnonzero(row)
+
+        def plane(mask: Mask, row: FloatArray = row, used: npt.NDArray[np.intp] = used) -> FloatArray:
+            return np.asarray(along_y @ np.tensordot(row[used], mask[used].astype(np.float32), axes=1) @ along_x.T)
+
+        least = IN_REGION * plane(known)
+        for label, mask in zip(scheme.labels, classes, strict=True):
+            back[z][plane(mask) > least] = scheme.values.index(label.value)
+    counts = overlap(back, atoms, scheme.atoms_of, IGNORED)
+    organs = scheme.organs.items()
+    return {organ.value: counts[index].dice or 0.0 for index, organ in organs if counts[index].truth}
 
 
 def _ceilings(label: LabelMap, boxes: Mapping[int, Box], shape: Voxels, ignored: int | None) -> dict[int, float]:

@@ -121,9 +121,8 @@ class Planner:
         if not grids:
             return
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]
-        cases, labels = self.dataset.cases, self.dataset.labels
-        ignored = self.dataset.ignored
-        by_organ = dataset_ceilings(cases, labels, spacings, plan.downsampling, self.jobs, self.track, ignored)
+        cases, scheme = self.dataset.cases, self.dataset.scheme
+        by_organ = dataset_ceilings(cases, scheme, spacings, plan.downsampling, self.jobs, self.track)
         self.ceilings.update(zip((grid.spacing_mm for grid in grids), zip(*by_organ, strict=True), strict=True))
 
 

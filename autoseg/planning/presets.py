@@ -39,6 +39,7 @@ def preset_plan(
         "name": fingerprint.name,
         "channels": [c.name for c in fingerprint.channels],
         "labels": [{"value": o.value, "name": o.name} for o in fingerprint.organs],
+        "regions": fingerprint.regions,
         "ignored": fingerprint.ignored,
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in fingerprint.channels],
     }
@@ -47,7 +48,7 @@ def preset_plan(
     if isinstance(loss, dict):
         settings["loss"] = {**loss, "partial": bool(fingerprint.partly)}
         if loss.get("weights") is not None:
-            settings["loss"]["weights"] = rules.balanced_class_weights(fingerprint.organs)
+            settings["loss"]["weights"] = rules.class_weights(fingerprint)
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
     plan = require_known(parse_plan(json.dumps(tree), source), source)
     if plan.spacing_mm is None:

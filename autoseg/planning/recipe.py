@@ -45,6 +45,7 @@ def default_plan(
         name=fingerprint.name,
         channels=tuple(c.name for c in fingerprint.channels),
         labels=tuple(Label(value=o.value, name=o.name) for o in fingerprint.organs),
+        regions=fingerprint.regions,
         ignored=fingerprint.ignored,
         downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
@@ -105,7 +106,7 @@ def _augmentation(crop: Voxels) -> AugmentationPlan:
 
 
 def _loss(fingerprint: Fingerprint) -> LossPlan:
-    weights = rules.balanced_class_weights(fingerprint.organs)
+    weights = rules.class_weights(fingerprint)
     partial = bool(fingerprint.partly)
     return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, partial=partial, fade_weights=True)
 

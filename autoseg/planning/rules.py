@@ -209,3 +209,14 @@ def balanced_class_weights(organs: Sequence[OrganFingerprint]) -> tuple[float, .
     raw = [share**-0.5 for share in shares]
     scale = sum(share * weight for share, weight in zip(shares, raw, strict=True))
     return tuple(round(weight / scale, 4) for weight in raw)
+
+
+def class_weights(fingerprint: Fingerprint) -> tuple[float, ...]:
+    """Return the cross-entropy's weight of each class: of disjoint organs, `balanced_class_weights`.
+
+    Of regions, that of the voxels within each, where those outside weigh 1: as if it and the rest were two classes.
+    """
+    if fingerprint.regions is None:
+        return balanced_class_weights(fingerprint.organs)
+    shares = [min(max(organ.mean_share, 1e-6), 1 - 1e-6) for organ in fingerprint.organs]
+    return tuple(round(((1 - share) / share) ** 0.5, 4) for share in shares)

@@ -136,11 +136,16 @@ def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
         organs = work.plan.scheme.names
         spacing_mm, ignored = image.grid.spacing_mm, work.plan.ignored
-        case = CaseArrays(image.array[0], truth.array, mask.array, spacing_mm, organs, window, ignored)
+        case = CaseArrays(image.array[0], truth.array, mask.array, spacing_mm, organs, window, ignored, _within(work))
         drawn = {view.file: try_to_draw(partial(_draw_view, view, case, truth, mask)) for view in work.views}
         return {file: result for file, result in drawn.items() if isinstance(result, Undrawn)}
     except OSError as error:
         raise VolumeError(f"{error.filename or work.mask}: {error.strerror or error}") from error
+
+
+def _within(work: CaseWork) -> dict[int, tuple[int, ...]] | None:
+    scheme = work.plan.scheme
+    return {organ.value: scheme.values_of(organ) for organ in scheme.labels} if scheme.overlapping else None
 
 
 def _draw_view(view: View, case: CaseArrays, truth: Volume, mask: Volume) -> None:

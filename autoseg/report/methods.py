@@ -137,7 +137,7 @@ def _network(plan: Plan) -> str:
         f"A {NETWORKS.get(plan.network.kind, plan.network.kind)} with {len(plan.network.stages)} levels of {widths} "
         f"features, {plan.network.norm} normalisation, {activation} activations and "
         f"{parameter_count(build(plan)) / 1e6:.1f} million parameters maps {counted(len(plan.channels), 'channel')} to "
-        f"the softmax probabilities of background and {counted(len(plan.labels), 'organ')}. Its weights were "
+        f"{_outputs(plan)}. Its weights were "
         f"initialised at random (seed {plan.seed}); no other data was used."
     )
 
@@ -200,3 +200,9 @@ def _evaluation(facts: Facts) -> str:
         else "",
     ]
     return " ".join(filter(None, texts))
+
+
+def _outputs(plan: Plan) -> str:
+    if plan.scheme.overlapping:
+        return f"the sigmoid probabilities of {counted(len(plan.labels), 'region')}, which may overlap"
+    return f"the softmax probabilities of background and {counted(len(plan.labels), 'organ')}"

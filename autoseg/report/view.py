@@ -177,8 +177,10 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
         intercept=intercept,
         unit="HU" if plan.intensity[0].kind == "ct" else "",
         windows=CT_WINDOWS if plan.intensity[0].kind == "ct" else _windows(image),
-        truth=None if truth_map is None else nifti_bytes(reduced_atoms(_shown(truth_map), factors), grid),
-        prediction=None if prediction_map is None else nifti_bytes(reduced_atoms(prediction_map, factors), grid),
+        truth=None if truth_map is None else nifti_bytes(reduced_atoms(_places(plan.scheme)[truth_map], factors), grid),
+        prediction=None
+        if prediction_map is None
+        else nifti_bytes(reduced_atoms(_places(plan.scheme)[prediction_map], factors), grid),
         organs=_organs(plan.scheme, truth_map, prediction_map, volume.grid.voxel_ml, case),
     )
 
@@ -259,8 +261,12 @@ def _unannotated(truth: Atoms | None) -> list[str]:
     return [] if share == 1.0 else [f"Annotated is {share:.1%} of the image; elsewhere no truth is shown or compared."]
 
 
-def _shown(truth: Atoms) -> Atoms:
-    return np.where(truth == IGNORED, 0, truth).astype(np.uint8)
+def _places(scheme: LabelScheme) -> Atoms:
+    """Return the place, from 1, of the organ that each atom is painted as, the last that holds it; else 0."""
+    places = np.zeros(IGNORED + 1, dtype=np.uint8)
+    for place, atoms in enumerate(scheme.atoms_of.values(), start=1):
+        places[list(atoms)] = place
+    return places
 
 
 def _organs(

@@ -103,7 +103,7 @@ def _card(run: Run, plan: Plan, postprocessing: Postprocessing, networks: int) -
             frame = dice_table(scores, table.splits)
             lines += [f"## Dice (%) of {table.cases}", _markdown(frame)]
     if postprocessing.cleanup:
-        names = {index: organ.name for index, organ in plan.scheme.organs.items()}
+        names = {place: organ.name for place, organ in enumerate(plan.labels, start=1)}
         lines += ["## Clean-up", *rules_in_words(postprocessing.cleanup, names)]
     return "\n\n".join(lines) + "\n"
 

@@ -215,7 +215,7 @@ def _methods(
         is_drawn=is_drawn,
         has_patients=evidence.unit == "patient",
         said=said,
-        clean_up=clean_up_of(run, {index: organ.name for index, organ in plan.scheme.organs.items()}),
+        clean_up=clean_up_of(run, {place: organ.name for place, organ in enumerate(plan.labels, start=1)}),
         tables=tables,
         tolerance=next((m.title.removeprefix("NSD at ") for m in metrics if m and m.family == NSD), ""),
     )

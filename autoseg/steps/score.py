@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.dataset.metadata import ignored_value, labelled_organs, organ_names
+from autoseg.dataset.metadata import ignored_value, labelled_organs, organ_names, regions_in
 from autoseg.errors import CasesFailedError
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
 from autoseg.evaluation.scores import Row, write_scores
@@ -35,8 +35,19 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
     failed: PartlyScoredError | None = None
     try:
         tolerance_mm, ignored = options.tolerance_mm, None if labels is None else ignored_value(labels)
+        scheme = None if labels is None else regions_in(labels)
+        within = {} if scheme is None else {organ.value: scheme.values_of(organ) for organ in scheme.labels}
         rows = score_folders(
-            predictions, references, names, labelled, tolerance_mm, jobs, track, ignored, common=options.common
+            predictions,
+            references,
+            names,
+            labelled,
+            tolerance_mm,
+            jobs,
+            track,
+            ignored,
+            common=options.common,
+            within=within,
         )
     except PartlyScoredError as error:
         rows, failed = error.rows, error

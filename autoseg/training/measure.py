@@ -138,6 +138,6 @@ def _made_up(folder: Path, name: str, plan: Plan, shape: Voxels) -> CachedCase:
         hidden=(1,) if plan.loss.partial else (),
     )
     image = rng.normal(size=(len(plan.channels), *shape)).astype(np.float32)
-    label = rng.integers(0, plan.classes, shape, dtype=np.uint8)
+    label = rng.integers(0, len(plan.scheme.values), shape, dtype=np.uint8)
     write_case(case, image, plan.scheme.without(label, case.hidden), seed=0)
     return case

@@ -109,9 +109,9 @@ def _predicted(ensemble: Ensemble, case: CachedCase) -> tuple[npt.NDArray[np.int
                 part = _sent(truth[slices : (slices := slices + slab.shape[1])], slab.device)
                 pairs = pairs.to(slab.device) + _pairs(scheme.decide(slab), part, len(scheme.values))
                 outside = None if hidden is None else _sent(hidden, slab.device)
-                logits = slab[None].clamp_min_(LEAST).log_()
+                logits = slab[None].logit_(LEAST) if scheme.overlapping else slab[None].clamp_min_(LEAST).log_()
                 parts.append(loss_sums(logits, part[None].long(), plan.loss, None, outside, scheme))
-            return pairs.cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None))
+            return pairs.cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None, scheme))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)
 

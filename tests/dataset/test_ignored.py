@@ -121,7 +121,7 @@ def sparse_facts(values: list[int]) -> tuple[np.ndarray, np.ndarray]:
 def test_statistics_are_those_of_the_annotated_voxels() -> None:
     image, label = sparse_facts([255, 255, 1, 1, 0, 0, 255, 255])
     grid = Grid(shape=(1, 1, 8), spacing_mm=(10.0, 10.0, 10.0))
-    facts = case_facts("a", Volume(array=image, grid=grid, stored=grid), label, 2, ignored=255)
+    facts = case_facts("a", Volume(array=image, grid=grid, stored=grid), label, SPARSE)
     (organ,) = facts.organs
     assert (facts.annotated, organ.voxels, organ.mean) == (0.5, 2, (2.5,))
     assert sorted(facts.sample[0]) == [2.0, 3.0]
@@ -140,8 +140,8 @@ def test_only_wholly_annotated_organs_are_compared_by_volume_and_pieces(tmp_path
     sparse[1::2] = 255
     image = Volume(array=np.ones((1, *grid.shape), np.float32), grid=grid, stored=grid)
     dataset = Dataset(name="d", root=tmp_path, channels=("MR",), labels=ORGANS[:1], cases=(), ignored=255)
-    facts = [case_facts(f"c{n}", image, label, 1, 255) for n in range(9)]
-    facts += [case_facts(f"s{n}", image, sparse, 1, 255) for n in range(2)]
+    facts = [case_facts(f"c{n}", image, label, SPARSE) for n in range(9)]
+    facts += [case_facts(f"s{n}", image, sparse, SPARSE) for n in range(2)]
     assert [finding.code for finding in organ_findings(facts, dataset)] == ["label-annotated"]
 
 
@@ -282,10 +282,10 @@ def test_the_ceiling_of_annotated_slices_is_that_of_these_slices() -> None:
     label[:, 3:9, 3:9] = 1
     sparse = label.copy()
     sparse[np.arange(8) % 4 != 1] = 255
-    (whole,), (some,) = (ceilings(one, (1,), [(8, 4, 4)], 255) for one in (label, sparse))
+    (whole,), (some,) = (ceilings(one, SPARSE, [(8, 4, 4)]) for one in (label, sparse))
     assert some == whole
-    assert ceilings(sparse, (1,), [(8, 16, 16)], 255) == [{1: 1.0}]
-    (coarse,) = ceilings(sparse, (1,), [(4, 16, 16)], 255)
+    assert ceilings(sparse, SPARSE, [(8, 16, 16)]) == [{1: 1.0}]
+    (coarse,) = ceilings(sparse, SPARSE, [(4, 16, 16)])
     assert coarse == {1: 1.0}  # a slice speaks for the voxel that it lies in
 
 

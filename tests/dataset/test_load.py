@@ -119,7 +119,7 @@ def test_csv_takes_names_from_the_dataset_json_beside_it(tmp_path: Path) -> None
     [
         ({"labels": None}, '"labels" is missing'),
         ({"labels": {"background": 0}}, "names 0 labels"),
-        ({"labels": {"background": 0, "whole": [1, 2]}}, "'whole' is a region"),
+        ({"labels": {"background": 0, "whole": [1, 2]}}, "regions need .regions_class_order."),
         ({"labels": {"background": 0, "liver": 1, "ignore": 1}}, "'liver' and 'ignore' both have the value 1"),
         ({"labels": {"background": 0, "liver": -1}}, "whole number"),
         ({"labels": {"background": 0, "liver": 1.5}}, "whole number"),

@@ -144,7 +144,7 @@ def test_names_are_read_from_any_of_the_three_files(tmp_path: Path, labels: obje
     [
         ("[]", "no label names"),
         ('{"labels": {"x": -1}}', "has the value -1"),
-        ('{"labels": {"x": [1, 2]}}', "'x' is a region"),
+        ('{"labels": {"x": [1, 2]}}', "regions need .regions_class_order., .* painted as: x; add it"),
     ],
 )
 def test_a_file_without_fit_names_is_refused(tmp_path: Path, text: str, cause: str) -> None:

@@ -52,9 +52,13 @@ def _segmentation(sliced: SlicedMask) -> Any:
     """Return the object, its segments numbered from 1 in label order."""
     import highdicom as hd
 
-    numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
-    for number, organ in enumerate(sliced.organs, start=1):
-        numbers[sliced.scheme.mask(sliced.mask, organ.label)] = number
+    if sliced.scheme.overlapping:  # a plane of 0 and 1 for each segment
+        masks = [sliced.scheme.mask(sliced.mask, organ.label) for organ in sliced.organs]
+        numbers = np.stack(masks, axis=-1).astype(np.uint8)
+    else:
+        numbers = np.zeros(sliced.mask.shape, dtype=np.uint8)
+        for number, organ in enumerate(sliced.organs, start=1):
+            numbers[sliced.scheme.mask(sliced.mask, organ.label)] = number
     headers, used = sliced.headers, list[int]()
     if sliced.series.multi_frame:
         headers, numbers, used = _as_in_file(sliced, numbers)

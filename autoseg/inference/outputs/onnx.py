@@ -19,7 +19,7 @@ from autoseg.errors import ModelError
 from autoseg.files import atomic_path
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.model import Model
-from autoseg.labels import LabelScheme
+from autoseg.labels import IN_REGION, LabelScheme
 from autoseg.words import counted
 
 SUFFIX = ".onnx"
@@ -110,6 +110,8 @@ def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequen
 
 def _voxels_apart(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], scheme: LabelScheme) -> int:
     """Return how many voxels have another class (classes, Z, Y, X), where ours is not a tie."""
-    second, first = np.sort(ours, axis=0)[-2:]
     mask, other = (scheme.decide(torch.from_numpy(probabilities)).numpy() for probabilities in (ours, theirs))
+    if scheme.overlapping:
+        return int(np.count_nonzero((mask != other) & (np.abs(ours - IN_REGION) > SURE).all(axis=0)))
+    second, first = np.sort(ours, axis=0)[-2:]
     return int(np.count_nonzero((mask != other) & (first - second > SURE)))

@@ -110,7 +110,9 @@ def write_outputs(
 def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, prediction: Prediction[Volume]) -> None:
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     grid, organs = image.grid, plan.scheme.names
-    case = CaseArrays(image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window)
+    scheme = plan.scheme
+    within = {organ.value: scheme.values_of(organ) for organ in scheme.labels} if scheme.overlapping else None
+    case = CaseArrays(image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window, within=within)
     drawn = try_to_draw(lambda: save_figure(overlay_figure(case, job.name), file, PNG))
     if isinstance(drawn, Undrawn):
         logger.warning("%s: its preview cannot be drawn (%s); the mask is written", job.name, drawn.cause)
