@@ -240,8 +240,11 @@ class LabelScheme:
         import torch
 
         rows = atoms.long()
-        if self.overlapping:
-            belongs = torch.tensor(self.membership, device=values.device)[rows]
+        if self.overlapping or values.device.type == "cuda":  # there bincount would be waited for
+            of_atom = torch.tensor(self.membership)
+            if values.device.type == "cuda":
+                of_atom = of_atom.pin_memory().to(values.device, non_blocking=True)
+            belongs = of_atom[rows]
             return torch.where(belongs, values, 0.0).sum(dim=0, dtype=torch.float64), belongs.sum(dim=0).double()
         own = values.gather(1, rows[:, None])[:, 0].double()
         sums = torch.bincount(rows, weights=own, minlength=self.classes)

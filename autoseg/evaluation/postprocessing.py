@@ -14,8 +14,9 @@ from autoseg.errors import AutosegError
 from autoseg.imaging.grid import Triple
 from autoseg.imaging.volumes import read_label
 from autoseg.inference.calibration import calibrate
-from autoseg.inference.model import MASK_CODE, Model, Postprocessing
+from autoseg.inference.model import MASK_CODE, Model
 from autoseg.inference.postprocess import apply_rules, choose_region_rules, choose_rules
+from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.labels import IGNORED, Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, save_tensors

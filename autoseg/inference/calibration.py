@@ -54,7 +54,7 @@ class Certainty:
 
     def estimates(self) -> tuple[float | None, ...]:
         """Return each organ's estimate, 0 to 1; None for one that was not found."""
-        inside, everywhere, voxels = self._sums[:, list(self._scheme.organs)].tolist()
+        inside, everywhere, voxels = self._sums.cpu()[:, list(self._scheme.organs)].tolist()
         sums = zip(inside, everywhere, voxels, strict=True)
         return tuple(2 * p / (q + n) if n else None for p, q, n in sums)
 

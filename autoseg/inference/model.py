@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, TypeAdapter, ValidationError
 
 from autoseg.data.preprocess import plan_digest, working_image
-from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.errors import ModelError, PlanError
-from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.convert import Files, to_volume
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
-from autoseg.inference.calibration import Calibration
 from autoseg.inference.cost import Stopwatch
-from autoseg.inference.novelty import unlike_training, unusual_organs
-from autoseg.inference.postprocess import PostprocessRule, apply_rules
+from autoseg.inference.novelty import unlike_training
+from autoseg.inference.organs import OrganPrediction, predicted_organs
+from autoseg.inference.postprocess import apply_rules
+from autoseg.inference.postprocessing_file import Postprocessing, joined, read_postprocessing
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
 from autoseg.network.weights import MODEL, load_networks, model_files, read_facts
-from autoseg.plan import Plan, PlanPart
+from autoseg.plan import Plan
 
 logger = logging.getLogger(__name__)
 MaskForm = TypeVar("MaskForm", covariant=True)  # a Volume, or what `imaging.convert` gives back
@@ -50,16 +47,6 @@ MASK_CODE = (  # what makes a mask
 )
 
 
-class Postprocessing(PlanPart):
-    """What was learnt on validation cases after the training; stored in the model file."""
-
-    cleanup: tuple[PostprocessRule, ...] = ()  # at most one an organ
-    calibration: Calibration = Calibration()
-    fingerprint: Fingerprint | None = None  # of the training's dataset
-    # a digest of what it was learnt from beside the weights; the key in model files is that of older versions
-    sources_digest: str = Field(default="", validation_alias="learnt_from", serialization_alias="learnt_from")
-
-
 @dataclass(frozen=True, kw_only=True)
 class PreparedImage:
     """An image as the networks see it."""
@@ -69,18 +56,6 @@ class PreparedImage:
     stored: Grid  # of the image, as in its file
     unlike: tuple[str, ...]  # sentences on how the image differs from the training's
     image_bytes: int  # of the image as it was read
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrganPrediction:
-    """One organ of a prediction."""
-
-    name: str
-    label: int  # its value in the mask
-    volume_ml: float
-    expected_dice: float | None  # 0 to 1; None where nothing of it was found
-    at_border: bool  # it reaches the image's edge, so it may be cut
-    unusual: tuple[str, ...] = ()  # sentences on a volume or place outside the training's range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +158,7 @@ class Model:
         with watch.phase("clean-up"):
             if options.cleaned:
                 apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm, self.plan.scheme)
-            organs = self._organs(upsampler, grid)
+            organs = predicted_organs(upsampler, self.plan.scheme, grid, self.postprocessing)
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
         return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=upsampler.probabilities())
 
@@ -222,35 +197,6 @@ class Model:
             for stage, image in zip(self.stages, prepared.images, strict=True)
         )
 
-    def _organs(self, upsampler: Upsampler, grid: Grid) -> tuple[OrganPrediction, ...]:
-        scheme = self.plan.scheme
-        boxes = group_boxes(upsampler.mask, scheme.atoms_of)
-        volumes_ml = [
-            0.0 if box is None else np.count_nonzero(scheme.class_mask(upsampler.mask[box], index)) * grid.voxel_ml
-            for index, box in boxes.items()
-        ]
-        present = {
-            organ.value: ([(part.start, part.stop) for part in box], volume_ml)
-            for organ, box, volume_ml in zip(scheme.labels, boxes.values(), volumes_ml, strict=True)
-            if box is not None
-        }
-        fingerprint = self.postprocessing.fingerprint
-        unusual = unusual_organs(present, grid.spacing_mm, fingerprint) if fingerprint else {}
-        estimates = upsampler.certainty.estimates()
-        return tuple(
-            OrganPrediction(
-                name=organ.name,
-                label=organ.value,
-                volume_ml=volume_ml,
-                expected_dice=self.postprocessing.calibration.expected(estimate if box is not None else None),
-                at_border=box is not None and _reaches_border(box, grid.shape),
-                unusual=unusual.get(organ.value, ()),
-            )
-            for organ, box, volume_ml, estimate in zip(
-                scheme.labels, boxes.values(), volumes_ml, estimates, strict=True
-            )
-        )
-
 
 def open_model(model: Path, device: DeviceName) -> Model:
     """Load a model file, or all folds of a RUN.
@@ -274,37 +220,8 @@ def open_model(model: Path, device: DeviceName) -> Model:
     return Model(
         stages=(Stage(networks=networks, plan=plan.model_copy(update={"device": device})),),
         trained_on=frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ())),
-        postprocessing=_joined(
-            [_postprocessing(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]
+        postprocessing=joined(
+            [read_postprocessing(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]
         ),
         digest=hashlib.sha256(digests.encode()).hexdigest()[:16],
     )
-
-
-def _postprocessing(file: Path, facts: Mapping[str, Any]) -> Postprocessing:
-    try:
-        return TypeAdapter(Postprocessing).validate_python(facts.get("aftercare", {}))
-    except ValidationError as error:
-        raise ModelError(
-            f"{file}: what it says of clean-up or calibration is not valid; evaluate the run again"
-        ) from error
-
-
-def _joined(folds: Sequence[Postprocessing]) -> Postprocessing:
-    first, *rest = folds
-    labels_cleaned = [{rule.label for rule in fold.cleanup} for fold in rest]
-    rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in labels_cleaned))
-    calibrations = [fold.calibration for fold in folds]
-    mean = first.calibration.model_copy(
-        update={
-            "slope": fmean(one.slope for one in calibrations),
-            "intercept": fmean(one.intercept for one in calibrations),
-            "low": fmean(one.low for one in calibrations),
-            "high": fmean(one.high for one in calibrations),
-        }
-    )
-    return first.model_copy(update={"cleanup": rules, "calibration": mean})
-
-
-def _reaches_border(box: tuple[slice, ...], shape: Sequence[int]) -> bool:
-    return any(part.start == 0 or part.stop == size for part, size in zip(box, shape, strict=True))

@@ -13,6 +13,7 @@ from torch import nn
 
 from autoseg.imaging.grid import Box, Grid, Voxels
 from autoseg.inference.cost import PREDICTION_HEAP, PROBABILITY_BYTES, Stopwatch, prediction_gib
+from autoseg.inference.device_mask import painting_bytes
 from autoseg.inference.tiles import Ensemble, Tiling, choose_tiling, mirrors_of, sliding_window
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
@@ -72,7 +73,7 @@ class Stage:
             TooLittleMemoryError: If not even the smallest tile fits.
         """
         box = foreground_box(image, self.plan)
-        tiling = self._tiling(box)
+        tiling = self._tiling(box, image.shape[1:], full)
         logger.debug("tiles of %s voxels for %s of %s", tiling.tile, _size(box), image.shape[1:])
         ensemble = Ensemble(self.networks, self.plan, mirrors_of(self.plan) if options.mirrored else ((),))
         depth, height, width = image.shape[1:]
@@ -96,15 +97,20 @@ class Stage:
             options: How.
             beside_bytes: What is done meanwhile takes so much.
         """
-        tile = self._tiling(foreground_box(image, self.plan)).tile
+        tile = self._tiling(foreground_box(image, self.plan), image.shape[1:], grid.shape).tile
         beside_bytes += PROBABILITY_BYTES * self.plan.classes * image[0].size if options.probabilities else 0
         return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
 
-    def _tiling(self, box: Box) -> Tiling:
+    def _tiling(self, box: Box, working: tuple[int, ...], full: Voxels) -> Tiling:
         """Return the largest tiles of a box that fit into the memory that is free now."""
         device, bfloat16 = self.runs
         free = CPU_SHARE * free_memory_gib() / PREDICTION_HEAP if device == "cpu" else GPU_SHARE * free_gpu_gib(device)
-        return choose_tiling(_size(box), self.plan, lambda tile: tile_bytes(self.plan, tile, bfloat16) <= free * GIB)
+
+        def fits(tile: Voxels) -> bool:
+            painting = painting_bytes(self.plan.classes, tile[0], working, full) if device == "cuda" else 0
+            return tile_bytes(self.plan, tile, bfloat16) + painting <= free * GIB
+
+        return choose_tiling(_size(box), self.plan, fits)
 
 
 def _size(box: Box) -> Voxels:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -23,7 +23,7 @@ from autoseg.errors import TooLittleMemoryError
 from autoseg.imaging.grid import Box, Voxels
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.upsample import Upsampler
-from autoseg.network.device import autocast, memory_explained
+from autoseg.network.device import autocast, memory_explained, send
 from autoseg.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -41,19 +41,28 @@ class Ensemble:
     plan: Plan
     mirrors: Mirrors = ((),)  # averaged over, from `mirrors_of`
 
+    @property
+    def device(self) -> torch.device:
+        """The networks' device."""
+        return next(self.networks[0].parameters()).device
+
     def mean(self, piece: Tensor) -> Tensor:
-        """Return the mean probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X); classes lie last in memory."""
+        """Return the mean probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X); classes lie last in memory.
+
+        They are on the networks' device.
+        """
         first, *further = itertools.product(self.networks, self.mirrors)
+        piece = send(piece, self.device)
         total = self._probabilities(*first, piece)
         for network, axes in further:
             total += self._probabilities(network, axes, piece)
-        return total.div_(1 + len(further)).cpu()
+        return total.div_(1 + len(further))
 
     def _probabilities(self, network: nn.Module, axes: tuple[int, ...], piece: Tensor) -> Tensor:
         """Return the probabilities of a tile, which the network sees mirrored, on the network's device."""
-        device = next(network.parameters()).device
+        device = self.device
         piece = piece.flip([axis + 1 for axis in axes]) if axes else piece
-        placed = piece.to(device) if device.type == "mps" else piece.to(device, memory_format=torch.channels_last_3d)
+        placed = piece if device.type == "mps" else piece.to(memory_format=torch.channels_last_3d)
         with torch.inference_mode(), autocast(device.type, self.plan.precision):  # type: ignore[arg-type]
             logits: Tensor = network(placed)
         probabilities = self.plan.scheme.activate(logits[0].permute(1, 2, 3, 0).float(), dim=-1)
@@ -153,8 +162,9 @@ def sliding_window(
     watch, plan = watch or Stopwatch(), ensemble.plan
 
     def attempt(smaller: Tiling) -> Upsampler:
-        slabs = _surrounded(probability_slabs(ensemble, image[:, *box], smaller), plan, box, image.shape[1:])
-        return _painted(begin(), slabs, watch)
+        slabs = probability_slabs(ensemble, image[:, *box], smaller, on_device=True)
+        with memory_explained(WAY_OUT) if ensemble.device.type == "cuda" else nullcontext():
+            return _painted(begin(), _surrounded(slabs, ensemble, box, image.shape[1:]), watch)
 
     return while_too_large(attempt, tiling, plan)
 
@@ -180,17 +190,20 @@ def _painted(upsampler: Upsampler, slabs: Iterator[Tensor], watch: Stopwatch) ->
     while True:
         with watch.phase("network"):
             slab = next(slabs, None)
-        if slab is None:
-            return upsampler
+            if slab is None:
+                upsampler.wait()  # a GPU paints what the network has just done: one time for both
         with watch.phase("upsample"):
+            if slab is None:
+                return upsampler.finish()
             upsampler.add(slab)
 
 
-def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int, ...]) -> Iterator[Tensor]:
+def _surrounded(slabs: Iterator[Tensor], ensemble: Ensemble, box: Box, shape: tuple[int, ...]) -> Iterator[Tensor]:
     """Yield the slabs of a box with background around them, as slabs of a volume of `shape` (Z, Y, X)."""
+    certain = torch.from_numpy(ensemble.plan.scheme.membership[0].astype(np.float32))
+    certain = send(certain, _sums_device(ensemble, on_device=True))
 
     def background(depth: int) -> Tensor:
-        certain = torch.from_numpy(plan.scheme.membership[0].astype(np.float32))
         return certain.repeat((depth, *shape[1:], 1)).permute(3, 0, 1, 2)
 
     if box[0].start:
@@ -206,24 +219,34 @@ def _surrounded(slabs: Iterator[Tensor], plan: Plan, box: Box, shape: tuple[int,
         yield background(shape[0] - box[0].stop)
 
 
-def probability_slabs(ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling) -> Iterator[Tensor]:
+def probability_slabs(
+    ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling, on_device: bool = False
+) -> Iterator[Tensor]:
     """Yield the class probabilities of a volume from its first slice to its last, the mean over all that see a voxel.
 
-    Each slab is float32 (classes, z, Y, X), on the CPU.
+    Each slab is float32 (classes, z, Y, X).
+
+    Args:
+        ensemble: The networks.
+        image: Normalised, on the working grid, (C, Z, Y, X).
+        tiling: How the volume is cut.
+        on_device: Whether slabs stay on a CUDA device, where nothing waits for them; else they come to the CPU.
 
     Raises:
         TooLittleMemoryError: If the device cannot hold a tile.
     """
     padded, inner = _padded(torch.from_numpy(np.asarray(image, dtype=np.float32)), ensemble.plan)
     depth, weight = tiling.tile[0], tiling.weight(0)
+    place = _sums_device(ensemble, on_device)
     starts = tile_starts(padded.shape[1], depth, tiling.overlap)
     weights = torch.zeros(padded.shape[1])  # of each slice, added over the tiles that it lies in
     for start in starts:
         weights[start : start + depth] += weight
+    weight, weights = send(weight, place), send(weights, place)
     over: Tensor | None = None  # sums of the slices that the next tile reaches too
     for start, after in itertools.pairwise((*starts, padded.shape[1])):
         with torch.no_grad(), memory_explained(WAY_OUT):
-            sums = _over_places(ensemble, padded[None, :, start : start + depth], tiling)
+            sums = _over_places(ensemble, padded[None, :, start : start + depth], tiling, place)
         sums = sums[:, :, inner[1], inner[2]].mul_(weight[:, None, None])
         if over is not None:
             sums[:, : over.shape[1]] += over
@@ -234,16 +257,21 @@ def probability_slabs(ensemble: Ensemble, image: npt.NDArray[np.floating], tilin
             yield done[:, first - start : last - start]
 
 
-def _over_places(ensemble: Ensemble, piece: Tensor, tiling: Tiling) -> Tensor:
+def _sums_device(ensemble: Ensemble, on_device: bool) -> torch.device:
+    return ensemble.device if on_device and ensemble.device.type == "cuda" else torch.device("cpu")
+
+
+def _over_places(ensemble: Ensemble, piece: Tensor, tiling: Tiling, place: torch.device) -> Tensor:
     """Return the probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X), the weighted mean over its tiles."""
     along_y, along_x = (tile_starts(piece.shape[axis + 2], tiling.tile[axis], tiling.overlap) for axis in (1, 2))
     if len(along_y) == len(along_x) == 1:
-        return ensemble.mean(piece)
-    total = torch.zeros((*piece.shape[2:], ensemble.plan.classes)).permute(3, 0, 1, 2)
-    weight, weights = torch.outer(tiling.weight(1), tiling.weight(2)), torch.zeros(piece.shape[3:])
+        return ensemble.mean(piece).to(place)
+    total = torch.zeros((*piece.shape[2:], ensemble.plan.classes), device=place).permute(3, 0, 1, 2)
+    weight = send(torch.outer(tiling.weight(1), tiling.weight(2)), place)
+    weights = torch.zeros(piece.shape[3:], device=place)
     for y, x in itertools.product(along_y, along_x):
         part = slice(y, y + tiling.tile[1]), slice(x, x + tiling.tile[2])
-        total[:, :, *part] += ensemble.mean(piece[:, :, :, *part]).mul_(weight)
+        total[:, :, *part] += ensemble.mean(piece[:, :, :, *part]).to(place).mul_(weight)
         weights[part] += weight
     return total.div_(weights)
 

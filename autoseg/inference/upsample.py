@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.calibration import Certainty
+from autoseg.inference.device_mask import DeviceMask
 from autoseg.inference.reliability import Reliability
 from autoseg.labels import Atoms, LabelScheme
 
@@ -38,7 +39,10 @@ class _Axis:
 
 
 class Upsampler:
-    """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them."""
+    """Takes the probabilities of a volume slab by slab along Z, and paints the mask behind them.
+
+    Slabs on a GPU are painted there: the masks are whole when `finish` was called.
+    """
 
     def __init__(
         self, scheme: LabelScheme, working: Voxels, full: Voxels, keep: bool = False, truth: Atoms | None = None
@@ -59,19 +63,27 @@ class Upsampler:
         self.certainty = Certainty(scheme)
         self.reliability = None if truth is None else Reliability(scheme, truth)
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
+        self._on_device: DeviceMask | None = None
         self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with
         self._taken = 0
 
     def add(self, probabilities: Tensor) -> None:
-        """Take the next slices of all classes, float32 (classes, z, Y, X) on the CPU; ties take the lowest class."""
+        """Take the next slices of all classes, float32 (classes, z, Y, X); ties take the lowest class."""
         depth = probabilities.shape[1]
         winner = self._scheme.decide(probabilities)
-        self.coarse[self._taken : self._taken + depth] = winner.numpy()
         self.certainty.add(probabilities, winner)
         if self.reliability is not None:
-            self.reliability.add(probabilities, self._taken)
+            self.reliability.add(probabilities.cpu(), self._taken)
         if self._kept is not None:
-            self._kept.append(probabilities.half())
+            self._kept.append(probabilities.half().cpu())
+        if probabilities.device.type == "cuda":
+            if self._on_device is None:
+                cells = self._axes[0].cell, self._axes[0].weight
+                self._on_device = DeviceMask(self._scheme, self.coarse.shape, self.mask.shape, cells, winner.device)
+            self._on_device.add(probabilities, winner)
+            self._taken += depth
+            return
+        self.coarse[self._taken : self._taken + depth] = winner.numpy()
         if self.mask.shape == self.coarse.shape:
             self.mask[self._taken : self._taken + depth] = winner.numpy()
             self._taken += depth
@@ -82,6 +94,18 @@ class Upsampler:
         self._last = probabilities[:, -1:].clone()
         if self._taken > 1 or len(self.coarse) == 1:
             self._paint(slab, first)
+
+    def wait(self) -> None:
+        """Wait until a GPU has painted what it was given."""
+        if self._on_device is not None:
+            self._on_device.wait()
+
+    def finish(self) -> Upsampler:
+        """Fetch what was painted on a GPU, after the last slices; return this upsampler."""
+        if self._on_device is not None:
+            self.mask, self.coarse = self._on_device.fetch()
+            self._on_device = None
+        return self
 
     def probabilities(self) -> npt.NDArray[np.float16] | None:
         """Return all probabilities, float16 (classes, Z, Y, X) on the working grid; None where nothing was kept."""

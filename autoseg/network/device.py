@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.machine import set_default_variable
@@ -145,3 +145,8 @@ def place(network: nn.Module, device: DeviceName) -> nn.Module:
     if device == "mps":
         return network.to(device)
     return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host on a device; CUDA's is not waited for, which takes pinned memory."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

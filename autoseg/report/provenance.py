@@ -12,8 +12,8 @@ import pandas as pd
 
 from autoseg.digests import file_digest
 from autoseg.errors import ModelError
-from autoseg.inference.model import Postprocessing
 from autoseg.inference.postprocess import rules_in_words
+from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.json_file import read_json
 from autoseg.machine import machine_in_words
 from autoseg.network.weights import MODEL, parse_facts, read_facts

@@ -12,10 +12,11 @@ from autoseg.errors import ModelError
 from autoseg.evaluation.freshness import is_evaluated
 from autoseg.evaluation.scores import read_scores
 from autoseg.evaluation.statistics import TABLES, dice_table
-from autoseg.inference.model import Postprocessing, open_model
+from autoseg.inference.model import open_model
 from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
 from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words
+from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.network.weights import MODEL, load_networks, parse_facts, read_facts, save_ensemble, save_model
 from autoseg.plan import Plan
 from autoseg.report.tables import text_rows

@@ -15,8 +15,9 @@ import torch
 from cuda.device import Watch, fake_cuda
 
 from autoseg.data.batches import Batch
-from autoseg.imaging.grid import Voxels
-from autoseg.inference.tiles import Ensemble, Mirrors, Tiling, probability_slabs
+from autoseg.imaging.grid import Box, Voxels
+from autoseg.inference.tiles import Ensemble, Mirrors, Tiling, probability_slabs, sliding_window
+from autoseg.inference.upsample import Upsampler
 from autoseg.network.build import build
 from autoseg.network.device import place
 from autoseg.network.unet import Convolution, fold_norms
@@ -112,6 +113,23 @@ def tiles(plan: Plan, tiling: Tiling, shape: Voxels, networks: int = 1, mirrors:
         return Seen.of(watch, before)
 
 
+def prediction(plan: Plan, tiling: Tiling, shape: Voxels, full: Voxels, box: Box, fault: str = "") -> Seen:
+    """Predict a box of a volume of the working grid in tiles, and paint the mask of an image of `full` voxels."""
+    plan = plan.model_copy(update={"device": "cuda"})
+    image = np.zeros((len(plan.channels), *shape), np.float32)
+    with FAULTS[fault]() if fault else nullcontext(), fake_cuda() as watch:
+        network = place(build(plan), plan.device).eval().requires_grad_(False)
+        fold_norms(network)
+        watch.begin()
+        before = watch.alive
+        upsampler = sliding_window(
+            Ensemble([network], plan), image, box, tiling, lambda: Upsampler(plan.scheme, shape, full)
+        )
+        assert (upsampler.mask.shape, upsampler.coarse.shape) == (full, shape)
+        assert len(upsampler.certainty.estimates()) == len(plan.labels)
+        return Seen.of(watch, before)
+
+
 _loss = iteration.segmentation_loss
 
 
@@ -149,10 +167,18 @@ def _converting() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _tile_by_tile() -> Iterator[None]:
+    mean = Ensemble.mean
+    with mock.patch.object(Ensemble, "mean", lambda ensemble, piece: mean(ensemble, piece).cpu()):
+        yield
+
+
 FAULTS: dict[str, Callable[[], AbstractContextManager[object]]] = {  # what goes wrong, put back on purpose
     "the truth stays on the CPU": partial(_faulty_loss, "truth"),
     "the loss is read": partial(_faulty_loss, "read"),
     "crops come from pageable memory": _pageable,
     "the network keeps its layout": _first_layout,
     "a layer converts": _converting,
+    "each tile is fetched": _tile_by_tile,
 }

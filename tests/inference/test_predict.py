@@ -6,7 +6,9 @@ import errno
 import itertools
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import made
 import numpy as np
@@ -197,6 +199,46 @@ def test_one_bad_scan_does_not_stop_the_others(model: Model, tmp_path: Path) -> 
         done(model, tmp_path / "in", tmp_path / "out")
     assert list(caught.value.causes) == ["b"]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz", "predictions.csv"}
+
+
+def test_while_the_network_works_the_next_image_is_read_and_the_mask_before_is_written(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c", "d"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    segment, under_way = Model.segment, {what: threading.Event() for what in ("network of b", "read c", "write a")}
+    order: list[str] = []
+
+    def read(files: tuple[Path, ...], series: str | None = None) -> object:
+        name = files[0].name[0]
+        order.append(f"read {name}")
+        if name == "c":
+            under_way["read c"].set()
+            assert under_way["network of b"].wait(60)
+        return read_image(files, series)
+
+    def infer(model: Model, *rest: Any) -> Prediction[Any]:
+        order.append("network")
+        if order.count("network") == 2:
+            under_way["network of b"].set()
+            assert under_way["read c"].wait(60)
+            assert under_way["write a"].wait(60)
+            assert "read d" not in order  # one ahead, no more: memory is bounded
+        return segment(model, *rest)
+
+    def write(job: Input, *rest: Any) -> None:
+        if job.name == "a":
+            under_way["write a"].set()
+            assert under_way["network of b"].wait(60)
+        write_outputs(job, *rest)
+
+    monkeypatch.setattr("autoseg.inference.predict.read_image", read)
+    monkeypatch.setattr("autoseg.inference.predict.write_outputs", write)
+    monkeypatch.setattr(Model, "segment", infer)
+    done(model, tmp_path / "in", tmp_path / "out")
+    assert [line for line in order if line != "network"] == ["read a", "read b", "read c", "read d"]
+    assert list(pd.read_csv(tmp_path / "out" / NAME)["case"].unique()) == ["a", "b", "c", "d"]
 
 
 def test_other_outputs_are_made_although_the_mask_is_there(model: Model, tmp_path: Path) -> None:
