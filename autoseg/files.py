@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,6 +17,7 @@ from autoseg.processes import host_digest, is_alive
 
 LONGEST_BYTES = 220  # of a name: file systems allow 255
 LEFT_S = 3600  # no file takes so long from one block of it to the next
+OPEN_S, POLL_S = 5.0, 0.1  # how long, and how often, a file is waited for that another program has open
 LEFTOVER = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]+))?\.(?P<name>.+)")  # of a file that was being written
 
 
@@ -42,7 +44,7 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
             beside.chmod(mode)
         with beside.open("rb+") as stream:
             os.fsync(stream.fileno())  # or a power cut may leave an empty file under the new name
-        os.replace(beside, file)
+        _replace(beside, file)
     except OSError as error:
         if error.filename not in (None, str(beside)):  # of another file that was read meanwhile
             raise
@@ -50,6 +52,22 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
         raise OSError(code, os.strerror(code), str(file)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _replace(beside: Path, file: Path) -> None:
+    """Rename a file over another one; Windows does not while any program has that one open, so there it is waited for.
+
+    Raises:
+        OSError: If the folder cannot be written to, or a program keeps the file open.
+    """
+    until = time.monotonic() + (OPEN_S if sys.platform == "win32" else 0.0)
+    while True:
+        try:
+            return os.replace(beside, file)
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(POLL_S)
 
 
 def _short(name: str) -> str:
@@ -70,7 +88,7 @@ def _usual_mode(file: Path) -> int:
 def write_text(file: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic_path(file) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_generation(texts: Mapping[Path, str]) -> None:
@@ -86,7 +104,7 @@ def write_generation(texts: Mapping[Path, str]) -> None:
     with ExitStack() as renamed_in_order:
         for file, text in reversed(list(texts.items())):  # what is entered first is left last
             beside = renamed_in_order.enter_context(atomic_path(file))
-            with beside.open("w", encoding="utf-8") as stream:
+            with beside.open("w", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -1,8 +1,8 @@
 """Locks: one writer at a time; who comes second is told who holds the lock, and the dead hold none.
 
-A lock is a file that names its holder. The system holds it (`flock`), and lets go of it when the holder dies, however
-it dies. On a file system without that, a holder of this host counts as long as its process lives, one of another host
-until its file is removed.
+A lock is a file that names its holder. The system holds it (`flock`, on Windows `msvcrt.locking`), and lets go of it
+when the holder dies, however it dies. On a file system without that, a holder of this host counts as long as its
+process lives, one of another host until its file is removed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from autoseg.processes import host_digest, is_alive, is_ancestor
 NAME = "lock"  # of a folder's lock, in it
 POLL_S = 0.05
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # of a file system that has none
+LOCKED_BYTE = 1 << 30  # that Windows locks: beyond the text, which others must be able to read
 _of_thread = threading.local()  # .files: the locks that this thread holds
 
 
@@ -78,8 +79,7 @@ def lock(folder: Path, what: str, wait_s: float = 0.0, name: str = NAME) -> Iter
         finally:
             held.discard(file)
             if descriptor is not None:
-                file.unlink(missing_ok=True)  # before it is let go: nobody else can have taken it
-                os.close(descriptor)
+                _let_go(descriptor, file)
     finally:
         with suppress(OSError):  # it is not empty
             for path in missing:
@@ -120,6 +120,21 @@ def _take(file: Path, what: str) -> int | None:
             return None
 
 
+def _let_go(descriptor: int, file: Path) -> None:
+    """Remove a lock's file before it is let go, so that nobody else can have taken it.
+
+    Windows removes no file that is open. There it is emptied first: who reads it meanwhile finds that it names nobody.
+    """
+    if sys.platform == "win32":
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+        with suppress(PermissionError):  # another process has it open, to take it
+            file.unlink(missing_ok=True)
+    else:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
 def _is_open(descriptor: int, file: Path) -> bool:
     """Return whether a descriptor is that of the file of a name, which its last holder may have removed."""
     with suppress(FileNotFoundError):
@@ -129,20 +144,35 @@ def _is_open(descriptor: int, file: Path) -> bool:
 
 def _is_free(descriptor: int, file: Path) -> bool:
     """Lock a file for the system, where it can be; return whether no living process holds it."""
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        else:
-            return True
+    try:
+        _lock(descriptor)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    else:
+        return True
     holder = _holder(file)
     return holder is None or not holder.is_living()
+
+
+def _lock(descriptor: int) -> None:
+    """Have the system hold an open file for this process.
+
+    Raises:
+        BlockingIOError: If another one holds it (PermissionError on Windows).
+        OSError: If the file system has no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _write_holder(descriptor: int, what: str) -> None:
@@ -154,7 +184,8 @@ def _write_holder(descriptor: int, what: str) -> None:
         since=time.strftime("%Y-%m-%d %H:%M:%S"),
     )
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(asdict(holder), indent=1).encode(), 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, json.dumps(asdict(holder), indent=1).encode())
 
 
 def _holder(file: Path) -> Holder | None:

@@ -148,6 +148,10 @@ def peak_memory_gib() -> float:
     words = _read_words(Path("/proc/self/status"))
     if "VmHWM:" in words:  # of this program alone; the other figure may hold that of its parent
         return int(words[words.index("VmHWM:") + 1]) / 2**20
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / GIB
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from autoseg import files
 from autoseg.files import atomic_path, remove_leftovers, write_generation, write_text
 from autoseg.processes import host_digest
 
@@ -157,3 +159,57 @@ def test_a_name_as_long_as_the_system_allows_is_written(tmp_path: Path, letter: 
         assert beside.name.endswith(".nii.gz")
         beside.write_text("whole")
     assert [entry.name for entry in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock whose turns are the seconds slept; until 0.35 s files are open elsewhere, so Windows replaces none."""
+    slept, replace = [0.0], os.replace
+
+    def refused(beside: Path, file: Path) -> None:
+        if sum(slept) < 0.35:
+            raise PermissionError(errno.EACCES, "it is open", str(beside))
+        replace(beside, file)
+
+    monkeypatch.setattr(os, "replace", refused)
+    monkeypatch.setattr(files.time, "sleep", slept.append)
+    monkeypatch.setattr(files.time, "monotonic", lambda: sum(slept))
+    return slept
+
+
+def test_on_windows_a_file_that_another_program_has_open_is_waited_for(
+    opened: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    write_text(tmp_path / "scores.csv", "new")
+    assert (tmp_path / "scores.csv").read_text() == "new"
+    assert len(opened) == 1 + 4  # at 0.1, 0.2, 0.3 and 0.4 s
+
+
+def test_a_file_that_stays_open_is_named_and_elsewhere_nobody_waits(
+    opened: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "scores.csv"
+    with pytest.raises(PermissionError) as refused:
+        write_text(file, "new")
+    assert (refused.value.filename, len(opened)) == (str(file), 1)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(files, "OPEN_S", 0.2)
+    with pytest.raises(PermissionError) as refused:
+        write_text(file, "new")
+    assert refused.value.filename == str(file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_lines_end_alike_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    opener = io.open
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        ends.extend([named.get("newline", (*arguments, *[None] * 6)[5])] if "w" in (*arguments, "r")[1] else [])
+        return opener(*arguments, **named)
+
+    monkeypatch.setattr(io, "open", noted)  # what pathlib opens with
+    write_text(tmp_path / "plan.json", "{\n}\n")
+    write_generation({tmp_path / "a": "1\n", tmp_path / "b": "2\n"})
+    assert [end for end in ends if end is not None] == ["\n"] * 3

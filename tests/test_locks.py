@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -41,11 +43,55 @@ def holding(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.fixture(params=[True, False], ids=["flock", "without flock"])
+def refuse(*_: object) -> None:
+    """Be `flock` on a file system that has no locks."""
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+class Msvcrt:
+    """What Windows has in the place of fcntl, held by what is here: a lock of one byte, refused by EACCES."""
+
+    LK_NBLCK = 2
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+
+    def locking(self, descriptor: int, mode: int, count: int) -> None:
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        self.places.append(os.lseek(descriptor, 0, os.SEEK_CUR))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> Msvcrt:
+    """Windows, as far as locks see it: other modules, no pwrite, and no file removed that this process has open."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs to see which files are open")
+    own, unlink = Msvcrt(), Path.unlink
+
+    def removed(file: Path, missing_ok: bool = False) -> None:
+        opened = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if os.path.lexists(entry)}
+        if str(file) in opened:
+            raise PermissionError(errno.EACCES, "it is open", str(file))
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", own)
+    monkeypatch.delattr(os, "pwrite")
+    monkeypatch.setattr(Path, "unlink", removed)
+    return own
+
+
+@pytest.fixture(params=["flock", "Windows", "no locks"])
 def system_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks of the system, and a file system that has none."""
-    if not request.param:
-        monkeypatch.setattr(sys, "platform", "win32")
+    """Locks of the systems, and a file system that has none."""
+    if request.param == "Windows":
+        request.getfixturevalue("windows")
+    elif request.param == "no locks":
+        monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 @pytest.mark.usefixtures("system_locks")
@@ -103,7 +149,7 @@ def test_a_holder_on_another_host_counts_until_its_file_is_removed_where_the_sys
     holder = locks.Holder(what="autoseg train", process=1, host="node7", host_digest="0", since="then")
     (tmp_path / "lock").write_text(json.dumps(vars(holder)))
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "platform", "win32")
+        patch.setattr(fcntl, "flock", refuse)
         with pytest.raises(LockedError, match=r"on node7, since then\).*if that process is no more, remove .*lock"):
             lock(tmp_path, "autoseg evaluate").__enter__()
     with lock(tmp_path, "autoseg evaluate"):  # where it has, the system knows that nobody holds it
@@ -127,3 +173,23 @@ def test_many_at_once_take_turns(tmp_path: Path) -> None:
         thread.join()
     assert len(most) == 80
     assert max(most) == 1
+
+
+def test_on_windows_a_byte_beyond_the_text_is_locked_and_the_file_closed_before_it_is_removed(
+    windows: Msvcrt, tmp_path: Path
+) -> None:
+    with lock(tmp_path, "autoseg train"):
+        assert json.loads((tmp_path / "lock").read_text())["what"] == "autoseg train"
+    assert windows.places == [locks.LOCKED_BYTE]
+    assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.usefixtures("windows")
+def test_on_windows_a_lock_that_another_process_has_open_stays_and_names_nobody(tmp_path: Path) -> None:
+    taken = lock(tmp_path, "autoseg train")
+    taken.__enter__()
+    with (tmp_path / "lock").open("rb"):
+        taken.__exit__(None, None, None)
+    assert (tmp_path / "lock").read_bytes() == b""
+    with lock(tmp_path, "autoseg evaluate"):
+        assert json.loads((tmp_path / "lock").read_text())["what"] == "autoseg evaluate"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from autoseg import machine
@@ -139,3 +141,18 @@ def test_processors_that_this_program_may_not_use_do_not_count(monkeypatch: pyte
     times = [SimpleNamespace(user=seconds, system=1.0, idle=50.0) for seconds in (10.0, 100.0, 20.0, 1000.0)]
     monkeypatch.setattr("psutil.cpu_times", lambda percpu: times)
     assert ProcessorTime.now().all_programs == 32.0
+
+
+def test_on_windows_the_most_memory_is_that_of_the_systems_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)  # there is none
+    monkeypatch.setattr(machine, "_read_words", lambda file: [])  # nor /proc
+    counters = SimpleNamespace(peak_wset=3 * 2**29)
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda process: counters)
+    assert machine.peak_memory_gib() == 1.5
+
+
+def test_where_the_system_tells_no_affinity_all_processors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert list(machine._processors()) == [0, 1, 2, 3, 4, 5]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.dataset.paths import path_of
 from autoseg.dataset.split import Split
 from autoseg.dataset.split_file import load_splits
 from autoseg.digests import digest, files_digest, states_of
@@ -68,7 +69,7 @@ def _files_state(dataset: Dataset) -> str:
 def _place(path: Path, run: Run) -> str:
     """Return the dataset's path: relative to RUN if inside it, so that both can be moved, else absolute."""
     inside = path.resolve().is_relative_to(run.folder.resolve())
-    return str(path.resolve().relative_to(run.folder.resolve())) if inside else str(path.absolute())
+    return path.resolve().relative_to(run.folder.resolve()).as_posix() if inside else str(path.absolute())
 
 
 def read_origin(run: Run) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def dataset_of(run: Run) -> Dataset:
         raise RunError(
             f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
         )
-    return load_dataset(run.folder / where, is_new=False)
+    return load_dataset(path_of(str(run.dataset_file), run.folder, where), is_new=False)
 
 
 def splits_of(run: Run) -> tuple[Split, ...]:

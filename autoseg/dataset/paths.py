@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
@@ -30,7 +31,7 @@ def path_of(where: str, root: Path, name: str) -> Path:
     """
     if "\x00" in name or any(len(os.fsencode(part)) > LONGEST_NAME for part in re.split(r"[/\\]", name)):
         raise DatasetError(f"{where}: {shortened(repr(name))} cannot be the name of a file; correct it")
-    if re.match(r"[A-Za-z]:[/\\]|\\\\", name):
+    if sys.platform != "win32" and re.match(r"[A-Za-z]:[/\\]|\\\\", name):
         raise DatasetError(
             f"{where}: {shortened(name)} is a Windows path, which does not exist here; write it relative to {root}"
         )

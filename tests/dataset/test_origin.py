@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoseg.dataset import origin
 from autoseg.dataset.load import Dataset
-from autoseg.dataset.origin import has_origin, origin_of
+from autoseg.dataset.origin import dataset_of, has_origin, origin_of
+from autoseg.errors import DatasetError
 from autoseg.labels import Label
 from autoseg.run import Run
 
@@ -46,3 +49,29 @@ def test_another_dataset_or_another_place_is_another_origin(tmp_path: Path) -> N
     assert not has_origin(run, tmp_path / "data", spleen, DEFAULTS, DEFAULTS)
     run.dataset_file.unlink()
     assert not has_origin(run, tmp_path / "data", DATASET, DEFAULTS, DEFAULTS)
+
+
+def test_the_place_of_a_dataset_within_a_run_is_read_as_any_system_has_written_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, opened = Run(tmp_path / "RUN"), []
+    monkeypatch.setattr(Run, "plan", lambda run: None)
+    monkeypatch.setattr(origin, "load_dataset", lambda root, is_new: opened.append(root))
+    run.folder.mkdir()
+    assert origin_of(run.folder / "phantoms" / "small", DATASET, {}, run)["dataset"] == "phantoms/small"
+    for where in ("phantoms/small", "phantoms\\small", str(tmp_path / "data")):
+        run.dataset_file.write_text(json.dumps({"dataset": where}))
+        dataset_of(run)
+    assert opened == [*[run.folder / "phantoms" / "small"] * 2, tmp_path / "data"]
+
+
+def test_a_run_from_another_system_says_where_its_dataset_is_to_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "plan", lambda run: None)
+    Run(tmp_path).dataset_file.write_text(json.dumps({"dataset": "D:\\scans"}))
+    with pytest.raises(DatasetError, match=r"dataset.json: D:.*is a Windows path, which does not exist here"):
+        dataset_of(Run(tmp_path))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(origin, "load_dataset", lambda root, is_new: DATASET)
+    assert dataset_of(Run(tmp_path)) is DATASET

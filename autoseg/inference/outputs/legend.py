@@ -13,6 +13,7 @@ from autoseg.imaging.grid import Voxels
 from autoseg.labels import Label
 
 LONGEST_BYTES = 120  # of an organ in a file's name: file systems allow 255 in all
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{n}" for kind in ("COM", "LPT") for n in range(1, 10))}  # Windows'
 ITK_SNAP, SLICER = "labels_itksnap.txt", "labels_slicer.ctbl"
 
 
@@ -76,8 +77,11 @@ def file_names(labels: Sequence[Label]) -> list[str]:
 
     >>> file_names([Label(value=1, name="left lung / upper"), Label(value=2, name="C1+"), Label(value=3, name="C1-")])
     ['left_lung_upper', 'C1_2', 'C1_3']
+    >>> file_names([Label(value=1, name="Aux")])  # a device of Windows, in whatever capitals
+    ['Aux_']
     """
     plain = [_cut(re.sub(r"\W+", "_", label.name).strip("_")) or "organ" for label in labels]
+    plain = [f"{name}_" if name.upper() in DEVICES else name for name in plain]
     counts = Counter(name.casefold() for name in plain)
     return [
         name if counts[name.casefold()] == 1 else f"{name}_{label.value}"
