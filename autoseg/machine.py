@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 GIB = 2**30  # bytes
 MIB = 2**20
 CGROUPS = Path("/sys/fs/cgroup")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing is written there by name
 OWN_CGROUPS = Path("/proc/self/cgroup")
 WORKER_GIB = 0.5  # what an augmentation process takes: Python, PyTorch, a few crops
 FULL = 0.9  # of the processors' time: then who wants more of it gets in others' way
@@ -82,6 +84,12 @@ def free_memory_gib() -> float:
     if allowed := _slurm_memory_mib():  # where Slurm counts by itself, without cgroups
         free = min(free, allowed * MIB - _own_memory())
     return max(free, 0.0) / GIB
+
+
+def free_shared_memory_gib() -> float:
+    """Return how much memory processes can share anew, in GiB: on Linux what /dev/shm has left, of what is free."""
+    free = free_memory_gib()
+    return min(free, shutil.disk_usage(SHARED_MEMORY).free / GIB) if SHARED_MEMORY.is_dir() else free
 
 
 def _cgroups(controller: str) -> Iterator[Path]:

@@ -28,7 +28,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from autoseg.data.cache import CachedCase
+from autoseg.data.slots import ALIGNED
 from autoseg.imaging.grid import Triple, Voxels
+from autoseg.network.device import runs_bfloat16
 from autoseg.plan import AugmentationPlan, Plan
 
 
@@ -71,9 +73,9 @@ class Seeded(AbstractTransform):  # type: ignore[misc]
     depend on the number of workers, and on the other crops of its batch.
     """
 
-    def __init__(self, transforms: list[AbstractTransform]) -> None:
-        """Compose `transforms`."""
-        self.transform = Compose(transforms)
+    def __init__(self, transforms: list[AbstractTransform], image_type: type[np.floating[Any]] = np.float32) -> None:
+        """Compose `transforms`; the images they give get another type."""
+        self.transform, self.image_type = Compose(transforms), image_type
 
     def __call__(self, requests: list[CropRequest], seeds: list[int]) -> dict[str, Any]:
         """Make the crops; `seeds`, one a crop, decide all randomness. The generators are left as they were."""
@@ -84,6 +86,7 @@ class Seeded(AbstractTransform):  # type: ignore[misc]
             np.random.set_state(before[0])
             random.setstate(before[1])
         joined = {key: np.concatenate([crop[key] for crop in crops]) for key in ("data", "seg")}
+        joined["data"] = joined["data"].astype(self.image_type, copy=False)
         hidden = [request.case.hidden for request in requests]
         return joined | {"keys": [request.case.id for request in requests], "hidden": hidden}
 
@@ -124,7 +127,20 @@ INTENSITY_CHANGES = (  # in this order
 def transforms(plan: Plan) -> Seeded:
     """Return the plan's augmentation as one transform."""
     amounts = [(change, change.amount(plan.augmentation)) for change in INTENSITY_CHANGES]
-    return Seeded([SpatialCrop(plan), *(change.transform(amount) for change, amount in amounts if amount)])
+    changes = [change.transform(amount) for change, amount in amounts if amount]
+    return Seeded([SpatialCrop(plan), *changes], image_type(plan))
+
+
+def image_type(plan: Plan) -> type[np.floating[Any]]:
+    """Return the type of a batch's images: half precision where a GPU computes in it, half of the bytes to move."""
+    is_half = plan.device == "cuda" and runs_bfloat16(plan.device, plan.precision)
+    return np.float16 if is_half else np.float32
+
+
+def batch_bytes(plan: Plan, crops: int) -> int:
+    """Return the bytes of images and label maps of some crops."""
+    of_voxel = len(plan.channels) * np.dtype(image_type(plan)).itemsize + 1
+    return crops * math.prod(plan.crop_size) * of_voxel + ALIGNED
 
 
 def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Tensor:

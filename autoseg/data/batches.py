@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import signal
 import traceback
@@ -16,9 +17,10 @@ from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
 from autoseg import processes
-from autoseg.data.augment import CropRequest, transforms
+from autoseg.data.augment import CropRequest, batch_bytes, transforms
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
+from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
 from autoseg.imaging.grid import Triple
 from autoseg.plan import Plan
@@ -26,10 +28,13 @@ from autoseg.processes import end_with_parent, is_started_by_main_thread
 from autoseg.words import counted
 
 Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …
-# data float32 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X); of each crop, keys: its case, hidden: classes not labelled
+# data float32 or float16 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X); of each crop, keys: its case, hidden: classes not
+# labelled
 Batch = dict[str, Any]
 logger = logging.getLogger(__name__)
 WAIT_S = 0.005  # how often batchgenerators looks at its queues
+FEW_WORKERS = 8  # up to so many make two batches in advance, more of them one
+IN_USE = 2  # batches that the training holds: the one of the last step, and the next
 
 
 class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
@@ -66,7 +71,7 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
             return {"error": str(error)}
         seeds = [int(seed) for seed in rng.integers(2**32, size=len(requests))]
         mine = slice(self.share[0], None, self.share[1])
-        return {"requests": requests[mine], "seeds": seeds[mine]}
+        return {"worker": self.thread_id, "requests": requests[mine], "seeds": seeds[mine]}
 
 
 class Reporting(AbstractTransform):  # type: ignore[misc]
@@ -76,7 +81,7 @@ class Reporting(AbstractTransform):  # type: ignore[misc]
         """Wrap `transform`."""
         self.transform = transform
 
-    def __call__(self, **batch: Any) -> Batch:
+    def __call__(self, worker: int = 0, **batch: Any) -> Batch:
         """Apply the transform; on failure return {"error": …}."""
         if "error" in batch:
             return batch
@@ -85,6 +90,23 @@ class Reporting(AbstractTransform):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
             names = ", ".join(request.case.id for request in batch.get("requests", ()))
             return {"error": f"cases {names}: {type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+
+
+class Leaving(AbstractTransform):  # type: ignore[misc]
+    """Leaves the arrays of a worker's batches in shared memory; those that find no room there go through the pipe."""
+
+    def __init__(self, transform: AbstractTransform, slots: Slots) -> None:
+        """Wrap `transform`."""
+        self.transform, self.slots = transform, slots
+
+    def __call__(self, worker: int = 0, **batch: Any) -> Batch:
+        """Apply the transform; return what it gives, with `stored` in place of the arrays."""
+        result: Batch = self.transform(**batch)
+        arrays = {name: value for name, value in result.items() if isinstance(value, np.ndarray)}
+        stored = self.slots.store(worker, arrays) if arrays else None
+        if stored is None:
+            return result
+        return {name: value for name, value in result.items() if name not in arrays} | {"stored": stored}
 
 
 @contextmanager
@@ -176,15 +198,18 @@ def _in_process(cases: Sequence[CachedCase], plan: Plan, start: int, share: Shar
         yield _checked(transform(**next(loader)))
 
 
-def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> Augmenter:
+def _started(
+    cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share, slots: Slots | None
+) -> Augmenter:
     method = multiprocessing.get_start_method(allow_none=True)
+    transform = Reporting(transforms(plan))
     multiprocessing.set_start_method("spawn", force=True)  # a fork after torch has used its threads may hang
     try:
         augmenter = Augmenter(
             CropLoader(cases, plan, start, workers, share),
-            Reporting(transforms(plan)),
+            transform if slots is None else Leaving(transform, slots),
             num_processes=workers,
-            num_cached_per_queue=2,
+            num_cached_per_queue=_cached(workers),
             wait_time=WAIT_S,
         )
         augmenter._start()
@@ -193,12 +218,27 @@ def _started(cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, 
     return augmenter
 
 
+def _cached(workers: int) -> int:
+    return 2 if workers <= FEW_WORKERS else 1
+
+
+def _slots_of_each(workers: int) -> int:
+    """Return how many batches of one worker there may be at a time, wherever they are.
+
+    In its queue and in its hands; and its part of those that the training process has taken: in batchgenerators' queue
+    and in the hands of its thread, and in use.
+    """
+    taken = max(3, _cached(workers) * workers // 2) + 1 + IN_USE
+    return _cached(workers) + 1 + math.ceil(taken / workers)
+
+
 class _Workers:
     """Processes that augment; one less each time that one is lost, as it may have been for lack of memory."""
 
     def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, count: int, share: Share) -> None:
-        self.cases, self.plan, self.index, self.count, self.share = cases, plan, start, count, share
-        self.augmenter = _started(cases, plan, start, count, share)
+        self.cases, self.plan, self.index, self.share = cases, plan, start, share
+        self.slot_bytes = batch_bytes(plan, len(range(plan.batch_size)[share[0] :: share[1]]))
+        self._start(count)
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches without end; when no process is left, from this one."""
@@ -208,14 +248,22 @@ class _Workers:
                 self.index += 1
             _warn_of_lost(self.augmenter, left)
             if left:
-                self.augmenter = _started(self.cases, self.plan, self.index, left, self.share)
+                self._start(left)
         yield from _in_process(self.cases, self.plan, self.index, self.share)
+
+    def _start(self, count: int) -> None:
+        self.count = count
+        self.slots = reserve(count, _slots_of_each(count), self.slot_bytes)
+        self.augmenter = _started(self.cases, self.plan, self.index, count, self.share, self.slots)
 
     def _next(self) -> Batch | None:
         try:
-            return next(self.augmenter)  # type: ignore[no-any-return]
+            batch: Batch = next(self.augmenter)
         except RuntimeError:  # which has ended all
             return None
+        if self.slots is not None and (stored := batch.pop("stored", None)):
+            batch |= self.slots.load(stored)
+        return batch
 
 
 def _warn_of_lost(augmenter: Augmenter, left: int) -> None:
