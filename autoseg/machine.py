@@ -16,7 +16,9 @@ MIB = 2**20
 CGROUPS = Path("/sys/fs/cgroup")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nothing is written there by name
 OWN_CGROUPS = Path("/proc/self/cgroup")
-WORKER_GIB = 0.5  # what an augmentation process takes: Python, PyTorch, a few crops
+WORKER_GIB = 0.4  # what an augmentation process takes: Python and PyTorch
+WORKER_BATCHES = 8  # that one has room for: those on their way, and what comes up while one is made
+CPU_WORKERS, GPU_WORKERS = 8, 32  # at most, by default
 FULL = 0.9  # of the processors' time: then who wants more of it gets in others' way
 
 
@@ -64,14 +66,20 @@ def set_default_variable(variable: str, value: str) -> None:
     os.environ.setdefault(variable, value)
 
 
-def default_workers(processes: int | None = None) -> int:
-    """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; 1 to 8.
+def default_workers(processes: int | None = None, device: str = "cpu", batch_bytes: int = 0) -> int:
+    """Return how many augmentation processes to use: the cores but one, as far as half of the memory goes; at least 1.
+
+    On a CPU, whose cores the training itself needs, no more than 8; on a GPU, which must not wait, up to 32.
 
     Args:
         processes: That train together on this machine and share its cores and its memory; None: as torchrun says.
+        device: That trains.
+        batch_bytes: Of one batch; a worker has several at a time.
     """
     beside = processes or process_place().local_size
-    return max(1, min(8, usable_cores() // beside - 1, int(0.5 * free_memory_gib() / beside / WORKER_GIB)))
+    worker_gib = WORKER_GIB + WORKER_BATCHES * batch_bytes / GIB
+    most = CPU_WORKERS if device == "cpu" else GPU_WORKERS
+    return max(1, min(most, usable_cores() // beside - 1, int(0.5 * free_memory_gib() / beside / worker_gib)))
 
 
 def free_memory_gib() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -222,6 +223,11 @@ class Plan(PlanPart):
     def stages(self) -> tuple[Plan, ...]:
         """The plans of the stages, coarse to fine, each as if it stood alone; so far there is one, this plan itself."""
         return (self,)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes of a batch: images in float32, and label maps."""
+        return self.batch_size * math.prod(self.crop_size) * (4 * len(self.channels) + 1)
 
     @property
     def classes(self) -> int:

@@ -92,22 +92,40 @@ def test_slurm_limits_where_it_makes_no_cgroups(cgroups: Path, monkeypatch: pyte
     assert free_memory_gib() == 1.0
 
 
-@pytest.mark.parametrize(("processes", "expected"), [(None, 8), ("4", 3), ("16", 1)])
-def test_processes_that_train_together_share_the_cores_of_their_machine(
-    monkeypatch: pytest.MonkeyPatch, processes: str | None, expected: int
-) -> None:
-    monkeypatch.setattr(machine, "usable_cores", lambda: 16)
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 64 cores with 100 GiB free, on which one process trains."""
+    monkeypatch.setattr(machine, "usable_cores", lambda: 64)
     monkeypatch.setattr(machine, "free_memory_gib", lambda: 100.0)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    if processes is not None:
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    assert default_workers() == expected
 
 
-def test_workers_take_half_of_the_free_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "usable_cores", lambda: 16)
-    monkeypatch.setattr(machine, "free_memory_gib", lambda: 3.0)  # half of it is three processes of half a GiB
-    assert default_workers() == 3
+@pytest.mark.parametrize(
+    ("cores", "device", "expected"),
+    [(1, "cpu", 1), (2, "cuda", 1), (6, "cpu", 5), (16, "cpu", 8), (16, "cuda", 15), (64, "cuda", 32), (16, "mps", 15)],
+)
+def test_a_gpu_has_all_cores_but_one_and_a_cpu_needs_its_own(
+    monkeypatch: pytest.MonkeyPatch, large: None, cores: int, device: str, expected: int
+) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: cores)
+    assert default_workers(device=device) == expected
+
+
+@pytest.mark.parametrize(("processes", "expected"), [("4", 15), ("8", 7), ("64", 1)])
+def test_processes_that_train_together_share_the_cores_of_their_machine(
+    monkeypatch: pytest.MonkeyPatch, large: None, processes: str, expected: int
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert default_workers(device="cuda") == expected
+    assert default_workers(int(processes), "cuda") == expected
+
+
+@pytest.mark.parametrize(("batch_mib", "expected"), [(0, 6), (64, 2), (1024, 1)])
+def test_workers_take_half_of_the_free_memory_at_most(
+    monkeypatch: pytest.MonkeyPatch, large: None, batch_mib: int, expected: int
+) -> None:
+    monkeypatch.setattr(machine, "free_memory_gib", lambda: 5.0)  # half of it: six of 0.4 GiB, or two of 0.4 and 0.5
+    assert default_workers(device="cuda", batch_bytes=batch_mib * machine.MIB) == expected
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,8 @@ class _Fitting:
     def _cost(self, plan: Plan) -> StepCost | None:
         """Measure the share of a step that one process has; None: it does not fit."""
         processes = self.budget.processes
-        shape = working_median(plan, self.fingerprint)
-        return self.measure(share_of(plan, processes), shape, default_workers(processes))
+        shape, share = working_median(plan, self.fingerprint), share_of(plan, processes)
+        return self.measure(share, shape, default_workers(processes, plan.device, share.batch_bytes))
 
     def _quicker(self, plan: Plan, cost: StepCost) -> Budget | None:
         """Return the budget with so few crops a step, or voxels, that enough iterations fit the time; None: they do."""

@@ -106,7 +106,8 @@ def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: Devi
         sides = {side: read_cases(run.cache, ids, key) for side, ids in split.sides().items()}
     training = sides["training"]
     _require_labels(run, fold, training)
-    workers = default_workers() if options.workers is None else options.workers
+    batch_bytes = share_of(run.plan(), world_size()).batch_bytes
+    workers = default_workers(None, device, batch_bytes) if options.workers is None else options.workers
     shape = training[0].working.shape if training else (1, 1, 1)
     return Fold(
         plan=_training_plan(run, fold, options, device, shape, workers),
