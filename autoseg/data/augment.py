@@ -137,8 +137,8 @@ def image_type(plan: Plan) -> type[np.floating[Any]]:
     return np.float16 if is_half else np.float32
 
 
-def batch_bytes(plan: Plan, crops: int) -> int:
-    """Return the bytes of images and label maps of some crops."""
+def slot_bytes(plan: Plan, crops: int) -> int:
+    """Return the bytes that some crops take in a slot: images and label maps."""
     of_voxel = len(plan.channels) * np.dtype(image_type(plan)).itemsize + 1
     return crops * math.prod(plan.crop_size) * of_voxel + ALIGNED
 

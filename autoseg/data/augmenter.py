@@ -28,8 +28,11 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
 
     hangs = False  # a process was alive, but did nothing while its batch was waited for
     _is_awaited = False
+    _has_ended = False
 
     def _start(self) -> None:
+        if self._has_ended:
+            raise RuntimeError("the augmentation processes have been ended")
         super()._start()
         threading.Thread(target=self._abort_after, args=(tuple(self._processes),), daemon=True).start()
 
@@ -37,7 +40,7 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
         """Return the next batch.
 
         Raises:
-            RuntimeError: If a process has ended or hangs.
+            RuntimeError: If a process has ended or hangs, or all have been ended.
         """
         self._is_awaited = True
         try:
@@ -61,6 +64,7 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
         workers, self._processes = self._processes, []
         if not workers:
             return
+        self._has_ended = True
         self.abort_event.set()
         self.pin_memory_thread.join(0 if force else 1)  # it may wait for the rest of half a message
         for worker in workers:

@@ -6,6 +6,7 @@ import logging
 import math
 import multiprocessing
 import signal
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +18,14 @@ from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
 from autoseg import processes
-from autoseg.data.augment import CropRequest, batch_bytes, transforms
+from autoseg.data import augment
+from autoseg.data.ahead import ToGpu, ahead
+from autoseg.data.augment import CropRequest
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
+from autoseg.data.crops import choose_cases, draw_centre, is_deformed
 from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
-from autoseg.imaging.grid import Triple
 from autoseg.plan import Plan
 from autoseg.processes import end_with_parent, is_started_by_main_thread
 from autoseg.words import counted
@@ -128,72 +131,33 @@ def open_batches(
     if not cases:
         raise TrainingError("there are no training cases; add cases or change the split")
     if workers <= 0:
-        yield _in_process(cases, plan, start, share)
-        return
-    team = _Workers(cases, plan, start, workers, share)
-    try:
-        yield team.batches()
-    finally:
-        team.augmenter._finish()
-
-
-def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index: int) -> list[CachedCase]:
-    """Return the cases of batch `index`: of different patients, every patient equally often.
-
-    Of a patient with several cases one is drawn. With fewer patients than the batch needs, they repeat as evenly as
-    possible.
-    """
-    by_patient: dict[str, list[CachedCase]] = {}
-    for case in cases:
-        by_patient.setdefault(case.patient, []).append(case)
-    patients = list(by_patient.values())
-    rng = np.random.default_rng((seed, index, 1))
-    if len(patients) < batch_size:
-        repeats = -(-batch_size // len(patients))
-        places = [int(n) for _ in range(repeats) for n in rng.permutation(len(patients))][:batch_size]
+        batches, close = _in_process(cases, plan, start, share), _nothing
     else:
-        epoch, place = divmod(index, len(patients) // batch_size)
-        order = np.random.default_rng((seed, epoch, 2)).permutation(len(patients))
-        places = [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
-    return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
+        team = _Workers(cases, plan, start, workers, share)
+        batches, close = team.batches(), team.close
+    try:
+        if plan.device == "cuda":
+            gpu = ToGpu()
+            with ahead(batches, gpu.start, close) as copies:
+                yield map(gpu.finish, copies)
+        else:
+            yield batches
+    finally:
+        close()
 
 
-def is_deformed(plan: Plan, index: int) -> bool:
-    """Return whether the crops of batch `index` are deformed: not those of the training's last part.
-
-    They look as in prediction, where nothing is interpolated.
-    """
-    end = plan.augmentation.undeformed_end
-    return not end or index < (1 - end) * plan.iterations
+def _augmentation(plan: Plan) -> AbstractTransform:
+    """Return what is done to crop requests where batches are made."""
+    return augment.transforms(plan)
 
 
-def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:
-    """Draw the centre of a crop, in voxels of the cached volume.
-
-    With probability `organ_share` it is a voxel of an organ, every organ of the case equally likely, moved so that the
-    crop stays inside the volume; else all crops inside the volume are equally likely, or where the truth is not known
-    everywhere, all voxels where it is, moved likewise. Where the volume is smaller than the crop it is centred.
-    """
-    shape = np.array(case.working.shape, dtype=np.float64)
-    crop = np.array(plan.crop_size, dtype=np.float64)
-    first, last = crop / 2 - 0.5, np.maximum(shape, crop) - crop / 2 - 0.5  # where the crop fits
-    centre = rng.uniform(first, last)
-    samples = case.organs()
-    first_organ = int(np.searchsorted(samples[:, 0], 1))  # rows of 0 come before
-    known, organs = samples[:first_organ], samples[first_organ:]
-    if rng.random() < plan.organ_share and len(organs):
-        present = np.unique(organs[:, 0])
-        of_organ = organs[organs[:, 0] == rng.choice(present)]
-        centre = np.clip(of_organ[rng.integers(len(of_organ)), 1:], first, last)
-    elif len(known):
-        centre = np.clip(known[rng.integers(len(known)), 1:], first, last)
-    z, y, x = np.where(shape <= crop, (shape - 1) / 2, centre)
-    return float(z), float(y), float(x)
+def _nothing() -> None:
+    """End nothing: the batches are made here."""
 
 
 def _in_process(cases: Sequence[CachedCase], plan: Plan, start: int, share: Share) -> Iterator[Batch]:
     loader = CropLoader(cases, plan, start, workers=1, share=share)
-    transform = Reporting(transforms(plan))
+    transform = Reporting(_augmentation(plan))
     while True:
         yield _checked(transform(**next(loader)))
 
@@ -202,7 +166,7 @@ def _started(
     cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share, slots: Slots | None
 ) -> Augmenter:
     method = multiprocessing.get_start_method(allow_none=True)
-    transform = Reporting(transforms(plan))
+    transform = Reporting(_augmentation(plan))
     multiprocessing.set_start_method("spawn", force=True)  # a fork after torch has used its threads may hang
     try:
         augmenter = Augmenter(
@@ -237,7 +201,9 @@ class _Workers:
 
     def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, count: int, share: Share) -> None:
         self.cases, self.plan, self.index, self.share = cases, plan, start, share
-        self.slot_bytes = batch_bytes(plan, len(range(plan.batch_size)[share[0] :: share[1]]))
+        crops = len(range(plan.batch_size)[share[0] :: share[1]])
+        self.slot_bytes = augment.slot_bytes(plan, crops)
+        self.is_closed, self.lock = False, threading.Lock()
         self._start(count)
 
     def batches(self) -> Iterator[Batch]:
@@ -246,15 +212,25 @@ class _Workers:
             while (batch := self._next()) is not None:
                 yield _checked(batch)
                 self.index += 1
+            if self.is_closed:
+                return
             _warn_of_lost(self.augmenter, left)
             if left:
                 self._start(left)
         yield from _in_process(self.cases, self.plan, self.index, self.share)
 
+    def close(self) -> None:
+        """End the processes and the stream; another thread may be waiting for a batch."""
+        self.is_closed = True
+        with self.lock:
+            self.augmenter._finish()
+
     def _start(self, count: int) -> None:
         self.count = count
-        self.slots = reserve(count, _slots_of_each(count), self.slot_bytes)
-        self.augmenter = _started(self.cases, self.plan, self.index, count, self.share, self.slots)
+        with self.lock:
+            if not self.is_closed:
+                self.slots = reserve(count, _slots_of_each(count), self.slot_bytes)
+                self.augmenter = _started(self.cases, self.plan, self.index, count, self.share, self.slots)
 
     def _next(self) -> Batch | None:
         try:

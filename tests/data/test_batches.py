@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from autoseg.data.batches import Batch, choose_cases, draw_centre, is_deformed, open_batches
+from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase
+from autoseg.data.crops import choose_cases, draw_centre, is_deformed
 from autoseg.errors import TrainingError
 from autoseg.plan import AugmentationPlan
 

@@ -1,0 +1,65 @@
+"""Which crops a batch has: a function of the seed and the batch's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autoseg.data.cache import CachedCase
+from autoseg.imaging.grid import Triple
+from autoseg.plan import Plan
+
+
+def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index: int) -> list[CachedCase]:
+    """Return the cases of batch `index`: of different patients, every patient equally often.
+
+    Of a patient with several cases one is drawn. With fewer patients than the batch needs, they repeat as evenly as
+    possible.
+    """
+    by_patient: dict[str, list[CachedCase]] = {}
+    for case in cases:
+        by_patient.setdefault(case.patient, []).append(case)
+    patients = list(by_patient.values())
+    rng = np.random.default_rng((seed, index, 1))
+    if len(patients) < batch_size:
+        repeats = -(-batch_size // len(patients))
+        places = [int(n) for _ in range(repeats) for n in rng.permutation(len(patients))][:batch_size]
+    else:
+        epoch, place = divmod(index, len(patients) // batch_size)
+        order = np.random.default_rng((seed, epoch, 2)).permutation(len(patients))
+        places = [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
+    return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
+
+
+def is_deformed(plan: Plan, index: int) -> bool:
+    """Return whether the crops of batch `index` are deformed: not those of the training's last part.
+
+    They look as in prediction, where nothing is interpolated.
+    """
+    end = plan.augmentation.undeformed_end
+    return not end or index < (1 - end) * plan.iterations
+
+
+def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:
+    """Draw the centre of a crop, in voxels of the cached volume.
+
+    With probability `organ_share` it is a voxel of an organ, every organ of the case equally likely, moved so that the
+    crop stays inside the volume; else all crops inside the volume are equally likely, or where the truth is not known
+    everywhere, all voxels where it is, moved likewise. Where the volume is smaller than the crop it is centred.
+    """
+    shape = np.array(case.working.shape, dtype=np.float64)
+    crop = np.array(plan.crop_size, dtype=np.float64)
+    first, last = crop / 2 - 0.5, np.maximum(shape, crop) - crop / 2 - 0.5  # where the crop fits
+    centre = rng.uniform(first, last)
+    samples = case.organs()
+    first_organ = int(np.searchsorted(samples[:, 0], 1))  # rows of 0 come before
+    known, organs = samples[:first_organ], samples[first_organ:]
+    if rng.random() < plan.organ_share and len(organs):
+        present = np.unique(organs[:, 0])
+        of_organ = organs[organs[:, 0] == rng.choice(present)]
+        centre = np.clip(of_organ[rng.integers(len(of_organ)), 1:], first, last)
+    elif len(known):
+        centre = np.clip(known[rng.integers(len(known)), 1:], first, last)
+    z, y, x = np.where(shape <= crop, (shape - 1) / 2, centre)
+    return float(z), float(y), float(x)
