@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -125,6 +124,9 @@ class AugmentationPlan(PlanPart):
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0  # exponent, half of the time from [1 - g, 1], else from [1, 1 + g]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
+    on: Literal["workers", "device"] = (
+        "workers"  # who makes the crops; the device: of what workers cut out and drew
+    )
 
     @property
     def is_spatial(self) -> bool:
@@ -223,11 +225,6 @@ class Plan(PlanPart):
     def stages(self) -> tuple[Plan, ...]:
         """The plans of the stages, coarse to fine, each as if it stood alone; so far there is one, this plan itself."""
         return (self,)
-
-    @property
-    def batch_bytes(self) -> int:
-        """Bytes of a batch: images in float32, and label maps."""
-        return self.batch_size * math.prod(self.crop_size) * (4 * len(self.channels) + 1)
 
     @property
     def classes(self) -> int:

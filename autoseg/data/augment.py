@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,16 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from batchgenerators.transforms.abstract_transforms import AbstractTransform, Compose
-from batchgenerators.transforms.color_transforms import (
-    BrightnessTransform,
-    ContrastAugmentationTransform,
-    GammaTransform,
-)
-from batchgenerators.transforms.noise_transforms import GaussianNoiseTransform
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from autoseg.data.cache import CachedCase
+from autoseg.data.intensity import intensity_changes
 from autoseg.data.slots import ALIGNED
 from autoseg.imaging.grid import Triple, Voxels
 from autoseg.network.device import runs_bfloat16
@@ -79,55 +75,32 @@ class Seeded(AbstractTransform):  # type: ignore[misc]
 
     def __call__(self, requests: list[CropRequest], seeds: list[int]) -> dict[str, Any]:
         """Make the crops; `seeds`, one a crop, decide all randomness. The generators are left as they were."""
-        before = np.random.get_state(), random.getstate()
-        try:
-            crops = [self._crop(request, seed) for request, seed in zip(requests, seeds, strict=True)]
-        finally:
-            np.random.set_state(before[0])
-            random.setstate(before[1])
+        crops = []
+        for request, seed in zip(requests, seeds, strict=True):
+            with seeded(seed):
+                crops.append(self.transform(requests=[request]))
         joined = {key: np.concatenate([crop[key] for crop in crops]) for key in ("data", "seg")}
         joined["data"] = joined["data"].astype(self.image_type, copy=False)
         hidden = [request.case.hidden for request in requests]
         return joined | {"keys": [request.case.id for request in requests], "hidden": hidden}
 
-    def _crop(self, request: CropRequest, seed: int) -> dict[str, Any]:
-        np.random.seed(seed)
-        random.seed(seed)
-        return self.transform(requests=[request])  # type: ignore[no-any-return]
 
-
-@dataclass(frozen=True, kw_only=True)
-class IntensityChange:
-    """A random change of the intensities of every crop."""
-
-    amount: Callable[[AugmentationPlan], float]  # its strength in the plan; 0: none
-    transform: Callable[[float], AbstractTransform]  # of that amount
-
-
-INTENSITY_CHANGES = (  # in this order
-    IntensityChange(
-        amount=lambda plan: plan.contrast,
-        transform=lambda c: ContrastAugmentationTransform((1 - c, 1 + c), preserve_range=False),
-    ),
-    IntensityChange(
-        amount=lambda plan: plan.brightness,
-        transform=lambda sigma: BrightnessTransform(mu=0.0, sigma=sigma),
-    ),
-    IntensityChange(
-        amount=lambda plan: plan.gamma,
-        transform=lambda g: GammaTransform((1 - g, 1 + g), per_channel=True, retain_stats=True),
-    ),
-    IntensityChange(
-        amount=lambda plan: plan.noise,
-        transform=lambda most: GaussianNoiseTransform(noise_variance=(0.0, most), p_per_sample=1.0),
-    ),
-)
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Set numpy's and Python's global generators from a seed; leave them as they were."""
+    before = np.random.get_state(), random.getstate()
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
 
 
 def transforms(plan: Plan) -> Seeded:
     """Return the plan's augmentation as one transform."""
-    amounts = [(change, change.amount(plan.augmentation)) for change in INTENSITY_CHANGES]
-    changes = [change.transform(amount) for change, amount in amounts if amount]
+    changes = [transform for _, transform in intensity_changes(plan)]
     return Seeded([SpatialCrop(plan), *changes], image_type(plan))
 
 
@@ -143,6 +116,15 @@ def slot_bytes(plan: Plan, crops: int) -> int:
     return crops * math.prod(plan.crop_size) * of_voxel + ALIGNED
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpatialMap:
+    """Where the voxels of a crop come from: p to shift + matrix (p + field(p)), both relative to the crop's centre."""
+
+    matrix: npt.NDArray[np.float32]  # (3, 3)
+    shift: npt.NDArray[np.float32]  # (3,), voxels of the volume
+    control: npt.NDArray[np.float32] | None = None  # points of the B-spline field, (3, Z, Y, X), in voxels
+
+
 def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Tensor:
     """Draw a random map; return where each voxel of a crop comes from, relative to the crop's centre.
 
@@ -154,16 +136,28 @@ def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Ten
     Returns:
         Voxels of the volume, float32 (Z, Y, X, 3), last axis (z, y, x).
     """
+    return offsets(size, draw_map(size, spacing_mm, what), what.bspline_spacing_voxels, "cpu")
+
+
+def draw_map(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> SpatialMap:
+    """Draw a random map of a crop, as `coordinates` does."""
     spacing = np.array(spacing_mm)
     turn = _rotation(np.deg2rad(np.random.uniform(-what.rotation_deg, what.rotation_deg, 3)))
     scale = np.random.uniform(1 - what.scaling, 1 + what.scaling)
     sides = [np.random.choice((-1.0, 1.0)) if axis in what.mirrored else 1.0 for axis in "zyx"]
     matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing * sides) * scale
     shift = np.random.uniform(-what.translation_voxels, what.translation_voxels, 3)
-    base = _centred_grid(size)
-    if what.bspline_voxels:
-        base = base + _bspline_field(size, what)
-    flat = torch.addmm(_tensor(shift)[None], base.reshape(-1, 3), _tensor(matrix).T)
+    control = _control_points(size, what) if what.bspline_voxels else None
+    return SpatialMap(matrix=matrix.astype(np.float32), shift=shift.astype(np.float32), control=control)
+
+
+def offsets(size: Voxels, where: SpatialMap, bspline_spacing_voxels: float, device: str) -> Tensor:
+    """Return where a map takes each voxel of a crop, as `coordinates` does, computed on a device."""
+    base = _centred_grid(size, device)
+    if where.control is not None:
+        base = base + _bspline_field(size, bspline_spacing_voxels, torch.from_numpy(where.control).to(device))
+    shift, matrix = (torch.from_numpy(part).to(device) for part in (where.shift, where.matrix))
+    flat = torch.addmm(shift[None], base.reshape(-1, 3), matrix.T)
     return flat.reshape(*size, 3)
 
 
@@ -190,13 +184,31 @@ def sample(
     )
     image = torch.from_numpy(request.case.image()[(slice(None), *box)].astype(np.float32))
     label = torch.from_numpy(request.case.label()[box].astype(np.float32))
-    start = torch.tensor([float(b.start) for b in box])
-    extent = torch.tensor([float(b.stop - b.start) for b in box])
-    grid = ((points - start + 0.5) * (2.0 / extent) - 1.0).flip(-1)[None]
-    outside = torch.tensor(pad)[:, None, None, None]
-    crop = grid_sample((image - outside)[None], grid, "bilinear", "zeros", align_corners=False)[0] + outside
-    classes = grid_sample(label[None, None], grid, "nearest", "zeros", align_corners=False)[0]
+    crop, classes = resample(image, label, tuple(b.start for b in box), points, pad)
     return crop.numpy(), classes.numpy().astype(np.uint8)
+
+
+def resample(
+    image: Tensor, label: Tensor, start: Sequence[int], points: Tensor, pad: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Sample a part of a volume at points: the image linearly, the label map by its nearest voxel.
+
+    Args:
+        image: Part of it, float32 (C, z, y, x).
+        label: The same part, float32 (z, y, x).
+        start: Where in the volume the part begins; it holds all that the points touch of the volume.
+        points: Voxels of the volume, (Z, Y, X, 3).
+        pad: Intensity outside the volume, one a channel.
+
+    Returns:
+        Image (C, Z, Y, X); label (1, Z, Y, X), background outside the volume.
+    """
+    first = torch.tensor([float(n) for n in start]).to(points.device)
+    extent = torch.tensor([float(n) for n in label.shape]).to(points.device)
+    grid = ((points - first + 0.5) * (2.0 / extent) - 1.0).flip(-1)[None]
+    outside = torch.tensor(pad).to(points.device)[:, None, None, None]
+    crop = grid_sample((image - outside)[None], grid, "bilinear", "zeros", align_corners=False)[0] + outside
+    return crop, grid_sample(label[None, None], grid, "nearest", "zeros", align_corners=False)[0]
 
 
 def cut(
@@ -234,18 +246,23 @@ def _rotation(angles_rad: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return turn
 
 
-def _bspline_field(size: Voxels, what: AugmentationPlan) -> Tensor:
-    """Draw displacements of control points; return the cubic B-spline field, (Z, Y, X, 3) in voxels."""
-    basis = [_bspline_basis(n, what.bspline_spacing_voxels) for n in size]
-    knots = tuple(b.shape[1] for b in basis)
-    control = _tensor(np.random.uniform(-what.bspline_voxels, what.bspline_voxels, (3, *knots)))
+def _control_points(size: Voxels, what: AugmentationPlan) -> npt.NDArray[np.float32]:
+    """Draw the displacements of the control points, (3, Z, Y, X) in voxels."""
+    knots = tuple(_bspline_basis(n, what.bspline_spacing_voxels).shape[1] for n in size)
+    drawn = np.random.uniform(-what.bspline_voxels, what.bspline_voxels, (3, *knots))
+    return np.asarray(drawn, dtype=np.float32)
+
+
+def _bspline_field(size: Voxels, spacing_voxels: float, control: Tensor) -> Tensor:
+    """Return the cubic B-spline field of control points, (Z, Y, X, 3) in voxels."""
+    basis = [_bspline_basis(n, spacing_voxels, str(control.device)) for n in size]
     along_z = torch.einsum("az,czyx->aycx", basis[0], control).flatten(2)  # (Z, ky, 3 kx)
-    along_y = torch.matmul(basis[1], along_z).reshape(size[0], size[1], 3, knots[2])
+    along_y = torch.matmul(basis[1], along_z).reshape(size[0], size[1], 3, control.shape[-1])
     return torch.einsum("abcx,dx->abdc", along_y, basis[2])
 
 
 @lru_cache(maxsize=16)
-def _bspline_basis(size: int, spacing_voxels: float) -> Tensor:
+def _bspline_basis(size: int, spacing_voxels: float, device: str = "cpu") -> Tensor:
     """Return the uniform cubic B-spline basis, (size, control points); the knots are centred on the crop."""
     intervals = max(1, int(np.ceil((size - 1) / spacing_voxels)))
     at = (np.arange(size) - (size - 1) / 2) / spacing_voxels + intervals / 2
@@ -260,12 +277,12 @@ def _bspline_basis(size: int, spacing_voxels: float) -> Tensor:
     basis = np.zeros((size, intervals + 3))
     for offset, piece in enumerate(pieces):
         basis[np.arange(size), knot + offset] = piece(u)
-    return _tensor(basis)
+    return _tensor(basis).to(device)
 
 
 @lru_cache(maxsize=4)
-def _centred_grid(size: Voxels) -> Tensor:
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in size]
+def _centred_grid(size: Voxels, device: str) -> Tensor:
+    axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 

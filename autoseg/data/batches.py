@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
 from autoseg import processes
-from autoseg.data import augment
+from autoseg.data import augment, cutouts
 from autoseg.data.ahead import ToGpu, ahead
 from autoseg.data.augment import CropRequest
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
 from autoseg.data.crops import choose_cases, draw_centre, is_deformed
+from autoseg.data.cutouts import CutOut, crops_of
 from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
 from autoseg.plan import Plan
@@ -32,7 +34,7 @@ from autoseg.words import counted
 
 Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …
 # data float32 or float16 (B, C, Z, Y, X), seg uint8 (B, 1, Z, Y, X); of each crop, keys: its case, hidden: classes not
-# labelled
+# labelled. From a worker it may be cut-outs, of which these are made
 Batch = dict[str, Any]
 logger = logging.getLogger(__name__)
 WAIT_S = 0.005  # how often batchgenerators looks at its queues
@@ -137,9 +139,11 @@ def open_batches(
         batches, close = team.batches(), team.close
     try:
         if plan.device == "cuda":
-            gpu = ToGpu()
+            gpu = ToGpu(partial(crops_of, plan=plan, device="cuda") if plan.augmentation.on == "device" else dict)
             with ahead(batches, gpu.start, close) as copies:
                 yield map(gpu.finish, copies)
+        elif plan.augmentation.on == "device":
+            yield map(partial(crops_of, plan=plan, device="cpu"), batches)
         else:
             yield batches
     finally:
@@ -148,7 +152,7 @@ def open_batches(
 
 def _augmentation(plan: Plan) -> AbstractTransform:
     """Return what is done to crop requests where batches are made."""
-    return augment.transforms(plan)
+    return CutOut(plan) if plan.augmentation.on == "device" else augment.transforms(plan)
 
 
 def _nothing() -> None:
@@ -202,7 +206,8 @@ class _Workers:
     def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, count: int, share: Share) -> None:
         self.cases, self.plan, self.index, self.share = cases, plan, start, share
         crops = len(range(plan.batch_size)[share[0] :: share[1]])
-        self.slot_bytes = augment.slot_bytes(plan, crops)
+        is_cut = plan.augmentation.on == "device"
+        self.slot_bytes = cutouts.slot_bytes(plan, crops, cases) if is_cut else augment.slot_bytes(plan, crops)
         self.is_closed, self.lock = False, threading.Lock()
         self._start(count)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from autoseg.errors import PlanError
@@ -64,6 +65,12 @@ class StepCost:
 def share_of(plan: Plan, processes: int) -> Plan:
     """Return the plan with the batch that one of several processes computes."""
     return plan.model_copy(update={"batch_size": -(-plan.batch_size // processes)})
+
+
+def batch_bytes(plan: Plan, processes: int) -> int:
+    """Return the bytes of the batch that one of several processes computes: images in float32, and label maps."""
+    of_voxel = 4 * len(plan.channels) + 1
+    return share_of(plan, processes).batch_size * math.prod(plan.crop_size) * of_voxel
 
 
 def step_gib(plan: Plan, budget: Budget) -> float:

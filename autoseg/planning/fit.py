@@ -15,7 +15,7 @@ from autoseg.machine import default_workers
 from autoseg.network.build import require_known
 from autoseg.options import PlanOptions
 from autoseg.plan import WRITE_SETTING, Plan, asked, with_settings
-from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
+from autoseg.planning.budget import Budget, StepCost, batch_bytes, share_of, step_gib
 from autoseg.planning.planner import Cost, Decision
 from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, MANY_ITERATIONS, grid_of, ratio, working_median
 from autoseg.planning.requirements import nearest_fit, require_crops, require_sensible_grid, require_sides
@@ -150,8 +150,9 @@ class _Fitting:
     def _cost(self, plan: Plan) -> StepCost | None:
         """Measure the share of a step that one process has; None: it does not fit."""
         processes = self.budget.processes
-        shape, share = working_median(plan, self.fingerprint), share_of(plan, processes)
-        return self.measure(share, shape, default_workers(processes, plan.device, share.batch_bytes))
+        shape = working_median(plan, self.fingerprint)
+        workers = default_workers(processes, plan.device, batch_bytes(plan, processes))
+        return self.measure(share_of(plan, processes), shape, workers)
 
     def _quicker(self, plan: Plan, cost: StepCost) -> Budget | None:
         """Return the budget with so few crops a step, or voxels, that enough iterations fit the time; None: they do."""

@@ -21,7 +21,7 @@ from autoseg.network.device import DeviceName, pick_device, release_memory, repe
 from autoseg.network.distributed import from_first, process_group, process_rank, world_size
 from autoseg.options import TrainOptions
 from autoseg.plan import Plan, with_settings
-from autoseg.planning.budget import GPU_SHARE, detect_budget, share_of, step_gib
+from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
 from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
 from autoseg.planning.requirements import nearest_fit, require_crops
 from autoseg.run import Run
@@ -106,8 +106,8 @@ def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: Devi
         sides = {side: read_cases(run.cache, ids, key) for side, ids in split.sides().items()}
     training = sides["training"]
     _require_labels(run, fold, training)
-    batch_bytes = share_of(run.plan(), world_size()).batch_bytes
-    workers = default_workers(None, device, batch_bytes) if options.workers is None else options.workers
+    by_default = default_workers(None, device, batch_bytes(run.plan(), world_size()))
+    workers = by_default if options.workers is None else options.workers
     shape = training[0].working.shape if training else (1, 1, 1)
     return Fold(
         plan=_training_plan(run, fold, options, device, shape, workers),

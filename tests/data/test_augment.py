@@ -42,6 +42,12 @@ def draw(monkeypatch: pytest.MonkeyPatch, value: Callable[[float, float, object]
     )
 
 
+def field(size: tuple[int, int, int], what: AugmentationPlan) -> torch.Tensor:
+    """Return the displacements that drawn control points give each voxel of a crop."""
+    control = torch.from_numpy(np.array(augment._control_points(size, what)))
+    return augment._bspline_field(size, what.bspline_spacing_voxels, control)
+
+
 def crop(request: CropRequest, size: tuple[int, int, int], what: AugmentationPlan) -> tuple[np.ndarray, np.ndarray]:
     image, label = sample(request, coordinates(size, request.case.working.spacing_mm, what), PAD)
     return image[0], label[0]
@@ -153,7 +159,7 @@ def test_the_basis_of_each_voxel_is_not_negative_and_sums_to_one(size: int, spac
 
 def test_equal_control_points_are_a_pure_shift(monkeypatch: pytest.MonkeyPatch) -> None:
     draw(monkeypatch, lambda low, high, _: high)
-    moved = augment._bspline_field((6, 7, 8), changes(bspline_voxels=3, bspline_spacing_voxels=4))
+    moved = field((6, 7, 8), changes(bspline_voxels=3, bspline_spacing_voxels=4))
     torch.testing.assert_close(moved, torch.full((6, 7, 8, 3), 3.0))
 
 
@@ -161,7 +167,7 @@ def test_equal_control_points_are_a_pure_shift(monkeypatch: pytest.MonkeyPatch) 
 @given(st.integers(0, 10_000))
 def test_no_voxel_moves_farther_than_the_control_points_may(seed: int) -> None:
     np.random.seed(seed)
-    moved = augment._bspline_field((16, 9, 12), changes(bspline_voxels=4, bspline_spacing_voxels=5))
+    moved = field((16, 9, 12), changes(bspline_voxels=4, bspline_spacing_voxels=5))
     assert moved.abs().max() <= 4.0
     assert moved.std() > 0.1
     assert moved.diff(dim=0).abs().max() < 4.0  # smooth: neighbours move alike
@@ -172,7 +178,7 @@ def test_control_points_move_each_axis_by_its_own_component(monkeypatch: pytest.
         return np.arange(3.0).reshape(3, 1, 1, 1)
 
     draw(monkeypatch, by_axis)
-    moved = augment._bspline_field((4, 5, 6), changes(bspline_voxels=3))
+    moved = field((4, 5, 6), changes(bspline_voxels=3))
     torch.testing.assert_close(moved, torch.tensor([0.0, 1.0, 2.0]).expand(4, 5, 6, 3))
 
 
