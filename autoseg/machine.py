@@ -95,8 +95,8 @@ def free_memory_gib() -> float:
 
 
 def free_shared_memory_gib() -> float:
-    """Return how much memory processes can share anew, in GiB: on Linux what /dev/shm has left, of what is free."""
-    free = free_memory_gib()
+    """Return the memory that processes can share anew, in GiB: half of what is free, on Linux what /dev/shm has."""
+    free = 0.5 * free_memory_gib()
     return min(free, shutil.disk_usage(SHARED_MEMORY).free / GIB) if SHARED_MEMORY.is_dir() else free
 
 

@@ -98,8 +98,8 @@ def reserve(workers: int, of_each: int, slot_bytes: int) -> Slots | None:
 @cache
 def _tell_of_pipes(needed_gib: float, free_gib: float) -> None:
     logger.warning(
-        "batches go through pipes, at more work for this process: %.2f GiB of shared memory are free, %.2f are needed; "
-        "give a container --shm-size=%dg, or --ipc=host",
+        "batches go through pipes, at more work for this process: %.2f GiB of shared memory are to be had, %.2f are "
+        "needed; give fewer --workers, or a container --shm-size=%dg or --ipc=host",
         free_gib, needed_gib, math.ceil(needed_gib),
     )  # fmt: skip
 
