@@ -124,9 +124,7 @@ class AugmentationPlan(PlanPart):
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0  # exponent, half of the time from [1 - g, 1], else from [1, 1 + g]
     noise: Annotated[float, Field(ge=0)] = 0.0  # deviation of Gaussian noise, uniform in [0, n]
-    on: Literal["workers", "device"] = (
-        "workers"  # who makes the crops; the device: of what workers cut out and drew
-    )
+    on: Literal["workers", "device"] = "workers"  # who makes the crops; the device: of what workers cut out and drew
 
     @property
     def is_spatial(self) -> bool:

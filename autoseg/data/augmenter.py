@@ -34,6 +34,7 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
         if self._has_ended:
             raise RuntimeError("the augmentation processes have been ended")
         super()._start()
+        self.pin_memory_thread._invoke_excepthook = self._abort  # type: ignore[attr-defined]
         threading.Thread(target=self._abort_after, args=(tuple(self._processes),), daemon=True).start()
 
     def __next__(self) -> Any:
@@ -59,6 +60,10 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
                 break
         self.abort_event.set()
 
+    def _abort(self, _: threading.Thread) -> None:
+        """End all, without a traceback: the thread that takes batches has met half a message, or an ended process."""
+        self.abort_event.set()
+
     def _finish(self, timeout: float = 10, force: bool = False) -> None:
         """End all processes; batches that nobody has taken are dropped unread."""
         workers, self._processes = self._processes, []
@@ -70,14 +75,9 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
         for worker in workers:
             worker.kill()
             worker.join(timeout)  # one that waits for a disk cannot even be killed
-        self.pin_memory_thread._invoke_excepthook = _say_nothing  # type: ignore[attr-defined] # of half a message
         for queue in self._queues:
             queue._writer.close()  # the last writer's end: who still reads hears that nothing comes
         self.pin_memory_thread.join(timeout)
         for queue in self._queues:
             queue.close()
         self._queues, self.was_initialized = [], False
-
-
-def _say_nothing(_: threading.Thread) -> None:
-    """Tell no traceback of the thread that read from processes which are no more."""
