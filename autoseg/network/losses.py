@@ -13,14 +13,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 from autoseg.labels import IGNORED, LabelScheme
 from autoseg.network.distributed import sum_over_processes
 from autoseg.plan import LossPlan
 
 LOWEST = -1e4  # a logit of which the softmax is 0
-SPACE = (2, 3, 4)  # axes of a batch
+SPACE, ACROSS = (2, 3, 4), (0, 2, 3, 4)  # axes of a batch: of an image's voxels, of all
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
 Known = Tensor | None  # whether the truth of each voxel is known, bool (B, Z, Y, X); None: it is everywhere
 Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in the order of its `sums`
@@ -161,12 +161,13 @@ def region_sums(logits: Tensor, truth: Tensor, scheme: LabelScheme, voxel_weight
     both = (probabilities * reference).sum(SPACE)
     probabilities = probabilities if known is None else probabilities * known
     either = probabilities.sum(SPACE) + reference.sum(SPACE).to(probabilities.dtype)
-    weights = torch.ones_like(logits)
-    if voxel_weights is not None:
-        weights = torch.where(reference, voxel_weights[:, None, None, None], weights)
-    weights = weights if known is None else weights * known
-    entropy = binary_cross_entropy_with_logits(logits, reference.float(), weights, reduction="none")
-    return both, either, entropy.sum((0, *SPACE)), weights.sum((0, *SPACE))
+    outside = softplus(logits)  # the cross-entropy where a voxel is outside; inside, it is less by the logit
+    less, inside = (logits * reference).sum(ACROSS), (outside * reference).sum(ACROSS)
+    voxels = reference.sum(ACROSS).to(logits.dtype)
+    outside = outside if known is None else outside * known
+    every = voxels.new_full((), truth.numel()) if known is None else known.sum().to(logits.dtype)
+    extra = 0.0 if voxel_weights is None else voxel_weights - 1.0
+    return both, either, outside.sum(ACROSS) - less + extra * (inside - less), every + extra * voxels
 
 
 def _any_of(truth: Tensor, atoms: Sequence[int]) -> Tensor:

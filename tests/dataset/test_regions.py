@@ -30,8 +30,9 @@ from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Label, LabelScheme
 from autoseg.metrics.overlap import dice
 from autoseg.network.losses import segmentation_loss
+from autoseg.network.memory import training_bytes
 from autoseg.network.weights import load_networks
-from autoseg.plan import LossPlan, Plan, parse_plan
+from autoseg.plan import Level, LossPlan, NetworkPlan, Plan, parse_plan
 from autoseg.planning import rules
 from autoseg.planning.ceiling import ceilings
 from autoseg.run import FoldFolder, Run
@@ -150,6 +151,15 @@ def test_the_loss_is_dice_and_binary_cross_entropy_of_each_region(weights: tuple
     padded = torch.cat((logits, torch.randn_like(logits)), dim=2)
     part = segmentation_loss(padded, more, DICE_BCE, given_weights, None, sparse)
     assert part.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_eight_regions_need_hardly_more_memory_than_eight_classes() -> None:
+    labels = tuple(Label(value=value, name=f"organ {value}") for value in range(1, 9))
+    network = NetworkPlan(stages=tuple(Level(features=(width, width)) for width in (16, 32, 64, 128)), up="skip")
+    same = {"loss": DICE_BCE, "network": network, "crop_size": (64, 64, 64)}
+    nested_in_each_other = tuple(tuple(range(value, 9)) for value in range(1, 9))
+    regions = training_bytes(made.plan(labels=labels, regions=nested_in_each_other, **same), bfloat16=True)
+    assert regions < 1.05 * training_bytes(made.plan(labels=labels[:7], **same), bfloat16=True)
 
 
 @pytest.mark.parametrize("dense", [0.0, 1.0])

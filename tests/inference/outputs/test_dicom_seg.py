@@ -116,6 +116,34 @@ def test_a_mask_comes_back_from_an_enhanced_file_whose_frames_are_in_no_order(tm
             assert order[contour.ContourImageSequence[0].ReferencedFrameNumber - 1] == z
 
 
+@pytest.mark.parametrize("is_enhanced", [False, True])
+def test_regions_are_segments_that_overlap_and_contours_around_all_that_is_within(
+    tmp_path: Path, is_enhanced: bool
+) -> None:
+    pytest.importorskip("highdicom")
+    folder = tmp_path / "ct"
+    if is_enhanced:
+        write_enhanced(folder / "all.dcm", voxels(), order=(3, 0, 5, 1, 4, 2), slopes=[1] * 6)
+    else:
+        write_ct(folder, voxels())
+    image = read_image([folder])
+    labels = (Label(value=5, name="liver"), Label(value=7, name="lesion"))
+    scheme = LabelScheme(labels=labels, regions=((5, 7), (7,)))
+    mask = np.zeros(image.grid.shape, np.uint8)
+    mask[1:4, :3, :3] = 5
+    mask[2:4, 1:2, 1:2] = 7
+    source = SeriesMask(mask, image.stored, scheme, folder)
+    write_dicom_seg(tmp_path / "m", source)
+    found = read_back(tmp_path / "m", image)
+    np.testing.assert_array_equal(found["liver"], mask > 0)
+    np.testing.assert_array_equal(found["lesion"], mask == 7)
+    write_rtstruct(tmp_path / "rt", source)
+    structures = pydicom.dcmread(tmp_path / "rt")
+    names = {item.ROINumber: str(item.ROIName) for item in structures.StructureSetROISequence}
+    slices = {names[roi.ReferencedROINumber]: len(roi.ContourSequence) for roi in structures.ROIContourSequence}
+    assert slices == {"liver": 3, "lesion": 2}  # one contour a slice: the lesion is no hole of the liver
+
+
 def test_only_the_frames_of_the_volume_are_referred_to_where_a_file_holds_two(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     order = (3, 2, 0, 4, 5, 1, 1, 5, 4, 0, 2, 3)  # of two stacks, frame by frame in turn

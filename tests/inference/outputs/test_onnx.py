@@ -50,6 +50,20 @@ def test_another_program_finds_the_same_probabilities_in_volumes_of_any_size(mod
         assert found.sum(axis=1) == pytest.approx(np.ones((2, *size)), abs=1e-5)
 
 
+@pytest.mark.parametrize("regions", [((1, 2), (2,)), ((1, 2),)])
+def test_regions_have_a_probability_each(tmp_path: Path, regions: tuple[tuple[int, ...], ...]) -> None:
+    plan = made.plan(labels=made.plan().labels[: len(regions)], regions=regions)
+    torch.manual_seed(0)
+    network = build(plan).eval()
+    fold_norms(network)
+    write_onnx(Model(stages=(Stage(networks=(network,), plan=plan),), trained_on=frozenset()), tmp_path / "m.onnx", "")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(0).normal(size=(1, 1, 8, 8, 8)).astype(np.float32)
+    (found,) = session.run(["probabilities"], {"image": image})
+    with torch.no_grad():
+        assert found == pytest.approx(network(torch.from_numpy(image)).sigmoid().numpy(), abs=1e-5)
+
+
 def test_the_file_holds_the_plan_and_the_card(model: Model, tmp_path: Path) -> None:
     write_onnx(model, tmp_path / "m.onnx", "a card")
     held = {entry.key: entry.value for entry in onnx.load(str(tmp_path / "m.onnx")).metadata_props}
