@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from autoseg.imaging.grid import Box, Triple
 from autoseg.labels import Mask
+from autoseg.metrics.pieces import Labelled, in_pieces
 
 EDGE_MM = 10.0  # from a face of the image that the true organ reaches: there the scan, or its labelling, is cut
 KINDS = {  # in the order in which they are looked for: a voxel has the first that fits
@@ -18,10 +18,15 @@ KINDS = {  # in the order in which they are looked for: a voxel has the first th
     "leak": "leak at the border",
     "short": "short of the border",
 }
-_TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
-def lost_voxels(prediction: Mask, truth: Mask, opposite: tuple[Mask, Mask], cut: Mask | None) -> dict[str, int]:
+def lost_voxels(
+    prediction: Mask,
+    truth: Mask,
+    opposite: tuple[Mask, Mask],
+    cut: Mask | None,
+    labelled: tuple[Labelled, Labelled] | None = None,
+) -> dict[str, int]:
     """Return the wrong voxels of an organ by their kind, in the order of `KINDS`.
 
     Wrong side: predicted where the truth is the same organ of the other side, or the reverse. Missed: in a piece of
@@ -34,14 +39,16 @@ def lost_voxels(prediction: Mask, truth: Mask, opposite: tuple[Mask, Mask], cut:
         truth: Of the organ, in the same box.
         opposite: Prediction and truth of the organ of the other side, in the same box; empty where there is none.
         cut: Voxels of the box near a face that the true organ reaches; None where it reaches none.
+        labelled: `in_pieces` of prediction and truth, where they are known already.
     """
     too_much, too_little = prediction & ~truth, truth & ~prediction
     open_voxels = too_much | too_little
     predicted_opposite, true_opposite = opposite
+    pieces, true_pieces = labelled or (in_pieces(prediction), in_pieces(truth))
     regions = {
         "side": (too_much & true_opposite) | (too_little & predicted_opposite),
-        "missed": _untouched(truth, prediction),
-        "extra": _untouched(prediction, truth),
+        "missed": _untouched(truth, prediction, true_pieces),
+        "extra": _untouched(prediction, truth, pieces),
         "cut": np.zeros_like(open_voxels) if cut is None else cut,
         "leak": too_much,
         "short": too_little,
@@ -69,11 +76,11 @@ def near_faces(truth_box: Box | None, box: Box, shape: tuple[int, ...], spacing_
     return near if reached else None
 
 
-def _untouched(mask: Mask, other: Mask) -> Mask:
+def _untouched(mask: Mask, other: Mask, labelled: Labelled) -> Mask:
     """Return the pieces of a mask that no voxel of another one lies in."""
     if not (mask & other).any():
         return mask
-    pieces, count = ndimage.label(mask, _TOUCHING)
+    pieces, count = labelled
     if count < 2:
         return np.zeros_like(mask)
     alone = np.ones(count + 1, dtype=bool)

@@ -15,7 +15,7 @@ from autoseg.imaging.grid import Box, Triple, voxel_ml
 from autoseg.labels import LabelMap, Mask
 from autoseg.metrics.loss_kinds import lost_voxels, near_faces
 from autoseg.metrics.overlap import Overlap, overlap
-from autoseg.metrics.pieces import Pieces, count_pieces
+from autoseg.metrics.pieces import Labelled, Pieces, count_pieces, in_pieces
 from autoseg.metrics.surface import SurfaceDistances, label_distances
 
 
@@ -70,14 +70,19 @@ class OrganPair:
             return None
         opposite = [np.isin(labels[box], self.opposite) for labels in (self.prediction, self.truth)]
         cut = near_faces(self.truth_box, box, self.truth.shape, self.spacing_mm)
-        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut)
+        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut, self._labelled)
         return {kind: voxels / whole for kind, voxels in counts.items()}
+
+    @cached_property
+    def _labelled(self) -> tuple[Labelled, Labelled]:
+        prediction, truth = self.masks
+        return in_pieces(prediction), in_pieces(truth)
 
     @cached_property
     def pieces(self) -> Pieces | None:
         """Pieces of prediction and truth; None where the organ is in neither, or its truth not known everywhere."""
         present = self.overlap.prediction or self.overlap.truth
-        return count_pieces(*self.masks) if present and self.ignored is None else None
+        return count_pieces(*self.masks, self._labelled) if present and self.ignored is None else None
 
     def _mask(self, label_map: LabelMap) -> Mask:
         return np.asarray(np.isin(label_map, self.values) if len(self.values) > 1 else label_map == self.values[0])

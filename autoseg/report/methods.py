@@ -19,6 +19,7 @@ NETWORKS = {
     "unet": "3D U-Net (Çiçek et al. 2016)",
     "residual": "3D U-Net with a residual encoder (Isensee et al. 2024)",
 }
+MOST_NAMED = 20  # organs in a sentence
 NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annotators")  # of the data, in a paper
 OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU"}
@@ -73,9 +74,14 @@ def _data(plan: Plan, data: Fingerprint | None, said: Mapping[str, str]) -> str:
     spacing = ", ".join(a if a == b else f"{a} to {b}" for a, b in ends)
     return (
         f"The images of {plan.name} ({', '.join(plan.channels)}) have a median of {joined(data.median_shape)} voxels "
-        f"and spacings of {spacing} mm (z, y, x). Segmented: {', '.join(label.name for label in plan.labels)}. "
+        f"and spacings of {spacing} mm (z, y, x). Segmented: {_organs(plan)}. "
         f"{_said(said)}"
     )
+
+
+def _organs(plan: Plan) -> str:
+    names = [label.name for label in plan.labels]
+    return ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} organs [list them; plan.json has the names]"
 
 
 def _said(said: Mapping[str, str]) -> str:

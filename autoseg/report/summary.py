@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,6 +10,8 @@ from autoseg.evaluation.intervals import FEWEST, patient_intervals
 from autoseg.evaluation.patients import NO_PATIENTS, Patients, names_patients, patients_of
 from autoseg.evaluation.statistics import TABLES, TOTAL, Table, by_case, dice_table, organs_of, total_interval
 from autoseg.words import counted, in_words
+
+MOST_NAMED = 8  # organs in a sentence
 
 
 def summary_of(scores: pd.DataFrame, patients: Mapping[str, str] = NO_PATIENTS) -> tuple[str, ...]:
@@ -53,7 +55,7 @@ def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Pati
         return text
     missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
     return text + (
-        f" Missed altogether: {', '.join(missed)}."
+        f" Missed altogether: {_listed(missed)}."
         if missed
         else f" No organ was missed altogether (0 of {organs['N'].sum():.0f})."
     )
@@ -68,8 +70,14 @@ def _volumes(scores: pd.DataFrame, which: Table, patients: Patients) -> str:
         if low > 0 or high < 0:
             numbers = " to ".join(f"{end:+.2f}".replace("-", "−") for end in (low, high))
             sides["large" if low > 0 else "small"].append(f"{names[label]} by {abs(values.mean()):.2f} ml ({numbers})")
-    shown = [f"too {side}: {', '.join(organs)}" for side, organs in sides.items() if organs]
+    shown = [f"too {side}: {_listed(organs)}" for side, organs in sides.items() if organs]
     return f" On average drawn {'; '.join(shown)}." if shown else ""
+
+
+def _listed(organs: Sequence[str]) -> str:
+    """Return organs in a row, of very many the first ones."""
+    more = [f"and {len(organs) - MOST_NAMED} more organs"] if len(organs) > MOST_NAMED else []
+    return ", ".join([*organs[:MOST_NAMED], *more])
 
 
 def _people(which: Table, cases: int, patients: int, unit: str) -> str:

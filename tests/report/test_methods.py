@@ -5,6 +5,7 @@ from __future__ import annotations
 from made import fingerprint, plan
 
 from autoseg.dataset.split import Split
+from autoseg.labels import Label
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
 from autoseg.report import methods as module
@@ -60,3 +61,9 @@ def test_only_what_was_done_is_claimed() -> None:
 def test_a_warm_up_is_no_longer_than_the_training() -> None:
     text = methods(plan(), None, [SPLIT], Facts(iterations=1))["Training"]
     assert f"{min(plan().optimiser.warmup_iterations, 1)} iteration" in text
+
+
+def test_very_many_organs_are_counted() -> None:
+    many = plan(labels=tuple(Label(value=n, name=f"organ {n}") for n in range(1, 31)))
+    text = methods(many, fingerprint((10, 20, 30), (5.0, 1.0, 1.0), labels=30), [], Facts())["Data"]
+    assert "Segmented: 30 organs [list them" in text

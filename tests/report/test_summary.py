@@ -41,3 +41,10 @@ def test_organs_that_are_drawn_too_large_are_named_with_the_interval() -> None:
     assert "On average drawn too large: liver by 1.00 ml (+0.90 to +1.11)." in text
     even = volumes.assign(value=[1.0, -1.2, 0.8, -1.1, 0.5] * 2)
     assert "drawn" not in summary_of(pd.concat([TEN, even]))[0]
+
+
+def test_of_very_many_missed_organs_the_first_are_named() -> None:
+    many = scores(*(("a", "testing", f"organ {n}", n, 0.0) for n in range(1, 21)))
+    missed = many.assign(metric="missed", value=1)
+    text = summary_of(pd.concat([many, missed]))[0]
+    assert text.endswith("organ 8 in 1, and 12 more organs.")
