@@ -3,7 +3,7 @@
 Processor time, which other programs on the machine disturb little; tables in Markdown, for docs/benchmarks.md.
 `way`: the training process's time for a batch that is ready, through a pipe as numpy arrays and in shared memory, both
 in one run; `half` is how a GPU gets it, with the copy into (here unpinned) memory of its own. `crops`: the paper's
-recipe and its augmentation, by number of workers.
+recipe and its augmentation, by number of workers. `crop`: what one costs a worker, by who makes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import made
 
 from autoseg.data import batches
+from autoseg.data.augment import CropRequest, transforms
 from autoseg.data.batches import Batch, open_batches
+from autoseg.data.cutouts import CutOut
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import machine_in_words
 from autoseg.plan import AugmentationPlan, Plan
@@ -125,6 +127,25 @@ def crops(workers: tuple[int, ...], seconds: float) -> None:
             show(f"| {name} | {count} | {taken / took:.0f} | {1e3 * others / taken:.1f} | {1e3 * own / taken:.1f} |")
 
 
+def crop() -> None:
+    """Print what a crop costs a worker that makes it, and one that cuts out and draws; the least of some rounds."""
+    torch.set_num_threads(1)
+    show(f"{machine_in_words()}\n\n| augmentation | made by | ms of a worker a crop | MB a crop |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        case = made.random_case(Path(folder), (115, 128, 128))
+        requests = [CropRequest(case=case, centre=(57.0, 63.0, 63.0))] * 3
+        for name, augmentation in {"the paper's": PAPER, "a derived plan's": RICH}.items():
+            plan = made.plan(crop_size=(64, 64, 64), augmentation=augmentation)
+            for who, transform in {"workers": transforms(plan), "the device": CutOut(plan)}.items():
+                least_s = float("inf")
+                for number in range(8):
+                    began = time.process_time()
+                    batch = transform(requests=requests, seeds=[3 * number + n for n in range(3)])
+                    least_s = min(least_s, time.process_time() - began)
+                size = sum(value.nbytes for value in batch.values() if isinstance(value, np.ndarray))
+                show(f"| {name} | {who} | {1e3 * least_s / 3:.1f} | {size / 3e6:.2f} |")
+
+
 def _children_s() -> float:
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
     return sum(t.user + t.system for t in times)
@@ -137,11 +158,13 @@ def show(*texts: object) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("way", "crops"))
+    parser.add_argument("what", choices=("way", "crops", "crop"))
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=5.0)
     asked = parser.parse_args()
     if asked.what == "way":
         way()
+    elif asked.what == "crop":
+        crop()
     else:
         crops(tuple(asked.workers), asked.seconds)
