@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 CT, ENHANCED_CT, PLAIN = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.1.2.1"
 SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
+STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -161,6 +162,57 @@ def write_segmentation(
     for keyword, value in fields.items():
         setattr(one, keyword, value)
     one.PixelData += bytes(len(one.PixelData) % 2)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(file, one, enforce_file_format=True)
+    return file
+
+
+def square(z: float, first: tuple[float, float], last: tuple[float, float]) -> list[tuple[float, float, float]]:
+    """Return a contour around the voxels from one (column, row) to another in slice z of the grid of `write_ct`."""
+    (x, y), (to_x, to_y) = first, last
+    corners = ((x - 0.5, y - 0.5), (to_x + 0.5, y - 0.5), (to_x + 0.5, to_y + 0.5), (x - 0.5, to_y + 0.5))
+    return [(-30 + x, -40 + y, -20 + 2.5 * z) for x, y in corners]
+
+
+def write_structures(
+    file: Path,
+    structures: Sequence[tuple[str, Sequence[Sequence[tuple[float, float, float]]]]],
+    series: str = "1.2.5",
+    frame: str = "1.2.6",
+    kind: str = "CLOSED_PLANAR",
+) -> Path:
+    """Write an RTSTRUCT.
+
+    Args:
+        file: Where.
+        structures: Name and contours (points in mm) of each; their numbers count from 1.
+        series: SeriesInstanceUID that it refers to; "" for none.
+        frame: FrameOfReferenceUID.
+        kind: ContourGeometricType of all.
+    """
+    one = _image("1.2.11", (1, 1), STRUCTURE_SET)
+    one.Modality = "RTSTRUCT"
+    one.StructureSetROISequence = [
+        item(ROINumber=number, ROIName=name, ReferencedFrameOfReferenceUID=frame)
+        for number, (name, _) in enumerate(structures, start=1)
+    ]
+    one.ROIContourSequence = [
+        item(
+            ReferencedROINumber=number,
+            ContourSequence=[
+                item(
+                    ContourGeometricType=kind,
+                    NumberOfContourPoints=len(points),
+                    ContourData=[f"{v:.6g}" for point in points for v in point],
+                )
+                for points in contours
+            ],
+        )
+        for number, (_, contours) in enumerate(structures, start=1)
+    ]
+    if series:
+        within = item(RTReferencedSeriesSequence=[item(SeriesInstanceUID=series)])
+        one.ReferencedFrameOfReferenceSequence = [item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[within])]
     file.parent.mkdir(parents=True, exist_ok=True)
     pydicom.dcmwrite(file, one, enforce_file_format=True)
     return file

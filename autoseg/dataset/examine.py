@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts, case_fact
 from autoseg.dataset.findings import Finding, Severity
 from autoseg.dataset.load import Case, Dataset
 from autoseg.errors import VolumeError
+from autoseg.imaging.dicom_contours import remarks_on_series
 from autoseg.imaging.grid import Grid, corner_distance_mm
 from autoseg.imaging.volumes import SAME_PLACE_MM, Volume, read_image, read_label
 from autoseg.labels import HIGHEST_VALUE
@@ -51,7 +52,9 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
             findings.append(_unusable(case, case.images, "image", error))
     if case.label.exists():
         try:
+            of_series = remarks_on_series(case.label, case.images[0])
             label = read_label(case.label, None if image is None else image.grid, dataset.labels)
+            label = replace(label, remarks=(*label.remarks, *of_series))
         except VolumeError as error:
             findings.append(_unusable(case, (case.label,), "label", error))
     findings += _remarks(case, image, label)

@@ -9,6 +9,7 @@ import numpy as np
 
 from autoseg.dataset.metadata import EXAMPLE
 from autoseg.errors import DatasetError, VolumeError
+from autoseg.imaging.dicom_contours import structure_names
 from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.volumes import read_image, read_label
@@ -27,29 +28,29 @@ def counted_channels(cases: Sequence[Sequence[Path]]) -> tuple[str, ...]:
 
 
 def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, ...]:
-    """Return a label for each positive value in the label maps that can be read; of DICOM SEG, for each name.
+    """Return a label for each positive value in the label maps that can be read; where organs have names, for each.
 
     Args:
         dataset: What the dataset is called in messages.
         label_maps: Files.
 
     Raises:
-        DatasetError: If there are too many values, or values that no label has; or if some label maps are DICOM SEG and
-            others are not, as numbers of segments are no label values.
+        DatasetError: If there are too many values, or values that no label has; or if some label maps have named organs
+            (DICOM SEG, RTSTRUCT) and others do not, as numbers of segments are no label values.
     """
     values: set[int] = set()
     named = []
     for file in label_maps:
         try:
-            named.append(segment_names(file))
+            named.append(segment_names(file) or structure_names(file))
             if not named[-1]:
                 values.update(int(v) for v in np.unique(read_label(file).array) if v > 0)
         except VolumeError:
             continue  # one bad case: for `check` to say
     if any(named) and values:
         raise DatasetError(
-            f"{dataset}: some label maps are DICOM SEG and others are not; name the labels in a dataset.json beside "
-            f"it, as in {EXAMPLE}"
+            f"{dataset}: some label maps are DICOM SEG or RTSTRUCT and others are not; name the labels in a "
+            f"dataset.json beside it, as in {EXAMPLE}"
         )
     labels = labels_of_segments(named) or tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
     highest = max((label.value for label in labels), default=0)

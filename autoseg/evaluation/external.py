@@ -54,7 +54,7 @@ def evaluate_external(
     for case in track(dataset.cases, f"Evaluating {dataset.name}", len(dataset.cases)):
         try:
             file = folder.predictions / f"{case.id}{MASK_SUFFIX}"
-            rows += _rows(model, case, values, dataset.ignored, file, tolerance_mm)
+            rows += _rows(model, case, values, dataset, file, tolerance_mm)
         except AutosegError as error:
             failed[case.id] = str(error)
     if rows:
@@ -108,12 +108,13 @@ def _parts(values: Mapping[int, Label], model: Model) -> Mapping[int, Label]:
 
 
 def _rows(
-    model: Model, case: Case, values: Mapping[int, Label], ignored: int | None, file: Path, tolerance_mm: float
+    model: Model, case: Case, values: Mapping[int, Label], dataset: Dataset, file: Path, tolerance_mm: float
 ) -> list[Row]:
     prediction = model.predict(list(case.images))
     mask = prediction.mask
     write_label(file, mask.array, mask.stored)
-    truth = renumbered(read_label(case.label, mask.grid).array, _parts(values, model), ignored)
+    truth = read_label(case.label, mask.grid, dataset.labels).array
+    truth = renumbered(truth, _parts(values, model), dataset.ignored)
     scheme = model.plan.scheme
     shown = {organ: scheme.values_of(organ) for value, organ in values.items() if case.shows(value)}
     about = {"fold": 0, "case": case.id, "split": "testing", "grid": "original"}

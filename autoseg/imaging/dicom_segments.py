@@ -26,7 +26,7 @@ from autoseg.labels import Label
 from autoseg.words import counted, shortened
 
 SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"  # storage classes
-SUFFIXES = (".seg.dcm", ".dcm")
+SUFFIXES = (".seg.dcm", ".rtstruct.dcm", ".dcm")
 Values = npt.NDArray[np.int32]
 
 
@@ -40,7 +40,7 @@ class Segments:
 
 
 def strip_segmentation_suffix(file: Path) -> str | None:
-    """Return the name of a file without the suffix of a DICOM SEG, or None where it has none."""
+    """Return the name of a file without the suffix of a DICOM SEG or an RTSTRUCT, or None where it has none."""
     suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
     return None if suffix is None else file.name[: -len(suffix)]
 
@@ -51,13 +51,27 @@ def segmentation_file(path: Path) -> Path | None:
     Raises:
         VolumeError: If a folder holds several.
     """
+    return object_file(path, (SEGMENTATION, LABEL_MAP), "DICOM SEG")
+
+
+def object_file(path: Path, storages: Sequence[str], kind: str) -> Path | None:
+    """Return the file of some storage classes that a path means: itself, or the only DICOM file of a folder.
+
+    Args:
+        path: File or folder.
+        storages: SOP class UIDs.
+        kind: What they are called in messages.
+
+    Raises:
+        VolumeError: If a folder holds several.
+    """
     if path.is_file():
-        return path if is_segmentation(path) else None
+        return path if is_dicom(path) and _storage(path) in storages else None
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and is_dicom(file)]
-    segmentations = [file for file in files[:2] if is_segmentation(file)]
-    if len(segmentations) == 2:
-        raise VolumeError(f"{path}: holds several DICOM SEG; name the file of the one that is meant")
-    return segmentations[0] if segmentations and len(files) == 1 else None
+    objects = [file for file in files[:2] if _storage(file) in storages]
+    if len(objects) == 2:
+        raise VolumeError(f"{path}: holds several {kind}; name the file of the one that is meant")
+    return objects[0] if objects and len(files) == 1 else None
 
 
 def is_segmentation(file: Path) -> bool:

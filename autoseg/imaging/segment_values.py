@@ -44,7 +44,7 @@ def values_of_segments(
     """
     if not labels:
         return {number: number for number in names}, ()
-    known = {number: _value_of(name, labels) for number, name in names.items()}
+    known = {number: value_of_name(name, labels) for number, name in names.items()}
     values = {number: value for number, value in known.items() if value is not None}
     unknown = [name for number, name in names.items() if number not in values]
     if not unknown:
@@ -52,20 +52,20 @@ def values_of_segments(
     of_labels = {label.value: label.name for label in labels}
     if values or not set(names) <= set(of_labels):
         raise VolumeError(
-            f"{file}: no label is called as its segments {_listed(unknown)} are; the labels are "
-            f"{_listed(of_labels.values())}: name them alike"
+            f"{file}: no label is called as its segments {listed_names(unknown)} are; the labels are "
+            f"{listed_names(of_labels.values())}: name them alike"
         )
     pairs = [f"{shortened(name)} as {of_labels[number]}" for number, name in names.items()]
     remark = Remark(
         code="segments-by-number",
-        found=f"no label is called as the segments are; they are taken by their numbers: {_listed(pairs)}",
+        found=f"no label is called as the segments are; they are taken by their numbers: {listed_names(pairs)}",
         fix="if that is not right, name segments and labels alike",
         is_doubtful=True,
     )
     return {number: number for number in names}, (remark,)
 
 
-def _value_of(name: str, labels: Sequence[Label]) -> int | None:
+def value_of_name(name: str, labels: Sequence[Label]) -> int | None:
     """Return the value of the one label that bears a name, though it be written with other capitals, blanks or _."""
     for spelling in (str, organ_key, _spelling):
         values = [label.value for label in labels if spelling(label.name) == spelling(name)]
@@ -78,6 +78,7 @@ def _spelling(name: str) -> str:
     return organ_key(re.sub(r"[_-]", " ", name))
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed_names(names: Iterable[str]) -> str:
+    """Return the first names of several for a message."""
     every = list(names)
     return ", ".join(map(shortened, every[:MOST_NAMED])) + (", …" if len(every) > MOST_NAMED else "")

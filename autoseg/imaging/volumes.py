@@ -14,6 +14,7 @@ import numpy.typing as npt
 from autoseg.errors import VolumeError
 from autoseg.imaging.contents import require_memory
 from autoseg.imaging.dicom import list_series
+from autoseg.imaging.dicom_contours import read_contours, structure_file
 from autoseg.imaging.dicom_segments import read_segments, segmentation_file
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
@@ -114,9 +115,9 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
     """Read a label map.
 
     Args:
-        file: To read; a DICOM SEG, too, or the folder of one.
+        file: To read; a DICOM SEG or an RTSTRUCT, too, or the folder of one.
         whole: Grid of its image, axes along LPS; a label map that was saved cropped is brought to it.
-        labels: By whose names the segments of a DICOM SEG get their values; none: their numbers are the values.
+        labels: By whose names segments and structures get their values; none: their numbers are the values.
 
     Returns:
         A volume whose array is int32 (Z, Y, X), axes along LPS.
@@ -126,6 +127,12 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
             beyond its image.
     """
     reader = open_path(file)
+    contours = structure_file(file) if reader is DICOM_SERIES else None
+    if contours is not None:
+        if whole is None:
+            raise VolumeError(f"{file}: is an RTSTRUCT, which has no voxels; give it with its image, in a CSV file")
+        array, of_contours = read_contours(contours, labels, whole)
+        return Volume(array=array, grid=whole, stored=whole, remarks=of_contours)
     segmentation = segmentation_file(file) if reader is DICOM_SERIES else None
     if segmentation is not None:
         segments = read_segments(segmentation, labels, whole)

@@ -288,7 +288,9 @@ def test_a_csv_of_dicom_seg_has_the_names_of_their_segments(tmp_path: Path) -> N
     write_map(tmp_path / "c.nii.gz", 1)
     with (tmp_path / "cases.csv").open("a") as stream:
         stream.write("c,c.nii.gz,c.nii.gz\n")
-    with pytest.raises(DatasetError, match="some label maps are DICOM SEG and others are not; name the labels"):
+    with pytest.raises(
+        DatasetError, match="some label maps are DICOM SEG or RTSTRUCT and others are not; name the labels"
+    ):
         load_dataset(tmp_path / "cases.csv")
 
 
