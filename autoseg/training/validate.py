@@ -26,8 +26,8 @@ from autoseg.inference.tiles import (
 )
 from autoseg.labels import IGNORED
 from autoseg.metrics.overlap import overlap_of_pairs
-from autoseg.network.device import memory_explained, runs_bfloat16
-from autoseg.network.losses import add_sums, hidden_mask, loss_of, loss_sums
+from autoseg.network.device import memory_explained, runs_bfloat16, send
+from autoseg.network.losses import Sums, add_sums, hidden_mask, loss_of, loss_sums
 from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
 
@@ -103,15 +103,15 @@ def _predicted(ensemble: Ensemble, case: CachedCase) -> tuple[npt.NDArray[np.int
     hidden, scheme = hidden_mask([case.hidden], plan.classes), plan.scheme
 
     def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.int64], float]:
-        pairs, slices, parts = torch.zeros((), dtype=torch.int64), 0, []
+        pairs, slices, parts = list[Tensor](), 0, list[Sums]()
         with memory_explained(WAY_OUT):
-            for slab in probability_slabs(ensemble, case.image(), tiling):
-                part = _sent(truth[slices : (slices := slices + slab.shape[1])], slab.device)
-                pairs = pairs.to(slab.device) + _pairs(scheme.decide(slab), part, len(scheme.values))
-                outside = None if hidden is None else _sent(hidden, slab.device)
+            for slab in probability_slabs(ensemble, case.image(), tiling, on_device=True):
+                part = send(truth[slices : (slices := slices + slab.shape[1])], slab.device)
+                pairs.append(_pairs(scheme.decide(slab), part, len(scheme.values)))
+                outside = None if hidden is None else send(hidden, slab.device)
                 logits = slab[None].logit_(LEAST) if scheme.overlapping else slab[None].clamp_min_(LEAST).log_()
                 parts.append(loss_sums(logits, part[None].long(), plan.loss, None, outside, scheme))
-            return pairs.cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None, scheme))
+            return torch.stack(pairs).sum(0).cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None, scheme))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)
 
@@ -123,8 +123,3 @@ def _pairs(predicted: Tensor, truth: Tensor, atoms: int) -> Tensor:
     # not bincount, for which the host would wait
     counts = torch.zeros(atoms * atoms, dtype=torch.int64, device=truth.device)
     return counts.scatter_add_(0, place, known.flatten().long()).view(atoms, atoms)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host on a device, to which it is on its way."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
