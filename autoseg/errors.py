@@ -49,6 +49,10 @@ class TooLittleMemoryError(AutosegError):
     """The device or the machine has too little memory for the network."""
 
 
+class DeviceError(AutosegError):
+    """The device cannot compute what the network asks for."""
+
+
 class CasesFailedError(AutosegError):
     """Some cases failed; the others were finished."""
 

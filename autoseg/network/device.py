@@ -6,19 +6,20 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from autoseg.errors import PlanError, TooLittleMemoryError
+from autoseg.errors import DeviceError, PlanError, TooLittleMemoryError
 from autoseg.machine import set_default_variable
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
-# what torch says in a plain RuntimeError when memory is lacking: on a CPU, on CUDA, and where cuDNN finds no algorithm
-# whose scratch space is to be had
-_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
+# what torch says in a plain RuntimeError when memory is lacking, on a CPU and on CUDA
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+_NO_ENGINE = "unable to find an engine"  # cuDNN has no algorithm, or none whose scratch space is to be had
+_ENGINE_GIB = 1.0  # free memory with which it was not the scratch space that lacked
 DeviceName = Literal["cpu", "cuda", "mps"]
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -65,11 +66,29 @@ def runs_bfloat16(device: DeviceName, precision: Precision) -> bool:
     return has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
 
 
-def autocast(device: DeviceName, precision: Precision) -> AbstractContextManager[None]:
-    """Return the autocast to run the network under: bfloat16 or float32."""
+@contextmanager
+def autocast(device: DeviceName, precision: Precision) -> Iterator[None]:
+    """Run the network under this autocast: bfloat16 or float32."""
     enabled = runs_bfloat16(device, precision)
     # every weight is used once in a pass, and no cache may reach from a CUDA graph into what comes after it
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
+    cast = torch.autocast(device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
+    with _float32_as_stated(device, precision), cast:
+        yield
+
+
+@contextmanager
+def _float32_as_stated(device: DeviceName, precision: Precision) -> Iterator[None]:
+    """Let CUDA multiply with all bits where the plan says float32; else it may use TF32, which has 10 of 23 bits."""
+    if device != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        cudnn.allow_tf32 = matmul.allow_tf32 = precision != "float32"
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 @contextmanager
@@ -78,15 +97,28 @@ def memory_explained(way_out: str) -> Iterator[None]:
 
     Raises:
         TooLittleMemoryError: If the device or the machine has too little memory.
+        DeviceError: If cuDNN cannot compute the network, though there is memory.
     """
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
     except RuntimeError as error:
+        if _NO_ENGINE in str(error):
+            raise _no_engine(way_out) from error
         if not any(words in str(error) for words in _NO_MEMORY):
             raise
         raise TooLittleMemoryError(f"there is too little memory; {way_out}") from error
+
+
+def _no_engine(way_out: str) -> TooLittleMemoryError | DeviceError:
+    if free_gpu_gib("cuda") < _ENGINE_GIB:
+        return TooLittleMemoryError(f"there is too little memory; {way_out}")
+    return DeviceError(
+        "cuDNN cannot compute a convolution of this network on "
+        f"{accelerator_name('cuda') or 'this GPU'}; install another version of PyTorch, plan with --set "
+        "precision=float32, or use --device cpu"
+    )
 
 
 def free_gpu_gib(device: DeviceName) -> float:
@@ -119,8 +151,11 @@ def repeat_exactly() -> None:
 
 
 @contextmanager
-def fastest_convolutions(device: DeviceName) -> Iterator[None]:
-    """Let cuDNN try which algorithm is the fastest for each shape: pays where the same shapes come again and again."""
+def fastest_convolutions(device: DeviceName, precision: Precision = "auto") -> Iterator[None]:
+    """Let cuDNN try which algorithm is the fastest for each shape: pays where the same shapes come again and again.
+
+    Backward passes, which autocast does not enclose, multiply as the plan's precision says.
+    """
     if device != "cuda":
         yield
         return
@@ -128,7 +163,8 @@ def fastest_convolutions(device: DeviceName) -> Iterator[None]:
     before = cudnn.benchmark, cudnn.benchmark_limit
     cudnn.benchmark, cudnn.benchmark_limit = not torch.are_deterministic_algorithms_enabled(), 0  # all of them, not ten
     try:
-        yield
+        with _float32_as_stated(device, precision):
+            yield
     finally:
         cudnn.benchmark, cudnn.benchmark_limit = before
 

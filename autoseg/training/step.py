@@ -84,7 +84,7 @@ class Stepper:
         begun = _event() if self.plan.device == "cuda" else None
         self._set_knobs()
         self._take(batch)
-        with fastest_convolutions(self.plan.device):
+        with fastest_convolutions(self.plan.device, self.plan.precision):
             result = self._advance()
         self.state.done += 1
         return _outcome(result, begun)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
-from autoseg.errors import PlanError, TooLittleMemoryError
-from autoseg.network.device import fastest_convolutions, memory_explained, release_memory
+from autoseg.errors import DeviceError, PlanError, TooLittleMemoryError
+from autoseg.network import device
+from autoseg.network.device import Precision, autocast, fastest_convolutions, memory_explained, release_memory
 from autoseg.network.distributed import require_devices
 
 
@@ -17,7 +20,6 @@ from autoseg.network.distributed import require_devices
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("CUDA error: out of memory"),
-        RuntimeError("FIND was unable to find an engine to execute this computation"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
@@ -28,6 +30,26 @@ def test_every_way_in_which_memory_runs_out_is_one_error_with_a_way_out(error: E
     ):
         raise error
     assert found.value.__cause__ is error
+
+
+@pytest.mark.parametrize(("free_gib", "kind"), [(0.5, TooLittleMemoryError), (20.0, DeviceError)])
+def test_a_convolution_that_cudnn_cannot_compute_is_a_lack_of_memory_only_where_memory_is_lacking(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, kind: type[Exception]
+) -> None:
+    monkeypatch.setattr(device, "free_gpu_gib", lambda _: free_gib)
+    words = {TooLittleMemoryError: "too little memory; take less", DeviceError: "--set precision=float32"}
+    with pytest.raises(kind, match=words[kind]), memory_explained("take less"):
+        raise RuntimeError("FIND was unable to find an engine to execute this computation")
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", True)])
+def test_float32_on_cuda_has_all_its_bits_forward_and_backward(precision: Precision, allowed: bool) -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    for context in (fastest_convolutions("cuda", precision), autocast("cuda", precision)):
+        with warnings.catch_warnings(action="ignore"), context:  # that there is no GPU
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (allowed, allowed)
+        assert (cudnn.allow_tf32, matmul.allow_tf32) == before
 
 
 def test_another_error_passes_as_it_is() -> None:
