@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from autoseg.errors import PlanError
 from autoseg.machine import GIB, free_memory_gib
-from autoseg.network.device import DeviceName, has_fast_bfloat16, pick_device
+from autoseg.network.device import DeviceName, free_gpu_gib, has_fast_bfloat16, pick_device
 from autoseg.network.distributed import require_devices
 from autoseg.network.memory import training_bytes
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning.rules import CPU_STEP_VOXELS, LARGEST_BATCH
 
-GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is cuDNN's scratch space and fragmentation
+GPU_SHARE = 0.9  # of the GPU's memory that training may take; the rest is for the libraries' scratch space and for
+# what the allocator holds in pieces that nothing fits into: the one margin, as tensors are counted within 5 %
 CPU_SHARE = 0.5  # of the free memory; the rest is for the augmentation processes and the user's other programs
 TRAINING_HEAP = 1.6  # resident for a byte alive on a CPU, whose heap keeps what was freed; measured, docs/benchmarks.md
 DISTURBING = 0.1  # of the processors' time that other programs take; on two cores it doubles an iteration's
@@ -30,7 +31,7 @@ class Budget:
     """The device, memory and processes that a training may use."""
 
     device: DeviceName
-    memory_gib: float  # of the GPU, or the memory that machine and cgroup leave free
+    memory_gib: float  # that is free on the GPU, or asked for; or that machine and cgroup leave free
     bfloat16: bool
     cpu_step_voxels: int = CPU_STEP_VOXELS  # crop voxels x batch that a step may have on a CPU
     cpu_batch: int = LARGEST_BATCH  # crops that it may have
@@ -90,7 +91,7 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
 
     Args:
         device: Where training will run, unless `gpu_memory_gib` asks for a GPU.
-        gpu_memory_gib: Memory of the GPU to plan for; None: that of this machine's.
+        gpu_memory_gib: Memory of the GPU to plan for; None: what other programs leave of this machine's.
         free_gib: Free memory of this machine.
         processes: Processes that train together.
 
@@ -102,9 +103,7 @@ def detect_budget(device: DeviceName, gpu_memory_gib: float | None, free_gib: fl
             raise PlanError(f"--gpu-memory {gpu_memory_gib:g}: must be positive, in GiB")
         return Budget(device="cuda", memory_gib=gpu_memory_gib, bfloat16=True, processes=processes)
     if device == "cuda":
-        import torch
-
-        memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
+        memory = free_gpu_gib("cuda") + TRAINING_PROCESS_GIB["cuda"]  # of which asking has made the context already
         return Budget(device="cuda", memory_gib=memory, bfloat16=has_fast_bfloat16("cuda"), processes=processes)
     return Budget(device=device, memory_gib=free_gib, bfloat16=has_fast_bfloat16(device), processes=processes)
 

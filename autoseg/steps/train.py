@@ -134,10 +134,10 @@ def _require_labels(run: Run, fold: int, training: tuple[CachedCase, ...]) -> No
 
 def _trained(job: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
     """Train a fold; where its step does not fit the device, say which would."""
+    budget = detect_budget(job.plan.device, None, free_memory_gib(), world_size())
     try:
         return train_fold(job, tell, stop)
     except TooLittleMemoryError as error:
-        budget = detect_budget(job.plan.device, None, free_memory_gib(), world_size())
         less = replace(budget, memory_gib=LESS * min(budget.memory_gib, step_gib(job.plan, budget) / GPU_SHARE))
         raise TooLittleMemoryError(
             f"a step of batch {job.plan.batch_size} and crop {job.plan.crop_size} does not fit into what "
