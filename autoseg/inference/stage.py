@@ -19,7 +19,7 @@ from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
 from autoseg.machine import GIB, free_memory_gib
 from autoseg.network.device import DeviceName, free_gpu_gib, runs_bfloat16
-from autoseg.network.memory import tile_bytes
+from autoseg.network.memory import is_indexable, tile_bytes
 from autoseg.plan import Plan
 from autoseg.planning.budget import CPU_SHARE, GPU_SHARE
 
@@ -108,7 +108,8 @@ class Stage:
 
         def fits(tile: Voxels) -> bool:
             painting = painting_bytes(self.plan.classes, tile[0], working, full) if device == "cuda" else 0
-            return tile_bytes(self.plan, tile, bfloat16) + painting <= free * GIB
+            counted = tile_bytes(self.plan, tile, bfloat16) + painting
+            return is_indexable(self.plan, 1, tile) and counted <= free * GIB
 
         return choose_tiling(_size(box), self.plan, fits)
 

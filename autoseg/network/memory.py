@@ -1,8 +1,10 @@
 """The memory that a training step and an inference tile take, computed from the network itself.
 
 The network, its loss and the backward pass run on tensors that hold no data; every storage that comes into being is
-added, and subtracted when it goes, so the peak is that of the real run, transients included. The libraries' scratch
-space inside one operation is not seen; docs/benchmarks.md compares prediction and reality.
+added, and subtracted when it goes, so the peak is that of the real run, transients included. The tensors are a CPU's,
+but a plan for CUDA is counted with the operations that it runs there: those that autocast treats otherwise say so
+themselves (`Pool`, `norms`). The libraries' scratch space inside one operation is not seen; docs/benchmarks.md
+compares prediction and reality.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,18 +28,22 @@ from autoseg.imaging.grid import Voxels
 from autoseg.labels import LabelScheme
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import segmentation_loss
+from autoseg.network.norms import norms_as_on_cuda
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
-BATCHES = (1, 4096)  # such crops of the two steps that are run through; a real step lies between
+# small crops of the steps that are run through; a real step lies between two of them, on a GPU near the first
+BATCHES, CUDA_BATCHES = (1, 4096), (1, 3, 9, 4096)
 ALWAYS_FREE = 2**29  # bytes; beside a small step there is always so much, and small tiles are many that overlap
+BLOCK = 512  # bytes; CUDA's allocator hands out multiples
+INDEXED = 2**31  # numbers of a tensor that 32 bits count
 EDGE = 4  # voxels that the deepest level of such a crop has on each axis
 
 
 def training_bytes(plan: Plan, bfloat16: bool) -> int:
     """Return the peak memory of a training step: weights, gradients, moments, activations, loss, transients.
 
-    At a given network it grows with the voxels of the batch, so two steps are run
-    through and joined by a straight line. The peak is a maximum of straight lines: their chord is never less than it.
+    At a given network it grows with the voxels of the batch, so some steps are run
+    through and joined by straight lines. The peak is a maximum of straight lines: a chord is never less than it.
 
     Args:
         plan: Network, loss, crop and batch.
@@ -48,7 +55,7 @@ def training_bytes(plan: Plan, bfloat16: bool) -> int:
 def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
     """Return the peak memory of predicting one tile: weights, activations, probabilities of its classes in float32.
 
-    At a given network it grows with the tile's voxels; as `training_bytes`, it is joined of two small runs.
+    At a given network it grows with the tile's voxels; as `training_bytes`, it is joined of runs.
 
     Args:
         plan: Network and classes.
@@ -56,6 +63,25 @@ def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
         bfloat16: Whether it runs under bfloat16 autocast.
     """
     return _peaks_of_tiles(plan, bfloat16).of(math.prod(tile))
+
+
+def is_indexable(plan: Plan, batch: int, crop: Voxels) -> bool:
+    """Return whether CUDA's libraries can index the tensors that the network makes of a batch.
+
+    The largest are the first level's. They count on with 32 bits: cuDNN within an image (torch gives it image by image
+    where it must), of which the widest is what comes up from below beside what comes across; pooling of channels last
+    within the whole batch.
+
+    Args:
+        plan: Network and device; other devices index with 64 bits.
+        batch: Crops.
+        crop: Voxels (Z, Y, X).
+    """
+    if plan.device != "cuda":
+        return True
+    first, second = (level.features[1] for level in plan.network.stages[:2])
+    joined = first + (second if plan.network.up == "keep" else first)
+    return math.prod(crop) * max(joined, plan.classes, batch * first) < INDEXED
 
 
 def fits_beside_training(plan: Plan, tile: Voxels, bfloat16: bool) -> bool:
@@ -68,81 +94,112 @@ def fits_beside_training(plan: Plan, tile: Voxels, bfloat16: bool) -> bool:
         tile: Voxels (Z, Y, X), divisible by the poolings.
         bfloat16: Whether both run under bfloat16 autocast.
     """
+    if not is_indexable(plan, 1, tile):
+        return False
     step = _peaks_of_steps(plan, bfloat16).growth(plan.batch_size * math.prod(plan.crop_size))
     return _peaks_of_tiles(plan, bfloat16).growth(math.prod(tile)) <= max(step, ALWAYS_FREE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Peaks:
-    """The straight line through the peaks of BATCHES small crops."""
+    """The straight lines between the peaks of some numbers of small crops."""
 
-    least: int  # bytes
-    most: int
+    peaks: tuple[int, ...]  # bytes
     crop: int  # voxels of such a crop
 
     def of(self, voxels: int) -> int:
         """Return the peak of so many voxels."""
-        return int(self.least + self.growth(voxels - self.crop))
+        return int(self.peaks[0] + self._line(voxels / self.crop) - self._line(1))
 
     def growth(self, voxels: int) -> float:
         """Return the part of it that grows with the voxels."""
-        return voxels / self.crop / (BATCHES[1] - BATCHES[0]) * (self.most - self.least)
+        return self._line(voxels / self.crop)
+
+    def _line(self, crops: float) -> float:
+        """Return what so many crops take more than none."""
+        batches, total = _batches(len(self.peaks) > len(BATCHES)), 0.0
+        for number, ((lower, upper), (least, most)) in enumerate(
+            zip(pairwise(batches), pairwise(self.peaks), strict=True)
+        ):
+            begin = 0 if number == 0 else lower
+            end = crops if upper == batches[-1] else min(crops, upper)
+            total += max(0.0, end - begin) * (most - least) / (upper - lower)
+        return total
+
+
+def _batches(cuda: bool) -> tuple[int, ...]:
+    return CUDA_BATCHES if cuda else BATCHES
 
 
 def _peaks_of_tiles(plan: Plan, bfloat16: bool) -> _Peaks:
-    least, most = _tiles(plan.network, len(plan.channels), plan.classes, bfloat16)
-    return _Peaks(least=least, most=most, crop=math.prod(EDGE * n for n in plan.network.divisor))
+    peaks = _tiles(plan.network, len(plan.channels), plan.classes, bfloat16, plan.device == "cuda")
+    return _Peaks(peaks=peaks, crop=math.prod(EDGE * n for n in plan.network.divisor))
 
 
 def _peaks_of_steps(plan: Plan, bfloat16: bool) -> _Peaks:
     loss = plan.loss.model_copy(update={"weights": None})
     copies = 3 if plan.optimiser.averaging else 2  # the moments of Adam, and the running average
-    least, most = _steps(plan.network, len(plan.channels), plan.scheme, loss, copies, bfloat16)
-    return _Peaks(least=least, most=most, crop=math.prod(EDGE * n for n in plan.network.divisor))
+    peaks = _steps(plan.network, len(plan.channels), plan.scheme, loss, copies, bfloat16, plan.device == "cuda")
+    return _Peaks(peaks=peaks, crop=math.prod(EDGE * n for n in plan.network.divisor))
 
 
 @lru_cache(maxsize=64)
-def _tiles(plan: NetworkPlan, channels: int, classes: int, bfloat16: bool) -> tuple[int, int]:
-    """Return the peaks of predicting BATCHES small crops."""
+def _tiles(plan: NetworkPlan, channels: int, classes: int, bfloat16: bool, cuda: bool) -> tuple[int, ...]:
+    """Return the peaks of predicting numbers of small crops."""
 
     def predict(batch: int) -> None:
-        network = NETWORKS[plan.kind].build(channels, classes, plan).eval()
-        image = torch.empty(batch, channels, *(EDGE * n for n in plan.divisor))
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        network = _network(plan, channels, classes, cuda).eval()
+        image = _crops(batch, channels, plan, cuda)
+        sent = torch.empty_like(image) if cuda else None  # as it came from the host, channels first
+        with torch.inference_mode(), _autocast(bfloat16):
             logits = network(image)
         logits.float().softmax(dim=1)
+        del sent
 
-    small, large = (_peak_bytes(partial(predict, batch)) for batch in BATCHES)
-    return small, large
+    return tuple(_peak_bytes(partial(predict, batch), cuda) for batch in _batches(cuda))
 
 
 @lru_cache(maxsize=256)
 def _steps(
-    plan: NetworkPlan, channels: int, scheme: LabelScheme, loss: LossPlan, copies: int, bfloat16: bool
-) -> tuple[int, int]:
-    """Return the peaks of a step of BATCHES small crops."""
+    plan: NetworkPlan, channels: int, scheme: LabelScheme, loss: LossPlan, copies: int, bfloat16: bool, cuda: bool
+) -> tuple[int, ...]:
+    """Return the peaks of a step of numbers of small crops."""
 
     def step(batch: int) -> None:
-        network = NETWORKS[plan.kind].build(channels, scheme.classes, plan)
+        network = _network(plan, channels, scheme.classes, cuda)
         persistent = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]  # from step to step
         gradients = [torch.empty_like(p) for p in network.parameters()]  # of the step before
-        crop = [EDGE * n for n in plan.divisor]
-        image = torch.empty(batch, channels, *crop)
-        truth = torch.empty(batch, *crop, dtype=torch.int64)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        image = _crops(batch, channels, plan, cuda)
+        truth = torch.empty(len(image), *image.shape[2:], dtype=torch.int64)
+        with _autocast(bfloat16):
             logits = network(image)
-        hidden = torch.zeros(batch, scheme.classes, dtype=torch.bool) if loss.partial else None
+        hidden = torch.zeros(len(image), scheme.classes, dtype=torch.bool) if loss.partial else None
         value = segmentation_loss(logits, truth, loss, None, hidden, scheme)
         del gradients
         value.backward()  # type: ignore[no-untyped-call]
         del persistent
 
-    small, large = (_peak_bytes(partial(step, batch)) for batch in BATCHES)
-    return small, large
+    return tuple(_peak_bytes(partial(step, batch), cuda) for batch in _batches(cuda))
 
 
-def _peak_bytes(function: Callable[[], None]) -> int:
-    ledger = _Ledger()
+def _network(plan: NetworkPlan, channels: int, classes: int, cuda: bool) -> nn.Module:
+    network = NETWORKS[plan.kind].build(channels, classes, plan)
+    return norms_as_on_cuda(network) if cuda else network
+
+
+def _autocast(bfloat16: bool) -> torch.autocast:
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16, cache_enabled=False)
+
+
+def _crops(count: int, channels: int, plan: NetworkPlan, cuda: bool) -> Tensor:
+    """Return small crops; for CUDA one on top of the other, as norms take image by image there."""
+    depth, height, width = (EDGE * n for n in plan.divisor)
+    shape = (1, channels, count * depth, height, width) if cuda else (count, channels, depth, height, width)
+    return torch.empty(shape)
+
+
+def _peak_bytes(function: Callable[[], None], cuda: bool = False) -> int:
+    ledger = _Ledger(BLOCK if cuda else 1)
     with torch.random.fork_rng(devices=()), FakeTensorMode(), ledger:
         function()
     return ledger.peak
@@ -151,14 +208,20 @@ def _peak_bytes(function: Callable[[], None]) -> int:
 class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that are alive, and remembers the peak."""
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.alive = self.peak = 0
+        self._block = block  # bytes, of which the allocator hands out multiples
         self._sizes = WeakIdKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func.namespace == "aten":
+            with self:  # in inference mode whole layers come here: what they consist of is counted
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
@@ -168,7 +231,7 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _count(self, storage: torch.UntypedStorage) -> None:
         if storage in self._sizes:
             return
-        size = storage.nbytes()
+        size = -(-storage.nbytes() // self._block) * self._block
         self._sizes[storage] = size
         self.alive += size
         self.peak = max(self.peak, self.alive)

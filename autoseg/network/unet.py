@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from autoseg.network.norms import GroupNorm, InstanceNorm
 from autoseg.plan import Level, NetworkPlan
 
 Encode = Callable[[int, int, NetworkPlan], nn.Module]  # of input channels, number of the level from 0, and the plan
@@ -40,7 +41,7 @@ class UNet3D(nn.Module):
         inputs = [channels, *(stage.features[1] for stage in stages[:-1])]
         encode = encode or _encode
         self.down = nn.ModuleList(encode(width, level, plan) for level, width in enumerate(inputs))
-        self.pool = nn.ModuleList(nn.MaxPool3d(s.pooling, s.pooling) for s in stages[1:])
+        self.pool = nn.ModuleList(Pool(s.pooling, s.pooling) for s in stages[1:])
         self.up = nn.ModuleList()
         self.across = nn.ModuleList()
         for upper, lower in pairwise(stages):
@@ -71,6 +72,15 @@ class UNet3D(nn.Module):
             for layer in cast(nn.Sequential, across):  # one by one, so that what a layer has read can be freed
                 x = layer(x)
         return cast(Tensor, self.classify(x))
+
+
+class Pool(nn.MaxPool3d):
+    """Max pooling in the type it is given: a CPU's autocast would make it float32, which changes no value."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pool (B, C, Z, Y, X)."""
+        with torch.autocast(image.device.type, enabled=False):
+            return cast(Tensor, super().forward(image))
 
 
 class Convolution(nn.Conv3d):
@@ -180,9 +190,9 @@ def _norm(features: int, plan: NetworkPlan) -> nn.Module:
     if plan.norm == "batch":
         return nn.BatchNorm3d(features)
     if plan.norm == "instance":
-        return nn.InstanceNorm3d(features, affine=True)
+        return InstanceNorm(features, affine=True)
     groups = max(1, features // GROUP_CHANNELS)
-    return nn.GroupNorm(groups if features % groups == 0 else 1, features)
+    return GroupNorm(groups if features % groups == 0 else 1, features)
 
 
 def _initialise(module: nn.Module) -> None:

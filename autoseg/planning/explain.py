@@ -180,6 +180,8 @@ def _rejected(rejected: Sequence[Rejected], budget: Budget) -> Iterable[str]:
     for one in rejected[-REJECTED_ROWS:]:
         if one.gib is None:
             why = f"{math.prod(one.crop):,} voxels a crop are too much for a CPU: three of them would be a step"
+        elif one.gib <= budget.step_gib:
+            why = "its largest tensors would have more numbers than a GPU's libraries count, 2³¹"
         else:
             why = f"a step would take {one.gib:.1f} GiB, {budget.step_gib:.1f} are for it"
         rows.append(f"| {joined(one.grid.spacing_mm)} | {joined(one.crop)} | {why} |")

@@ -11,9 +11,10 @@ from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.load import Dataset
 from autoseg.errors import PlanError
 from autoseg.imaging.grid import Triple, Voxels
+from autoseg.network.memory import is_indexable
 from autoseg.plan import Plan
 from autoseg.planning import rules
-from autoseg.planning.budget import Budget, step_gib
+from autoseg.planning.budget import Budget, share_of, step_gib
 from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.recipe import default_plan
 from autoseg.planning.rules import WorkingGrid
@@ -179,4 +180,5 @@ class _CropSearch:
         return rules.crops(grid)
 
     def _fits(self, plan: Plan) -> bool:
-        return self.cost(plan, self.budget) <= self.budget.step_gib
+        share = share_of(plan, self.budget.processes).batch_size
+        return is_indexable(plan, share, plan.crop_size) and self.cost(plan, self.budget) <= self.budget.step_gib

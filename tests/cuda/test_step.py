@@ -39,8 +39,12 @@ def test_a_step_that_waits_is_not_captured_and_goes_on_plainly(on_cuda: Call) ->
     assert len(later.waits) == 6 * len(once.waits)  # the refused capture, too
 
 
-def test_crops_become_bfloat16_and_logits_float32_and_no_other_big_tensor_changes(on_cuda: Call) -> None:
-    seen = on_cuda(work.step, plan_with())
+@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_crops_become_bfloat16_and_logits_float32_and_no_other_big_tensor_changes(
+    on_cuda: Call, kind: str, norm: str
+) -> None:
+    seen = on_cuda(work.step, plan_with(norm, kind))
     image, logits, back = seen.conversions
     assert image.startswith("2×1×32×32×32 float32 channels last to bfloat16 channels last")
     assert logits.startswith("2×3×32×32×32 bfloat16 channels last to float32 channels last")

@@ -134,10 +134,14 @@ _loss = iteration.segmentation_loss
 
 
 def _faulty_loss(change: str) -> AbstractContextManager[object]:
+    kept = []
+
     def loss(logits: torch.Tensor, truth: torch.Tensor, *others: object) -> torch.Tensor:
         value = _loss(logits, truth.cpu() if change == "truth" else truth, *others)  # type: ignore[arg-type]
         if change == "read":
             float(value)
+        if change == "keep":
+            kept.append(logits.float())
         return value
 
     return mock.patch.object(iteration, "segmentation_loss", loss)
@@ -177,6 +181,7 @@ def _tile_by_tile() -> Iterator[None]:
 FAULTS: dict[str, Callable[[], AbstractContextManager[object]]] = {  # what goes wrong, put back on purpose
     "the truth stays on the CPU": partial(_faulty_loss, "truth"),
     "the loss is read": partial(_faulty_loss, "read"),
+    "logits are kept": partial(_faulty_loss, "keep"),
     "crops come from pageable memory": _pageable,
     "the network keeps its layout": _first_layout,
     "a layer converts": _converting,

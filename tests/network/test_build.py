@@ -14,7 +14,7 @@ from autoseg.errors import PlanError
 from autoseg.network import memory
 from autoseg.network.build import NETWORKS, build, plan_of
 from autoseg.network.losses import segmentation_loss
-from autoseg.network.memory import training_bytes
+from autoseg.network.memory import is_indexable, training_bytes
 from autoseg.network.unet import fold_norms
 from autoseg.network.weights import load_networks, save_model
 from autoseg.plan import Level, NetworkPlan, Plan
@@ -123,3 +123,12 @@ def test_a_kind_that_is_not_known_is_refused_with_those_that_are(
             attempt()
         assert str(caught.value).startswith(expected)
         assert "\n" not in str(caught.value)
+
+
+def test_crops_stay_below_what_32_bits_count_on_a_gpu() -> None:
+    stages = (Level(features=(32, 32)), Level(features=(64, 64), pooling=(2, 2, 2)))
+    plan = made.plan(network=NetworkPlan(stages=stages, up="skip"), device="cuda")
+    assert is_indexable(plan, 1, (320, 320, 320))  # 64 × 320³ = 2.10e9 numbers, below 2³¹ = 2.15e9
+    assert not is_indexable(plan, 1, (320, 320, 352))
+    assert not is_indexable(plan, 3, (320, 320, 320))  # 3 × 32 × 320³ are pooled
+    assert is_indexable(plan.model_copy(update={"device": "cpu"}), 3, (320, 320, 320))
