@@ -19,6 +19,7 @@ from autoseg.machine import GIB
 from autoseg.network.device import autocast, memory_explained, repeat_exactly, runs_bfloat16
 from autoseg.network.memory import training_bytes
 from autoseg.plan import Plan
+from autoseg.training.iteration import Iteration
 from autoseg.training.state import new_state
 from autoseg.training.step import Stepper
 
@@ -143,6 +144,12 @@ def _compiled(plan: Plan) -> Stepper:
     return Stepper(plan, state)
 
 
+def _without_graph(plan: Plan) -> Stepper:
+    step = Stepper(plan, new_state(plan))
+    step._graph, step._advance = None, Iteration(plan, step.state, step._inputs)
+    return step
+
+
 def _deterministic(plan: Plan) -> Stepper:
     repeat_exactly()
     return Stepper(plan, new_state(plan))
@@ -154,6 +161,7 @@ def variants(bench: Bench) -> None:
     batch = batch_of(plan)
     ways: dict[str, Callable[[], Stepper]] = {
         "as it is": lambda: Stepper(plan, new_state(plan)),
+        "without a CUDA graph": lambda: _without_graph(plan),
         "in float32": lambda: Stepper(single, new_state(single)),
         "network compiled": lambda: _compiled(plan),
         "--deterministic": lambda: _deterministic(plan),
