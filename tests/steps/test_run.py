@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from command_line import Cli
+from made import plan
 
+from autoseg.cli import verbs
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
 from autoseg.run import Run
 from autoseg.steps import run as run_step
@@ -58,3 +61,22 @@ def test_a_demo_has_its_own_time_where_the_user_gives_no_length() -> None:
     assert demo_training(TrainOptions(workers=0)) == TrainOptions(workers=0, time_budget_s=245.0)
     for given in (TrainOptions(iterations=5), TrainOptions(time_budget_s=60.0)):
         assert demo_training(given) == given
+
+
+def test_a_run_that_is_repeated_takes_each_step_with_its_plan_its_split_and_other_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    run = Run(tmp_path / "RUN")
+    run.folder.mkdir()
+    run.plan_file.write_text(plan(seed=7).model_dump_json(), encoding="utf-8")
+    taken: list[tuple[Path, StepOptions]] = []
+    monkeypatch.setattr(run_step, "is_planned", lambda *_: False)
+    monkeypatch.setattr(run_step, "is_evaluated", lambda *_: False)
+    monkeypatch.setattr(verbs, "_step", lambda _, of, options: taken.append((of.folder, options)))
+    assert cli("run", tmp_path / "data", run.folder, "--repeat", "3", "--exclude", "bad")[0] == 0
+    places = [folder.relative_to(run.folder).as_posix() for folder, _ in taken]
+    assert places == [*["."] * 4, *["repeat-1"] * 4, *["repeat-2"] * 4, "."]  # the report comes last, and once
+    assert isinstance(taken[-1][1], ReportOptions)
+    plans = [options for _, options in taken if isinstance(options, PlanOptions)]
+    assert [options.seed for options in plans[1:]] == [8, 9]
+    assert {(options.preset, options.split) for options in plans[1:]} == {(str(run.plan_file), run.split_file)}
