@@ -48,16 +48,18 @@ def loaded(files: FoldFolder) -> State:
 
 
 class Slow:
-    """The writing of checkpoints, which begins when it is let."""
+    """The writing of checkpoints; that of one iteration begins when it is let."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, iteration: int = 7) -> None:
+        self.iteration = iteration
         self.let, self.begun = threading.Event(), threading.Event()
         self._true = saving.save_checkpoint
         monkeypatch.setattr(saving, "save_checkpoint", self.save)
 
     def save(self, *what: Any) -> None:
-        self.begun.set()
-        assert self.let.wait(LONG_S)
+        if what[-1].done == self.iteration:
+            self.begun.set()
+            assert self.let.wait(LONG_S)
         self._true(*what)
 
 
@@ -118,15 +120,11 @@ def test_an_interrupted_training_ends_when_its_checkpoint_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases: tuple[CachedCase, ...] = made.easy_cases(tmp_path / "cache", 2)
-    files, slow = FoldFolder(tmp_path / "fold"), Slow(monkeypatch)
-    slow.let.set()
+    files, slow = FoldFolder(tmp_path / "fold"), Slow(monkeypatch, iteration=3)
     monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(loop, "draw_curves", lambda *_: [])
 
     def interrupt(progress: loop.Progress) -> None:
-        if progress.iteration == 3:
-            slow.let.clear()
-            slow.begun.clear()
         if progress.iteration == 4:
             assert slow.begun.wait(LONG_S)
             threading.Timer(0.1, slow.let.set).start()
