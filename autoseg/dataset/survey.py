@@ -12,6 +12,7 @@ from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.dicom_contours import structure_names
 from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.segment_values import labels_of_segments
+from autoseg.imaging.slicer_segments import slicer_names
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label
 
@@ -39,11 +40,13 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, .
             (DICOM SEG, RTSTRUCT) and others do not, as numbers of segments are no label values.
     """
     values: set[int] = set()
-    named = []
+    named: list[dict[int, str]] = []
+    of_slicer: list[dict[int, str]] = []  # their numbers are values, too
     for file in label_maps:
         try:
             named.append(segment_names(file) or structure_names(file))
-            if not named[-1]:
+            of_slicer.append(slicer_names(file))
+            if not named[-1] and not of_slicer[-1]:
                 values.update(int(v) for v in np.unique(read_label(file).array) if v > 0)
         except VolumeError:
             continue  # one bad case: for `check` to say
@@ -52,6 +55,10 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, .
             f"{dataset}: some label maps are DICOM SEG or RTSTRUCT and others are not; name the labels in a "
             f"dataset.json beside it, as in {EXAMPLE}"
         )
+    if values:
+        values.update(value for names in of_slicer for value in names)
+    else:
+        named += of_slicer
     labels = labels_of_segments(named) or tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
     highest = max((label.value for label in labels), default=0)
     if not 1 <= len(labels) <= MOST_LABELS or highest > HIGHEST_VALUE:

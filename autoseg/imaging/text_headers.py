@@ -243,6 +243,12 @@ def _nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
     return fields, ends.end() if ends else len(start)
 
 
+def nrrd_pairs(file: Path) -> dict[str, str]:
+    """Return what programs have written into the header of an NRRD, its lines of `key:=value`."""
+    head = re.split(rb"\r?\n\r?\n", _start(file), maxsplit=1)[0].decode("utf-8", "replace")
+    return dict(line.split(":=", 1) for line in head.splitlines()[1:] if ":=" in line and not line.startswith("#"))
+
+
 def _start(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:

@@ -21,6 +21,7 @@ from autoseg.imaging.itk import reason
 from autoseg.imaging.lattice import fit_label, union_grid
 from autoseg.imaging.readers import DICOM_SERIES, Header, StoredImage, image_suffixes, open_path, reader_of_suffix
 from autoseg.imaging.remarks import Remark
+from autoseg.imaging.slicer_segments import by_names, slicer_names
 from autoseg.labels import Label
 from autoseg.words import counted
 
@@ -133,6 +134,7 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
             raise VolumeError(f"{file}: is an RTSTRUCT, which has no voxels; give it with its image, in a CSV file")
         array, of_contours = read_contours(contours, labels, whole)
         return Volume(array=array, grid=whole, stored=whole, remarks=of_contours)
+    names = slicer_names(file)
     segmentation = segmentation_file(file) if reader is DICOM_SERIES else None
     if segmentation is not None:
         segments = read_segments(segmentation, labels, whole)
@@ -140,11 +142,14 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
     else:
         image = reader.read(file, None)
         values, of_values = _whole_values(file, _one_channel(file, image.array))
+        if names and labels and values.min(initial=0) >= 0:
+            values, of_names = by_names(file, values, names, labels)
+            of_values = (*of_values, *of_names)
         stored, remarks = image.grid, (*image.remarks, *of_values)
     turn, grid = to_lps(stored)
     array = np.ascontiguousarray(turn.apply(values))
     label = Volume(array=array, grid=grid, stored=stored, remarks=remarks, sparse=segmentation is not None)
-    return label if whole is None else _on_grid(file, label, whole)
+    return label if whole is None else _on_grid(file, label, whole, label.sparse or bool(names))
 
 
 def _one_channel(file: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -155,15 +160,21 @@ def _one_channel(file: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(array[0])
 
 
-def _on_grid(file: Path, label: Volume, whole: Grid) -> Volume:
+def _on_grid(file: Path, label: Volume, whole: Grid, lacks_slices: bool) -> Volume:
     """Return a label map on the grid of its image (LPS) where it was saved cropped; else as it is.
+
+    Args:
+        file: For messages.
+        label: On any grid.
+        whole: Grid of the image.
+        lacks_slices: Whether its format leaves out what is empty, slices of one axis alone, too.
 
     Raises:
         VolumeError: If it has organs beyond the image.
     """
     if label.grid.shape == whole.shape:
         return label
-    fitted = fit_label(label.array, label.grid, whole, label.sparse)
+    fitted = fit_label(label.array, label.grid, whole, lacks_slices)
     if fitted is None:
         return label
     if fitted.organ_cut:
