@@ -64,7 +64,7 @@ class Training:
         if self.process.poll() is None:
             self.process.kill()
         file = self.run.fold(fold).log
-        rows = list(csv.DictReader(file.open(encoding="utf-8"))) if file.is_file() else []
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"]
         return rows, "" if rows and self.process.wait() == 0 else f"training said: {lines[-1][:200]}"
 
