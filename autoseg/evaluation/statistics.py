@@ -37,7 +37,7 @@ TABLES = (  # testing first: it alone tells how the model does on new patients
         name="table1_training",
         which="training",
         splits=TRAINING,
-        cases="the training cases, which the model has learnt from, validation cases among them",
+        cases="the training and validation cases, with which the model was made",
     ),
 )
 

@@ -53,23 +53,29 @@ def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Pati
         text += _volumes(scores, which, patients)
     if organs["Missed"].isna().any():
         return text
-    missed = [f"{row['Organ']} in {row['Missed']:.0f}" for _, row in organs.iterrows() if row["Missed"]]
+    rows = [row for _, row in organs.iterrows() if row["Missed"]]
+    missed = [f"{row['Organ']} in {row['Missed']:.0f} of {row['N']:.0f}" for row in rows]
     return text + (
-        f" Missed altogether: {_listed(missed)}."
+        f" Not found at its place: {_listed(missed)}."
         if missed
-        else f" No organ was missed altogether (0 of {organs['N'].sum():.0f})."
+        else f" Every organ was found at its place ({organs['N'].sum():.0f} of {organs['N'].sum():.0f})."
     )
 
 
 def _volumes(scores: pd.DataFrame, which: Table, patients: Patients) -> str:
     """Return which organs are drawn too large or too small: those whose interval of the mean difference excludes 0."""
     differences, names = by_case(scores, "volume_difference_ml", which.splits), organs_of(scores)
+    true = by_case(scores, "truth_ml", which.splits)
     ends = patient_intervals(pd.DataFrame(differences, dtype=float), patients)
     sides: dict[str, list[str]] = {"large": [], "small": []}
     for (label, values), (low, high) in zip(differences.items(), ends, strict=True):
         if low > 0 or high < 0:
-            numbers = " to ".join(f"{end:+.2f}".replace("-", "−") for end in (low, high))
-            sides["large" if low > 0 else "small"].append(f"{names[label]} by {abs(values.mean()):.2f} ml ({numbers})")
+            truth = true.get(label, pd.Series(dtype=float)).reindex(values.index).mean()
+            digits = 2 if abs(values.mean()) < 10 else 0
+            numbers = " to ".join(f"{end:+.{digits}f}".replace("-", "−") for end in (low, high))
+            share = f"{100 * abs(values.mean()) / truth:.0f} %, " if truth > 0 else ""
+            text = f"{names[label]} by {share}{abs(values.mean()):.{digits}f} ml (95 % CI {numbers})"
+            sides["large" if low > 0 else "small"].append(text)
     shown = [f"too {side}: {_listed(organs)}" for side, organs in sides.items() if organs]
     return f" On average drawn {'; '.join(shown)}." if shown else ""
 
@@ -82,7 +88,7 @@ def _listed(organs: Sequence[str]) -> str:
 
 def _people(which: Table, cases: int, patients: int, unit: str) -> str:
     if which.which == "training":
-        return f"{counted(cases, 'training case')}, which the model has learnt from"
+        return f"{counted(cases, 'training or validation case')}, with which the model was made"
     if cases == patients:
         return f"{in_words(patients, unit)} that the model has not seen"
     return f"{in_words(patients, 'patient')} that the model has not seen ({counted(cases, 'testing case')})"

@@ -137,7 +137,7 @@ def test_a_table_wider_than_a_page_is_printed_in_parts_that_all_name_the_rows() 
 
 def test_the_training_caption_says_that_the_model_knows_these_cases(tmp_path: Path) -> None:
     write_tables(THREE_CASES, tmp_path)
-    assert "which the model has learnt from, validation cases among them" in (
+    assert "the training and validation cases, with which the model was made" in (
         tmp_path / "table1_training.md"
     ).read_text("utf-8")
 

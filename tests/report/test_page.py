@@ -171,10 +171,12 @@ def test_the_summary_names_the_best_the_worst_and_the_missed() -> None:
     testing, training = content_of(frame).summary
     assert testing == (
         "In two cases that the model has not seen, the mean Dice over 2 organs is 52.5 %; two cases are too few "
-        "for a confidence interval. It is highest for liver (80.0 %), lowest for vein (25.0 %). Missed altogether: "
-        "vein in 1."
+        "for a confidence interval. It is highest for liver (80.0 %), lowest for vein (25.0 %). Not found at its "
+        "place: vein in 1 of 2."
     )
-    assert training.startswith("In 1 training case, which the model has learnt from, the mean Dice over 2 organs is 90")
+    assert training.startswith(
+        "In 1 training or validation case, with which the model was made, the mean Dice over 2 organs is 90"
+    )
 
 
 def test_cases_without_any_organ_have_no_dice_in_words() -> None:

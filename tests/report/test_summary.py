@@ -32,13 +32,17 @@ def test_cases_of_one_patient_are_one_patient() -> None:
 
 def test_the_training_cases_come_second_and_are_named_so() -> None:
     both = summary_of(scores(("a", "testing", "liver", 1, 0.5), ("b", "validation", "liver", 1, 0.9)))
-    assert both[1] == "In 1 training case, which the model has learnt from, the mean Dice of liver is 90.0 %."
+    assert both[1] == (
+        "In 1 training or validation case, with which the model was made, the mean Dice of liver is 90.0 %."
+    )
 
 
 def test_organs_that_are_drawn_too_large_are_named_with_the_interval() -> None:
     volumes = TEN.assign(metric="volume_difference_ml", value=[1.0, 1.2, 0.8, 1.1, 0.9] * 2)
     text = summary_of(pd.concat([TEN, volumes]))[0]
-    assert "On average drawn too large: liver by 1.00 ml (+0.90 to +1.11)." in text
+    assert "On average drawn too large: liver by 1.00 ml (95 % CI +0.90 to +1.11)." in text
+    true = TEN.assign(metric="truth_ml", value=4.0)
+    assert "liver by 25 %, 1.00 ml (95 % CI" in summary_of(pd.concat([TEN, volumes, true]))[0]
     even = volumes.assign(value=[1.0, -1.2, 0.8, -1.1, 0.5] * 2)
     assert "drawn" not in summary_of(pd.concat([TEN, even]))[0]
 
@@ -47,4 +51,4 @@ def test_of_very_many_missed_organs_the_first_are_named() -> None:
     many = scores(*(("a", "testing", f"organ {n}", n, 0.0) for n in range(1, 21)))
     missed = many.assign(metric="missed", value=1)
     text = summary_of(pd.concat([many, missed]))[0]
-    assert text.endswith("organ 8 in 1, and 12 more organs.")
+    assert text.endswith("organ 8 in 1 of 1, and 12 more organs.")
