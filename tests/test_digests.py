@@ -40,7 +40,9 @@ EXEMPT = {
     "dataset/examine.py", "planning/rules.py", "evaluation/freshness.py", "json_file.py", "sheet.py", "locks.py",
     "processes.py", "flags.py", "timings.py", "report_folder.py",
 }  # fmt: skip
-FIGURES = {f"figures/{name}.py" for name in ("canvas", "colours", "overlays", "planes")}  # of previews and legends
+FIGURES = {
+    f"figures/{name}.py" for name in ("canvas", "colours", "errors", "overlays", "planes", "windows")
+}  # of previews and legends
 LISTS = {
     "mask": (MASK_CODE, FIGURES),
     "preview": (PREVIEW_CODE, set[str]()),
