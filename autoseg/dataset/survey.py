@@ -11,6 +11,7 @@ from autoseg.dataset.metadata import EXAMPLE
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.dicom_contours import structure_names
 from autoseg.imaging.dicom_segments import segment_names
+from autoseg.imaging.mask_folder import mask_names
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.slicer_segments import slicer_names
 from autoseg.imaging.volumes import read_image, read_label
@@ -37,14 +38,14 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, .
 
     Raises:
         DatasetError: If there are too many values, or values that no label has; or if some label maps have named organs
-            (DICOM SEG, RTSTRUCT) and others do not, as numbers of segments are no label values.
+            (DICOM SEG, RTSTRUCT, folders of masks) and others do not, as their numbers are no label values.
     """
     values: set[int] = set()
     named: list[dict[int, str]] = []
     of_slicer: list[dict[int, str]] = []  # their numbers are values, too
     for file in label_maps:
         try:
-            named.append(segment_names(file) or structure_names(file))
+            named.append(segment_names(file) or structure_names(file) or mask_names(file))
             of_slicer.append(slicer_names(file))
             if not named[-1] and not of_slicer[-1]:
                 values.update(int(v) for v in np.unique(read_label(file).array) if v > 0)
@@ -52,8 +53,8 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, .
             continue  # one bad case: for `check` to say
     if any(named) and values:
         raise DatasetError(
-            f"{dataset}: some label maps are DICOM SEG or RTSTRUCT and others are not; name the labels in a "
-            f"dataset.json beside it, as in {EXAMPLE}"
+            f"{dataset}: some label maps name their organs (DICOM SEG, RTSTRUCT, folders of masks) and others do not; "
+            f"name the labels in a dataset.json beside it, as in {EXAMPLE}"
         )
     if values:
         values.update(value for names in of_slicer for value in names)

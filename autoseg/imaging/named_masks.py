@@ -29,7 +29,7 @@ class NamedMask:
 
 
 def values_of_structures(
-    file: Path, names: Mapping[int, str], labels: Sequence[Label]
+    file: Path, names: Mapping[int, str], labels: Sequence[Label], kind: str = "structures"
 ) -> tuple[dict[int, int], tuple[Remark, ...]]:
     """Return the label value of each structure that a label names, by its number; others are left out, and told.
 
@@ -39,6 +39,7 @@ def values_of_structures(
         file: For messages.
         names: Of the structures, by number.
         labels: Of the dataset; none: the numbers are the values.
+        kind: What they are called in messages, several of them.
 
     Raises:
         VolumeError: If no label names a structure, or two structures have one name or one label.
@@ -50,27 +51,29 @@ def values_of_structures(
             same_label = labels and number in known and known[number] == known.get(other)
             if same_label or (not labels and organ_key(names[other]) == organ_key(name)):
                 raise VolumeError(
-                    f"{file}: two structures are called {shortened(names[other])} and {shortened(name)}; rename or "
+                    f"{file}: two {kind} are called {shortened(names[other])} and {shortened(name)}; rename or "
                     "remove one of them"
                 )
     if not known and names:
         raise VolumeError(
-            f"{file}: no label is called as its structures {listed_names(names.values())} are; the labels are "
+            f"{file}: no label is called as its {kind} {listed_names(names.values())} are; the labels are "
             f"{listed_names(label.name for label in labels)}: name them alike"
         )
-    return known, tuple(_remarks(names, known, labels))
+    return known, tuple(_remarks(names, known, labels, kind))
 
 
-def _remarks(names: Mapping[int, str], known: Mapping[int, int], labels: Sequence[Label]) -> Iterator[Remark]:
+def _remarks(
+    names: Mapping[int, str], known: Mapping[int, int], labels: Sequence[Label], kind: str
+) -> Iterator[Remark]:
     """Yield which structures are left out, and which labels no structure has."""
     others = [name for number, name in names.items() if number not in known]
     if others:
-        found = f"structures that no label names are left out: {listed_names(others)}"
+        found = f"{kind} that no label names are left out: {listed_names(others)}"
         yield Remark(code="structures-left-out", found=found, fix="nothing, or name them in dataset.json")
     lacking = [label.name for label in labels if label.value not in known.values()]
     if lacking:
         named = listed_names(names.values())
-        found = f"no structure has the name of a label: {listed_names(lacking)}; the file names {named}"
+        found = f"no {kind[:-1]} has the name of a label: {listed_names(lacking)}; there are {named}"
         fix = "name it as the label; if the organ was not drawn, list the drawn ones under labelled"
         yield Remark(code="structures-lacking", found=found, fix=fix, is_doubtful=True)
 

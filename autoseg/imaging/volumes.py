@@ -19,6 +19,7 @@ from autoseg.imaging.dicom_segments import read_segments, segmentation_file
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
 from autoseg.imaging.lattice import fit_label, union_grid
+from autoseg.imaging.mask_folder import mask_files, read_masks
 from autoseg.imaging.readers import DICOM_SERIES, Header, StoredImage, image_suffixes, open_path, reader_of_suffix
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.slicer_segments import by_names, slicer_names
@@ -116,9 +117,9 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
     """Read a label map.
 
     Args:
-        file: To read; a DICOM SEG or an RTSTRUCT, too, or the folder of one.
+        file: To read; a DICOM SEG or an RTSTRUCT, too, or the folder of one; or a folder of one mask an organ.
         whole: Grid of its image, axes along LPS; a label map that was saved cropped is brought to it.
-        labels: By whose names segments and structures get their values; none: their numbers are the values.
+        labels: By whose names segments, structures and masks get their values; none: their numbers are the values.
 
     Returns:
         A volume whose array is int32 (Z, Y, X), axes along LPS.
@@ -134,7 +135,11 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
             raise VolumeError(f"{file}: is an RTSTRUCT, which has no voxels; give it with its image, in a CSV file")
         array, of_contours = read_contours(contours, labels, whole)
         return Volume(array=array, grid=whole, stored=whole, remarks=of_contours)
-    names = slicer_names(file)
+    files, names = mask_files(file), slicer_names(file)
+    if files:
+        array, grid, of_masks = read_masks(file, files, labels)
+        masks = Volume(array=array, grid=grid, stored=grid, remarks=of_masks)
+        return masks if whole is None else _on_grid(file, masks, whole, lacks_slices=False)
     segmentation = segmentation_file(file) if reader is DICOM_SERIES else None
     if segmentation is not None:
         segments = read_segments(segmentation, labels, whole)

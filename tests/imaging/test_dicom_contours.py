@@ -49,7 +49,7 @@ def test_structures_without_label_and_labels_without_structure_are_told(tmp_path
     assert (left_out.code, left_out.is_doubtful) == ("structures-left-out", False)
     assert left_out.found.endswith("left out: BODY")
     assert (lacking.code, lacking.is_doubtful) == ("structures-lacking", True)
-    assert lacking.found == "no structure has the name of a label: left_lung; the file names BODY, LIVER"
+    assert lacking.found == "no structure has the name of a label: left_lung; there are BODY, LIVER"
 
 
 def test_borders_drawn_twice_are_told_and_an_organ_within_another_is_refused(tmp_path: Path, whole: Grid) -> None:

@@ -1,0 +1,108 @@
+"""Folders of masks, one organ a file: the names of the files say which label each is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.errors import VolumeError
+from autoseg.imaging.contents import require_memory
+from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
+from autoseg.imaging.named_masks import NamedMask, label_map_of, values_of_structures
+from autoseg.imaging.readers import open_path, strip_suffix
+from autoseg.imaging.remarks import Remark
+from autoseg.labels import Label
+from autoseg.words import counted
+
+SAME_GRID_MM = 0.01  # corners nearer than this are the same place: header rounding
+
+
+def mask_files(path: Path) -> dict[int, Path]:
+    """Return the masks of a folder, numbered from 1 by name; nothing where a path is no folder, or holds no image file.
+
+    Raises:
+        VolumeError: If two differ in their suffix only.
+    """
+    if not path.is_dir():
+        return {}
+    by_name: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        name = strip_suffix(file)
+        if not name or name.startswith("."):
+            continue
+        if name in by_name:
+            raise VolumeError(f"{path}: {by_name[name].name} and {file.name} are masks of one name; remove one")
+        by_name[name] = file
+    return dict(enumerate(by_name.values(), start=1))
+
+
+def mask_names(path: Path) -> dict[int, str]:
+    """Return the names of the masks of a folder by their number; nothing where it holds none.
+
+    Raises:
+        VolumeError: As `mask_files`.
+    """
+    return {number: strip_suffix(file) or file.name for number, file in mask_files(path).items()}
+
+
+def read_masks(
+    folder: Path, files: Mapping[int, Path], labels: Sequence[Label]
+) -> tuple[npt.NDArray[np.int32], Grid, tuple[Remark, ...]]:
+    """Return the label map (Z, Y, X) of a folder of masks, its grid with axes along LPS, and what is worth knowing.
+
+    Args:
+        folder: For messages.
+        files: Its masks by number.
+        labels: By whose names the masks get their values; the others are not read. None: their numbers are the values.
+
+    Raises:
+        VolumeError: If no mask is called as a label, or two as one; if a file is damaged or no mask; if the grids
+            differ, or organs overlap.
+    """
+    names = mask_names(folder)
+    values, remarks = values_of_structures(folder, names, labels, "masks")
+    used = {number: files[number] for number in sorted(values, key=lambda n: values[n])}
+    first = next(iter(used.values()))
+    grid = to_lps(open_path(first).header(first, None).grid)[1]
+    require_memory(folder, 6.0 * math.prod(grid.shape))
+    masks = ((number, _read_mask(file, grid, first)) for number, file in used.items())
+    array, overlaps = label_map_of(folder, _named(masks, names, values), grid.shape)
+    return array, grid, (*remarks, *overlaps)
+
+
+def _named(
+    masks: Iterator[tuple[int, npt.NDArray[np.bool_]]], names: Mapping[int, str], values: Mapping[int, int]
+) -> Iterator[NamedMask]:
+    for number, array in masks:
+        yield NamedMask(name=names[number], value=values[number], array=array)
+
+
+def _read_mask(file: Path, grid: Grid, first: Path) -> npt.NDArray[np.bool_]:
+    """Return a mask (Z, Y, X), axes along LPS.
+
+    Raises:
+        VolumeError: If it has another grid than the first one, or is no mask.
+    """
+    image = open_path(file).read(file, None)
+    if len(image.array) != 1:
+        raise VolumeError(f"{file}: a mask must have one channel, found {len(image.array)}; write one file an organ")
+    turn, own = to_lps(image.grid)
+    apart = corner_distance_mm(own, grid)
+    if apart > SAME_GRID_MM:
+        where = f"{own.shape} voxels" if own.shape != grid.shape else f"corners {apart:.3g} mm apart"
+        raise VolumeError(
+            f"{file}: its grid differs from that of {first.name} ({where}, {grid.shape}); resample the masks of a case "
+            "onto its image"
+        )
+    array = turn.apply(image.array[0])
+    values = np.unique(array[array != 0])
+    if len(values) > 1:
+        raise VolumeError(
+            f"{file}: holds {counted(len(values), 'value')} beside 0, from {values[0]:g} to {values[-1]:g}, and a mask "
+            "has one; write one file an organ, or name the file itself as label"
+        )
+    return np.asarray(array != 0)
