@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autoseg.dataset.check_channels import channel_findings
 from autoseg.dataset.check_images import image_findings
+from autoseg.dataset.check_names import name_findings
 from autoseg.dataset.check_organs import organ_findings
 from autoseg.dataset.check_twins import twin_findings
 from autoseg.dataset.examine import Examination
@@ -30,7 +31,8 @@ def all_findings(examinations: Sequence[Examination], dataset: Dataset) -> list[
     """Return everything that is wrong with a dataset, worst first: each case by itself and against the others."""
     alone = [finding for examination in examinations for finding in examination.findings]
     facts = [examination.facts for examination in examinations if examination.facts is not None]
-    return in_order([*alone, *check_cohort(facts, dataset), *unused_files(dataset)])
+    names = name_findings({examination.case: examination.names for examination in examinations}, dataset)
+    return in_order([*alone, *check_cohort(facts, dataset), *names, *unused_files(dataset)])
 
 
 def usable_facts(

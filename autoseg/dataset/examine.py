@@ -13,6 +13,7 @@ import numpy.typing as npt
 from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts, case_facts
 from autoseg.dataset.findings import Finding, Severity
 from autoseg.dataset.load import Case, Dataset
+from autoseg.dataset.survey import names_within
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_contours import remarks_on_series
 from autoseg.imaging.grid import Grid, corner_distance_mm
@@ -35,6 +36,7 @@ class Examination:
     case: str
     facts: CaseFacts | None  # None: the case cannot be used
     findings: tuple[Finding, ...]
+    names: tuple[str, ...] = ()  # of the organs within the label map, where its format has names
 
 
 def examine_case(case: Case, dataset: Dataset) -> Examination:
@@ -66,8 +68,8 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
             facts = case_facts(case.id, image, label.array, dataset.scheme)
-            return Examination(case=case.id, facts=facts, findings=tuple(findings))
-    return Examination(case=case.id, facts=None, findings=tuple(findings))
+            return Examination(case=case.id, facts=facts, findings=tuple(findings), names=names_within(case.label))
+    return Examination(case=case.id, facts=None, findings=tuple(findings), names=names_within(case.label))
 
 
 def _row(case: Case, file: Path, code: str, severity: Severity, found: str, fix: str) -> Finding:

@@ -29,6 +29,15 @@ def counted_channels(cases: Sequence[Sequence[Path]]) -> tuple[str, ...]:
     return ("channel 0",)
 
 
+def names_within(label_map: Path) -> tuple[str, ...]:
+    """Return the names of the organs in a label map; none where its format has values only, or it cannot be read."""
+    try:
+        named = (segment_names, structure_names, mask_names, slicer_names) if label_map.exists() else ()
+        return next((tuple(names.values()) for names in (names_of(label_map) for names_of in named) if names), ())
+    except VolumeError:
+        return ()
+
+
 def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, ...]:
     """Return a label for each positive value in the label maps that can be read; where organs have names, for each.
 
