@@ -17,6 +17,7 @@ from autoseg.words import shortened
 COLUMNS = ("fold", "case", "split", "organ", "label", "bin", "voxels", "true_voxels", "probability")
 CALIBRATION = ("Organ", "Voxels (thousands)", "Mean probability (%)", "True (%)", "ECE (%)")
 CURVE = ("bin", "voxels", "probability", "true")
+FIRST_BIN = 1  # that calibration counts: nearly all voxels are background, and would hide all others
 
 
 def reliability_rows(organ: Label, counts: Any, about: Row) -> list[Row]:
@@ -84,9 +85,13 @@ def calibration_error(points: pd.DataFrame) -> float:
 
 
 def calibration(counts: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
-    """Return how well the probabilities of each organ are calibrated over the cases of some splits; `CALIBRATION`."""
+    """Return how well the probabilities of each organ are calibrated over the cases of some splits; `CALIBRATION`.
+
+    Only voxels count to which the network gives the organ at least a tenth.
+    """
     rows = []
-    for organ, of_organ in counts[counts["split"].isin(list(splits))].groupby("organ", sort=False):
+    counted = counts[counts["split"].isin(list(splits)) & (counts["bin"] >= FIRST_BIN)]
+    for organ, of_organ in counted.groupby("organ", sort=False):
         points = curve(of_organ)
         voxels = points["voxels"]
         mean, true = (float((points[name] * voxels).sum() / voxels.sum()) for name in ("probability", "true"))

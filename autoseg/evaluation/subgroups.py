@@ -39,14 +39,13 @@ def subgroups(scores: pd.DataFrame, splits: Collection[str], groups: pd.DataFram
     """Return the mean Dice of the patients of each group, with its interval; columns `COLUMNS`.
 
     A patient counts once in a group, with the mean over its cases of their mean over organs. Groups of fewer than
-    `FEWEST_PATIENTS` are left out: such a row is about persons, not about a group.
+    `FEWEST_PATIENTS` are left out: such a row is about persons, not about a group. So is a group without another.
     """
     rows = []
     for name in groups:
         dice = _dice_of_patients(scores, splits, groups[name], patients)
-        for group, values in dice.groupby(level=0):
-            if len(values) < FEWEST_PATIENTS:
-                continue
+        shown = [(group, values) for group, values in dice.groupby(level=0) if len(values) >= FEWEST_PATIENTS]
+        for group, values in shown if len(shown) > 1 else ():
             interval = mean_interval(list(values))
             text = "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
             rows.append([f"{name}: {group}", len(values), 100 * values.mean(), text, 100 * values.min()])

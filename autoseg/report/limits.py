@@ -11,9 +11,10 @@ from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.intervals import FEWEST
 from autoseg.evaluation.patients import patients_of
 from autoseg.evaluation.power import detectable
-from autoseg.evaluation.records import SCANNER
+from autoseg.evaluation.records import EDGE, SCANNER
 from autoseg.evaluation.statistics import by_case, organs_of
 from autoseg.evaluation.trust import case_pairs, has_spread
+from autoseg.metrics.registry import NSD, known_metric
 from autoseg.report.review import Evidence
 from autoseg.words import counted
 
@@ -24,7 +25,10 @@ def limits(evidence: Evidence) -> tuple[str, ...]:
     """Return a sentence for each limit that a run knows of itself; none before testing cases are scored."""
     scores = evidence.scores
     tested = set(scores.loc[scores["split"].isin(TESTING), "case"].astype(str))
-    return (*_of_testing(evidence, tested), *_of_training(evidence), *_of_labels(evidence)) if tested else ()
+    if not tested:
+        return ()
+    of_testing = (*_of_testing(evidence, tested), *_of_tolerance(evidence, tested))
+    return (*of_testing, *_of_training(evidence), *_of_labels(evidence))
 
 
 def _of_testing(evidence: Evidence, tested: set[str]) -> Iterator[str]:
@@ -66,6 +70,20 @@ def _of_training(evidence: Evidence) -> Iterator[str]:
         yield "The spread over seeds is not known, as each network was trained once."
     if evidence.stress.empty:
         yield "Images of less quality (noise, blur, thick slices, cut fields of view) were not tried."
+
+
+def _of_tolerance(evidence: Evidence, tested: set[str]) -> Iterator[str]:
+    metrics = filter(None, map(known_metric, evidence.scores["metric"].unique()))
+    nsd = next((metric for metric in metrics if metric.family == NSD), None)
+    if nsd is None or EDGE not in evidence.records:
+        return
+    tolerance_mm = float(nsd.title.removeprefix("NSD at ").removesuffix(" mm"))
+    edges_mm = evidence.records.loc[evidence.records.index.isin(tested), EDGE]
+    if coarse := int((edges_mm > tolerance_mm).sum()):
+        yield (
+            f"{nsd.title} is narrower than the longest edge of a voxel in {coarse} of {len(edges_mm)} testing cases: "
+            "there, borders that lie one voxel apart count as missed."
+        )
 
 
 def _of_labels(evidence: Evidence) -> Iterator[str]:

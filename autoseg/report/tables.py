@@ -11,13 +11,14 @@ import pandas as pd
 from autoseg.evaluation.cases import ORDER, own_folds
 from autoseg.evaluation.patients import NO_PATIENTS, Patients
 from autoseg.evaluation.published import PAPER, published_beside, published_note
-from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table, statistics
+from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table, statistics, total_interval
 from autoseg.files import atomic_path
 from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.run import Run
 from autoseg.sheet import harmless_frame
 
+Interval = tuple[float, float] | None  # 0 to 1; None: of too few
 CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda m: m.case_column or 0)
 _DICE_NOTE = (
     f"{TOTAL}: mean over the organs of each column, also of Std., Min. and Max. "
@@ -77,7 +78,8 @@ def write_tables(
     """
     numbers = [statistics(scores, table.splits, "original", patients) for table in TABLES]
     tables, published = paper_tables(scores), _published(scores) if with_paper else ()
-    metrics = tuple(metric_table(table, frame) for table, frame in zip(TABLES, numbers, strict=True))
+    intervals = [total_interval(scores, table.splits, patients) for table in TABLES]
+    metrics = tuple(metric_table(*parts) for parts in zip(TABLES, numbers, intervals, strict=True))
     for table in (*tables, *published, *metrics):
         write_text_table(table, run.report.folder)
     on_working_grid = [statistics(scores, table.splits, "working", patients) for table in TABLES]
@@ -91,9 +93,15 @@ def write_tables(
     return tables, published, metrics
 
 
-def metric_table(table: Table, numbers: pd.DataFrame) -> TextTable:
-    """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none."""
-    columns, rows = _wide(numbers)
+def metric_table(table: Table, numbers: pd.DataFrame, interval: Interval = None) -> TextTable:
+    """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none.
+
+    Args:
+        table: Which cases.
+        numbers: Their statistics.
+        interval: Of the mean Dice over the organs, 0 to 1.
+    """
+    columns, rows = _wide(numbers, interval)
     title = f"All metrics of {table.cases}."
     return TextTable(
         name=f"metrics_{table.which}", title=title, note=_metrics_note(numbers), columns=columns, rows=rows
@@ -135,7 +143,7 @@ def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
     return tuple(tables)
 
 
-def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
+def _wide(numbers: pd.DataFrame, interval: Interval) -> tuple[tuple[str, ...], list[list[str]]]:
     metrics = [metric.name for metric in _in_table(map(metric_named, numbers["metric"].drop_duplicates()))]
     titles = [_title(metric) for metric in metrics]
     place = metrics.index("dice") + 1 if "dice" in metrics else 0
@@ -149,7 +157,7 @@ def _wide(numbers: pd.DataFrame) -> tuple[tuple[str, ...], list[list[str]]]:
         count = f"{by_metric['n'].get('dice', 0):.0f}"
         rows.append([str(organ["organ"].iloc[0]), *cells, count])
     if rows:
-        rows.append(_total(numbers, metrics, place))
+        rows.append(_total(numbers, metrics, place, interval))
     return columns, rows
 
 
@@ -164,8 +172,8 @@ def _metrics_note(numbers: pd.DataFrame) -> str:
     metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in computed)
     return " ".join(
         [
-            "Mean ± sample standard deviation over the cases; 95 % CI: bootstrap interval of the mean Dice, by "
-            "resampling patients with all their cases.",
+            "Mean ± sample standard deviation over the cases, with their number in brackets where it is less than N; "
+            "95 % CI: bootstrap interval of the mean Dice, by resampling patients with all their cases.",
             *(metric.note for metric in metrics if metric.note),
             f"{TOTAL}: mean over the organs of each mean.",
         ]
@@ -182,27 +190,38 @@ def _mean_and_spread(organ: pd.DataFrame, metric: str) -> str:
     mean, spread = (metric_named(metric).factor * _value(organ, metric, name) for name in ("mean", "std"))
     if math.isnan(mean):
         return ""
-    return _text(metric, mean) + ("" if math.isnan(spread) else f" ± {_text(metric, spread)}")
+    count, of_dice = (_value(organ, name, "n") if name in organ.index else math.nan for name in (metric, "dice"))
+    fewer = f" ({count:.0f})" if count < of_dice else ""  # where it is not of all of them
+    return _text(metric, mean) + ("" if math.isnan(spread) else f" ± {_text(metric, spread)}") + fewer
 
 
 def _of_dice(organ: pd.DataFrame) -> list[str]:
     if "dice" not in organ.index:
         return ["", ""]
-    low, high, median = (100 * _value(organ, "dice", name) for name in ("ci95_low", "ci95_high", "median"))
-    interval = "" if math.isnan(low) else f"{_text('dice', low)} to {_text('dice', high)}"
-    return [interval, "" if math.isnan(median) else _text("dice", median)]
+    low, high, median = (_value(organ, "dice", name) for name in ("ci95_low", "ci95_high", "median"))
+    interval = _interval_text(None if math.isnan(low) else (low, high))
+    return [interval, "" if math.isnan(median) else _text("dice", 100 * median)]
+
+
+def _interval_text(interval: Interval) -> str:
+    return "" if interval is None else f"{_text('dice', 100 * interval[0])} to {_text('dice', 100 * interval[1])}"
 
 
 def _value(organ: pd.DataFrame, metric: str, name: str) -> float:
     return float(organ[name].to_numpy(dtype=float)[organ.index.get_loc(metric)])
 
 
-def _total(numbers: pd.DataFrame, metrics: list[str], place: int) -> list[str]:
+def _total(numbers: pd.DataFrame, metrics: list[str], place: int, interval: Interval) -> list[str]:
     means = numbers.groupby("metric")["mean"].mean()
-    cells = ["" if pd.isna(means[m]) else _text(m, metric_named(m).factor * means[m]) for m in metrics]
+    signed = {name for name in metrics if metric_named(name).range[0] < 0}  # of unlike organs, it has no total
+    absent = signed | {name for name in metrics if pd.isna(means[name])}
+    cells = ["" if m in absent else _text(m, metric_named(m).factor * means[m]) for m in metrics]
     if place:
         medians = numbers.loc[numbers["metric"] == "dice", "median"]
-        cells[place:place] = ["", "" if medians.isna().all() else _text("dice", 100 * medians.mean())]
+        cells[place:place] = [
+            _interval_text(interval),
+            "" if medians.isna().all() else _text("dice", 100 * medians.mean()),
+        ]
     counts = numbers.loc[numbers["metric"] == "dice", "n"]
     count = counts[counts > 0].mean() if counts.any() else 0.0
     return [TOTAL, *cells, f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"]

@@ -67,11 +67,12 @@ def test_counts_are_the_same_slab_by_slab_and_those_of_scikit_learn(tmp_path: Pa
 
 def test_the_calibration_error_by_hand() -> None:
     counts = np.zeros((10, 3))
+    counts[0] = [9000, 0, 300.0]  # nearly all voxels are background, and are not counted
     counts[2] = [100, 10, 25.0]  # mean probability 0.25, right in 0.10: a gap of 0.15
     counts[9] = [300, 294, 288.0]  # 0.96 and 0.98: a gap of 0.02
     rows = reliability_rows(Label(value=1, name="liver"), counts, {"fold": 0, "case": "a", "split": "testing"})
     frame = pd.DataFrame(rows)
-    assert calibration_error(curve(frame)) == pytest.approx((100 * 0.15 + 300 * 0.02) / 400)
+    assert calibration_error(curve(frame[frame["bin"] > 0])) == pytest.approx((100 * 0.15 + 300 * 0.02) / 400)
     (row,) = calibration(frame, ["testing"]).to_numpy().tolist()
     assert row == ["liver", 0.4, *map(pytest.approx, (100 * 313 / 400, 100 * 304 / 400, 5.25))]
     assert calibration(frame, ["training"]).empty

@@ -13,6 +13,7 @@ from autoseg.evaluation.subgroups import gaps, grouped, permutation_p, subgroups
 DICE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
 FRAME = scores(*((f"c{n}", "testing", "liver", 1, dice) for n, dice in enumerate(DICE)))
 CASES = [f"c{n}" for n in range(6)]
+MORE = scores(*((f"c{n}", "testing", "liver", 1, dice) for n, dice in enumerate([*DICE, 0.3])))
 
 
 def column(*values: object) -> pd.DataFrame:
@@ -29,10 +30,16 @@ def test_few_values_are_groups_and_many_numbers_are_cut_at_their_median() -> Non
 
 def test_a_group_has_its_patients_mean_and_lowest() -> None:
     patients = {"c0": "p", "c1": "p"}
-    table = subgroups(FRAME, ["testing"], column("F", "F", "F", "F", "M", "M"), patients)
-    assert table.iloc[:, [0, 1]].to_numpy().tolist() == [["x: F", 3]]  # a row of two patients would be about persons
-    assert list(table["Mean Dice (%)"]) == pytest.approx([(85 + 70 + 60) / 3])
-    assert list(table["Lowest (%)"]) == pytest.approx([60])
+    assert subgroups(
+        FRAME, ["testing"], column("F", "F", "F", "F", "M", "M"), patients
+    ).empty  # two are persons, no group
+    table = subgroups(FRAME, ["testing"], column("F", "F", "F", "M", "M", "M"), {})
+    assert table.iloc[:, [0, 1]].to_numpy().tolist() == [["x: F", 3], ["x: M", 3]]
+    groups = pd.DataFrame({"x": list("FFFFMMM")}, index=[*CASES, "c6"])
+    table = subgroups(MORE, ["testing"], groups, patients)
+    assert table.iloc[:, [0, 1]].to_numpy().tolist() == [["x: F", 3], ["x: M", 3]]
+    assert table.loc[0, "Mean Dice (%)"] == pytest.approx((85 + 70 + 60) / 3)
+    assert table.loc[0, "Lowest (%)"] == pytest.approx(60)
 
 
 def test_the_worst_gap_has_its_permutation_p() -> None:

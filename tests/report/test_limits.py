@@ -8,7 +8,7 @@ import pandas as pd
 from report_content import scores
 
 from autoseg.dataset.split import Split
-from autoseg.evaluation.records import PATIENT, SCANNER
+from autoseg.evaluation.records import EDGE, PATIENT, SCANNER
 from autoseg.report.limits import limits
 from autoseg.report.review import Evidence
 
@@ -53,6 +53,15 @@ def test_a_coarse_grid_is_named_with_what_it_costs() -> None:
     ceilings = SCORES.assign(metric="ceiling_dice", value=[0.97] * 6 + [0.995])
     text = " ".join(limits(replace(EVIDENCE, scores=pd.concat([SCORES, ceilings]))))
     assert "The working grid alone costs points of Dice, whatever the network: liver 3.0." in text
+
+
+def test_a_tolerance_below_the_voxels_is_told() -> None:
+    surfaces = SCORES.assign(metric="nsd_2mm")
+    records = EVIDENCE.records.assign(**{EDGE: [1.0, 2.0, 2.5, 3.0, 4.0, 2.0]})
+    seen = replace(EVIDENCE, records=records, scores=pd.concat([SCORES, surfaces]))
+    assert "NSD at 2 mm is narrower than the longest edge of a voxel in 3 of 6 testing cases" in " ".join(limits(seen))
+    fine = replace(seen, records=EVIDENCE.records.assign(**{EDGE: 2.0}))
+    assert "NSD" not in " ".join(limits(fine))
 
 
 def test_a_model_that_ranks_no_case_says_so() -> None:

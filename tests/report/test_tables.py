@@ -61,9 +61,14 @@ def test_the_wide_table_has_units_intervals_and_no_negative_zero() -> None:
     )  # fmt: skip
     liver, vein, total = table.rows
     assert liver[:2] == ["liver", "92.0 ± 1.6"]
-    assert liver[3:] == ["92.0", "100.0 ± 0.0", "2.5 ± 1.3", "0.0 ± 0.0", "5"]
+    assert liver[3:] == ["92.0", "100.0 ± 0.0", "2.5 ± 1.3 (4)", "0.0 ± 0.0", "5"]
     assert vein == ["vein", "50.0", "", "50.0", "", "", "−3.0", "1"]
-    assert total == ["Total Avg.", "71.0", "", "71.0", "100.0", "2.5", "−1.5", "3"]
+    assert total == ["Total Avg.", "71.0", "", "71.0", "100.0", "2.5", "", "3"]
+
+
+def test_the_total_has_the_interval_of_the_mean_over_organs() -> None:
+    numbers = statistics(BOTH, ["testing"])
+    assert metric_table(TABLES[0], numbers, (0.6849, 0.731)).rows[-1][2] == "68.5 to 73.1"
 
 
 def test_no_scored_case_gives_no_rows() -> None:
