@@ -13,6 +13,7 @@ from benchmarks import gpu
 from benchmarks.gpu_bench import Bench, row, survived
 from benchmarks.gpu_feed import measured
 from benchmarks.gpu_runs import hippocampus, paces
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from autoseg.processes import is_alive
 
@@ -122,12 +123,12 @@ def test_a_row_that_fails_says_why_in_a_row(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_trainings_of_prepared_runs_are_told_with_their_dice(
-    finished: Path, bench: Bench, capfd: pytest.CaptureFixture[str]
-) -> None:
+    finished: Path, bench: Bench, capfd: pytest.CaptureFixture[str], benchmark: BenchmarkFixture
+) -> None:  # it takes minutes, so it is one of the benchmarks
     bench.runs.mkdir()
     for name in ("hippocampus", "headneck"):
         shutil.copytree(finished, bench.runs / name, ignore=shutil.ignore_patterns("fold-*"))
-    hippocampus(bench)
+    benchmark.pedantic(hippocampus, args=(bench,), rounds=1)
     measured(bench)
     (trained, plans) = tables(capfd.readouterr().out)
     assert [cells[:2] for cells in trained[2:]] == [["fold 0", "4"], ["fold 0, float32", "4"]]
