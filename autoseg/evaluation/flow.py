@@ -23,6 +23,7 @@ UNUSABLE = {  # by the code of a fatal finding, as a reader of a paper understan
     "shape": "image and label map differ in size",
     "geometry": "image and label map do not lie on each other",
     "label-values": "the label map has values that the dataset names no organ for",
+    "label-unannotated": "nothing of the label map is annotated",
     "label-unnamed": "the label map shows organs that the dataset does not list for the case",
 }
 MEANING = {
