@@ -5,8 +5,9 @@ Three planes through the organs of a phantom; the prediction is the truth, moved
 
 import numpy as np
 
-from autoseg.figures.overlays import CT_WINDOW_HU, overlay_figure
+from autoseg.figures.overlays import overlay_figure
 from autoseg.figures.planes import CaseArrays
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.phantom.scan import ORGANS, phantom_case
 
 phantom = phantom_case(seed=0, index=0)

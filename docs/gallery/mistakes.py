@@ -6,8 +6,8 @@ What is missed, what is too much, and where one organ is taken for another.
 import numpy as np
 
 from autoseg.figures.errors import errors_figure
-from autoseg.figures.overlays import CT_WINDOW_HU
 from autoseg.figures.planes import CaseArrays
+from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.phantom.scan import ORGANS, phantom_case
 
 phantom = phantom_case(seed=0, index=0)

@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+import autoseg
+
+PACKAGE = f"{Path(autoseg.__file__).parent}/"
 BLOCK = 512  # bytes; CUDA's allocator hands out multiples
 SMALL_COPY = 2**16  # bytes; so much of pageable memory is on its way before the host goes on
 BIG = 2**14  # voxels x batch; the layout of smaller tensors costs nothing
@@ -164,9 +168,9 @@ def _form(tensor: Tensor) -> str:
 def _place() -> str:
     """Return the line of autoseg that is being executed."""
     frame = sys._getframe()
-    while frame.f_back is not None and "/autoseg/" not in frame.f_code.co_filename:
+    while frame.f_back is not None and not frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename.rpartition('/autoseg/')[2]}:{frame.f_lineno}"
+    return f"{frame.f_code.co_filename.removeprefix(PACKAGE)}:{frame.f_lineno}"
 
 
 class Event:

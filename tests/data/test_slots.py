@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,7 +208,11 @@ def test_nothing_is_left_of_shared_memory_whoever_is_killed(tmp_path: Path, whom
         family = [psutil.Process(program.pid), *psutil.Process(program.pid).children(recursive=True)]
         workers = [p for p in family if "--multiprocessing-fork" in p.cmdline()]
         assert len(workers) == 2
-        mapped = [m.path for p in (family[0], *workers) for m in p.memory_maps() if "/shm/torch_" in m.path]
+        until = time.monotonic() + 60  # the first batch may be there before the second worker has begun
+        mapped: list[str] = []
+        while len(mapped) < 3 and time.monotonic() < until:
+            mapped = [m.path for p in (family[0], *workers) for m in p.memory_maps() if "/shm/torch_" in m.path]
+            time.sleep(0.05)
         assert len(mapped) == 3  # the one block of all three
         assert not any(Path(path).exists() for path in mapped)
         (family[0] if whom == "the training" else workers[0]).send_signal(signal.SIGKILL)
