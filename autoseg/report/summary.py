@@ -56,9 +56,9 @@ def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Pati
     rows = [row for _, row in organs.iterrows() if row["Missed"]]
     missed = [f"{row['Organ']} in {row['Missed']:.0f} of {row['N']:.0f}" for row in rows]
     return text + (
-        f" Not found at its place: {_listed(missed)}."
+        f" Missed altogether, without a voxel in common: {_listed(missed)}."
         if missed
-        else f" Every organ was found at its place ({organs['N'].sum():.0f} of {organs['N'].sum():.0f})."
+        else f" No organ was missed altogether (0 of {organs['N'].sum():.0f} without a voxel in common)."
     )
 
 

@@ -171,8 +171,8 @@ def test_the_summary_names_the_best_the_worst_and_the_missed() -> None:
     testing, training = content_of(frame).summary
     assert testing == (
         "In two cases that the model has not seen, the mean Dice over 2 organs is 52.5 %; two cases are too few "
-        "for a confidence interval. It is highest for liver (80.0 %), lowest for vein (25.0 %). Not found at its "
-        "place: vein in 1 of 2."
+        "for a confidence interval. It is highest for liver (80.0 %), lowest for vein (25.0 %). Missed "
+        "altogether, without a voxel in common: vein in 1 of 2."
     )
     assert training.startswith(
         "In 1 training or validation case, with which the model was made, the mean Dice over 2 organs is 90"
