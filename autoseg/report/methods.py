@@ -12,6 +12,7 @@ from autoseg.evaluation.intervals import FEWEST, RESAMPLES
 from autoseg.network.build import build
 from autoseg.network.unet import parameter_count
 from autoseg.plan import AugmentationPlan, Plan
+from autoseg.training.schedule import warmup_iterations
 from autoseg.version import VERSION
 from autoseg.words import counted, joined
 
@@ -151,7 +152,7 @@ def _network(plan: Plan) -> str:
 def _training(plan: Plan, iterations: int) -> str:
     o, loss = plan.optimiser, LOSSES.get(plan.loss.kind, plan.loss.kind)
     averaged = f" and an exponential moving average of the weights (decay {o.averaging:g})" if o.averaging else ""
-    warmup = min(o.warmup_iterations, iterations)
+    warmup = warmup_iterations(o.warmup_iterations, iterations)
     return (
         f"The network was trained for {counted(iterations, 'iteration')} on batches of "
         f"{counted(plan.batch_size, 'crop')} of {joined(plan.crop_size)} voxels, {100 * plan.organ_share:.0f} % of "

@@ -6,6 +6,8 @@ import math
 
 from autoseg.plan import Plan
 
+LONGEST_WARMUP = 0.2  # of all iterations: a longer warm-up would leave a short training below its rate
+
 
 def learning_rate(iteration: int, plan: Plan) -> float:
     """Return the learning rate of an iteration.
@@ -15,11 +17,20 @@ def learning_rate(iteration: int, plan: Plan) -> float:
         plan: `constant`: the plan's rate. `cosine`: from it to zero at the plan's last iteration (Loshchilov and
             Hutter 2017). Both rise linearly over the warm-up.
     """
-    warmup = plan.optimiser.warmup_iterations
+    warmup = warmup_iterations(plan.optimiser.warmup_iterations, plan.iterations)
     rise = min(1.0, (iteration + 1) / warmup) if warmup else 1.0
     if plan.optimiser.schedule == "constant":
         return plan.learning_rate * rise
     return plan.learning_rate * rise * _cosine(iteration, plan)
+
+
+def warmup_iterations(planned: int, iterations: int) -> int:
+    """Return the iterations of warm-up: as planned, where these are at most a fifth of the training.
+
+    >>> warmup_iterations(50, 250), warmup_iterations(50, 23), warmup_iterations(0, 23)
+    (50, 4, 0)
+    """
+    return min(planned, int(LONGEST_WARMUP * iterations))
 
 
 def class_weights_at(iteration: int, plan: Plan) -> tuple[float, ...] | None:

@@ -58,9 +58,11 @@ def test_only_what_was_done_is_claimed() -> None:
     assert "liver: holes are filled." in cleaned["Inference"]
 
 
-def test_a_warm_up_is_no_longer_than_the_training() -> None:
-    text = methods(plan(), None, [SPLIT], Facts(iterations=1))["Training"]
-    assert f"{min(plan().optimiser.warmup_iterations, 1)} iteration" in text
+def test_a_short_training_is_told_with_the_warm_up_that_it_had() -> None:
+    short = plan().model_copy(update={"optimiser": plan().optimiser.model_copy(update={"warmup_iterations": 50})})
+    text = methods(short, None, [SPLIT], Facts(iterations=23))["Training"]
+    assert "trained for 23 iterations" in text
+    assert " 4 iterations of warm-up" in text
 
 
 def test_very_many_organs_are_counted() -> None:

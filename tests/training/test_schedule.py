@@ -34,6 +34,12 @@ def test_a_warm_up_of_four_rises_in_quarters_and_never_starts_at_zero(iteration:
     assert learning_rate(iteration, plan_with("constant", warmup=4)) == pytest.approx(0.01 * share)
 
 
+@pytest.mark.parametrize(("iteration", "share"), [(0, 0.25), (3, 1.0), (22, 1.0)])
+def test_a_short_training_warms_up_over_a_fifth_of_it(iteration: int, share: float) -> None:
+    plan = plan_with("constant", warmup=50).model_copy(update={"iterations": 23})
+    assert learning_rate(iteration, plan) == pytest.approx(0.01 * share)
+
+
 def test_a_warm_up_multiplies_the_cosine() -> None:
     risen, whole = (learning_rate(1, plan_with("cosine", warmup=w)) for w in (4, 0))
     assert risen == pytest.approx(whole / 2)
