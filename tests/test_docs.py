@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pydantic import BaseModel
 
 import autoseg
 from autoseg.cli.app import app
+from autoseg.dataset.load import load_dataset
+from autoseg.dataset.statements import statements
 from autoseg.evaluation import scores, statistics
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
@@ -30,6 +33,9 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(autoseg.__path__, "autoseg.") if not name.endswith("__main__")]
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = [(verb, p) for verb, command in VERBS.items() for p in command.params if p.param_type_name == "option"]
+HOW_TO_JSON = re.findall(
+    r"^```json\n(.*?)^```", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp|root|home)\b")
 
@@ -110,6 +116,28 @@ def test_the_method_has_a_row_for_every_loss_and_network(kind: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_give_what_they_say(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("text", HOW_TO_JSON, ids=lambda text: text[:30])
+def test_a_dataset_json_of_the_how_to_is_read_as_it_stands(text: str, tmp_path: Path) -> None:
+    meta = json.loads(text)
+    if "labels" not in meta:
+        assert set(meta) == set(statements(meta))  # what a reviewer asks for
+        return
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    for folder, name in (("imagesTr", "{}_0000.nii.gz"), ("labelsTr", "{}.nii.gz")):
+        (tmp_path / folder).mkdir()
+        for case in ("case7", "case9"):
+            (tmp_path / folder / name.format(case)).touch()
+    dataset = load_dataset(tmp_path)
+    assert len(dataset.channels) == len(meta.get("channel_names") or meta["modality"])
+    named = {name for pair in meta["labels"].items() for name in pair if isinstance(name, str)}
+    assert {label.name for label in dataset.labels} < named
+    values = [value if isinstance(value, list) else [value] for value in meta["labels"].values()]
+    assert (dataset.regions is not None) == any(len(one) > 1 for one in values)
+    assert dataset.ignored == meta["labels"].get("ignore")
+    shown = {case.id: [label.name for label in dataset.labels if case.shows(label.value)] for case in dataset.cases}
+    assert all(shown[case] == organs for case, organs in meta.get("labelled", {}).items())
 
 
 def test_the_citation_names_this_version_and_licence() -> None:

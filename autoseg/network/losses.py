@@ -7,7 +7,7 @@ known are in no sum.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -36,6 +36,16 @@ class Loss:
     least: float  # where everything is right and no class is weighted
     name: str  # in plan.md
     words: str  # in the report
+    description: str  # in its methods
+
+    def of(self, scheme: LabelScheme) -> Loss:
+        """Return the loss with its names as they hold for a scheme: of regions the cross-entropy is binary."""
+        if not scheme.overlapping:
+            return self
+        name, words, description = (
+            text.replace("cross-entropy", "binary cross-entropy") for text in (self.name, self.words, self.description)
+        )
+        return replace(self, name=name, words=words, description=description)
 
 
 def overlaps(probabilities: Tensor, truth: Tensor, known: Known = None) -> tuple[Tensor, Tensor]:
@@ -230,6 +240,7 @@ LOSSES: dict[str, Loss] = {  # by the plan's loss.kind
         least=-1.0,
         name="Dice",
         words="the Dice loss, −1 at best",
+        description="the Dice loss",
     ),
     "dice-ce": Loss(
         sums=_dice_and_entropy_sums,
@@ -238,5 +249,6 @@ LOSSES: dict[str, Loss] = {  # by the plan's loss.kind
         least=-1.0,
         name="Dice + cross-entropy",
         words="the Dice loss, −1 at best, plus cross-entropy",
+        description="the sum of Dice loss and cross-entropy",
     ),
 }

@@ -214,8 +214,7 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
 
 def _training(decision: Decision, context: Context) -> Iterable[str]:
     plan = decision.plan
-    loss = LOSSES[plan.loss.kind].name.replace("cross", "binary cross" if plan.scheme.overlapping else "cross")
-    loss += " weighted by class" if plan.loss.weights else ""
+    loss = LOSSES[plan.loss.kind].of(plan.scheme).name + (" weighted by class" if plan.loss.weights else "")
     yield "## Training"
     yield (
         f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {plan.learning_rate:g} "

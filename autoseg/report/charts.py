@@ -55,10 +55,11 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
         data=next(file for file in files if file.suffix == ".svg").read_bytes(),
         media_type="image/svg+xml",
         caption=(
-            f"The loss ({LOSSES[plan.loss.kind].words}) and the Dice of each organ over the iterations. "
-            "The loss of training is that of deformed crops with the training's class weights, that of validation and "
-            "testing is of whole cases with every class alike: compare their course, not their height. Both loss and "
-            f"Dice of whole cases are of the first few of each side, on the working grid; the tables have all.{fold}"
+            f"The loss ({LOSSES[plan.loss.kind].of(plan.scheme).words}) and the Dice of each organ over the "
+            "iterations. The loss of training is that of deformed crops with the training's class weights, that of "
+            "validation and testing is of whole cases with every class alike: compare their course, not their height. "
+            "Both loss and Dice of whole cases are of the first few of each side, on the working grid; the tables "
+            f"have all.{fold}"
         ),
         alt=f"Learning curves of {len(organs)} organs",
     )

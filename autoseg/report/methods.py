@@ -10,6 +10,7 @@ from autoseg.dataset.split import Split
 from autoseg.dataset.statements import FIELDS
 from autoseg.evaluation.intervals import FEWEST, RESAMPLES
 from autoseg.network.build import build
+from autoseg.network.losses import LOSSES
 from autoseg.network.unet import parameter_count
 from autoseg.plan import AugmentationPlan, Plan
 from autoseg.training.schedule import warmup_iterations
@@ -25,7 +26,6 @@ NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annota
 OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU"}
 WEIGHTS = {"gaussian": "Gaussian", "uniform": "uniform"}
-LOSSES = {"dice": "the Dice loss", "dice-ce": "the sum of Dice loss and cross-entropy"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ def _network(plan: Plan) -> str:
 
 
 def _training(plan: Plan, iterations: int) -> str:
-    o, loss = plan.optimiser, LOSSES.get(plan.loss.kind, plan.loss.kind)
+    o, loss = plan.optimiser, LOSSES[plan.loss.kind].of(plan.scheme).description
     averaged = f" and an exponential moving average of the weights (decay {o.averaging:g})" if o.averaging else ""
     warmup = warmup_iterations(o.warmup_iterations, iterations)
     return (

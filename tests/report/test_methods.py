@@ -8,6 +8,7 @@ from autoseg.dataset.split import Split
 from autoseg.labels import Label
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
+from autoseg.plan import LossPlan
 from autoseg.report import methods as module
 from autoseg.report.methods import Facts, methods, methods_text
 
@@ -38,9 +39,20 @@ def test_what_is_not_known_is_not_said() -> None:
     assert "[by a rule of your own" in methods(plan(), None, [SPLIT], Facts(is_drawn=False))["Partitions"]
 
 
-def test_every_network_and_loss_has_its_words() -> None:
+def test_every_network_has_its_words() -> None:
     assert set(module.NETWORKS) == set(NETWORKS)
-    assert set(module.LOSSES) == set(LOSSES)
+
+
+def test_the_loss_of_regions_is_told_with_binary_cross_entropy() -> None:
+    loss = LossPlan(kind="dice-ce", background=False, over="batch")
+    disjoint = plan(loss=loss, labels=tuple(Label(value=n, name=f"organ {n}") for n in (1, 2)))
+    nested = disjoint.model_copy(update={"regions": ((1, 2), (2,))})
+    texts = [methods(one, None, [SPLIT], Facts())["Training"] for one in (disjoint, nested)]
+    assert "The loss was the sum of Dice loss and cross-entropy" in texts[0]
+    assert "The loss was the sum of Dice loss and binary cross-entropy" in texts[1]
+    words = [LOSSES["dice-ce"].of(one.scheme).words for one in (disjoint, nested)]
+    assert words == [f"the Dice loss, −1 at best, plus {entropy}cross-entropy" for entropy in ("", "binary ")]
+    assert LOSSES["dice"].of(nested.scheme) == LOSSES["dice"]
 
 
 def test_only_what_was_done_is_claimed() -> None:
