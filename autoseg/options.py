@@ -210,6 +210,9 @@ class ScoreOptions:
         None, "--labels", metavar="FILE", help="Names of the labels: a dataset.json or plan.json."
     )
     common: bool = option(False, "--common", help="Leave out references that have no prediction.")
+    instances: bool = option(
+        False, "--instances", help="Tell of each piece of an organ, as a lesion, too; a row each in OUT_instances.csv."
+    )
     tolerance_mm: float = _tolerance()
     jobs: int | None = _jobs()
 

@@ -177,11 +177,17 @@ def score(predictions: Path, references: Path, options: ScoreOptions) -> None:
         CasesFailedError: When the others are told, if some could not be scored.
     """
     display.phase("Scoring")
+    from autoseg.evaluation.instances import instances_file
     from autoseg.steps import score as step
 
     scored = step.score(predictions, references, options, display.track)
     if scored.cases or scored.failed is None:
         say(f"{counted(scored.cases, 'case')} scored -> {options.out}")
+    if scored.by_organ is not None:
+        table = scored.by_organ.itertuples(index=False)
+        lines = [[f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row] for row in table]
+        show_table("Pieces found, missed and invented", list(scored.by_organ.columns), lines)
+        say(f"{counted(scored.pieces, 'piece')} -> {instances_file(options.out)}")
     if scored.failed is not None:
         raise scored.failed
 

@@ -15,7 +15,9 @@ from autoseg.metrics.loss_kinds import KINDS
 
 FAILURES = ("What went wrong", "Cases", "Organs", "Share of the lost Dice (%)")
 DISTANCES = ("Organ", "N", "HD95 (mm)", "Median", "Missed", "With misses (mm)", "Median with misses")
-PIECES = ("Organ", "Cases", "Pieces", "Found", "Missed", "Invented", "F1 (%)")
+PIECES = ("Organ", "Cases", "Pieces", "Found", "Missed", "Invented", "F1 (%)", "Lesion-wise Dice (%)")
+SEVERAL = 2  # pieces that an organ has in half of the cases or more, to be told of piece by piece
+NA = float("nan")
 NOTHING: pd.Series[float] = pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []]))
 LEAST = 0.01  # of a Dice: what costs an organ less is no failure worth counting
 
@@ -76,18 +78,28 @@ def distances(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     return pd.DataFrame(rows if any(row[DISTANCES.index("Missed")] for row in rows) else [], columns=list(DISTANCES))
 
 
-def pieces(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
-    """Return how many pieces were found, missed and invented, of organs that mostly have several; columns `PIECES`."""
-    true, missed, invented = (by_case(scores, f"pieces_{what}", splits) for what in ("true", "missed", "invented"))
-    rows = []
+def pieces(scores: pd.DataFrame, splits: Collection[str], least: int = SEVERAL) -> pd.DataFrame:
+    """Return how many pieces were found, missed and invented, over all cases; columns `PIECES`, a row an organ.
+
+    Args:
+        scores: As in scores.csv.
+        splits: Sides of the split that count.
+        least: Median of the pieces of the truth by case below which an organ has no row.
+    """
+    true, missed, invented, dice = (
+        by_case(scores, f"pieces_{what}", splits) for what in ("true", "missed", "invented", "dice")
+    )
+    rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
         counts = true.get(label, pd.Series(dtype=float)).dropna()
-        if not len(counts) or counts.median() < 2:
+        if not len(counts) or counts.median() < least:
             continue
         sums = [counts.sum(), missed[label].sum(), invented[label].sum()]
         matched = sums[0] - sums[1]
         f1 = 100 * 2 * matched / (2 * matched + sums[1] + sums[2])
-        rows.append([organ, len(counts), *(round(n) for n in (sums[0], matched, sums[1], sums[2])), float(f1)])
+        by_piece = 100 * (dice[label] * (counts + invented[label])).sum() / (sums[0] + sums[2]) if label in dice else NA
+        whole = (round(n) for n in (sums[0], matched, sums[1], sums[2]))
+        rows.append([organ, len(counts), *whole, float(f1), float(by_piece)])
     return pd.DataFrame(rows, columns=list(PIECES))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.evaluation.instances import instance_rows
 from autoseg.evaluation.scores import Row, score_rows
 from autoseg.imaging.dicom_segments import (
     is_segmentation,
@@ -56,6 +57,7 @@ class _Pair:
     named: tuple[Label, ...]  # that the segments of a DICOM SEG may be called as
     tolerance_mm: float
     ignored: int | None  # value of the reference whose voxels are not scored
+    by_piece: bool  # whether each piece of an organ is listed
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class _Scored:
     """The scores of a case, and the label values on either side."""
 
     rows: list[Row]
+    pieces: list[Row]  # as `instance_rows`
     predicted: frozenset[int]
     true: frozenset[int]
 
@@ -78,6 +81,7 @@ def score_folders(
     ignored: int | None = None,
     common: bool = False,
     within: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+    take_pieces: Callable[[list[Row]], None] | None = None,
 ) -> list[Row]:
     """Score the masks of one folder against those of the same name in another.
 
@@ -93,6 +97,7 @@ def score_folders(
         common: Whether references without a prediction are left out; else each of them is a failure.
         ignored: Value of the references where the truth is not known: nothing there is scored.
         within: Values within an organ that is a region, by the value that it is named by.
+        take_pieces: Takes the `instance_rows` of each case.
 
     Raises:
         RunError: If a folder is missing or no names match.
@@ -124,7 +129,16 @@ def score_folders(
     predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
     work = {
-        name: _Pair(name, *pair, labels_of.get(name, labels), dict(within), labels, tolerance_mm, ignored)
+        name: _Pair(
+            name,
+            *pair,
+            labels_of.get(name, labels),
+            dict(within),
+            labels,
+            tolerance_mm,
+            ignored,
+            take_pieces is not None,
+        )
         for name, pair in pairs.items()
     }
     good = {name: pair for name, pair in work.items() if name not in failed}
@@ -133,6 +147,8 @@ def score_folders(
             failed[name] = str(scored)
         else:
             rows += scored.rows
+            if take_pieces is not None:
+                take_pieces(scored.pieces)
             unlabelled = {label.value for label in labels} - {label.value for label in work[name].labels}
             predicted_values |= scored.predicted - unlabelled
             true_values |= scored.true
@@ -263,7 +279,8 @@ def _score_pair(pair: _Pair) -> _Scored:
     organs = {label: pair.within.get(label.value, (label.value,)) for label in pair.labels}
     spacing_mm = truth.grid.spacing_mm
     rows = score_rows(prediction.array, truth.array, organs, spacing_mm, about, pair.tolerance_mm, pair.ignored)
-    return _Scored(rows, _values(prediction.array), _values(truth.array))
+    pieces = instance_rows(pair.name, prediction.array, truth, organs, pair.ignored) if pair.by_piece else ()
+    return _Scored(rows, list(pieces), _values(prediction.array), _values(truth.array))
 
 
 def _require_same_grid(file: Path, prediction: Volume, truth: Volume) -> None:

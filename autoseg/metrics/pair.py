@@ -70,11 +70,12 @@ class OrganPair:
             return None
         opposite = [np.isin(labels[box], self.opposite) for labels in (self.prediction, self.truth)]
         cut = near_faces(self.truth_box, box, self.truth.shape, self.spacing_mm)
-        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut, self._labelled)
+        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut, self.labelled)
         return {kind: voxels / whole for kind, voxels in counts.items()}
 
     @cached_property
-    def _labelled(self) -> tuple[Labelled, Labelled]:
+    def labelled(self) -> tuple[Labelled, Labelled]:
+        """The pieces of prediction and truth, in the box around the organ in both."""
         prediction, truth = self.masks
         return in_pieces(prediction), in_pieces(truth)
 
@@ -82,7 +83,7 @@ class OrganPair:
     def pieces(self) -> Pieces | None:
         """Pieces of prediction and truth; None where the organ is in neither, or its truth not known everywhere."""
         present = self.overlap.prediction or self.overlap.truth
-        return count_pieces(*self.masks, self._labelled) if present and self.ignored is None else None
+        return count_pieces(*self.masks, self.labelled) if present and self.ignored is None else None
 
     def _mask(self, label_map: LabelMap) -> Mask:
         return np.asarray(np.isin(label_map, self.values) if len(self.values) > 1 else label_map == self.values[0])

@@ -108,6 +108,14 @@ def _of_pieces(name: str, title: str, count: Callable[[Pieces], int]) -> Metric:
     )  # fmt: skip
 
 
+def _of_all_pieces(name: str, title: str, measure: Callable[[Pieces], float]) -> Metric:
+    """Return the metric that is a share over all pieces of an organ."""
+    return Metric(
+        name=name, title=title, unit="%", decimals=1, range=SHARE, higher_is_better=True, in_table=False,
+        original_only=True, compute=lambda pair: None if pair.pieces is None else measure(pair.pieces),
+    )  # fmt: skip
+
+
 def _hd95_or_diagonal(pair: OrganPair) -> float | None:
     if pair.distances is not None:
         return pair.distances.hausdorff_mm(95)
@@ -180,6 +188,8 @@ METRICS = {
         _of_pieces("pieces_true", "Pieces of the truth", lambda pieces: pieces.true),
         _of_pieces("pieces_missed", "Missed pieces", lambda pieces: pieces.missed),
         _of_pieces("pieces_invented", "Invented pieces", lambda pieces: pieces.invented),
+        _of_all_pieces("pieces_f1", "F1 of pieces", lambda pieces: pieces.f1),
+        _of_all_pieces("pieces_dice", "Lesion-wise Dice", lambda pieces: pieces.dice),
         Metric(
             name="expected_dice", title="Expected Dice", unit="%", decimals=1, range=SHARE, in_table=False,
             case_column=7,

@@ -141,7 +141,8 @@ REVIEW = (
         name="pieces", section="scores", title="Pieces of organs that mostly have several, in the testing cases.",
         frame=lambda e: pieces(e.scores, TESTING),
         note="A piece (voxels that touch) is found where one of the prediction overlaps it by more than half of both "
-        "together (IoU above 0.5); a piece of the prediction that is none of the truth is invented.",
+        "together (IoU above 0.5); a piece of the prediction that is none of the truth is invented. Lesion-wise Dice: "
+        "the mean over all pieces of all cases, 0 for each that was missed or invented.",
     ),
     ReviewTable(
         name="detectable", section="scores", title="The smallest difference that the testing cases could have shown.",

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from autoseg.dataset.metadata import ignored_value, labelled_organs, organ_names, regions_in
 from autoseg.errors import CasesFailedError
+from autoseg.evaluation.failures import pieces as pieces_by_organ
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
-from autoseg.evaluation.scores import Row, write_scores
+from autoseg.evaluation.instances import instances_file, write_instances
+from autoseg.evaluation.scores import COLUMNS, Row, write_scores
 from autoseg.machine import usable_cores
 from autoseg.options import ScoreOptions
 from autoseg.pool import Track, untracked
@@ -19,6 +23,8 @@ class ScoredMasks:
     """How many cases have scores, and what kept the others from it."""
 
     cases: int
+    by_organ: pd.DataFrame | None = None  # pieces found, missed and invented, where they were asked for
+    pieces: int = 0
     failed: CasesFailedError | None = None
 
 
@@ -32,6 +38,7 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
     labels, jobs = options.labels, options.jobs or usable_cores()
     names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
     rows: list[Row]
+    pieces: list[Row] = []
     failed: PartlyScoredError | None = None
     try:
         tolerance_mm, ignored = options.tolerance_mm, None if labels is None else ignored_value(labels)
@@ -48,9 +55,15 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
             ignored,
             common=options.common,
             within=within,
+            take_pieces=pieces.extend if options.instances else None,
         )
     except PartlyScoredError as error:
         rows, failed = error.rows, error
     if rows or failed is None:
         write_scores(rows, options.out)
-    return ScoredMasks(cases=len({row["case"] for row in rows}), failed=failed)
+    cases = len({row["case"] for row in rows})
+    if not options.instances or not rows:
+        return ScoredMasks(cases=cases, failed=failed)
+    write_instances(pieces, instances_file(options.out))
+    by_organ = pieces_by_organ(pd.DataFrame(rows, columns=list(COLUMNS)), ["testing"], least=0)
+    return ScoredMasks(cases=cases, failed=failed, pieces=len(pieces), by_organ=by_organ)

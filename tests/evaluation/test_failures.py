@@ -75,6 +75,12 @@ def test_a_miss_counts_as_the_diagonal_beside_the_distance_of_the_found() -> Non
 def test_pieces_are_told_of_organs_that_mostly_have_several() -> None:
     counts: dict[tuple[str, str], list[float | None]] = {
         ("rib", "pieces_true"): [3, 5], ("rib", "pieces_missed"): [1, 1], ("rib", "pieces_invented"): [0, 2],
+        ("rib", "pieces_dice"): [0.6, 0.4],
         ("liver", "pieces_true"): [1, 2], ("liver", "pieces_missed"): [0, 1], ("liver", "pieces_invented"): [0, 0],
     }  # fmt: skip
-    assert pieces(frame(counts), ["testing"]).to_numpy().tolist() == [["rib", 2, 8, 6, 2, 2, 75.0]]
+    lesion_wise = 100 * (3 * 0.6 + 7 * 0.4) / 10  # over 3 pieces of a case, and 5 with 2 invented of the other
+    table = pieces(frame(counts), ["testing"])
+    assert table.to_numpy().tolist() == [["rib", 2, 8, 6, 2, 2, 75.0, pytest.approx(lesion_wise)]]
+    before = {key: values for key, values in counts.items() if key[1] != "pieces_dice"}
+    assert pieces(frame(before), ["testing"])["Lesion-wise Dice (%)"].isna().all()
+    assert list(pieces(frame(counts), ["testing"], least=0)["Organ"]) == ["rib", "liver"]
