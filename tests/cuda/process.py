@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
 import importlib.util
 import multiprocessing
 import shutil
@@ -51,6 +53,8 @@ def load_guard(library: Path) -> None:
     folder = _torch_folder() / "lib"
     for file in (folder / "libc10.so", folder / "libtorch_cpu.so", library):
         ctypes.CDLL(str(file), ctypes.RTLD_GLOBAL)
+    importlib.import_module("torch")
+    gc.freeze()  # each release of memory collects, and need not look through torch itself
 
 
 def _torch_folder() -> Path:

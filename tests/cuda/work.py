@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import made
@@ -171,6 +172,18 @@ def _converting() -> Iterator[None]:
         yield
 
 
+def _average_one_by_one(average: Any, share: torch.Tensor) -> None:
+    with torch.no_grad():
+        for own, value in zip(average._averages, average._values, strict=True):
+            own.add_((value - own).mul_(share))
+
+
+@contextmanager
+def _averaging() -> Iterator[None]:
+    with mock.patch.object(iteration._Average, "move", _average_one_by_one):
+        yield
+
+
 @contextmanager
 def _tile_by_tile() -> Iterator[None]:
     mean = Ensemble.mean
@@ -186,4 +199,5 @@ FAULTS: dict[str, Callable[[], AbstractContextManager[object]]] = {  # what goes
     "the network keeps its layout": _first_layout,
     "a layer converts": _converting,
     "each tile is fetched": _tile_by_tile,
+    "weights are averaged one by one": _averaging,
 }
