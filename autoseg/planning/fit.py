@@ -18,7 +18,13 @@ from autoseg.plan import WRITE_SETTING, Plan, asked, with_settings
 from autoseg.planning.budget import Budget, StepCost, batch_bytes, share_of, step_gib
 from autoseg.planning.planner import Cost, Decision
 from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, MANY_ITERATIONS, grid_of, ratio, working_median
-from autoseg.planning.requirements import nearest_fit, require_crops, require_sensible_grid, require_sides
+from autoseg.planning.requirements import (
+    nearest_fit,
+    require_crops,
+    require_indexable,
+    require_sensible_grid,
+    require_sides,
+)
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
@@ -224,6 +230,7 @@ def apply_settings(
             f"{cause}: a step would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are "
             f"for it; {nearest_fit(plan, budget)}"
         )
+    require_indexable(plan, budget)
     if decision.chosen is not None and {"spacing_mm", "downsampling"} & set(settings):
         decision = replace(decision, chosen=grid_of(plan, fingerprint), rejected=(), finer_for=())
     elif decision.chosen is None:

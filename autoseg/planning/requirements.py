@@ -8,8 +8,9 @@ from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.names import side_pairs
 from autoseg.errors import PlanError
 from autoseg.imaging.grid import Voxels
+from autoseg.network.memory import is_indexable
 from autoseg.plan import Plan
-from autoseg.planning.budget import Budget, step_gib
+from autoseg.planning.budget import Budget, share_of, step_gib
 from autoseg.planning.recipe import working_median
 
 MOST_VOXELS, FEWEST_VOXELS = 4 * 10**9, 64  # of the median volume on the working grid
@@ -57,17 +58,38 @@ def require_sensible_grid(plan: Plan, fingerprint: Fingerprint) -> None:
         )
 
 
+def require_indexable(plan: Plan, budget: Budget) -> None:
+    """Refuse a step whose tensors CUDA's libraries cannot count through.
+
+    Raises:
+        PlanError: If it is one; the text proposes the nearest that is none.
+    """
+    if not _is_indexable(plan, budget):
+        raise PlanError(
+            f"batch_size {plan.batch_size}, crop_size {list(plan.crop_size)}: a tensor of the step would have 2^31 "
+            f"numbers or more, which CUDA's libraries cannot index; {nearest_fit(plan, budget)}"
+        )
+
+
+def _is_indexable(plan: Plan, budget: Budget) -> bool:
+    return is_indexable(plan, share_of(plan, budget.processes).batch_size, plan.crop_size)
+
+
+def _fits(plan: Plan, budget: Budget) -> bool:
+    return _is_indexable(plan, budget) and step_gib(plan, budget) <= budget.step_gib
+
+
 def nearest_fit(plan: Plan, budget: Budget) -> str:
     """Return which batch, or else which crop, is the nearest that fits, as a way out for the user."""
     least = budget.processes  # each has a crop
     for batch in range(plan.batch_size - 1, least - 1, -1):
-        if step_gib(plan.model_copy(update={"batch_size": batch}), budget) <= budget.step_gib:
+        if _fits(plan.model_copy(update={"batch_size": batch}), budget):
             return f"nearest that fits: --set batch_size={batch}"
     size = plan.crop_size
     while any(n > d for n, d in zip(size, plan.network.divisor, strict=True)):
         size = _smaller(size, plan.network.divisor)
         smaller = plan.model_copy(update={"batch_size": least, "crop_size": size})
-        if step_gib(smaller, budget) <= budget.step_gib:
+        if _fits(smaller, budget):
             return f"nearest that fits: --set batch_size={least} --set crop_size={list(size)}".replace(", ", ",")
     return "no crop fits; take a smaller network"
 

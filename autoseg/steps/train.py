@@ -23,7 +23,7 @@ from autoseg.options import TrainOptions
 from autoseg.plan import Plan, with_settings
 from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
 from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
-from autoseg.planning.requirements import nearest_fit, require_crops
+from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable
 from autoseg.run import Run
 from autoseg.training.checkpoint import planned_iterations
 from autoseg.training.loop import Fold, Progress
@@ -181,6 +181,7 @@ def _require_memory(plan: Plan, run: Run) -> None:
             f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
             f"{nearest_fit(plan, budget)} (with `autoseg plan … --force`, or in the file)"
         )
+    require_indexable(plan, budget)
 
 
 def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:

@@ -66,6 +66,15 @@ def test_a_crop_that_does_not_fit_even_alone_gets_a_smaller_one() -> None:
     assert step_gib(fitting, GPU) <= GPU.step_gib
 
 
+def test_a_step_whose_tensors_cuda_cannot_index_gets_the_nearest_that_it_can() -> None:
+    big = replace(GPU, memory_gib=200.0)
+    decision = derive_plan(FOUND, big, seed=0)
+    settings = {"batch_size": "3", "crop_size": "[320,320,320]", "tile_depth": "320"}  # 3 × 32 × 320³ is above 2^31
+    with pytest.raises(PlanError, match=r"batch_size 3, crop_size \[320, 320, 320\]: a tensor .* --set batch_size=2$"):
+        apply_settings(decision, FOUND, big, settings)
+    assert apply_settings(decision, FOUND, big, {**settings, "batch_size": "2"}).plan.batch_size == 2
+
+
 def test_a_downsampling_that_is_set_sets_the_spacing_too() -> None:
     decision = derive_plan(FOUND, GPU, seed=0)
     plan = apply_settings(decision, FOUND, GPU, {"downsampling": "[2,2,3]"}).plan
