@@ -56,7 +56,7 @@ def failures_by_organ(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataF
     if lost.empty:
         return pd.DataFrame()
     means = 100 * lost.groupby("organ", sort=False).mean()
-    table = means.rename(columns=str.capitalize)
+    table = means.rename(columns=lambda kind: kind.replace("_", " ").capitalize())
     table.insert(0, "Lost Dice", means.sum(axis=1))
     table = table.reindex([name for name in organs_of(scores).values() if name in table.index])
     return table.rename_axis("Organ").reset_index()
@@ -108,8 +108,9 @@ def _lost(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     names, kinds = organs_of(scores), {}
     for kind in KINDS:
         by_organ = {names[label]: values for label, values in by_case(scores, f"lost_{kind}", splits).items()}
-        kinds[kind] = pd.concat(by_organ) if by_organ else NOTHING
-    lost = pd.DataFrame(kinds).rename_axis(["organ", "case"]).dropna()
+        if by_organ:  # scores of an earlier version do not have all kinds
+            kinds[kind] = pd.concat(by_organ)
+    lost = pd.DataFrame(kinds or {"side": NOTHING}).rename_axis(["organ", "case"]).dropna()
     return lost if side_pairs(_labels(scores)) else lost.drop(columns="side")
 
 

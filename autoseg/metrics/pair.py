@@ -70,7 +70,7 @@ class OrganPair:
             return None
         opposite = [np.isin(labels[box], self.opposite) for labels in (self.prediction, self.truth)]
         cut = near_faces(self.truth_box, box, self.truth.shape, self.spacing_mm)
-        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut, self.labelled)
+        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut, self.spacing_mm, self.labelled)
         return {kind: voxels / whole for kind, voxels in counts.items()}
 
     @cached_property

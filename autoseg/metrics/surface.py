@@ -107,7 +107,7 @@ def label_distances(
         return None
     if unknown is None:
         points, true_points = (
-            _border_mm(one, value, place, spacing_mm) for one, place in ((prediction, box), (truth, true_box))
+            border_mm(one, value, place, spacing_mm) for one, place in ((prediction, box), (truth, true_box))
         )
     else:
         points, true_points = (
@@ -121,7 +121,7 @@ def label_distances(
     )
 
 
-def _border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> npt.NDArray[np.float64]:
+def border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> npt.NDArray[np.float64]:
     """Return the centres of a label's border voxels, (voxels, 3) in mm from the volume's first voxel."""
     mask = labels[box] == value
     inside = np.zeros_like(mask)
@@ -138,7 +138,7 @@ def _border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> np
 def _known_border_mm(
     labels: LabelMap, value: int, box: Box, spacing_mm: Triple, unknown: Mask
 ) -> npt.NDArray[np.float64]:
-    """Return the same as `_border_mm` of the voxels that have a face on a known voxel, or on the volume's border."""
+    """Return the same as `border_mm` of the voxels that have a face on a known voxel, or on the volume's border."""
     around = tuple(
         slice(max(0, part.start - 1), min(size, part.stop + 1)) for part, size in zip(box, labels.shape, strict=True)
     )

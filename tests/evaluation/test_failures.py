@@ -49,6 +49,15 @@ def test_shares_of_the_lost_dice_by_hand() -> None:
     assert table.iloc[-1].tolist() == [1, 1, pytest.approx(100 * 0.605 / 0.8)]
 
 
+def test_scores_from_before_far_errors_were_told_apart_have_the_kinds_that_they_know() -> None:
+    old = FRAME[~FRAME["metric"].isin(["lost_far_beyond", "lost_far_short"])]
+    assert list(failures_by_organ(old, ["testing"])["Lost Dice"]) == list(
+        failures_by_organ(FRAME, ["testing"])["Lost Dice"]
+    )
+    assert "Far beyond" not in failures_by_organ(old, ["testing"])
+    assert failures_by_organ(FRAME, ["testing"])["Far beyond"].tolist() == [0.0, 0.0]
+
+
 def test_the_dice_that_each_organ_loses_in_points() -> None:
     table = failures_by_organ(FRAME, ["testing"]).set_index("Organ")
     assert table.loc["liver", "Lost Dice"] == pytest.approx(100 * (0.08 + 0.605) / 4)
