@@ -26,10 +26,12 @@ class Item:
     places: tuple[str, ...] = ()  # in report.html that hold the answer; where none is there, the author answers
     every: bool = False  # whether the answer needs all of the places, not just one
     adds: str = ""  # what the author adds, as the answer is a part only; "": it is whole
+    completed: str = ""  # the place with which it is whole
     author: str = ""  # what the author writes where the run does not answer
 
 
 _FIELD = "Or write it into dataset.json as `{}`, and it is answered here."
+TOO_FEW = "An interval needs 5 testing cases that have the organ; `autoseg plan … --folds 5` tests every case once."
 NOT_YET = "The report has nothing on it yet: run `autoseg run` to its end, or write it."
 ITEMS = (
     Item(
@@ -51,8 +53,8 @@ ITEMS = (
     ),
     Item(asks="Study goal", says="A segmentation model is created and tested.", places=("methods",)),
     Item(
-        asks="Data sources", says="The source that the dataset names.", places=("dataset-reference",),
-        adds="Add sites, dates and links where they are missing.",
+        asks="Data sources", says="As the dataset says.", places=("dataset-reference", "dataset-sites"),
+        adds=f"Add sites, dates, and links of public data. {_FIELD.format('sites')}", completed="dataset-sites",
         author=f"Name sites, dates, and links of public data. {_FIELD.format('reference')}",
     ),
     Item(
@@ -63,7 +65,7 @@ ITEMS = (
     Item(asks="Preprocessing", says="Grid, resampling, intensities.", places=("methods", "plan")),
     Item(
         asks="Selection of subsets", says="Which cases were used, which left out and why; how crops are drawn.",
-        places=("flow",),
+        places=("flow", "methods"), every=True,
     ),
     Item(
         asks="De-identification", says="As the dataset says.", places=("dataset-deidentification",),
@@ -71,8 +73,9 @@ ITEMS = (
         f"{_FIELD.format('deidentification')}",
     ),
     Item(
-        asks="Missing data", places=("data",),
-        says="Organs that a case does not show are neither learnt as background nor scored; unusable cases are named.",
+        asks="Missing data", places=("table2_testing", "data"), every=True,
+        says="An organ that is not annotated in a case is neither learnt as background nor scored; absent and missed "
+        "organs are counted, unusable cases named.",
     ),
     Item(
         asks="Acquisition protocol", says="As the dataset says.", places=("dataset-acquisition",),
@@ -100,13 +103,17 @@ ITEMS = (
     ),
     Item(asks="Partitions", says="How cases were assigned, and how many.", places=("flow", "methods"), every=True),
     Item(
-        asks="Level of disjointness", says="By patient.", places=("by-patient",),
-        author="The dataset names no patients: say that no patient has several cases, or name them (`patient`).",
+        asks="Level of disjointness", says="By patient, as the dataset names or describes them.",
+        places=("by-patient", "dataset-patients"),
+        author="The dataset names no patients: say whether one has several cases, or name them (`patient`). "
+        f"{_FIELD.format('patients')}",
     ),
     Item(
         asks="Sample size", says="The smallest difference that so many testing cases could have shown.",
-        places=("detectable",), adds="Say how the number of cases was chosen.",
-        author="Say how the number of cases was chosen; three testing cases or more show what they can tell.",
+        places=("detectable", "dataset-sample_size"), completed="dataset-sample_size",
+        adds=f"Say how the number of cases was chosen. {_FIELD.format('sample_size')}",
+        author="Say how the number of cases was chosen; three testing cases or more show what they can tell. "
+        f"{_FIELD.format('sample_size')}",
     ),
     Item(asks="Model", says="Layers, widths, inputs, outputs.", places=("methods", "plan")),
     Item(asks="Software", says="Libraries with versions, hardware, time.", places=("environment",)),
@@ -119,14 +126,17 @@ ITEMS = (
         asks="Choice of the final model", says="The last iteration; testing cases choose nothing.",
         places=("methods",),
     ),
-    Item(asks="Ensembling", says="One network a fold; masks of new images average all folds.", places=("methods",)),
+    Item(
+        asks="Ensembling", says="One network a fold; of several folds masks of new images are the average.",
+        places=("methods",),
+    ),
     Item(
         asks="Metrics", says="Overlap, distances, volumes, pieces.", places=("metrics_testing", "methods"),
         every=True,
     ),
     Item(
         asks="Uncertainty and tests", says="Bootstrap intervals; tests, corrected after Holm, where a table has a p.",
-        places=("summary", "metrics_testing"),
+        places=("precision", "methods"), every=True, author=TOO_FEW,
     ),
     Item(
         asks="Robustness", says="Dice by what was varied, a table each.",
@@ -134,7 +144,7 @@ ITEMS = (
         author="`autoseg evaluate RUN --stress`, `autoseg run … --repeat 3`, or columns of subgroups.",
     ),
     Item(
-        asks="Explainability", says="None is used: a mask shows itself; wrong voxels are drawn by kind.",
+        asks="Explainability", says="No method of explanation is used; pictures show which voxels are wrong, and how.",
         places=("organs",),
     ),
     Item(
@@ -156,7 +166,10 @@ ITEMS = (
         author="Add columns (sex, age, disease, scanner) to the dataset's CSV, then run `autoseg report` again.",
     ),
     Item(asks="Performance", says="By organ, partition and subgroup.", places=("table2_testing",)),
-    Item(asks="Precision of the estimates", says="95 % intervals.", places=("summary", "metrics_testing")),
+    Item(
+        asks="Precision of the estimates", says="95 % intervals of Dice; statistics.csv has those of every metric.",
+        places=("table2_testing", "precision"), every=True, author=TOO_FEW,
+    ),
     Item(asks="Failures", says="What the Dice is lost to, worst cases, calibration.", places=("failures",),
          author="`autoseg evaluate RUN` again, then `autoseg report RUN`."),
     Item(
@@ -170,7 +183,8 @@ ITEMS = (
     ),
     Item(
         asks="Availability", says="Software (autoseg, Apache-2.0, the version in the report); the data's licence.",
-        places=("environment", "dataset-licence"), adds="Say where the model and the data can be had.",
+        places=("environment", "dataset-licence", "dataset-availability"), completed="dataset-availability",
+        adds=f"Say where the model and the data can be had. {_FIELD.format('availability')}",
     ),
     Item(
         asks="Funding", says="As the dataset says.", places=("dataset-funding",),
@@ -185,6 +199,11 @@ def answered(item: Item, places: Collection[str]) -> tuple[str, ...]:
     return there if there and (not item.every or len(there) == len(item.places)) else ()
 
 
+def left_to_add(item: Item, there: Collection[str]) -> str:
+    """Return what the author adds to the answer that some places give; "" where it is whole."""
+    return "" if item.completed in there else item.adds
+
+
 def claim(places: Collection[str], items: Sequence[Item] = ITEMS) -> str:
     """Return the checklist as Markdown.
 
@@ -195,8 +214,8 @@ def claim(places: Collection[str], items: Sequence[Item] = ITEMS) -> str:
     rows, whole, part = [], 0, 0
     for number, item in enumerate(items, start=1):
         there = answered(item, places)
-        whole += bool(there) and not item.adds
-        part += bool(there) and bool(item.adds)
+        whole += bool(there) and not left_to_add(item, there)
+        part += bool(there) and bool(left_to_add(item, there))
         rows.append(f"| {number} | {escape(item.asks)} | {_answer(item, there)} |")
     head = (
         f"The run answers {whole} of {len(items)} items, and {part} more in part; the others are the author's. "
@@ -211,4 +230,5 @@ def _answer(item: Item, there: Sequence[str]) -> str:
         return f"**Author:** {item.author or NOT_YET}"
     links = ", ".join(f"[{place.replace('_', ' ').replace('-', ': ', 1)}](report.html#{place})" for place in there)
     text = f"{item.says} See {links}."
-    return f"In part: {text} **Author:** {item.adds}" if item.adds else text
+    adds = left_to_add(item, there)
+    return f"In part: {text} **Author:** {adds}" if adds else text

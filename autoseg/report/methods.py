@@ -98,7 +98,7 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
     together = (
         "All cases of a patient stayed in one partition."
         if facts.has_patients
-        else "The dataset names no patients, so each case was taken for one [confirm that no patient has several]."
+        else f"The dataset names no patients, so each case was taken for one{_confirmed(facts.said)}."
     )
     how = (
         "at random, stratified so that rare organs occur in each partition where possible"
@@ -114,6 +114,11 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
         "(tuning) cases to choose postprocessing and to calibrate the expected Dice; testing cases were used for no "
         "choice."
     )
+
+
+def _confirmed(said: Mapping[str, str]) -> str:
+    """Return what the dataset says of its patients, in brackets, or what the author has to confirm."""
+    return f" ({said['patients'].rstrip('.')})" if "patients" in said else " [confirm that no patient has several]"
 
 
 def _preprocessing(plan: Plan) -> str:
