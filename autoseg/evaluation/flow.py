@@ -28,8 +28,8 @@ UNUSABLE = {  # by the code of a fatal finding, as a reader of a paper understan
 }
 MEANING = {
     "training": "training (the network learns from them)",
-    "validation": "validation (choose clean-up and calibration)",
-    "testing": "testing (decide nothing)",
+    "validation": "validation (tuning: clean-up and calibration)",
+    "testing": "testing (used for no choice)",
 }
 
 
@@ -85,7 +85,7 @@ def characteristics(groups: pd.DataFrame, patients: Patients, splits: Sequence[S
 def _reason(case: str, causes: Mapping[str, str], excluded: Collection[str]) -> str:
     if case in causes:
         return UNUSABLE.get(causes[case], f"cannot be used ({causes[case]})")
-    return "at the user's request (--exclude)" if case in excluded else "the split has them on no side"
+    return "at the user's request (--exclude)" if case in excluded else "not assigned to any side of the split"
 
 
 def _row(step: str, cases: Collection[str], patients: Patients) -> list[str | int]:

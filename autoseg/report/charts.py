@@ -47,7 +47,8 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
     if not logs:
         return None
     number, organs = min(logs), [organ.name for organ in plan.labels]
-    files = draw_curves(logs[number], organs, run.report.curves, _examined(run, number), PRINTED)
+    examined = _examined(run, number)
+    files = draw_curves(logs[number], organs, run.report.curves, examined, PRINTED)
     if not files:
         return None
     fold = f" Fold {number}." if len(logs) > 1 else ""
@@ -58,8 +59,8 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
             f"The loss ({LOSSES[plan.loss.kind].of(plan.scheme).words}) and the Dice of each organ over the "
             "iterations. The loss of training is that of deformed crops with the training's class weights, that of "
             "validation and testing is of whole cases with every class alike: compare their course, not their height. "
-            "Both loss and Dice of whole cases are of the first few of each side, on the working grid; the tables "
-            f"have all.{fold}"
+            f"Both loss and Dice of whole cases are of the first few of each side{_counts(examined)}, on the working "
+            f"grid; the tables have all. The curves of testing cases were used for no choice.{fold}"
         ),
         alt=f"Learning curves of {len(organs)} organs",
     )
@@ -72,6 +73,15 @@ def _examined(run: Run, fold: int) -> dict[str, int]:
     except (AutosegError, IndexError):
         return {}
     return {side: min(len(cases), EXAMINED_CASES) for side, cases in split.sides().items() if side != "training"}
+
+
+def _counts(examined: Mapping[str, int]) -> str:
+    """Return how many cases of each side the curves cover, in brackets; nothing where it is not known.
+
+    >>> _counts({"validation": 4, "testing": 2})
+    ' (validation 4, testing 2)'
+    """
+    return f" ({', '.join(f'{side} {count}' for side, count in examined.items())})" if examined else ""
 
 
 def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:

@@ -98,7 +98,7 @@ def _of_labels(evidence: Evidence) -> Iterator[str]:
     doubtful = doubts(evidence.scores)
     if doubtful:
         organs = counted(len(doubtful), "contour")
-        yield f"The model contradicts {organs} that it learnt from; they are listed under labels to look at."
+        yield f"The model contradicts {organs} that it learnt from; they are listed under reference labels to review."
     highest, names = by_case(evidence.scores, "ceiling_dice", TESTING), organs_of(evidence.scores)
     costs = {names[label]: 1 - float(values.mean()) for label, values in highest.items() if values.notna().any()}
     coarse = [f"{name} {100 * cost:.1f}" for name, cost in costs.items() if cost >= COSTS]

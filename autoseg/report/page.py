@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ MOST_ROWS = 20_000  # of the tables of single cases
 FEW_CASES = 50  # that are shown at first, where there are more
 OPENED = 3  # cases, the worst, whose pictures are open and printed
 ONE_PAGE = 15  # rows of a table that is not broken where it is printed
+INTERVAL = "95 % CI"  # the column of confidence intervals
 CHECK_COLUMNS = ("case", "file", "code", "severity", "found", "fix")
 
 
@@ -72,9 +73,9 @@ class ReportContent:
     made: str  # date and time, as shown
     summary: tuple[str, ...]  # a paragraph each, as from `summary.summary_of`
     missing: tuple[str, ...]  # a sentence for each thing that the run lacks, with the way to get it
-    tables: tuple[TextTable, ...]  # testing and training, as from `tables.paper_tables`
+    tables: tuple[TextTable, ...]  # testing and training, as from `performance.write_tables`
     published: tuple[TextTable, ...]  # the same organs in the paper, where it has any
-    metrics: tuple[TextTable, ...]  # as from `tables.metric_table`
+    metrics: tuple[TextTable, ...]  # as from `performance.without_dice`
     review: Mapping[str, tuple[TextTable, ...]]  # section of the page to its tables, as from `review.review_tables`
     pictures: Pictures
     cases: tuple[CaseScores, ...]
@@ -95,6 +96,12 @@ def _with_tables(content: ReportContent) -> set[str]:
     """Return the cases whose tables are in the page: all, or those with a picture where there are very many."""
     rows = sum(len(case.rows) for case in content.cases)
     return {case.case for case in content.cases if rows <= MOST_ROWS or case.case in content.pictures.cases}
+
+
+def _has_intervals(tables: Sequence[TextTable]) -> bool:
+    """Return whether an organ's Dice in the first table, of the testing cases, has a confidence interval."""
+    places = [(table, table.columns.index(INTERVAL)) for table in tables[:1] if INTERVAL in table.columns]
+    return any(row[place] for table, place in places for row in table.rows)
 
 
 def places_of(page: str) -> set[str]:
@@ -121,6 +128,8 @@ def render_report(content: ReportContent) -> str:
         opened=OPENED,
         one_page=ONE_PAGE,
         all_train=not any(case.split == "testing" for case in content.cases),
+        any_missed=any(case.missed for case in content.cases),
+        has_intervals=_has_intervals(content.tables),
         tall_rows=TALL_ROWS,
         with_tables=_with_tables(content),
         fields=[field for field in FIELDS if field.key in content.statements],

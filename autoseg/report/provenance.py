@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
+from autoseg.dataset.split import Split
 from autoseg.digests import file_digest
 from autoseg.errors import ModelError
 from autoseg.inference.postprocess import rules_in_words
@@ -60,6 +61,23 @@ def trained_iterations(run: Run) -> int:
     """Return the iterations of the longest training so far; 0 where none is logged."""
     rows = [read_rows(run.fold(fold).log) for fold in run.folds()]
     return max((int(of_fold[-1]["iteration"]) for of_fold in rows if of_fold), default=0)
+
+
+def other_trainings(run: Run, splits: Sequence[Split]) -> tuple[str, ...]:
+    """Return a sentence on each fold whose model was trained on other cases than the present split's."""
+    sentences = []
+    for fold in run.folds():
+        file = run.fold(fold).model
+        with suppress(ModelError):
+            learnt = set(parse_facts(read_facts(file, MODEL), file).get("trained_on", ()))
+            given = set(splits[fold].training) if fold < len(splits) else learnt
+            if learnt and learnt != given:
+                sentences.append(
+                    f"Fold {fold} was trained on {counted(len(learnt), 'case')}, the present split names "
+                    f"{len(given)} ({len(learnt & given)} of them the same): what this page says of training cases is "
+                    "of the present split."
+                )
+    return tuple(sentences)
 
 
 def clean_up_of(run: Run, names: Mapping[int, str]) -> tuple[str, ...] | None:

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from autoseg.evaluation.cases import ORDER, own_folds
-from autoseg.evaluation.patients import NO_PATIENTS, Patients
-from autoseg.evaluation.published import PAPER, published_beside, published_note
-from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table, statistics, total_interval
-from autoseg.files import atomic_path
+from autoseg.evaluation.published import PAPER
+from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table
 from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
-from autoseg.report.formats import TextTable, write_text_table
-from autoseg.run import Run
-from autoseg.sheet import harmless_frame
+from autoseg.report.formats import TextTable
 
+INTERVAL_NOTE = "95 % CI: bootstrap interval of the mean Dice, by resampling patients with all their cases"
 Interval = tuple[float, float] | None  # 0 to 1; None: of too few
 CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda m: m.case_column or 0)
 _DICE_NOTE = (
@@ -65,34 +62,6 @@ def paper_tables(scores: pd.DataFrame) -> list[TextTable]:
     return tables
 
 
-def write_tables(
-    run: Run, scores: pd.DataFrame, with_paper: bool, patients: Patients = NO_PATIENTS
-) -> tuple[list[TextTable], tuple[TextTable, ...], tuple[TextTable, ...]]:
-    """Write all tables and statistics.csv; return those of Dice, the published ones, and those of all metrics.
-
-    Args:
-        run: Whose report they go into.
-        scores: Long scores.
-        with_paper: Whether to set the paper's tables beside the run's own.
-        patients: Case to patient.
-    """
-    numbers = [statistics(scores, table.splits, "original", patients) for table in TABLES]
-    tables, published = paper_tables(scores), _published(scores) if with_paper else ()
-    intervals = [total_interval(scores, table.splits, patients) for table in TABLES]
-    metrics = tuple(metric_table(*parts) for parts in zip(TABLES, numbers, intervals, strict=True))
-    for table in (*tables, *published, *metrics):
-        write_text_table(table, run.report.folder)
-    on_working_grid = [statistics(scores, table.splits, "working", patients) for table in TABLES]
-    frames = [
-        frame.assign(cases=table.which, grid=grid)
-        for grid, numbers_by_table in (("original", numbers), ("working", on_working_grid))
-        for table, frame in zip(TABLES, numbers_by_table, strict=True)
-    ]
-    with atomic_path(run.report.statistics) as beside:
-        harmless_frame(pd.concat(frames, ignore_index=True)).to_csv(beside, index=False, float_format="%.6g")
-    return tables, published, metrics
-
-
 def metric_table(table: Table, numbers: pd.DataFrame, interval: Interval = None) -> TextTable:
     """Return the wide table of the cases that `table` counts, from their `statistics`; no rows where there are none.
 
@@ -132,17 +101,6 @@ def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
     return tuple(sorted(cases, key=lambda c: (ORDER.get(c.split, len(ORDER)), _worst_first(c), c.case)))
 
 
-def _published(scores: pd.DataFrame) -> tuple[TextTable, ...]:
-    """Return the run's numbers beside the paper's, for the organs that both have."""
-    tables = []
-    for table in TABLES:
-        beside = published_beside(dice_table(scores, table.splits), table.which)
-        if beside is not None:
-            title = f"Dice (%) of the {table.which} cases beside the paper's."
-            tables.append(beside_table(beside, title, published_note(table.which), f"published_{table.which}"))
-    return tuple(tables)
-
-
 def _wide(numbers: pd.DataFrame, interval: Interval) -> tuple[tuple[str, ...], list[list[str]]]:
     metrics = [metric.name for metric in _in_table(map(metric_named, numbers["metric"].drop_duplicates()))]
     titles = [_title(metric) for metric in metrics]
@@ -172,8 +130,8 @@ def _metrics_note(numbers: pd.DataFrame) -> str:
     metrics = _in_table(metric for metric in METRICS.values() if metric.only_for is None or metric.name in computed)
     return " ".join(
         [
-            "Mean ± sample standard deviation over the cases, with their number in brackets where it is less than N; "
-            "95 % CI: bootstrap interval of the mean Dice, by resampling patients with all their cases.",
+            f"Mean ± sample standard deviation over the cases, with their number in brackets where it is less than N; "
+            f"{INTERVAL_NOTE}.",
             *(metric.note for metric in metrics if metric.note),
             f"{TOTAL}: mean over the organs of each mean.",
         ]
@@ -199,11 +157,12 @@ def _of_dice(organ: pd.DataFrame) -> list[str]:
     if "dice" not in organ.index:
         return ["", ""]
     low, high, median = (_value(organ, "dice", name) for name in ("ci95_low", "ci95_high", "median"))
-    interval = _interval_text(None if math.isnan(low) else (low, high))
+    interval = interval_text(None if math.isnan(low) else (low, high))
     return [interval, "" if math.isnan(median) else _text("dice", 100 * median)]
 
 
-def _interval_text(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
+    """Return an interval of Dice, 0 to 1, in %; "" where there is none."""
     return "" if interval is None else f"{_text('dice', 100 * interval[0])} to {_text('dice', 100 * interval[1])}"
 
 
@@ -219,7 +178,7 @@ def _total(numbers: pd.DataFrame, metrics: list[str], place: int, interval: Inte
     if place:
         medians = numbers.loc[numbers["metric"] == "dice", "median"]
         cells[place:place] = [
-            _interval_text(interval),
+            interval_text(interval),
             "" if medians.isna().all() else _text("dice", 100 * medians.mean()),
         ]
     counts = numbers.loc[numbers["metric"] == "dice", "n"]

@@ -41,6 +41,7 @@ from autoseg.report.limits import limits
 from autoseg.report.methods import Facts, methods, methods_text
 from autoseg.report.page import ReportContent, places_of, render_report
 from autoseg.report.pdf import print_pdf, require_browser
+from autoseg.report.performance import ScoreTables, write_tables
 from autoseg.report.pictures import draw_pictures
 from autoseg.report.privacy import without_folders
 from autoseg.report.provenance import (
@@ -49,13 +50,14 @@ from autoseg.report.provenance import (
     commands_of,
     environment,
     file_hashes,
+    other_trainings,
     stages,
     trained_iterations,
     trainings_of,
 )
 from autoseg.report.review import REVIEW, Evidence, flow_of, review_tables
 from autoseg.report.summary import summary_of
-from autoseg.report.tables import case_scores, paper_tables, write_tables
+from autoseg.report.tables import case_scores, paper_tables
 from autoseg.run import Run
 from autoseg.words import some
 
@@ -101,11 +103,9 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     _remove_earlier(run)
     records = case_records(run)
     beside = PUBLISHED in (options.beside, plan.preset)
-    tables, published, metrics = (
-        write_tables(run, scores, beside, dict(records[PATIENT])) if len(scores) else (paper_tables(scores), (), ())
-    )
+    tables = _score_tables(run, scores, beside, dict(records[PATIENT]))
     if show is not None:
-        show(tables if len(scores) else ())
+        show(tables.paper if len(scores) else ())
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
@@ -120,9 +120,9 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         summary=(*summary_of(scores, dict(records[PATIENT])), *trainings_of(run)),
         missing=tuple(without_folders(s, run) for s in (*_missing(run, scores), *drawn.notes, *undrawn, *problem)),
-        tables=tuple(tables),
-        published=published,
-        metrics=metrics,
+        tables=tables.page,
+        published=tables.published,
+        metrics=tables.others,
         review=review,
         pictures=drawn.pictures if isinstance(chart, Undrawn) else replace(drawn.pictures, flow=chart),
         cases=case_scores(scores),
@@ -143,6 +143,13 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     if options.pdf:
         print_pdf(run.report.page, run.report.pdf)
     return drawn.failed
+
+
+def _score_tables(run: Run, scores: pd.DataFrame, beside: bool, patients: Mapping[str, str]) -> ScoreTables:
+    if len(scores):
+        return write_tables(run, scores, beside, patients)
+    empty = tuple(paper_tables(scores))
+    return ScoreTables(paper=empty, page=empty)
 
 
 def _readers(file: Path, scores: pd.DataFrame) -> pd.DataFrame:
@@ -243,6 +250,7 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         sentences.append(f"Not trained yet: fold {', '.join(untrained)}. The numbers are those of the others.")
     if splits and not any(split.testing for split in splits):
         sentences.append("The split has no testing case, so nothing here tells how the model does on new patients.")
+    sentences += other_trainings(run, splits)
     stale = stale_scores(run, scores) if len(scores) else []
     sentences += [f"{reason[0].upper()}{reason[1:]}; run `autoseg evaluate RUN` again." for reason in stale]
     others = {f"external {name}": f"--dataset {name}" for name in run.externals()} | {"stress": "--stress"}

@@ -23,8 +23,8 @@ def test_every_case_is_on_a_side_or_left_out_with_the_reason() -> None:
         ["Left out: there is no label map", 1, 1],
         ["Used", 3, 4],
         ["For training (the network learns from them)", 1, 2],
-        ["For validation (choose clean-up and calibration)", 1, 1],
-        ["For testing (decide nothing)", 1, 1],
+        ["For validation (tuning: clean-up and calibration)", 1, 1],
+        ["For testing (used for no choice)", 1, 1],
         ["Tested and scored", 1, 1],
     ]
 
@@ -35,7 +35,7 @@ def test_folds_are_listed_one_by_one() -> None:
         Split(training=("c",), validation=(), testing=("b",)),
     ]
     steps = list(flow(PATIENTS, {}, [], folds, ["b", "c"])["Step"])
-    assert steps[:2] == ["Found", "Left out: the split has them on no side"]
+    assert steps[:2] == ["Found", "Left out: not assigned to any side of the split"]
     assert steps[3] == "Fold 0, training (the network learns from them)"
     assert len(steps) == 3 + 2 * 3 + 1
 

@@ -33,7 +33,7 @@ def test_one_split_is_drawn_and_folds_are_not(tmp_path: Path) -> None:
     split = Split(training=("a",), validation=("b",), testing=("c",))
     picture = flow_picture(Run(tmp_path), flow(patients, {}, [], [split], ["c"]))
     assert picture is not None
-    assert "For testing (decide nothing): 1 patient, 1 case" in picture.alt
+    assert "For testing (used for no choice): 1 patient, 1 case" in picture.alt
     assert (tmp_path / "report" / "flow_chart.svg").is_file()
     assert flow_picture(Run(tmp_path), flow(patients, {}, [], [split, split], [])) is None
 

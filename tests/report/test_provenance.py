@@ -5,9 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import made
 from command_line import SMALL_PLAN, Cli
 
-from autoseg.report.provenance import commands_of, trainings_of
+from autoseg.dataset.split import Split
+from autoseg.network.build import build
+from autoseg.network.weights import save_model
+from autoseg.report.provenance import commands_of, other_trainings, trainings_of
 from autoseg.run import Run
 
 LOG = """\
@@ -38,6 +42,16 @@ def test_a_training_is_told_by_its_iterations_and_the_time_of_its_steps(tmp_path
         "Fold 0 was trained for 2 iterations; its steps took 1 min.",
         "Fold 2 was trained for 1 iteration; its steps took 2 h 0 min.",
     )
+
+
+def test_a_model_of_other_training_cases_than_the_splits_is_told(tmp_path: Path) -> None:
+    run, plan = Run(tmp_path), made.plan()
+    (tmp_path / "fold-0").mkdir()
+    facts = {"iteration": 3, "trained_on": ["a", "b", "c"]}
+    save_model(run.fold(0).model, plan, build(plan).state_dict(), facts)
+    assert other_trainings(run, [Split(training=("c", "b", "a"), validation=("d",), testing=("e",))]) == ()
+    (told,) = other_trainings(run, [Split(training=("a", "d"), validation=(), testing=("e",))])
+    assert told.startswith("Fold 0 was trained on 3 cases, the present split names 2 (1 of them the same)")
 
 
 def test_planning_is_in_the_log_of_the_run_that_it_makes(cohort: Path, tmp_path: Path, cli: Cli) -> None:
