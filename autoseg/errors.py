@@ -70,3 +70,4 @@ class CasesFailedError(AutosegError):
         others = ", the others are done" if done else ""
         super().__init__(f"{verb}: {len(causes)} of {counted(len(causes) + done, 'case')} failed{others}:\n{lines}")
         self.causes = causes
+        self.done = done

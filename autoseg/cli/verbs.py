@@ -11,7 +11,7 @@ import typer
 from autoseg.cli.console import interrupts, say, show_findings, show_table
 from autoseg.cli.progress import display
 from autoseg.cli.run_log import logging_to
-from autoseg.errors import AutosegError
+from autoseg.errors import AutosegError, CasesFailedError
 from autoseg.machine import has_screen
 from autoseg.options import (
     CheckOptions,
@@ -151,11 +151,20 @@ def _tell_interrupted() -> NoReturn:
 
 
 def predict(model: Path, image: Path, out: Path, options: PredictOptions) -> None:
-    """Segment what INPUT holds, and tell how many, and which to look at first."""
+    """Segment what INPUT holds, and tell how many, and which to look at first.
+
+    Raises:
+        CasesFailedError: When the others are told, if some could not be predicted.
+    """
     display.phase("Predicting")
     from autoseg.steps import predict as step
 
-    predicted = step.predict(model, image, out, options, say, display.track)
+    try:
+        predicted = step.predict(model, image, out, options, say, display.track)
+    except CasesFailedError as error:
+        if error.done:
+            say(f"{counted(error.done, 'mask')} -> {out}")
+        raise
     before = f", {predicted.predicted_before} more were there" if predicted.predicted_before else ""
     say(f"{counted(predicted.masks, 'mask')}{before} -> {out}")
 

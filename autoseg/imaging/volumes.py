@@ -140,6 +140,8 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
         array, grid, of_masks = read_masks(file, files, labels)
         masks = Volume(array=array, grid=grid, stored=grid, remarks=of_masks)
         return masks if whole is None else _on_grid(file, masks, whole, lacks_slices=False)
+    if file.is_dir() and not any(file.iterdir()):
+        raise VolumeError(f"{file}: is an empty folder; put one mask an organ into it, or name the label map itself")
     segmentation = segmentation_file(file) if reader is DICOM_SERIES else None
     if segmentation is not None:
         segments = read_segments(segmentation, labels, whole)

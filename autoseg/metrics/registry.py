@@ -257,4 +257,5 @@ def _unfit(name: str) -> RunError:
     sided = [metric for metric in METRICS.values() if metric.higher_is_better is not None]
     names = [metric.name for metric in sided if not metric.family]
     names += [f"{metric.name} (the tolerance of evaluate)" for metric in sided if metric.family]
-    return RunError(f"--metric {name}: is not one of which a side is better; compare {', '.join(names)}")
+    why = "is not one of which a side is better" if name in METRICS else "there is no such metric"
+    return RunError(f"--metric {name}: {why}; compare {', '.join(names)}")

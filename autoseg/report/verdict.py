@@ -23,7 +23,8 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
         rows = [row for row in comparison.differences if row.other == other]
         over = [row for row in rows if row.organ == OVER_ORGANS]
         organs = [row for row in rows if row.organ != OVER_ORGANS]
-        sentences += [f"{_sentence(comparison, row)} {_tally(other, organs)}" for row in over]
+        tally = f" {_tally(other, organs)}" if any(row.p is not None for row in organs) else ""
+        sentences += [f"{_sentence(comparison, row)}{tally}" for row in over]
         sentences += [_sentence(comparison, row) for row in organs]
     published = [
         f"No test of {own} against {TITLE}: the paper's cases are other patients and only their averages are known; "
@@ -45,9 +46,13 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         "Each source is one training: the spread over seeds and over other training cases is not in the intervals.",
         "Cases are taken as independent; several scans of one patient make intervals and p too small.",
         "Interval: bootstrap over cases, 95 % for each row alone. p: two-sided Wilcoxon signed-rank test over the "
-        f"pairs (from {FEWEST_PAIRS} on), Holm-corrected over the comparison's {counted(comparison.tests, 'test')}.",
+        f"pairs (from {FEWEST_PAIRS} on){_corrected(comparison.tests)}.",
     ]
     return (*notes, *([published_note("testing")] if comparison.beside else []))
+
+
+def _corrected(tests: int) -> str:
+    return f", Holm-corrected over the comparison's {counted(tests, 'test')}" if tests else "; there are none here"
 
 
 def difference_table(comparison: Comparison, other: str, name: str) -> TextTable:
@@ -206,8 +211,9 @@ def _unknown(comparison: Comparison) -> list[str]:
     names = [source.name for source in comparison.sources if source.values is not None and source.trained_on is None]
     if not names:
         return []
-    unknown = f"{', '.join(names)}: which cases {'it was' if len(names) == 1 else 'they were'} trained on is not known"
-    return [f"{unknown} from the file; none may be among these."]
+    return [
+        f"{', '.join(names)}: a file of scores does not tell training cases; if of a model, none may be among these."
+    ]
 
 
 def _too_few(comparison: Comparison) -> list[str]:

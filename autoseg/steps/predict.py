@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoseg.imaging.readers import strip_suffix
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.inputs import Input, folder_of, list_inputs
 from autoseg.inference.model import Model, open_model
@@ -61,8 +62,8 @@ def predict(
     )
     _require_possible(opened, inputs, way, outputs, options.statistics)
     _warn_of_training_cases(opened, inputs, say)
-    if folder := folder_of(out):
-        write_legends(folder, opened.plan.labels)
+    folder = folder_of(out)
+    write_legends(folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name)
     statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
     watch = Stopwatch()
     say_memory = say if options.verbose and opened.plan.device == "cpu" else None

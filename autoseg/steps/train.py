@@ -29,6 +29,7 @@ from autoseg.training.checkpoint import planned_iterations
 from autoseg.training.loop import Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import measure_step
+from autoseg.words import counted
 
 logger = logging.getLogger(__name__)
 LESS = 0.8  # of the memory that a step was thought to take, after it did not fit
@@ -165,6 +166,11 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
         iterations = options.iterations
     elif begun is not None:
         iterations = begun
+        if options.time_budget_s is not None:
+            logger.warning(
+                "fold %d: --time-budget counts when a training begins; this one has %s, and --iterations N trains on",
+                fold, counted(begun, "iteration"),
+            )  # fmt: skip
     elif options.time_budget_s is not None:
         iterations = _fitting(plan, options.time_budget_s, began, shape, workers)
     else:

@@ -248,8 +248,8 @@ def test_cases_that_one_was_trained_on_are_left_out_and_told() -> None:
     found = compare(one, [two], "dice")
     assert only(found).cases == tuple(f"case {n:03d}" for n in range(2, 8))
     assert "Left out: 2 cases of A that B was trained or validated on." in found.notes
-    unknown = "A: which cases it was trained on is not known from the file; none may be among these."
-    assert [note for note in caveats(found) if "not known" in note] == [unknown]
+    unknown = "A: a file of scores does not tell training cases; if of a model, none may be among these."
+    assert [note for note in caveats(found) if "file of scores" in note] == [unknown]
 
 
 def test_organs_are_matched_by_name_in_any_case_and_numbers_by_label() -> None:

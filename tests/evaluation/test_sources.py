@@ -261,6 +261,8 @@ def test_a_metric_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pat
     assert "the paper has no iou" in refusal("roth2018", metric="iou")
     with pytest.raises(RunError, match="--metric volume_ml: is not one of which a side is better"):
         comparable_metric("volume_ml")
+    with pytest.raises(RunError, match=r"--metric HD95: there is no such metric; compare dice, .*hd95_mm"):
+        comparable_metric("HD95")
 
 
 @pytest.mark.parametrize("which", ["training", "testing"])

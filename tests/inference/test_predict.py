@@ -327,6 +327,9 @@ def test_names_and_colours_are_written_as_the_viewers_read_them(tmp_path: Path) 
         "3", "213", "94", "0", "1", "1", "1", '"left', 'kidney"',
     ]  # fmt: skip
     assert "3 left_kidney 213 94 0 255" in (tmp_path / "labels_slicer.ctbl").read_text()
+    write_legends(tmp_path, (Label(value=3, name="left kidney"),), mask="scan")
+    for name in ("labels_itksnap.txt", "labels_slicer.ctbl"):
+        assert (tmp_path / f"scan_{name}").read_text() == (tmp_path / name).read_text()
 
 
 def test_several_networks_in_one_file_are_averaged(tmp_path: Path) -> None:
