@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from autoseg.figures.canvas import new_figure, plain_axes, say
 from autoseg.figures.colours import FAINT, INK, organ_colour
 
 _COLUMNS = 4
+_TITLE = 26  # characters of a line above a panel
 MANY_POINTS = 200  # from which they are pixels in an SVG
 FEWEST = 5  # cases of which limits are worth drawing
 _NORMAL_95 = 1.96  # standard deviations that hold 95 % of a normal distribution
@@ -50,7 +52,7 @@ def agreement_figure(
     for axes, (organ, (truth, prediction)) in zip(panels, volumes.items(), strict=False):
         true, predicted = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
         both = np.isfinite(true) & np.isfinite(predicted)
-        plain_axes(axes).set_title(f"{organ} (n = {both.sum()})", fontsize=9, color=INK)
+        plain_axes(axes).set_title(f"{fill(organ, _TITLE)} (n = {both.sum()})", fontsize=9, color=INK)
         _draw(axes, (true[both] + predicted[both]) / 2, predicted[both] - true[both], colours[organ])
     for axes in panels[len(volumes) :]:
         axes.set_axis_off()

@@ -16,8 +16,9 @@ from autoseg.evaluation.statistics import by_case, organs_of
 from autoseg.evaluation.trust import case_pairs, has_spread
 from autoseg.metrics.registry import NSD, known_metric
 from autoseg.report.review import Evidence
-from autoseg.words import counted
+from autoseg.words import counted, some
 
+MOST_NAMED = 8  # organs in a sentence
 COSTS = 0.01  # of a Dice, from which the working grid is worth a word
 
 
@@ -47,7 +48,7 @@ def _of_testing(evidence: Evidence, tested: set[str]) -> Iterator[str]:
         )
     rare = [name for name, count in _patients_by_organ(evidence).items() if count < FEWEST]
     if rare:
-        yield f"Fewer than {FEWEST} testing {evidence.unit}s have {', '.join(rare)}: too few for an interval."
+        yield f"Fewer than {FEWEST} testing {evidence.unit}s have {some(rare, MOST_NAMED)}: too few for an interval."
     smallest = detectable(evidence.scores, TESTING)
     if len(smallest):
         low, high = (f"{end:.1f}" for end in smallest.iloc[:, -1].agg(["min", "max"]))
@@ -103,7 +104,7 @@ def _of_labels(evidence: Evidence) -> Iterator[str]:
     costs = {names[label]: 1 - float(values.mean()) for label, values in highest.items() if values.notna().any()}
     coarse = [f"{name} {100 * cost:.1f}" for name, cost in costs.items() if cost >= COSTS]
     if coarse:
-        yield f"The working grid alone costs points of Dice, whatever the network: {', '.join(coarse)}."
+        yield f"The working grid alone costs points of Dice, whatever the network: {some(coarse, MOST_NAMED)}."
 
 
 def _patients_by_organ(evidence: Evidence) -> dict[str, int]:

@@ -18,6 +18,7 @@ from autoseg.report.tables import CaseScores
 TALL_ROWS = 30  # of a table, from which it scrolls
 MOST_ROWS = 20_000  # of the tables of single cases
 FEW_CASES = 50  # that are shown at first, where there are more
+MANY_COLOURS = 24  # from which their legend is folded
 OPENED = 3  # cases, the worst, whose pictures are open and printed
 ONE_PAGE = 15  # rows of a table that is not broken where it is printed
 INTERVAL = "95 % CI"  # the column of confidence intervals
@@ -131,6 +132,7 @@ def render_report(content: ReportContent) -> str:
         any_missed=any(case.missed for case in content.cases),
         has_intervals=_has_intervals(content.tables),
         tall_rows=TALL_ROWS,
+        many_colours=MANY_COLOURS,
         with_tables=_with_tables(content),
         fields=[field for field in FIELDS if field.key in content.statements],
     )

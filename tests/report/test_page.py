@@ -12,7 +12,7 @@ from report_content import DOT, content_of, scores
 
 from autoseg.evaluation.cases import Doubt
 from autoseg.report import page as module
-from autoseg.report.page import TALL_ROWS, Pictures, render_report
+from autoseg.report.page import MANY_COLOURS, TALL_ROWS, Pictures, render_report
 
 FULL = scores(
     ("a", "testing", "liver", 1, 0.9),
@@ -108,6 +108,31 @@ def test_a_label_named_script_stays_text() -> None:
     assert len(Page(page).all("script")) == 1
 
 
+def test_missed_organs_have_a_column_only_where_one_was_missed() -> None:
+    missed = FULL.assign(metric="missed", value=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    page = render_report(content_of(pd.concat([FULL, missed], ignore_index=True)))
+    assert '<th scope="col">Missed organs</th>' in page
+    assert "<td>vein</td></tr>" in page
+    assert "<td>none</td></tr>" in page
+    assert "Missed organs" not in render_report(content_of(FULL))
+
+
+def test_a_long_data_check_scrolls_and_says_how_much_of_it_is_printed() -> None:
+    rows = tuple({"case": f"c{n}", "code": "x", "severity": "note"} for n in range(TALL_ROWS + 1))
+    page = render_report(dataclasses.replace(content_of(FULL), check_rows=rows))
+    assert f"The first {TALL_ROWS} of {TALL_ROWS + 1}." in page
+    assert '<div class="wide tall long" role="region" tabindex="0" aria-labelledby="check-caption">' in page
+    few = render_report(dataclasses.replace(content_of(FULL), check_rows=rows[:-1]))
+    assert "The first" not in few
+
+
+def test_the_colours_of_very_many_organs_are_folded() -> None:
+    colours = {f"organ {n}": "#009E73" for n in range(MANY_COLOURS + 1)}
+    page = render_report(dataclasses.replace(content_of(FULL), colours=colours))
+    assert f"<summary>Colours of the {len(colours)} organs</summary>" in page
+    assert "Colours of the" not in render_report(content_of(FULL)).replace('aria-label="Colours of the organs"', "")
+
+
 def test_one_case_has_blank_deviations() -> None:
     content = content_of(scores(("a", "testing", "liver", 1, 0.9)))
     page = render_report(content)
@@ -197,5 +222,5 @@ def test_of_very_many_rows_only_cases_with_a_picture_have_their_table(monkeypatc
 
 def test_a_table_of_very_many_organs_scrolls() -> None:
     many = scores(*(("a", "testing", f"organ {n}", n, 0.9) for n in range(1, TALL_ROWS + 2)))
-    assert '<div class="wide tall"' in render_report(content_of(many))
-    assert '<div class="wide tall"' not in render_report(content_of(FULL))
+    assert '<div class="wide tall long"' in render_report(content_of(many))
+    assert "wide tall long" not in render_report(content_of(FULL))
