@@ -167,7 +167,7 @@ class OptimiserPlan(PlanPart):
 class Plan(PlanPart):
     """Everything that is decided before training."""
 
-    only_if_set = frozenset({"regions", "ignored"})
+    only_if_set = frozenset({"regions", "ignored", "flat_axis"})
     format: Literal[1] = 1
     preset: str | None = None
     name: str  # of the dataset
@@ -178,6 +178,7 @@ class Plan(PlanPart):
     downsampling: Positives  # (Z, Y, X)
     spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
     crop_size: Counts  # voxels of the working grid (Z, Y, X)
+    flat_axis: Literal["z", "y", "x"] | None = None  # along which slices are seen one by one, and stay as they are
     batch_size: Count
     iterations: Count
     learning_rate: Positive
@@ -197,15 +198,13 @@ class Plan(PlanPart):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         divisor = self.network.divisor
-        sizes_of: dict[str, tuple[int, ...]] = {"crop_size": self.crop_size}
-        if self.tile_depth is not None:
-            sizes_of["tile_depth"] = (self.tile_depth,)
+        depth = () if self.tile_depth is None else (self.tile_depth,)
+        sizes_of: dict[str, tuple[int, ...]] = {"crop_size": self.crop_size, "tile_depth": depth}
         for what, sizes in sizes_of.items():
             wrong = [n for n, d in zip(sizes, divisor, strict=False) if n % d]
             if wrong:
                 near = tuple(max(d, round(n / d) * d) for n, d in zip(sizes, divisor, strict=False))
-                best = near if len(near) > 1 else near[0]
-                got = sizes if len(sizes) > 1 else sizes[0]
+                got, best = (sizes, near) if len(near) > 1 else (sizes[0], near[0])
                 raise ValueError(f"{what} {got} must be divisible by {divisor[: len(sizes)]}; nearest valid: {best}")
         if len(self.intensity) != len(self.channels):
             raise ValueError(f"intensity has {len(self.intensity)} entries for {len(self.channels)} channels")
@@ -218,6 +217,11 @@ class Plan(PlanPart):
     def scheme(self) -> LabelScheme:
         """What the labels are in label maps, in the network, and in masks."""
         return LabelScheme(labels=self.labels, regions=self.regions, ignored=self.ignored)
+
+    @property
+    def flat(self) -> int | None:
+        """Number of the flat axis, of (Z, Y, X)."""
+        return None if self.flat_axis is None else "zyx".index(self.flat_axis)
 
     @property
     def stages(self) -> tuple[Plan, ...]:
@@ -291,10 +295,8 @@ def asked(settings: Mapping[str, str]) -> str:
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in tree.items():
-        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return keys
+    parts = (_keys(v, f"{prefix}{key}.") if isinstance(v, dict) else [prefix + key] for key, v in tree.items())
+    return [key for part in parts for key in part]
 
 
 def _one_line(error: ValidationError) -> str:
@@ -302,7 +304,6 @@ def _one_line(error: ValidationError) -> str:
     for item in error.errors():
         where = shortened(".".join(str(p) for p in item["loc"]).replace("\n", " ")) or "plan"
         message = item["msg"].removeprefix("Value error, ")
-        value = item["input"]
-        got = "" if isinstance(value, dict) else f", got {shortened(repr(value))}"
+        got = "" if isinstance(item["input"], dict) else f", got {shortened(repr(item['input']))}"
         parts.append(f"{where}: {message[:1].lower() + message[1:]}{got}")
     return "; ".join(parts)

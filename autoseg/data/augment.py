@@ -45,7 +45,7 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
     def __init__(self, plan: Plan) -> None:
         """Keep the settings that the crops need."""
         self.size: Voxels = plan.crop_size
-        self.augmentation = plan.augmentation
+        self.augmentation, self.flat = plan.augmentation, plan.flat
         self.pad = tuple(how.pad_value for how in plan.intensity)
 
     def __call__(self, requests: list[CropRequest], **rest: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
         images, labels = [], []
         for request in requests:
             if request.deformed and self.augmentation.is_spatial:
-                grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation)
+                grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation, self.flat)
                 image, label = sample(request, grid, self.pad)
             else:
                 image, label = cut(request, self.size, self.pad)
@@ -125,29 +125,35 @@ class SpatialMap:
     control: npt.NDArray[np.float32] | None = None  # points of the B-spline field, (3, Z, Y, X), in voxels
 
 
-def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> Tensor:
+def coordinates(size: Voxels, spacing_mm: Triple, what: AugmentationPlan, flat: int | None = None) -> Tensor:
     """Draw a random map; return where each voxel of a crop comes from, relative to the crop's centre.
 
     Args:
         size: Voxels of the crop (Z, Y, X).
         spacing_mm: Of the volume; rotation is by true angles also where voxels are not cubes.
         what: Ranges of the random changes.
+        flat: Axis along which nothing is moved or turned: a crop stays within its slice.
 
     Returns:
         Voxels of the volume, float32 (Z, Y, X, 3), last axis (z, y, x).
     """
-    return offsets(size, draw_map(size, spacing_mm, what), what.bspline_spacing_voxels, "cpu")
+    return offsets(size, draw_map(size, spacing_mm, what, flat), what.bspline_spacing_voxels, "cpu")
 
 
-def draw_map(size: Voxels, spacing_mm: Triple, what: AugmentationPlan) -> SpatialMap:
+def draw_map(size: Voxels, spacing_mm: Triple, what: AugmentationPlan, flat: int | None = None) -> SpatialMap:
     """Draw a random map of a crop, as `coordinates` does."""
     spacing = np.array(spacing_mm)
-    turn = _rotation(np.deg2rad(np.random.uniform(-what.rotation_deg, what.rotation_deg, 3)))
+    angles = np.deg2rad(np.random.uniform(-what.rotation_deg, what.rotation_deg, 3))
+    turn = _rotation(angles if flat is None else np.where(np.arange(3) == flat, angles, 0.0))
     scale = np.random.uniform(1 - what.scaling, 1 + what.scaling)
     sides = [np.random.choice((-1.0, 1.0)) if axis in what.mirrored else 1.0 for axis in "zyx"]
     matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing * sides) * scale
     shift = np.random.uniform(-what.translation_voxels, what.translation_voxels, 3)
     control = _control_points(size, what) if what.bspline_voxels else None
+    if flat is not None:
+        shift[flat] = 0.0
+    if flat is not None and control is not None:
+        control[flat] = 0.0
     return SpatialMap(matrix=matrix.astype(np.float32), shift=shift.astype(np.float32), control=control)
 
 

@@ -212,5 +212,5 @@ def cache_bytes(plan: Plan, grids: Sequence[Grid]) -> int:
         plan: What they are preprocessed by.
         grids: Of the images.
     """
-    voxels = sum(math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling)) for grid in grids)
+    voxels = sum(math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling, plan.flat)) for grid in grids)
     return voxels * (2 * len(plan.channels) + 1) + len(grids) * len(plan.labels) * 8 * ORGAN_VOXELS

@@ -61,5 +61,7 @@ def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Tripl
         centre = np.clip(of_organ[rng.integers(len(of_organ)), 1:], first, last)
     elif len(known):
         centre = np.clip(known[rng.integers(len(known)), 1:], first, last)
+    if plan.flat is not None:  # a slice, and nothing between two
+        centre[plan.flat] = np.rint(centre[plan.flat])
     z, y, x = np.where(shape <= crop, (shape - 1) / 2, centre)
     return float(z), float(y), float(x)

@@ -54,7 +54,7 @@ class CutOut(AbstractTransform):  # type: ignore[misc]
             with seeded(seed):
                 is_moved = request.deformed and plan.augmentation.is_spatial
                 spacing_mm = request.case.working.spacing_mm
-                where = draw_map(plan.crop_size, spacing_mm, plan.augmentation) if is_moved else None
+                where = draw_map(plan.crop_size, spacing_mm, plan.augmentation, plan.flat) if is_moved else None
                 for m, (change, transform) in enumerate(intensity_changes(plan)):
                     values = draw_values(change, transform, len(plan.channels), plan.crop_size)
                     is_field = values.shape[1:] == plan.crop_size

@@ -52,7 +52,7 @@ def working_image(volume: Volume, plan: Plan) -> FloatArray:
             f"({', '.join(plan.channels)})"
         )
     clips = [(how.low, how.high) if how.kind == "ct" else (-np.inf, np.inf) for how in plan.intensity]
-    shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling)
+    shape = working_shape(volume.grid, plan.spacing_mm, plan.downsampling, plan.flat)
     _require_room(volume.grid, shape, len(plan.channels))
     image = normalise(resample_image(volume.array, shape, clips), plan.intensity)
     return image.astype(np.float16).astype(np.float32)
@@ -162,7 +162,7 @@ def source_digest(source: Case) -> str:
 def plan_digest(plan: Plan) -> str:
     """Return a digest of what a plan says about the cache; plans of one digest can share a cache, and an ensemble."""
     parts = plan.model_dump_json(
-        include={"downsampling", "spacing_mm", "labels", "regions", "ignored", "intensity", "channels"}
+        include={"downsampling", "spacing_mm", "flat_axis", "labels", "regions", "ignored", "intensity", "channels"}
     )
     return hashlib.sha256(f"1 {parts}".encode()).hexdigest()[:32]  # the number is part of what models are compared by
 

@@ -154,13 +154,14 @@ def resized(grid: Grid, shape: Voxels) -> Grid:
     return Grid(shape=shape, spacing_mm=spacing, origin_mm=_triple(origin), direction=grid.direction)
 
 
-def working_shape(grid: Grid, spacing_mm: Triple | None, downsampling: Triple) -> Voxels:
+def working_shape(grid: Grid, spacing_mm: Triple | None, downsampling: Triple, flat: int | None = None) -> Voxels:
     """Return the shape of the working grid of an image, at least 1 voxel on each axis.
 
     Args:
         grid: The image's own grid (LPS).
         spacing_mm: Spacing of the working grid (Z, Y, X), or None: divide by `downsampling`.
         downsampling: Factors (Z, Y, X), used where `spacing_mm` is None.
+        flat: Axis along which slices stay as they are.
 
     >>> working_shape(Grid(shape=(460, 512, 512), spacing_mm=(1.0, 0.7, 0.7)), None, (4.0, 4.0, 4.0))
     (115, 128, 128)
@@ -169,6 +170,8 @@ def working_shape(grid: Grid, spacing_mm: Triple | None, downsampling: Triple) -
         exact = [n / f for n, f in zip(grid.shape, downsampling, strict=True)]
     else:
         exact = [e / s for e, s in zip(grid.extent_mm, spacing_mm, strict=True)]
+    if flat is not None:
+        exact[flat] = grid.shape[flat]
     return _triple_int([max(1, math.floor(n + 0.5)) for n in exact])
 
 

@@ -50,7 +50,7 @@ def prediction_gib(
         beside_bytes: What is done meanwhile takes so much, as reading the next image.
     """
     mask = float(math.prod(grid.shape))
-    working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling))
+    working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling, plan.flat))
     normalised = 4.0 * len(plan.channels) * working  # the normalised image, float32
     slab = 4.0 * plan.classes * working / max(1, working // math.prod(tile))  # probabilities of a tile
     weights = (networks - 1) * tile_bytes(plan, plan.network.divisor, False)

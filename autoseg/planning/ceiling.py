@@ -79,6 +79,7 @@ def dataset_ceilings(
     downsampling: Triple = (1.0, 1.0, 1.0),
     jobs: int = 1,
     track: Track = untracked,
+    flat: int | None = None,
 ) -> tuple[tuple[float | None, ...], ...]:
     """Return, for each organ and each spacing, the mean of `ceilings` over the cases that have the organ.
 
@@ -93,13 +94,14 @@ def dataset_ceilings(
         downsampling: Factors (Z, Y, X), used where a spacing is None.
         jobs: Number of processes.
         track: Shows progress.
+        flat: Axis along which slices stay as they are.
 
     Returns:
         A row an organ, a column a spacing; None where no case that was read has the organ.
     """
     chosen = _chosen(cases)
     values = tuple(scheme.names)
-    work = {case.id: (case, scheme, tuple(spacings_mm), downsampling) for case in chosen}
+    work = {case.id: (case, scheme, tuple(spacings_mm), downsampling, flat) for case in chosen}
     by_case: dict[str, list[dict[int, float]]] = {}
     for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
@@ -131,11 +133,11 @@ def _spread(cases: Sequence[Case], most: int) -> list[Case]:
 
 
 def _case_ceilings(
-    work: tuple[Case, LabelScheme, tuple[Triple | None, ...], Triple],
+    work: tuple[Case, LabelScheme, tuple[Triple | None, ...], Triple, int | None],
 ) -> list[dict[int, float]]:
-    case, scheme, spacings_mm, downsampling = work
+    case, scheme, spacings_mm, downsampling, flat = work
     label = read_label(case.label, to_lps(read_grid(case.images[0]))[1], scheme.labels)
-    shapes = [working_shape(label.grid, spacing, downsampling) for spacing in spacings_mm]
+    shapes = [working_shape(label.grid, spacing, downsampling, flat) for spacing in spacings_mm]
     return ceilings(label.array, scheme, shapes)
 
 

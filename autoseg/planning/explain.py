@@ -125,7 +125,18 @@ def _choices(decision: Decision, chosen: WorkingGrid, context: Context) -> Itera
                 f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} instead of {COVER:.0%}."
             )
         yield from _rejected(decision.rejected, context.budget)
+    yield from _slices(plan, context.fingerprint)
     yield from _crop_and_batch(decision, chosen, context)
+
+
+def _slices(plan: Plan, fingerprint: Fingerprint) -> Iterable[str]:
+    if plan.flat is not None:
+        slices = fingerprint.median_shape[plan.flat]
+        why = "there is one" if slices == 1 else f"the median image has only {slices}, and they are thick"
+        yield (
+            f"**Slices** along {plan.flat_axis} are seen one by one, as {why}: the network is 2D (kernels and poolings "
+            "are 1 along that axis), a crop lies within a slice, and nothing is resampled, moved or turned out of it."
+        )
 
 
 def _crop_and_batch(decision: Decision, chosen: WorkingGrid, context: Context) -> Iterable[str]:
@@ -201,13 +212,14 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
     )
     widths = ", ".join("-".join(str(f) for f in stage.features) for stage in plan.network.stages)
     parameters = parameter_count(build(plan))
-    flat = [n for n, stage in enumerate(plan.network.stages) if 1 in stage.kernel]
+    name = NETWORKS[plan.network.kind].name.replace("3D", "3D" if plan.flat is None else "2D")
+    coarse = plan.flat is None and any(1 in stage.kernel for stage in plan.network.stages)
     yield "## Network"
     yield (
-        f"{NETWORKS[plan.network.kind].name} with {len(plan.network.stages)} levels of widths {widths}: "
+        f"{name} with {len(plan.network.stages)} levels of widths {widths}: "
         f"{parameters / 1e6:.2f} million parameters (weights, biases, and scale and shift of the norms). "
         f"{plan.network.norm} norm, {plan.network.activation}. "
-        + ("Kernels and poolings leave the coarse axis alone until voxels are even. " if flat else "")
+        + ("Kernels and poolings leave the coarse axis alone until voxels are even. " if coarse else "")
         + ("The 32 features that Roth et al. 2018 begin with are halved on a CPU." if halved else "")
     ).strip()
 

@@ -68,7 +68,8 @@ def derive_plan(
         PlanError: If not even the coarsest grid fits the budget.
     """
     search = _CropSearch(fingerprint=fingerprint, budget=budget, seed=seed, cost=cost)
-    grids = rules.working_grids(fingerprint.median_spacing_mm, fingerprint.median_shape)
+    spacing_mm, shape = fingerprint.median_spacing_mm, fingerprint.median_shape
+    grids = rules.working_grids(spacing_mm, shape, rules.flat_axis(shape, spacing_mm))
     fitting = ((number, search.largest(grid, rules.COVER)) for number, grid in enumerate(grids))
     usual, plan = next(((number, plan) for number, plan in fitting if plan is not None), (0, None))
     if plan is None:
@@ -123,7 +124,8 @@ class Planner:
             return
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]
         cases, scheme = self.dataset.cases, self.dataset.scheme
-        by_organ = dataset_ceilings(cases, scheme, spacings, plan.downsampling, self.jobs, self.track)
+        factors, flat = plan.downsampling, plan.flat
+        by_organ = dataset_ceilings(cases, scheme, spacings, factors, self.jobs, self.track, flat)
         self.ceilings.update(zip((grid.spacing_mm for grid in grids), zip(*by_organ, strict=True), strict=True))
 
 
@@ -151,7 +153,7 @@ class _CropSearch:
 
     def with_fuller_batch(self, plan: Plan, grid: WorkingGrid) -> Plan:
         """Return the plan with the batch grown while memory allows, on a GPU, where the crop is the whole volume."""
-        if self.budget.device == "cpu" or any(c < n for c, n in zip(plan.crop_size, grid.shape, strict=True)):
+        if self.budget.device == "cpu" or rules.share_seen(plan.crop_size, grid) < 1:
             return plan
         for batch in range(plan.batch_size + 1, rules.largest_batch(self.fingerprint.cases) + 1):
             larger = plan.model_copy(update={"batch_size": batch})

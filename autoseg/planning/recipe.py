@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.imaging.grid import Grid, Triple, Voxels, working_shape
@@ -18,6 +19,7 @@ MANY_ITERATIONS = 2_000  # where fewer fit the time, a CPU's step gets fewer cro
 ENOUGH_ITERATIONS = 400  # where fewer fit even then, it gets fewer voxels
 CPU_ITERATIONS = 2_000  # until the device was measured
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
+AXES: tuple[Literal["z", "y", "x"], ...] = ("z", "y", "x")
 WIDEST = 320  # features; nnU-Net (Isensee et al. 2021)
 
 
@@ -50,6 +52,7 @@ def default_plan(
         downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
         crop_size=crop,
+        flat_axis=None if grid.flat is None else AXES[grid.flat],
         batch_size=batch,
         iterations=CPU_ITERATIONS if budget.device == "cpu" else GPU_ITERATIONS,
         learning_rate=2e-3,
@@ -58,7 +61,7 @@ def default_plan(
         device=budget.device,
         intensity=tuple(rules.intensity(c) for c in fingerprint.channels),
         network=_network(steps, grid, budget),
-        augmentation=_augmentation(crop),
+        augmentation=_augmentation([n for axis, n in enumerate(crop) if axis != grid.flat]),
         loss=_loss(fingerprint),
         optimiser=_optimiser(),
         tile_depth=crop[0],
@@ -74,7 +77,7 @@ def ratio(new: Triple, old: Triple) -> Triple:
 def working_median(plan: Plan, fingerprint: Fingerprint) -> Voxels:
     """Return the size of the median volume on the plan's working grid."""
     median = Grid(shape=fingerprint.median_shape, spacing_mm=fingerprint.median_spacing_mm)
-    return working_shape(median, plan.spacing_mm, plan.downsampling)
+    return working_shape(median, plan.spacing_mm, plan.downsampling, plan.flat)
 
 
 def grid_of(plan: Plan, fingerprint: Fingerprint) -> WorkingGrid:
@@ -83,15 +86,16 @@ def grid_of(plan: Plan, fingerprint: Fingerprint) -> WorkingGrid:
         f * mm for f, mm in zip(plan.downsampling, fingerprint.median_spacing_mm, strict=True)
     )
     factor = min((z, y, x)) / min(fingerprint.median_spacing_mm)
-    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=working_median(plan, fingerprint))
+    shape = working_median(plan, fingerprint)
+    return WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=shape, flat=plan.flat)
 
 
 def _network(steps: Sequence[Voxels], grid: WorkingGrid, budget: Budget) -> NetworkPlan:
-    stages = rules.stages(steps, grid.spacing_mm, base=BASE_FEATURES[budget.device], widest=WIDEST)
+    stages = rules.stages(steps, grid.spacing_mm, base=BASE_FEATURES[budget.device], widest=WIDEST, flat=grid.flat)
     return NetworkPlan(stages=stages, norm="batch", activation="leaky-relu", up="skip")
 
 
-def _augmentation(crop: Voxels) -> AugmentationPlan:
+def _augmentation(crop: Sequence[int]) -> AugmentationPlan:
     return AugmentationPlan(
         rotation_deg=20.0,
         translation_voxels=round(0.1 * min(crop), 1),

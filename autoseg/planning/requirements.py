@@ -56,6 +56,11 @@ def require_sensible_grid(plan: Plan, fingerprint: Fingerprint) -> None:
             f"voxels (z, y, x); its own spacing is {fingerprint.median_spacing_mm} mm, take something near it or "
             "coarser"
         )
+    if plan.flat is not None and (plan.network.divisor[plan.flat] > 1 or plan.crop_size[plan.flat] > 1):
+        raise PlanError(
+            f"flat_axis {plan.flat_axis}: crop_size {plan.crop_size} and the poolings must be 1 along it; set them, or "
+            "flat_axis=null"
+        )
 
 
 def require_indexable(plan: Plan, budget: Budget) -> None:

@@ -33,13 +33,30 @@ class WorkingGrid:
     factor: float  # by which the finest axis is coarsened
     spacing_mm: Triple  # (Z, Y, X)
     shape: Voxels  # of the median volume (Z, Y, X)
+    flat: int | None = None  # axis along which slices are seen one by one
 
     def is_finer_than(self, other: WorkingGrid) -> bool:
         """Return whether it gives a volume more voxels."""
         return math.prod(self.shape) > math.prod(other.shape)
 
 
-def working_grids(spacing_mm: Triple, shape: Voxels) -> tuple[WorkingGrid, ...]:
+def flat_axis(shape: Voxels, spacing_mm: Triple) -> int | None:
+    """Return the axis along which slices are better seen one by one: there is one, or they are few and thick.
+
+    Few are fewer than a pooling needs; thick ones are more than EVEN_ENOUGH times the finest voxel.
+
+    >>> flat_axis((1, 256, 256), (1.0, 0.5, 0.5)), flat_axis((6, 256, 256), (8.0, 1.4, 1.4))
+    (0, 0)
+    >>> flat_axis((6, 256, 256), (1.0, 1.0, 1.0)), flat_axis((20, 320, 320), (3.6, 0.6, 0.6))
+    (None, None)
+    """
+    for axis, (n, mm) in enumerate(zip(shape, spacing_mm, strict=True)):
+        if n == 1 or (n < 2 * SMALLEST_EDGE and mm > EVEN_ENOUGH * min(spacing_mm) * 1.001):
+            return axis
+    return None
+
+
+def working_grids(spacing_mm: Triple, shape: Voxels, flat: int | None = None) -> tuple[WorkingGrid, ...]:
     """Return the working grids to choose from, finest first.
 
     Coarsening by f gives every axis at least f times the finest spacing: the fine axes are coarsened first, which
@@ -48,17 +65,24 @@ def working_grids(spacing_mm: Triple, shape: Voxels) -> tuple[WorkingGrid, ...]:
     Args:
         spacing_mm: Median spacing (Z, Y, X).
         shape: Median voxels (Z, Y, X).
+        flat: Axis along which slices are seen one by one: it stays as it is.
 
     >>> [g.spacing_mm for g in working_grids((5.0, 0.7, 0.7), (40, 512, 512)) if g.factor == 4.0]
     [(5.0, 2.8, 2.8)]
     """
     grids = []
     for factor in FACTORS:
-        least = factor * min(spacing_mm)
-        z, y, x = (max(s, least) for s in spacing_mm)
+        least = factor * min(_across(spacing_mm, flat))
+        z, y, x = (s if axis == flat else max(s, least) for axis, s in enumerate(spacing_mm))
         sizes = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing_mm, (z, y, x), strict=True))
-        grids.append(WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=(next(sizes), next(sizes), next(sizes))))
+        size = (next(sizes), next(sizes), next(sizes))
+        grids.append(WorkingGrid(factor=factor, spacing_mm=(z, y, x), shape=size, flat=flat))
     return tuple(grids)
+
+
+def _across(lengths: Sequence[float], flat: int | None) -> list[float]:
+    """Return the lengths of the axes within a slice; without a flat axis those of all axes."""
+    return [length for axis, length in enumerate(lengths) if axis != flat]
 
 
 def poolings(shape: Voxels, spacing_mm: Triple) -> tuple[Voxels, ...]:
@@ -86,16 +110,19 @@ def poolings(shape: Voxels, spacing_mm: Triple) -> tuple[Voxels, ...]:
     return tuple(chain) or ((1, 1, 1),)
 
 
-def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) -> tuple[Level, ...]:
+def stages(
+    steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int, flat: int | None = None
+) -> tuple[Level, ...]:
     """Return the levels of a lean U-Net: `base` features doubling downwards to at most `widest`.
 
-    A kernel is flat on an axis that is still EVEN_ENOUGH times coarser than the finest.
+    A kernel is 1 on an axis that is still EVEN_ENOUGH times coarser than the finest, and on the flat axis if any.
     """
     levels = []
     spacing = list(spacing_mm)
     for level, step in enumerate([(1, 1, 1), *steps]):
         spacing = [s * p for s, p in zip(spacing, step, strict=True)]
-        z, y, x = (1 if s > EVEN_ENOUGH * min(spacing) * 1.001 else 3 for s in spacing)
+        coarse = EVEN_ENOUGH * min(_across(spacing, flat)) * 1.001
+        z, y, x = (1 if axis == flat or s > coarse else 3 for axis, s in enumerate(spacing))
         width = min(base * 2**level, widest)
         levels.append(Level(features=(width, width), kernel=(z, y, x), pooling=step))
     return tuple(levels)
@@ -104,11 +131,13 @@ def stages(steps: Sequence[Voxels], spacing_mm: Triple, base: int, widest: int) 
 def crops(grid: WorkingGrid) -> dict[Voxels, tuple[Voxels, ...]]:
     """Return the crops to try on a grid, each with the poolings of its network.
 
-    They have about the proportions of the volume, from the whole of it downwards in steps of SHRINK.
+    They have about the proportions of the volume, from the whole of it downwards in steps of SHRINK; of a flat axis
+    one slice.
     """
     tried: dict[Voxels, tuple[Voxels, ...]] = {}
     for number in range(CROPS):
-        z, y, x = (max(m, round(n * SHRINK**number)) for n, m in zip(grid.shape, SMALLEST_CROP, strict=True))
+        sizes = (max(m, round(n * SHRINK**number)) for n, m in zip(grid.shape, SMALLEST_CROP, strict=True))
+        z, y, x = (1 if axis == grid.flat else n for axis, n in enumerate(sizes))
         steps = poolings((z, y, x), grid.spacing_mm)
         for size in divisible((z, y, x), steps, grid.shape):
             tried.setdefault(size, steps)
@@ -149,6 +178,7 @@ def enough(grid: WorkingGrid, fingerprint: Fingerprint, cover: float) -> Triple:
         share = cover * grid.shape[axis]
         around = max((AROUND * extent[axis] for extent in extents), default=0.0)
         around = max(around, fingerprint.foreground_extent_mm[axis])
+        share = 1.0 if axis == grid.flat else share
         need.append(min(share, around / grid.spacing_mm[axis]) if around else share)
     return need[0], need[1], need[2]
 
@@ -160,7 +190,7 @@ def sees(crop: Voxels, enough: Triple) -> bool:
 
 def share_seen(crop: Voxels, grid: WorkingGrid) -> float:
     """Return which share of the volume's length a crop sees on the axis where it sees least."""
-    return min(c / n for c, n in zip(crop, grid.shape, strict=True))
+    return min(_across([c / n for c, n in zip(crop, grid.shape, strict=True)], grid.flat))
 
 
 def affordable_on_cpu(crop: Voxels, step_voxels: int) -> bool:

@@ -140,6 +140,16 @@ def test_rotation_is_by_true_millimetres_where_voxels_are_not_cubes(monkeypatch:
     np.testing.assert_allclose(found[:, 1:], 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("flat", [0, 2])
+def test_nothing_leaves_its_slice_along_a_flat_axis(flat: int) -> None:
+    np.random.seed(3)
+    size = (1, 9, 12) if flat == 0 else (12, 9, 1)
+    what = changes(rotation_deg=30, translation_voxels=5, scaling=0.2, bspline_voxels=3, bspline_spacing_voxels=8)
+    found = coordinates(size, (1.0, 1.0, 1.0), what, flat).numpy()
+    assert np.abs(found[..., flat]).max() == 0
+    assert np.abs(found[..., 1]).max() > 4  # within the slice everything moves
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[st.floats(0.5, 5)] * 3), st.integers(0, 1000))
 def test_a_rotation_keeps_every_distance_in_millimetres(spacing: tuple[float, float, float], seed: int) -> None:

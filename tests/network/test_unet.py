@@ -6,11 +6,12 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import cast
 
 import made
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoseg.errors import PlanError
 from autoseg.network import memory
@@ -97,6 +98,21 @@ def test_gradients_of_thin_volumes_are_right_in_bfloat16_too(depth: int) -> None
         assert convolution.weight.grad is not None
         gradients.append(convolution.weight.grad.clone())
     assert torch.allclose(*gradients, atol=0.02 * float(gradients[0].abs().max()))
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_single_slice_is_convolved_in_2d_in_bfloat16_with_the_gradients_of_3d(axis: int) -> None:
+    kernel, shape = ((1, 3, 3), (1, 16, 16)) if axis == 0 else ((3, 3, 1), (16, 16, 1))
+    layer = Convolution(4, 8, kernel, padding=(kernel[0] // 2, 1, kernel[2] // 2))
+    image = torch.randn(2, 4, *shape, generator=torch.Generator().manual_seed(0))
+    layer(image).square().sum().backward()
+    in_3d, outputs = cast(Tensor, layer.weight.grad).clone(), layer(image)
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        in_2d = layer(image)
+    in_2d.float().square().sum().backward()
+    assert torch.allclose(in_2d.float(), outputs, atol=0.03)
+    assert torch.allclose(cast(Tensor, layer.weight.grad), in_3d, rtol=0.05, atol=0.02 * float(in_3d.abs().max()))
 
 
 def test_memory_grows_with_crop_and_batch() -> None:

@@ -159,3 +159,24 @@ def test_every_grid_is_at_least_as_coarse_as_the_one_before(
     assert grids[0].spacing_mm == spacing
     for finer, coarser in pairwise(grids):
         assert all(a <= b for a, b in zip(finer.spacing_mm, coarser.spacing_mm, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "axis"),
+    [((1, 300, 200), (6.0, 0.5, 0.5), 0), ((6, 256, 256), (8.0, 1.4, 1.4), 0), ((256, 256, 1), (1.0, 1.0, 3.0), 2)],
+)
+def test_single_slices_and_few_thick_ones_get_a_2d_network(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], axis: int
+) -> None:
+    plan = derive_plan(fingerprint(shape, spacing), CPU, seed=0).plan
+    assert plan.flat == axis
+    assert plan.crop_size[axis] == plan.network.divisor[axis] == plan.downsampling[axis] == 1
+    assert {stage.kernel[axis] for stage in plan.network.stages} == {1}
+    assert {k for stage in plan.network.stages for n, k in enumerate(stage.kernel) if n != axis} == {3}
+    assert plan.augmentation.translation_voxels >= 6.4  # a tenth of the crop within the slice, not of its one voxel
+
+
+def test_a_volume_has_no_flat_axis_and_its_plan_does_not_speak_of_one() -> None:
+    plan = derive_plan(fingerprint((36, 50, 35), (1.0, 1.0, 1.0)), CPU, seed=0).plan
+    assert plan.flat is None
+    assert "flat_axis" not in plan.model_dump_json()
