@@ -1,9 +1,10 @@
 """Distances between the surfaces of two masks: Hausdorff, average, and the share within a tolerance.
 
 The surface of a mask is the set of its border voxels: those with a face on the outside of the mask, where the outside
-of the volume counts as outside. A distance runs from a border voxel's centre to the nearest border voxel's centre of
-the other mask, in mm. Every border voxel weighs the same. This is the definition of MONAI's metrics; DeepMind's
-surface-distance weighs each element of the surface by its area instead.
+of the volume counts as outside; along an axis of one voxel there is none, so of a single slice it is the contour. A
+distance runs from a border voxel's centre to the nearest border voxel's centre of the other mask, in mm. Every border
+voxel weighs the same. This is the definition of MONAI's metrics; DeepMind's surface-distance weighs each element of the
+surface by its area instead.
 
 Where the truth is not known there is no surface: only a face on a known voxel outside the mask makes a border voxel.
 """
@@ -125,14 +126,20 @@ def border_mm(labels: LabelMap, value: int, box: Box, spacing_mm: Triple) -> npt
     """Return the centres of a label's border voxels, (voxels, 3) in mm from the volume's first voxel."""
     mask = labels[box] == value
     inside = np.zeros_like(mask)
-    core = tuple(slice(1, -1) for _ in range(3))
-    if min(mask.shape) > 2:
+    axes = _axes(labels)
+    core = tuple(slice(1, -1) if axis in axes else slice(None) for axis in range(3))
+    if all(mask.shape[axis] > 2 for axis in axes):
         inside[core] = mask[core]
-        for axis in range(3):
+        for axis in axes:
             for side in (slice(None, -2), slice(2, None)):
-                inside[core] &= mask[tuple(side if a == axis else slice(1, -1) for a in range(3))]
+                inside[core] &= mask[tuple(side if a == axis else part for a, part in enumerate(core))]
     voxels = np.argwhere(mask & ~inside) + [part.start for part in box]
     return np.asarray(voxels * np.array(spacing_mm))
+
+
+def _axes(labels: LabelMap) -> tuple[int, ...]:
+    """Return the axes along which a volume has borders: not those of one voxel, as of a single slice."""
+    return tuple(axis for axis in range(3) if labels.shape[axis] > 1) or (0, 1, 2)
 
 
 def _known_border_mm(
@@ -143,7 +150,11 @@ def _known_border_mm(
         slice(max(0, part.start - 1), min(size, part.stop + 1)) for part, size in zip(box, labels.shape, strict=True)
     )
     mask = labels[around] == value
-    inside = ndimage.binary_erosion(mask | unknown[around])
+    faces = np.zeros((3, 3, 3), dtype=bool)
+    faces[1, 1, 1] = True
+    for axis in _axes(labels):
+        np.moveaxis(faces, axis, 0)[:, 1, 1] = True
+    inside = ndimage.binary_erosion(mask | unknown[around], faces)
     voxels = np.argwhere(mask & ~inside) + [part.start for part in around]
     return np.asarray(voxels * np.array(spacing_mm))
 

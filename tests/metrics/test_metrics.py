@@ -16,7 +16,7 @@ from scipy import ndimage
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Triple
 from autoseg.metrics.overlap import Overlap, dice, overlap, overlap_of_pairs
-from autoseg.metrics.surface import SurfaceDistances, surface_distances
+from autoseg.metrics.surface import SurfaceDistances, label_distances, surface_distances
 
 Mask = npt.NDArray[np.bool_]
 UNIT = (1.0, 1.0, 1.0)
@@ -274,3 +274,25 @@ def test_overlaps_of_organs_that_lie_within_each_other_follow_from_pairs_of_numb
     found = overlap_of_pairs(pairs, {7: (1, 2), 8: (2,)})
     assert found[7] == Overlap(prediction=20, truth=19, both=18)
     assert found[8] == Overlap(prediction=11, truth=10, both=6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_of_a_single_slice_the_contour_counts_and_not_the_area(axis: int) -> None:
+    square, wider = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    square[4:14, 4:14] = wider[4:14, 4:17] = 1  # 36 pixels of contour; three columns more: 42
+    found = distances(np.expand_dims(wider, axis), np.expand_dims(square, axis), UNIT)  # type: ignore[arg-type]
+    assert found is not None
+    assert (len(found.to_truth_mm), len(found.to_prediction_mm)) == (42, 36)
+    assert found.hausdorff_mm() == 3.0
+    unknown = np.zeros((20, 20), np.bool_)
+    unknown[0] = True
+    of_known = label_distances(
+        np.expand_dims(wider, axis),
+        np.expand_dims(square, axis),
+        1,
+        (ndimage.find_objects(np.expand_dims(wider, axis))[0], ndimage.find_objects(np.expand_dims(square, axis))[0]),
+        UNIT,
+        np.expand_dims(unknown, axis),
+    )
+    assert of_known is not None
+    assert len(of_known.to_truth_mm) == 42
