@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from autoseg.figures.canvas import legend_below
 from autoseg.figures.colours import INK
 from autoseg.figures.planes import (
-    PLANES,
     CaseArrays,
     Cut,
     Labels,
@@ -57,18 +56,21 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     low, high = window or case.shades
     figure, (panels,) = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)), hounsfield=window)
     truth = kinds * 0 if case.truth is None else case.truth
-    for axes, plane in zip(panels, PLANES, strict=True):
+    for axes, plane in zip(panels, cut.planes, strict=True):
         hatch_unknown(axes, plane, cut, case.unknown)
         _draw_kinds(axes, plane, cut, kinds)
         _outline_truth(axes, plane, cut, truth, list(case.organs))
     figure.suptitle(title, fontsize=11, color=INK)
-    millilitres = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:] * np.prod(case.spacing_mm) / 1000
-    names = [f"{kind} {ml:.{2 if ml < 10 else 1}f} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
+    voxels, whole = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:], "volume"
+    sizes, unit = voxels * np.prod(case.spacing_mm) / 1000, "ml"
+    if len(cut.planes) == 1:
+        sizes, unit, whole = voxels * np.prod(cut.steps_mm(cut.planes[0])), "mm²", "slice"
+    names = [f"{kind} {n:.{2 if n < 10 else 1}f} {unit}" for kind, n in zip(KINDS, sizes, strict=True)]
     whose = case.organs.get(focus, str(focus)) if focus is not None else "all organs"
     patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in KINDS.values()]
     if case.unknown is not None:
         patches, names = [*patches, unknown_patch()], [*names, "not annotated"]
-    legend_below(figure, patches, names, f"Errors of {whose} in the whole volume")
+    legend_below(figure, patches, names, f"Errors of {whose} in the whole {whole}")
     return figure
 
 

@@ -17,7 +17,6 @@ from autoseg.figures.canvas import legend_below, new_figure
 from autoseg.figures.colours import INK, organ_colour
 from autoseg.figures.errors import error_cut
 from autoseg.figures.planes import (
-    PLANES,
     CaseArrays,
     Cut,
     Labels,
@@ -52,7 +51,7 @@ def overlay_figure(case: CaseArrays, title: str = "") -> Figure:
     """
     cut, organs, styled, unknown = case.best_cut(), case.organs, _styled(case), case.unknown
     figure, (panels,) = grey_panels(cut, case.image, case.shades)
-    for axes, plane in zip(panels, PLANES, strict=True):
+    for axes, plane in zip(panels, cut.planes, strict=True):
         hatch_unknown(axes, plane, cut, unknown)
         for style, labels in styled.items():
             outline(axes, plane, cut, labels, organs, style, within=case.within)
@@ -91,7 +90,7 @@ def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: s
         lines.append(_Line("reference", case.truth, [focus], REFERENCE, 1.2))
     if case.prediction is not None:
         lines.append(_Line("prediction", case.prediction, [focus], PREDICTION, 1.2))
-    for axes, plane in zip(panels, PLANES, strict=True):
+    for axes, plane in zip(panels, cut.planes, strict=True):
         hatch_unknown(axes, plane, cut, case.unknown)
         for line in lines:
             pixels = cut.pixels(plane, line.labels)
@@ -127,11 +126,12 @@ def case_figure(case: CaseArrays) -> Figure:
     """
     cut, shades, unknown = case.best_cut(), case.shades, case.unknown
     figure, panels = _strip(cut)
-    bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in PLANES))
-    for axes, plane in zip(panels, PLANES, strict=True):
+    bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in cut.planes))
+    for axes, plane in zip(panels, cut.planes, strict=True):
         show(axes, plane, cut, case.image, shades)
         hatch_unknown(axes, plane, cut, unknown)
-        name_sides(axes, plane.sides, "white", "black", 6.5)
+        if cut.sided:
+            name_sides(axes, plane.sides, "white", "black", 6.5)
         scale_bar(axes, bar_mm, "white", "black", 6.5)
         for style, labels in _styled(case).items():
             outline(axes, plane, cut, labels, case.organs, style, 0.9, case.within)
@@ -173,7 +173,7 @@ def _cased(width: float) -> list[AbstractPathEffect]:
 
 def _visible(cut: Cut, maps: Iterable[Labels], organs: Mapping[int, str]) -> set[int]:
     """Return the organs that are in any of the planes."""
-    values = [np.unique(cut.pixels(plane, labels)) for labels in maps for plane in PLANES]
+    values = [np.unique(cut.pixels(plane, labels)) for labels in maps for plane in cut.planes]
     return set(np.concatenate(values).tolist()) & set(organs) if values else set()
 
 
@@ -184,9 +184,9 @@ def _styled(case: CaseArrays) -> dict[Style, Labels]:
 
 def _strip(cut: Cut) -> tuple[Figure, list[Axes]]:
     """Return a black figure in which the planes stand side by side."""
-    sizes = [cut.size_mm(plane) for plane in PLANES]
+    sizes = [cut.size_mm(plane) for plane in cut.planes]
     width, most = _STRIP_IN
-    free = width - (len(PLANES) - 1) * _GAP_IN
+    free = width - (len(cut.planes) - 1) * _GAP_IN
     scale = min(free / sum(w for w, _ in sizes), most / max(h for _, h in sizes))  # inches a millimetre
     height = max(0.5, scale * max(h for _, h in sizes))
     figure = new_figure(width, height)

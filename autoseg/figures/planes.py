@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ class CaseArrays:
     window: tuple[float, float] | None = None  # intensities shown black and white; None: from the image's percentiles
     ignored: int | None = None  # value of the truth where it is not known; None: it is everywhere
     within: Mapping[int, tuple[int, ...]] | None = None  # values within each organ, by its own; None: its own alone
+    sided: bool = True  # whether it is known where the patient's sides are; a PNG does not say
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_] | None:
@@ -54,7 +55,8 @@ class CaseArrays:
 
     def best_cut(self, focus: int | None = None) -> Cut:
         """Return where to cut; `focus` is the value of the one organ that matters, None: all do."""
-        return best_cut((self.truth, self.prediction), self.image.shape, self.spacing_mm, self.organs, focus)
+        cut = best_cut((self.truth, self.prediction), self.image.shape, self.spacing_mm, self.organs, focus)
+        return replace(cut, sided=self.sided)
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,18 @@ class Cut:
     box: Box
     shape: Voxels  # of the whole case
     spacing_mm: Triple
+    sided: bool = True  # as in `CaseArrays`
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes to show: of a single slice itself, else all three."""
+        return tuple(plane for plane in PLANES if self.shape[plane.axis] == 1)[:1] or PLANES
 
     def name(self, plane: Plane) -> str:
         """Return a plane's name with its slice, as in "Axial, slice 24 of 35"; counted from foot, right and front."""
-        return f"{plane.name}, slice {self.at[plane.axis] + 1} of {self.shape[plane.axis]}"
+        slices, name = self.shape[plane.axis], plane.name if self.sided else ""
+        where = f"slice {self.at[plane.axis] + 1} of {slices}" if slices > 1 else ""
+        return ", ".join(part for part in (name, where) if part)
 
     def pixels(self, plane: Plane, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what is shown of an array (Z, Y, X) in a plane, (rows, columns)."""
@@ -170,10 +180,10 @@ def densest_slices(labels: Labels, boxes: Mapping[int, Box]) -> Voxels:
 
 def three_panels(cut: Cut, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure with rows of a panel for each plane, in which a millimetre is as long everywhere."""
-    widths, heights = zip(*(cut.size_mm(plane) for plane in PLANES), strict=True)
+    widths, heights = zip(*(cut.size_mm(plane) for plane in cut.planes), strict=True)
     scale = min(_WIDTH_IN / sum(widths), _HEIGHT_IN / rows / max(heights))  # inches a millimetre
     figure = new_figure(max(6.0, sum(widths) * scale + 0.4), rows * max(heights) * scale + 0.6)
-    return figure, [list(row) for row in figure.subplots(rows, 3, width_ratios=widths, squeeze=False)]
+    return figure, [list(row) for row in figure.subplots(rows, len(widths), width_ratios=widths, squeeze=False)]
 
 
 def grey_panels(
@@ -193,12 +203,13 @@ def grey_panels(
         hounsfield: The window in HU that is named in the first panel, as width and level; None: none is.
     """
     figure, panels = three_panels(cut, rows)
-    bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in PLANES))
+    bar_mm = bar_length_mm(min(cut.size_mm(plane)[0] for plane in cut.planes))
     for number, row in enumerate(panels):
-        for axes, plane in zip(row, PLANES, strict=True):
+        for axes, plane in zip(row, cut.planes, strict=True):
             show(axes, plane, cut, image, window)
             axes.set_title(cut.name(plane) if number == 0 else "", fontsize=9, color=INK)
-            name_sides(axes, plane.sides, "white", "black")
+            if cut.sided:
+                name_sides(axes, plane.sides, "white", "black")
             scale_bar(axes, bar_mm, "white", "black")
     if hounsfield:
         low, high = hounsfield

@@ -215,7 +215,8 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
     dice = by_case(scores, "dice", splits)
     means = pd.DataFrame(dice).mean(axis=1).dropna() if dice else pd.Series(dtype=float)
     views = []
-    for which, case in chosen_cases([(str(c), float(v)) for c, v in means.items()]).items():
+    in_3d = means if plan.flat is None else means[:0]  # of slices that are seen one by one there is no surface
+    for which, case in chosen_cases([(str(c), float(v)) for c, v in in_3d.items()]).items():
         caption = (
             f"{which} {of} case, {case}: mean Dice {100 * means[case]:.1f} %. Seen from the front, smoothed."
             + _unlabelled(plan, dice, case)

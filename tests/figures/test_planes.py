@@ -238,3 +238,20 @@ def test_an_organ_is_shown_in_the_window_of_its_own_density(hu: float, window: t
     name = f"W {window[1] - window[0]:g} L {sum(window) / 2:g}"
     for figure in (organ_figure(case, 2), errors_figure(case, focus=2)):
         assert name in [text.get_text() for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize(("axis", "name"), [(0, "Axial"), (1, "Coronal"), (2, "Sagittal")])
+@pytest.mark.parametrize("sided", [True, False])
+def test_of_a_single_slice_there_is_one_panel_and_its_errors_are_areas(axis: int, name: str, sided: bool) -> None:
+    square = np.zeros((20, 20), np.uint8)
+    square[5:15, 5:15] = 1
+    truth = np.expand_dims(square, axis)
+    case = CaseArrays(truth.astype(float), truth, truth * 0, (2.0, 2.0, 2.0), {1: "disc"}, sided=sided)
+    figure = errors_figure(case)
+    (axes,) = figure.axes
+    assert axes.get_title() == (name if sided else "")
+    letters = {text.get_text() for text in axes.texts} & set("RLAPHF")
+    assert len(letters) == (4 if sided else 0)
+    assert names(figure)[0] == "missed (false negative) 400.0 mm²"
+    assert len(overlay_figure(case).axes) == len(case_figure(case).axes) == 1
+    assert len(organ_figure(case, 1).axes) == 2  # the image alone, and with outlines
