@@ -19,6 +19,7 @@ from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, Severity, in_order
 from autoseg.dataset.load import Dataset
 from autoseg.errors import DatasetError
+from autoseg.imaging.pictures import is_picture, stored_files
 from autoseg.imaging.readers import READERS, strip_suffix
 from autoseg.words import counted
 
@@ -72,14 +73,15 @@ def check_cohort(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Finding]:
 
 def unused_files(dataset: Dataset) -> Iterator[Finding]:
     """Yield the files beside the images and label maps that belong to no case; hidden ones are left out."""
-    named = {file for case in dataset.cases for file in (*case.images, case.label)}
+    named = {file for case in dataset.cases for file in stored_files((*case.images, case.label))}
     spare: list[Path] = []
     for folder in sorted({file.parent for file in named}):
         if folder.is_dir() and folder != dataset.root:
             spare += [file for file in sorted(folder.iterdir()) if file not in named and not _belongs(file, named)]
-    images = [file for file in spare if strip_suffix(file) is not None]
+    pictures = any(is_picture(file) for file in named)
+    images = [file for file in spare if strip_suffix(file) is not None and (pictures or not is_picture(file))]
     yield from _rows(images, dataset.root, "warning", "list it with its pair, or move it away")
-    remaining = [file for file in spare if strip_suffix(file) is None]
+    remaining = [file for file in spare if file not in images]
     yield from _rows(remaining, dataset.root, "note", "convert it if it is an image; else move it away")
 
 

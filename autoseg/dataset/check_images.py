@@ -13,6 +13,7 @@ from autoseg.dataset.findings import FAR, FEWEST, Finding, Severity, far, row
 from autoseg.dataset.load import Dataset
 from autoseg.dataset.names import named_ct, names_other_modality
 from autoseg.imaging.grid import Grid
+from autoseg.words import counted
 
 AIR, BONE, LOWEST = -200.0, 100.0, -3100.0  # HU; scanners pad outside their circle with values down to -3024
 PADDED_BELOW = -1500.0  # HU; nothing in or around a patient is lower
@@ -28,6 +29,7 @@ def image_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fin
     yield from _orientations(facts, dataset)
     yield from _odd_spacings(facts, dataset)
     yield from _odd_sizes(facts, dataset)
+    yield from _slices_and_volumes(facts, dataset)
     yield from _nearly_constant(facts, dataset)
     for number, name in enumerate(dataset.channels):
         channel = [case.channels[number] for case in facts]
@@ -104,6 +106,20 @@ def _odd_sizes(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding
                 found = f"the image has {extent} {unit} (Z, Y, X), the median is {median}"
                 fix = "look whether it was cropped, or shows another part of the body"
                 yield row(dataset, case.case, "image", "image-size", "warning", found, fix)
+
+
+def _slices_and_volumes(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+    """Yield the fewer where some images are single slices and others volumes."""
+    single = [case for case in facts if min(case.grid.shape) == 1]
+    volumes = [case for case in facts if min(case.grid.shape) > 1]
+    if not single or not volumes:
+        return
+    few, many = (single, "volumes") if len(single) < len(volumes) else (volumes, "single slices")
+    for case in few:
+        slices = counted(min(case.grid.shape), "slice")
+        found = f"has {slices}, while {len(facts) - len(few)} of {len(facts)} images are {many}"
+        fix = "keep slices and volumes in datasets of their own: a network is planned for one kind"
+        yield row(dataset, case.case, "image", "slices", "warning", found, fix)
 
 
 def _nearly_constant(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

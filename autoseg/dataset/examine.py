@@ -17,6 +17,7 @@ from autoseg.dataset.survey import names_within
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_contours import remarks_on_series
 from autoseg.imaging.grid import Grid, corner_distance_mm
+from autoseg.imaging.pictures import is_picture
 from autoseg.imaging.volumes import SAME_PLACE_MM, Volume, read_image, read_label
 from autoseg.labels import HIGHEST_VALUE
 from autoseg.words import counted
@@ -25,6 +26,7 @@ __all__ = ["CaseFacts", "ChannelFacts", "Examination", "OrganFacts", "examine_ca
 
 Array = npt.NDArray[Any]
 
+COLOURS, WHITE = 3, 255  # channels of a picture in colour; what programs for pictures write for 1
 MANY_VALUES = 50  # unknown label values, above which the label map is rather an image
 FLAT = 0.3  # share of the voxels that are as their neighbour, above which an image of label values is a label map
 
@@ -116,7 +118,10 @@ def _image_findings(case: Case, dataset: Dataset, image: Array) -> list[Finding]
     if len(image) != expected:
         has, names = counted(len(image), "channel"), ", ".join(dataset.channels)
         found = f"the image has {has}, the dataset names {expected}: {names}"
-        return [_row(case, case.images[0], "channels", "fatal", found, "give every case the same channels")]
+        fix = "give every case the same channels"
+        if is_picture(case.images[0]) and len(image) == COLOURS:
+            fix = "it is in colour: save it in grey, or name three channels, as R, G, B"
+        return [_row(case, case.images[0], "channels", "fatal", found, fix)]
     flat = [c for c, channel in enumerate(image) if channel.min() == channel.max()]
     severity: Severity = "fatal" if len(flat) == expected else "warning"
     findings = []
@@ -174,7 +179,10 @@ def _value_findings(case: Case, dataset: Dataset, label: Array) -> list[Finding]
         found = f"label values that the dataset does not name: {listed}{', …' if len(unknown) > 5 else ''}"
         if len(unknown) > MANY_VALUES:
             found += f"; {len(unknown)} such values, so it is rather an image, or was interpolated"
-        return [_row(case, case.label, "label-values", "fatal", found, "correct the label map, or name them as labels")]
+        fix = "correct the label map, or name them as labels"
+        if set(counts) == {WHITE}:
+            fix = f"it is a mask of 0 and {WHITE}: write {WHITE} as the value of its label in dataset.json"
+        return [_row(case, case.label, "label-values", "fatal", found, fix)]
     against = [organ.name for organ in dataset.labels if organ.value in counts and not case.shows(organ.value)]
     if against:
         found = f"the label map has {', '.join(against)}, which the dataset does not name as labelled in this case"

@@ -22,6 +22,7 @@ from autoseg.dataset.metadata import (
 from autoseg.dataset.paths import files_by_stem, ids_of, path_of, require_known_type, require_text
 from autoseg.dataset.survey import counted_channels, labels_by_value
 from autoseg.errors import DatasetError
+from autoseg.imaging.pictures import is_picture
 from autoseg.imaging.readers import image_suffixes, strip_suffix
 from autoseg.labels import Label, LabelScheme
 from autoseg.sheet import SheetError, read_sheet
@@ -169,7 +170,7 @@ def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         for path in (*images, label):
             require_known_type(where, path)
         name, about = str(fields.get("case", "")), about_of(fields)
-        cases.append(Case(id=name, images=images, label=label, patient=_patient(fields), about=about))
+        cases.append(Case(id=name, images=images, label=label, patient=str(fields.get("patient") or ""), about=about))
     ids = ids_of([case.images[0] for case in cases])
     cases = [replace(case, id=case.id or number) for case, number in zip(cases, ids, strict=True)]
     return [replace(case, patient=case.patient or case.id) for case in cases]
@@ -196,13 +197,9 @@ def _keyed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         label = path_of(where, file.parent, fields["label"])
         for path in (*images, label):
             require_known_type(where, path)
-        patient = _patient(fields) or name
+        patient = str(fields.get("patient") or "") or name
         cases.append(Case(id=name, images=images, label=label, patient=patient, about=about_of(fields)))
     return cases
-
-
-def _patient(fields: Mapping[str, Any]) -> str:
-    return str(fields.get("patient") or "")
 
 
 def _split_channels(images: tuple[Path, ...], channels: int) -> tuple[Path, ...]:
@@ -221,7 +218,8 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     ending = str(meta.get("file_ending", ".nii.gz"))
     ending = f".{ending}" if f".{ending.lower()}" in image_suffixes() else ending
     require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
-    images, labels = files_by_stem(root / "imagesTr"), files_by_stem(root / "labelsTr", of_labels=True)
+    pictures = is_picture(Path(f"case{ending}"))
+    images, labels = (files_by_stem(root / f"{part}Tr", part == "labels", pictures) for part in ("images", "labels"))
     parts: dict[str, dict[int, Path]] = {case: {} for case in labels}
     for stem, image in images.items():
         match = None if stem in labels else _CHANNEL.fullmatch(stem)
@@ -235,11 +233,12 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         )
     cases = []
     for case, channel_files in parts.items():
-        whole = case in images  # a file without a channel number holds all channels
+        whole = case in images or (sorted(channel_files) == [0] and is_picture(channel_files[0]))  # all channels in it
         numbers = range(1 if whole else max(channels, *(n + 1 for n in channel_files), 1))
         files = tuple(channel_files.get(n, root / "imagesTr" / f"{case}_{n:04d}{ending}") for n in numbers)
-        label = labels.get(case, root / "labelsTr" / f"{case}{ending}")
-        cases.append(Case(id=case, images=files, label=label, patient=case))
+        cases.append(
+            Case(id=case, images=files, label=labels.get(case, root / "labelsTr" / f"{case}{ending}"), patient=case)
+        )
     return cases
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 
 from autoseg.errors import DatasetError
 from autoseg.imaging.dicom_segments import strip_segmentation_suffix
-from autoseg.imaging.readers import image_suffixes, reader_of, strip_suffix
+from autoseg.imaging.readers import image_suffixes, images_among, reader_of, strip_suffix
 from autoseg.words import is_text, printable, shortened
 
 LONGEST_NAME = 255  # bytes of a file's name
@@ -53,8 +53,10 @@ def _case_of(file: Path) -> str:
     return (strip_suffix(file) or file.name).removesuffix("_0000")
 
 
-def files_by_stem(folder: Path, of_labels: bool = False) -> dict[str, Path]:
+def files_by_stem(folder: Path, of_labels: bool = False, with_pictures: bool = False) -> dict[str, Path]:
     """Return the images in a folder by their name without suffix; of label maps, the DICOM SEG among them, too.
+
+    PNG and TIFF count where they are alone, or `with_pictures`.
 
     Raises:
         DatasetError: If the folder is missing, holds files but no image, or one name with two suffixes.
@@ -65,6 +67,7 @@ def files_by_stem(folder: Path, of_labels: bool = False) -> dict[str, Path]:
     images: dict[str, Path] = {}
     for file in files:
         require_text(file)
+    for file in images_among(files, with_pictures):
         stem = strip_suffix(file)
         if stem in images:
             raise DatasetError(f"{folder}: {images[stem].name} and {file.name} are the same case; remove one")

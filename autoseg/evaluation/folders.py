@@ -21,7 +21,7 @@ from autoseg.imaging.dicom_segments import (
     strip_segmentation_suffix,
 )
 from autoseg.imaging.grid import corner_distance_mm
-from autoseg.imaging.readers import image_suffixes, strip_suffix
+from autoseg.imaging.readers import image_suffixes, images_among, strip_suffix
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.volumes import Volume, on_one_grid, read_label
 from autoseg.labels import HIGHEST_VALUE, Label
@@ -208,17 +208,15 @@ def _masks(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(image_suffixes())})")
     masks: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        name = strip_suffix(file)
-        if not name or name.startswith("."):
-            continue
+    for file in images_among(sorted(folder.iterdir())):
+        name = strip_suffix(file) or file.name
         if name in masks:
             raise RunError(f"{file}: has the name of {masks[name].name}; move one of them away")
         masks[name] = file
     for file in sorted(folder.iterdir()):
-        name = strip_segmentation_suffix(file)
-        if name and not name.startswith(".") and name not in masks and is_segmentation(file):
-            masks[name] = file
+        stem = strip_segmentation_suffix(file)
+        if stem and not stem.startswith(".") and stem not in masks and is_segmentation(file):
+            masks[stem] = file
     return masks
 
 

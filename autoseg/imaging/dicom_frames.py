@@ -218,7 +218,7 @@ def _reason_against(header: Any) -> str:
     if GROUPS[1] in header:
         return ""
     if int(header.get("NumberOfFrames") or 1) > 1:
-        return "several frames in one file that do not say where each lies: convert it to NIfTI"
+        return "several frames in one file that do not say where each lies: convert it to NIfTI, or a film to PNGs"
     if "ImagePositionPatient" not in header:
         return "an image without a place in the patient (ImagePositionPatient), such as a radiograph"
     return ""

@@ -54,16 +54,18 @@ def grid_of_image(image: Any, source: object) -> tuple[Grid, tuple[Remark, ...]]
     """Return the grid of an ITK image, or of a reader that has read its header.
 
     Raises:
-        VolumeError: If it is flat, or its header is not a grid with right angles.
+        VolumeError: If its header is not a grid with right angles.
     """
     size, spacing = image.GetSize(), image.GetSpacing()
-    if len(size) < 3:
-        raise VolumeError(f"{source}: has {len(size)} dimensions; autoseg reads 3D volumes")
     direction = np.reshape(image.GetDirection(), (len(size), len(size)))[:3, :3]
+    place = image.GetOrigin()[:3]
+    if len(size) == 2:  # one slice, of 1 mm
+        size, spacing, place = (*size, 1), (*spacing, 1.0), (*place, 0.0)
+        direction = np.pad(direction, (0, 1)) + np.diag((0.0, 0.0, 1.0))
     grid = Grid(
         shape=(int(size[2]), int(size[1]), int(size[0])),
         spacing_mm=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
-        origin_mm=tuple(float(v) for v in image.GetOrigin()[:3]),  # type: ignore[arg-type]
+        origin_mm=tuple(float(v) for v in place),  # type: ignore[arg-type]
         direction=tuple(float(v) for v in direction.ravel()),
     )
     return right_angled(grid, source)
@@ -132,6 +134,37 @@ def read_information(file: Path, image_io: str = "") -> Information:
     return Information(grid=grid, channels=components * frames, voxel_bytes=int(voxel.itemsize), remarks=remarks)
 
 
+def size_of(file: Path, image_io: str) -> tuple[tuple[int, int, int], int, int]:
+    """Return pages, rows and columns of a picture, its channels, and the bytes of a voxel of one.
+
+    Raises:
+        VolumeError: If it is not of this format.
+    """
+    known = read_information(file, image_io)
+    return known.grid.shape, known.channels, known.voxel_bytes
+
+
+def read_pixels(file: Path, image_io: str) -> Array:
+    """Read the voxels (C, Z, Y, X) of a picture.
+
+    Raises:
+        VolumeError: If it is damaged, or not of this format.
+    """
+    return read_file(file, image_io)[0]
+
+
+def write_pixels(file: Path, array: Array) -> None:
+    """Write an array (Z, Y, X) as a picture; a single slice in 2D.
+
+    Raises:
+        RuntimeError: If it cannot be written.
+    """
+    import SimpleITK as sitk
+
+    with _text_path(file) as path:
+        sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(array[0] if len(array) == 1 else array)), path)
+
+
 def read_file(file: Path, image_io: str = "") -> tuple[Array, Grid, tuple[Remark, ...]]:
     """Read a file; return its voxels (C, Z, Y, X), its grid, and what is worth knowing of it.
 
@@ -147,6 +180,7 @@ def read_file(file: Path, image_io: str = "") -> tuple[Array, Grid, tuple[Remark
     try:
         with _silence(), _text_path(file) as path:
             image = sitk.ReadImage(path, imageIO=image_io)
+            image = sitk.JoinSeries(image) if image.GetDimension() == 2 else image
     except RuntimeError as error:
         raise VolumeError(f"{file}: not a readable image ({reason(error)}); copy or export it again") from error
     return array_and_grid(image, file)

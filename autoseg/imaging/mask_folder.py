@@ -13,7 +13,7 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.contents import require_memory
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.named_masks import NamedMask, label_map_of, values_of_structures
-from autoseg.imaging.readers import open_path, strip_suffix
+from autoseg.imaging.readers import images_among, open_path, strip_suffix
 from autoseg.imaging.remarks import Remark
 from autoseg.labels import Label
 from autoseg.words import counted
@@ -30,10 +30,8 @@ def mask_files(path: Path) -> dict[int, Path]:
     if not path.is_dir():
         return {}
     by_name: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        name = strip_suffix(file)
-        if not name or name.startswith("."):
-            continue
+    for file in images_among(sorted(path.iterdir())):
+        name = strip_suffix(file) or file.name
         if name in by_name:
             raise VolumeError(f"{path}: {by_name[name].name} and {file.name} are masks of one name; remove one")
         by_name[name] = file

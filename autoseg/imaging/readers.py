@@ -1,4 +1,4 @@
-"""The formats of images on disk, each as one value: NIfTI, NRRD, MetaImage, DICOM series.
+"""The formats of images on disk, each as one value: NIfTI, NRRD, MetaImage, PNG, TIFF, DICOM series.
 
 A further format is one more `Reader` in READERS. Readers give what the file says: voxels and grid as stored; bringing
 them to LPS, and the checks that every image must pass, are done once for all formats in `volumes`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from autoseg.imaging.grid import Grid
 from autoseg.imaging.itk import Array, Information, image_of, read_file, read_information, read_slices, write_file
 from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
 from autoseg.imaging.nifti_grid import grid_of_nifti
+from autoseg.imaging.pictures import is_picture, picture_grid, picture_size, read_picture, read_values, write_picture
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.text_headers import check_meta_header, check_nrrd_header, unpack_meta_voxels
 from autoseg.words import is_text
@@ -69,6 +70,7 @@ class Reader:
     read: Callable[[Path, str | None], StoredImage]
     write: Callable[[Path, Array, Grid, Mapping[str, str]], None] | None = None  # None: the format is only read
     voxel_suffixes: tuple[str, ...] = ()  # of a file of the same name that holds the voxels
+    values: Callable[[Path], Array] | None = None  # of a label map (Z, Y, X), where the file has no grid of its own
     slicer_segments: bool = False  # whether 3D Slicer looks for its segments in the header's fields
 
 
@@ -198,7 +200,26 @@ def _read_series(folder: Path, series: str | None) -> StoredImage:
     return StoredImage(array=np.stack(slices)[None], grid=grid_of(chosen))
 
 
+def _read_picture_header(file: Path, series: str | None) -> Header:
+    shape, channels, voxel_bytes = picture_size(file)
+    return Header(grid=picture_grid(file, shape), channels=channels, voxel_bytes=voxel_bytes)
+
+
+def _read_picture(file: Path, series: str | None) -> StoredImage:
+    array = read_picture(file)
+    z, y, x = array.shape[1:]
+    return StoredImage(array=array, grid=picture_grid(file, (z, y, x)))
+
+
 DICOM_SERIES = Reader(suffixes=(), header=_read_series_header, read=_read_series)
+
+
+def _picture(suffixes: tuple[str, ...]) -> Reader:
+    return Reader(
+        suffixes=suffixes, header=_read_picture_header, read=_read_picture, write=write_picture, values=read_values
+    )
+
+
 READERS: dict[str, Reader] = {
     "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_image),
     "NRRD": Reader(suffixes=(".nrrd",), header=_NRRD.header, read=_NRRD.read, write=_write_image, slicer_segments=True),
@@ -210,6 +231,7 @@ READERS: dict[str, Reader] = {
         write=_write_header_and_voxels,
         voxel_suffixes=(".raw", ".zraw", ".img"),
     ),
+    **{name: _picture(suffixes) for name, suffixes in (("PNG", (".png",)), ("TIFF", (".tif", ".tiff")))},
     "DICOM series": DICOM_SERIES,
 }
 ANY_FILE = Reader(suffixes=(), header=_read_any_header, read=_read_any)  # as ITK knows more formats than are named here
@@ -224,6 +246,22 @@ def suffix_of(name: str) -> str | None:
     """Return the longest of the known suffixes that a file's name ends with, in lower case; None for another name."""
     fitting = [suffix for suffix in image_suffixes() if name.lower().endswith(suffix)]
     return max(fitting, key=len, default=None)
+
+
+def images_among(files: Iterable[Path], with_pictures: bool = False) -> list[Path]:
+    """Return the visible files whose suffix is known; PNG and TIFF only where no other image is, else as previews.
+
+    Args:
+        files: Of a folder.
+        with_pictures: Whether PNG and TIFF are wanted in any case.
+    """
+    visible = [file for file in files if not file.name.startswith(".")]
+    images = [file for file in visible if strip_suffix(file)]
+    others = [file for file in images if not is_picture(file)]
+    if with_pictures or len(others) == len(images):
+        return images
+    has_others = others or any(suffix_of(file.name) is None and is_dicom(file) for file in visible if file.is_file())
+    return others if has_others else images
 
 
 def strip_suffix(file: Path) -> str | None:

@@ -16,11 +16,20 @@ from autoseg.imaging.contents import require_memory
 from autoseg.imaging.dicom import list_series
 from autoseg.imaging.dicom_contours import read_contours, structure_file
 from autoseg.imaging.dicom_segments import read_segments, segmentation_file
-from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
+from autoseg.imaging.grid import IDENTITY, Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
 from autoseg.imaging.lattice import fit_label, union_grid
 from autoseg.imaging.mask_folder import mask_files, read_masks
-from autoseg.imaging.readers import DICOM_SERIES, Header, StoredImage, image_suffixes, open_path, reader_of_suffix
+from autoseg.imaging.pictures import picture_grid
+from autoseg.imaging.readers import (
+    DICOM_SERIES,
+    Header,
+    Reader,
+    StoredImage,
+    image_suffixes,
+    open_path,
+    reader_of_suffix,
+)
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.slicer_segments import by_names, slicer_names
 from autoseg.labels import Label
@@ -147,7 +156,7 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
         segments = read_segments(segmentation, labels, whole)
         values, stored, remarks = segments.array, segments.grid, segments.remarks
     else:
-        image = reader.read(file, None)
+        image = _label_image(reader, file, whole)
         values, of_values = _whole_values(file, _one_channel(file, image.array))
         if names and labels and values.min(initial=0) >= 0:
             values, of_names = by_names(file, values, names, labels)
@@ -157,6 +166,17 @@ def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = 
     array = np.ascontiguousarray(turn.apply(values))
     label = Volume(array=array, grid=grid, stored=stored, remarks=remarks, sparse=segmentation is not None)
     return label if whole is None else _on_grid(file, label, whole, label.sparse or bool(names))
+
+
+def _label_image(reader: Reader, file: Path, whole: Grid | None) -> StoredImage:
+    """Read a label map as stored; one whose format has no grid of its own lies on its image's, where it fits."""
+    if reader.values is None:
+        return reader.read(file, None)
+    values = reader.values(file)
+    if whole is not None and values.shape == whole.shape and np.allclose(whole.direction, IDENTITY):
+        return StoredImage(array=values[None], grid=whole)
+    z, y, x = values.shape
+    return StoredImage(array=values[None], grid=picture_grid(file, (z, y, x)))
 
 
 def _one_channel(file: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

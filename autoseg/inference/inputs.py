@@ -11,7 +11,8 @@ from pathlib import Path
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom import list_dicom
 from autoseg.imaging.dicom_frames import is_dicom
-from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, reader_of, strip_suffix
+from autoseg.imaging.pictures import is_picture
+from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, images_among, reader_of, strip_suffix
 from autoseg.imaging.volumes import is_dicom_folder
 from autoseg.run import MASK_SUFFIX
 from autoseg.words import counted, printable
@@ -66,7 +67,7 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
         raise VolumeError(f"{out}: has no image suffix; give a folder or one of {', '.join(image_suffixes())}")
     else:
         jobs = tuple(
-            Input(name=name, images=images, out=out / f"{name}{MASK_SUFFIX}", series=series)
+            Input(name=name, images=images, out=out / f"{name}{_suffix(images[0])}", series=series)
             for name, images in images_of.items()
         )
     if {job.out.resolve() for job in jobs} & {file.resolve() for job in jobs for file in job.images}:
@@ -96,7 +97,7 @@ def _images(source: Path, channels: int) -> dict[str, tuple[Path, ...]]:
         return {_name(source): (source,)}
     if not source.is_dir():
         raise VolumeError(f"{source}: there is no such file or folder; give an image, a folder of images or of DICOM")
-    files = [p for p in sorted(source.iterdir()) if strip_suffix(p) is not None and not p.name.startswith(".")]
+    files = images_among(sorted(source.iterdir()))
     if not files and is_dicom_folder(source):
         return {source.resolve().name: (source,)}
     beside = sum(strip_suffix(p) is None and p.is_file() and is_dicom(p) for p in source.iterdir())
@@ -125,6 +126,11 @@ def _by_channel(files: Sequence[Path], channels: int) -> dict[str, tuple[Path, .
             numbered.setdefault(match[1], {})[int(match[2])] = file
     complete = {name: parts for name, parts in numbered.items() if sorted(parts) == list(range(channels))}
     return {name: tuple(parts[n] for n in range(channels)) for name, parts in complete.items()}
+
+
+def _suffix(image: Path) -> str:
+    """Return the suffix of a mask in a folder: a picture's own, else that of all masks."""
+    return image.suffix.lower() if is_picture(image) else MASK_SUFFIX
 
 
 def _name(file: Path) -> str:

@@ -18,6 +18,7 @@ from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
+from autoseg.imaging.pictures import is_picture, stored_files
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.json_file import JsonError, read_json
 from autoseg.labels import Label
@@ -109,7 +110,7 @@ class CaseWork:
         organs = list(self.plan.scheme.names.items())
         settings = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
-        return mask, None if self.case is None else files_digest([self.case.label, *self.case.images])
+        return mask, None if self.case is None else files_digest(stored_files([self.case.label, *self.case.images]))
 
     def has_drawn(self, view: View, drawings: Drawings) -> bool:
         """Return whether a picture exists and is up to date."""
@@ -136,7 +137,8 @@ def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None
         organs = work.plan.scheme.names
         spacing_mm, ignored = image.grid.spacing_mm, work.plan.ignored
-        case = CaseArrays(image.array[0], truth.array, mask.array, spacing_mm, organs, window, ignored, _within(work))
+        within, sided = _within(work), not is_picture(work.case.images[0])
+        case = CaseArrays(image.array[0], truth.array, mask.array, spacing_mm, organs, window, ignored, within, sided)
         drawn = {view.file: try_to_draw(partial(_draw_view, view, case, truth, mask)) for view in work.views}
         return {file: result for file, result in drawn.items() if isinstance(result, Undrawn)}
     except OSError as error:

@@ -182,6 +182,7 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
         if prediction_map is None
         else nifti_bytes(reduced_atoms(_places(plan.scheme)[prediction_map], factors), grid),
         organs=_organs(plan.scheme, truth_map, prediction_map, volume.grid.voxel_ml, case),
+        slice_plane=shape.index(1) if 1 in shape else None,
     )
 
 

@@ -52,6 +52,7 @@ class ViewContent:
     truth: bytes | None  # uint8: 0, or the organ's place in `organs`, from 1
     prediction: bytes | None  # as `truth`
     organs: tuple[Organ, ...]  # in label order
+    slice_plane: int | None = None  # of a single slice: axial 0, coronal 1, sagittal 2
 
 
 def view_page(content: ViewContent, before: str | None = None, after: str | None = None) -> str:
@@ -92,6 +93,7 @@ def _facts(content: ViewContent) -> dict[str, Any]:
         "slope": content.slope,
         "intercept": content.intercept,
         "unit": content.unit,
+        "slice": content.slice_plane,
         "windows": [asdict(window) for window in content.windows],
         "organs": [{"name": organ.name, "colour": organ_colour(index)} for index, organ in enumerate(content.organs)],
     }

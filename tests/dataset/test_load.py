@@ -132,7 +132,7 @@ def test_csv_takes_names_from_the_dataset_json_beside_it(tmp_path: Path) -> None
         ({"labels": {"0": "background", "1": " "}}, "no name"),
         ({"channel_names": None}, "channel_names"),
         ({"channel_names": {"1": "CT"}}, "numbered from 0"),
-        ({"file_ending": ".png"}, "unknown file type"),
+        ({"file_ending": ".bmp"}, "unknown file type"),
     ],
 )
 def test_a_wrong_dataset_json_is_told_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -149,7 +149,7 @@ def test_a_wrong_dataset_json_is_told_in_one_line(tmp_path: Path, change: dict[s
         ({"image": "a.nii.gz"}, "must be a list"),
         ([{"image": "a.nii.gz"}], 'entry 1: needs "image" and "label"'),
         (["a.nii.gz"], 'entry 1: needs "image" and "label"'),
-        ([{"image": "a.png", "label": "a.nii.gz"}], "unknown file type"),
+        ([{"image": "a.bmp", "label": "a.nii.gz"}], "unknown file type"),
         (DECATHLON["training"] * 2, "'a' and 'a' are the same"),  # type: ignore[operator]
         ([{"image": "a .nii.gz", "label": "a.nii.gz"}], "cannot be a file name"),
     ],
@@ -165,7 +165,7 @@ def test_a_wrong_list_of_pairs_is_told(tmp_path: Path, training: object, message
         ((), (), "no cases"),
         (("Case0_0000.mha",), ("case0.mha",), "imagesTr has Case0 and labelsTr has case0"),
         ((os.fsdecode(b"caf\xe9_0000.mha"),), (), r"caf.xe9_0000.mha: its name is not UTF-8; rename"),
-        (("a.png",), ("a.nii.gz",), "a.png is of an unknown file type"),
+        (("a.bmp",), ("a.nii.gz",), "a.bmp is of an unknown file type"),
         (("a_0000.nii.gz", "a_0000.nrrd"), ("a.nii.gz",), "are the same case"),
         (("a_0000.nii.gz", "A_0000.nii.gz"), ("a.nii.gz", "A.nii.gz"), "'A' and 'a' are the same"),
     ],

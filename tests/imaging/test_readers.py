@@ -19,6 +19,7 @@ from autoseg.imaging.readers import (
     Reader,
     StoredImage,
     image_suffixes,
+    images_among,
     reader_of,
     strip_suffix,
 )
@@ -110,3 +111,14 @@ def test_a_format_that_has_no_reader_is_read_where_itk_knows_it(tmp_path: Path) 
 )
 def test_only_image_suffixes_are_stripped(name: str, expected: str | None) -> None:
     assert strip_suffix(Path(name)) == expected
+
+
+def test_pictures_beside_other_images_are_previews_unless_they_are_wanted(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.nii.gz", "a.png", "b.tif", ".c.png", "notes.txt")]
+    for file in files:
+        file.touch()
+    assert images_among(files) == files[:1]
+    assert images_among(files, with_pictures=True) == files[:3]
+    assert images_among(files[1:]) == files[1:3]
+    (tmp_path / "slice1").write_bytes(bytes(128) + b"DICM")
+    assert images_among([*files[1:], tmp_path / "slice1"]) == []

@@ -177,11 +177,17 @@ def test_a_file_that_is_no_image_is_refused_in_one_line(tmp_path: Path, suffix: 
         assert "\n" not in str(caught.value)
 
 
-def test_a_flat_picture_is_refused(tmp_path: Path) -> None:
-    sitk.WriteImage(sitk.Image(5, 6, sitk.sitkUInt8), str(tmp_path / "flat.nii.gz"))
-    for read in (lambda f: read_image([f]), read_grid):
-        with pytest.raises(VolumeError, match="2 dimensions"):
-            read(tmp_path / "flat.nii.gz")
+def test_a_nifti_of_two_dimensions_is_a_volume_of_one_slice(tmp_path: Path) -> None:
+    pixels = np.arange(30, dtype=np.uint8).reshape(6, 5)
+    image = sitk.GetImageFromArray(pixels)
+    image.SetSpacing((0.5, 0.7))
+    image.SetOrigin((4.0, 9.0))
+    sitk.WriteImage(image, str(tmp_path / "flat.nii.gz"))
+    volume = read_image([tmp_path / "flat.nii.gz"])
+    np.testing.assert_array_equal(volume.array[0, 0], pixels)
+    assert volume.grid.spacing_mm == pytest.approx((1.0, 0.7, 0.5))
+    assert volume.grid.origin_mm == pytest.approx((4.0, 9.0, 0.0))
+    assert read_grid(tmp_path / "flat.nii.gz") == volume.stored
 
 
 def test_an_unknown_suffix_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
@@ -313,7 +319,7 @@ def test_a_nifti_is_read_as_itk_reads_it(tmp_path: Path, kind: int, order: str) 
             assert_read_as_by_itk(file)
 
 
-@pytest.mark.parametrize("sizes", [(3, 4), (3, 4, 5, 2, 2), (0, 4, 5)])
+@pytest.mark.parametrize("sizes", [(3,), (3, 4, 5, 2, 2), (0, 4, 5)])
 def test_a_nifti_that_is_no_volume_is_refused(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     write_nifti(tmp_path / "a.nii", 4, "<", sizes, 0, 0)
     with pytest.raises(VolumeError, match=r"a\.nii: "):

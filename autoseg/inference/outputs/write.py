@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.figures.canvas import PNG, Undrawn, save_figure, try_to_draw
+from autoseg.figures.canvas import PNG, WEBP, Kinds, Undrawn, save_figure, try_to_draw
 from autoseg.figures.overlays import overlay_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.figures.windows import CT_WINDOW_HU
+from autoseg.imaging.pictures import is_picture
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
 from autoseg.imaging.volumes import Volume, write_label
 from autoseg.inference.inputs import Input, require_series
@@ -60,7 +61,7 @@ def output_files(job: Input, plan: Plan, outputs: Outputs, has_probabilities: bo
     suffix = job.out.name[len(beside.name) :]
     names = file_names(plan.labels)
     files = [job.out]
-    files += [beside.with_name(f"{beside.name}.png")] if outputs.preview else []
+    files += [beside.with_name(beside.name + kind) for kind in _preview_kinds(suffix)] if outputs.preview else []
     files += [beside / f"{name}{suffix}" for name in names] if outputs.per_organ else []
     files += [beside / f"{name}{PERCENT}{suffix}" for name in names] if has_probabilities else []
     files += [job.out.with_name(beside.name + dicom_seg.SUFFIX)] if outputs.dicom_seg else []
@@ -87,7 +88,7 @@ def write_outputs(
     beside = job.out.with_name(strip_suffix(job.out) or job.out.name)
     suffix = job.out.name[len(beside.name) :]
     if image is not None:
-        _write_preview(beside, job, plan, image, prediction)
+        _write_preview(beside, _preview_kinds(suffix), job, plan, image, prediction)
     if outputs.per_organ:
         for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
             organ = plan.scheme.mask(prediction.mask.array, label).astype(np.uint8)
@@ -107,12 +108,22 @@ def write_outputs(
         rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
 
 
-def _write_preview(file: Path, job: Input, plan: Plan, image: Volume, prediction: Prediction[Volume]) -> None:
+def _preview_kinds(suffix: str) -> Kinds:
+    """Return the kind of file of a preview: PNG, but where the mask has that name."""
+    return WEBP if suffix == ".png" else PNG
+
+
+def _write_preview(
+    file: Path, kinds: Kinds, job: Input, plan: Plan, image: Volume, prediction: Prediction[Volume]
+) -> None:
     window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
     grid, organs = image.grid, plan.scheme.names
     scheme = plan.scheme
     within = {organ.value: scheme.values_of(organ) for organ in scheme.labels} if scheme.overlapping else None
-    case = CaseArrays(image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window, within=within)
-    drawn = try_to_draw(lambda: save_figure(overlay_figure(case, job.name), file, PNG))
+    case = CaseArrays(
+        image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window, within=within,
+        sided=not is_picture(job.images[0]),
+    )  # fmt: skip
+    drawn = try_to_draw(lambda: save_figure(overlay_figure(case, job.name), file, kinds))
     if isinstance(drawn, Undrawn):
         logger.warning("%s: its preview cannot be drawn (%s); the mask is written", job.name, drawn.cause)
