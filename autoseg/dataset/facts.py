@@ -59,7 +59,7 @@ class OrganFacts:
     ml: float
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first voxel and one past the last, (Z, Y, X)
     centroid_mm: Triple  # from the centre of the image, (Z, Y, X); along LPS, so +X is the patient's left
-    at_border: bool  # reaches the first or last voxel of an axis
+    at_border: bool  # reaches the first or last voxel of an axis of more than one
     islands: int  # parts that do not touch, corners counting as touching
     largest: float  # share of the voxels that the largest island has
     mean: tuple[float, ...]  # intensity, one a channel
@@ -183,7 +183,7 @@ def _organ_facts(
         ml=voxels * grid.voxel_ml,
         box=(spans[0], spans[1], spans[2]),
         centroid_mm=(z, y, x),
-        at_border=any(start == 0 or stop == n for (start, stop), n in zip(spans, grid.shape, strict=True)),
+        at_border=any(n > 1 and (a == 0 or b == n) for (a, b), n in zip(spans, grid.shape, strict=True)),
         islands=int(islands),
         largest=largest / voxels,
         mean=tuple(float(intensities.mean(dtype=np.float64)) for intensities in inside_image),

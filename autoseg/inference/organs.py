@@ -65,4 +65,4 @@ def predicted_organs(
 
 
 def _reaches_border(box: tuple[slice, ...], shape: Sequence[int]) -> bool:
-    return any(part.start == 0 or part.stop == size for part, size in zip(box, shape, strict=True))
+    return any(n > 1 and (part.start == 0 or part.stop == n) for part, n in zip(box, shape, strict=True))

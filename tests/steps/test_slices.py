@@ -51,6 +51,9 @@ def test_pictures_go_from_end_to_end(discs: Path, tmp_path: Path, cli: Cli) -> N
     assert "**Slices** along z are seen one by one, as there is one" in (run / "plan.md").read_text(encoding="utf-8")
     scores = pd.read_csv(run / "scores.csv")
     assert scores["case"].nunique() == 5
+    assert not [
+        row for row in json.loads((run / "check.json").read_text(encoding="utf-8")) if row["code"] == "organ-cut"
+    ]
     assert not list((run / "report" / "surfaces").glob("*"))
     assert list((run / "report" / "organs").glob("*.webp"))
     assert cli("predict", run, discs / "imagesTr", out)[0] == 0
