@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from autoseg import processes
 from autoseg.errors import AutosegError
-from autoseg.processes import Vigil, WorkerLostError, end_with_parent
+from autoseg.processes import Vigil, WorkerLostError, end_with_parent, start_tracker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -199,6 +199,7 @@ class _Hand(Generic[Item, Result]):
         Raises:
             OSError: If the system has no room for one; the reason is noted.
         """
+        start_tracker()
         context = multiprocessing.get_context("spawn")
         pipe, other = context.Pipe()
         try:

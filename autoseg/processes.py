@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from multiprocessing import resource_tracker
 
 from autoseg.errors import AutosegError
 
@@ -84,6 +85,21 @@ def _watch_parent(expected: int | None) -> None:
     else:
         parent.join()  # a pipe that the parent holds open, on every system
     os._exit(1)
+
+
+def start_tracker() -> None:
+    """Start Python's tracker of what processes share, before any of them, so that a terminal which closes spares it.
+
+    It is to end after all others. By itself it ignores Ctrl-C and SIGTERM, but not SIGHUP (Python 3.11 to 3.14); who
+    then gives something back would start another one, that knows nothing of it and says so by a traceback.
+    """
+    if sys.platform == "win32":
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # as what is started inherits it
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def is_started_by_main_thread() -> bool:

@@ -29,7 +29,7 @@ from autoseg.data.cutouts import CutOut, crops_of
 from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
 from autoseg.plan import Plan
-from autoseg.processes import end_with_parent, is_started_by_main_thread
+from autoseg.processes import end_with_parent, is_started_by_main_thread, start_tracker
 from autoseg.words import counted
 
 Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, …
@@ -171,6 +171,7 @@ def _started(
 ) -> Augmenter:
     method = multiprocessing.get_start_method(allow_none=True)
     transform = Reporting(_augmentation(plan))
+    start_tracker()
     multiprocessing.set_start_method("spawn", force=True)  # a fork after torch has used its threads may hang
     try:
         augmenter = Augmenter(
