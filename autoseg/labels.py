@@ -20,12 +20,12 @@ Where the value to ignore is, the truth of a voxel is not known, and its atom is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from autoseg.errors import VolumeError
 
@@ -44,12 +44,22 @@ Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 class Label(BaseModel):
-    """One organ: its value in the label maps and its name."""
+    """One organ: its value in the label maps, its name, and what files call it, too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
     value: Annotated[int, Field(ge=1)]
     name: Annotated[str, Field(min_length=1)]
+    names: tuple[str, ...] = ()  # of structures in files, beside its own; * and ? stand for any characters and for one
+
+    @model_serializer(mode="wrap")
+    def _without_no_names(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the fields for JSON; no names are left out, as in earlier files."""
+        return {key: value for key, value in whole(self).items() if value or key != "names"}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield the fields; no names are left out, as digests are made of them."""
+        yield from ((key, value) for key, value in super().__repr_args__() if value or key != "names")
 
 
 def organ_key(name: str) -> str:

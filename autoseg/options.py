@@ -84,6 +84,9 @@ class CheckOptions:
     """What the user asks of `check`."""
 
     json: Path | None = option(None, "--json", metavar="FILE", help="Write the rows as JSON too.")
+    labels: Path | None = option(
+        None, "--labels", metavar="FILE", help="Write the names in the label maps as a labels.csv to be edited."
+    )
     jobs: int | None = _jobs()
 
 

@@ -90,6 +90,8 @@ def check(dataset: Path, options: CheckOptions) -> None:
 
     checked = check_and_write(dataset, options, display.track)
     show_findings(checked.findings)
+    if options.labels is not None:
+        say(f"the names in the label maps, to be edited and saved as labels.csv beside the dataset -> {options.labels}")
     rows, bad = counted(len(checked.findings), "row"), counted(len(checked.fatal_cases), "case")
     say(f"{counted(len(checked.dataset.cases), 'case')} checked, {rows}, {bad} with a fatal problem")
     if checked.fatal_cases:

@@ -109,7 +109,7 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
 def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
     source, plan, folder, digest_of_source = work
     image = read_image(source.images)
-    label = read_label(source.label, image.grid, plan.labels)
+    label = read_label(source.label_files, image.grid, plan.scheme)
     apart = corner_distance_mm(image.grid, label.grid)
     if apart > 0.5 * min(image.grid.spacing_mm):
         raise VolumeError(
@@ -156,7 +156,7 @@ def _normalise_channel(channel: FloatArray, how: Intensity) -> FloatArray:
 
 def source_digest(source: Case) -> str:
     """Return a digest of a case's files, of what the dataset says of it, and of the code that caches it."""
-    files = files_digest(stored_files((*source.images, source.label)))
+    files = files_digest(stored_files((*source.images, *source.label_files)))
     return digest(files, source.patient, source.labelled, code_digest(*CODE))
 
 
@@ -173,5 +173,5 @@ def _source_state(source: Case) -> str:
     state = hashlib.sha256(source.patient.encode())
     if source.labelled is not None:
         state.update(f"labelled {source.labelled}\n".encode())
-    state.update(repr(states_of((*source.images, source.label))).encode())
+    state.update(repr(states_of((*source.images, *source.label_files))).encode())
     return state.hexdigest()[:32]

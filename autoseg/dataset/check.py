@@ -73,7 +73,7 @@ def check_cohort(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Finding]:
 
 def unused_files(dataset: Dataset) -> Iterator[Finding]:
     """Yield the files beside the images and label maps that belong to no case; hidden ones are left out."""
-    named = {file for case in dataset.cases for file in stored_files((*case.images, case.label))}
+    named = {file for case in dataset.cases for file in stored_files((*case.images, *case.label_files))}
     spare: list[Path] = []
     for folder in sorted({file.parent for file in named}):
         if folder.is_dir() and folder != dataset.root:

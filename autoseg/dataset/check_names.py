@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from autoseg.dataset.findings import Finding
 from autoseg.dataset.load import Dataset
-from autoseg.imaging.segment_values import value_of_name
+from autoseg.imaging.segment_values import TABLE, labels_of_name
 from autoseg.labels import organ_key
 from autoseg.words import counted, shortened
 
@@ -28,7 +28,8 @@ def name_findings(names: Mapping[str, Sequence[str]], dataset: Dataset) -> Itera
             cases.setdefault(organ_key(name), set()).add(case)
             spelled.setdefault(organ_key(name), name)
     labels = {label.value: label.name for label in dataset.labels}
-    label_of = {key: labels.get(value_of_name(name, dataset.labels) or 0) for key, name in spelled.items()}
+    of_name = {key: labels_of_name(name, dataset.labels) for key, name in spelled.items()}
+    label_of = {key: " or ".join(label.name for label in several) or None for key, several in of_name.items()}
     has = {name: {case for key in cases if label_of[key] == name for case in cases[key]} for name in labels.values()}
     if None not in label_of.values() and all(len(with_it) == len(named) for with_it in has.values()):
         return
@@ -36,7 +37,7 @@ def name_findings(names: Mapping[str, Sequence[str]], dataset: Dataset) -> Itera
     lacking = [f"{name} ({_few(set(named) - has[name])})" for name in has if len(has[name]) < len(named)]
     found = f"names within the label maps of {counted(len(named), 'case')}: {', '.join(listed)}"
     found += f"; no such name: {', '.join(lacking)}" if lacking else ""
-    fix = "call labels in dataset.json, or structures in the files, alike; nothing where a name is not wanted"
+    fix = f"list the names of each organ in {TABLE} (--labels writes a draft), or nothing where one is not wanted"
     yield Finding(case="", file=str(dataset.root), code="names", severity="note", found=found, fix=fix)
 
 

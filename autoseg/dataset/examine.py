@@ -48,19 +48,19 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     size of the dataset.
     """
     findings = _missing_files(case)
-    image = label = None
+    image = label = facts = None
     if all(file.exists() for file in case.images):
         try:
             image = read_image(case.images).as_float32()
         except VolumeError as error:
             findings.append(_unusable(case, case.images, "image", error))
-    if case.label.exists():
+    if all(file.exists() for file in case.label_files):
         try:
-            of_series = remarks_on_series(case.label, case.images[0])
-            label = read_label(case.label, None if image is None else image.grid, dataset.labels)
+            of_series = [one for file in case.label_files for one in remarks_on_series(file, case.images[0])]
+            label = read_label(case.label_files, None if image is None else image.grid, dataset.scheme)
             label = replace(label, remarks=(*label.remarks, *of_series))
         except VolumeError as error:
-            findings.append(_unusable(case, (case.label,), "label", error))
+            findings.append(_unusable(case, case.label_files, "label", error))
     findings += _remarks(case, image, label)
     if image is not None:
         findings += _image_findings(case, dataset, image.array)
@@ -70,8 +70,8 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
             facts = case_facts(case.id, image, label.array, dataset.scheme)
-            return Examination(case=case.id, facts=facts, findings=tuple(findings), names=names_within(case.label))
-    return Examination(case=case.id, facts=None, findings=tuple(findings), names=names_within(case.label))
+    names = names_within(case.label_files)
+    return Examination(case=case.id, facts=facts, findings=tuple(findings), names=names)
 
 
 def _row(case: Case, file: Path, code: str, severity: Severity, found: str, fix: str) -> Finding:
@@ -96,10 +96,12 @@ def _missing_files(case: Case) -> list[Finding]:
         for file in case.images
         if not file.exists()
     ]
-    if not case.label.exists():
-        fix = "add it or remove the case"
-        missing.append(_row(case, case.label, "label-missing", "fatal", "the label map is not there", fix))
-    return missing
+    fix = "add it or remove the case"
+    return missing + [
+        _row(case, file, "label-missing", "fatal", "the label map is not there", fix)
+        for file in case.label_files
+        if not file.exists()
+    ]
 
 
 def _unusable(case: Case, files: Sequence[Path], what: str, error: VolumeError) -> Finding:

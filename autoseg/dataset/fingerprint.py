@@ -38,8 +38,10 @@ class ChannelFingerprint(PlanPart):
 class OrganFingerprint(PlanPart):
     """Sizes of one organ over the cases that have it."""
 
+    only_if_set = frozenset({"names"})
     value: int
     name: str
+    names: tuple[str, ...] | None = None  # of structures in files, beside its own; None: there are none
     cases: int
     median_ml: float = Field(ge=0)
     median_voxels: float = Field(ge=0)
@@ -171,6 +173,7 @@ def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.
     return OrganFingerprint(
         value=label.value,
         name=label.name,
+        names=label.names or None,
         cases=len(present),
         median_ml=float(np.median([organ.ml / f.annotated for organ, f in present])) if present else 0.0,
         median_voxels=float(np.median([organ.voxels / f.annotated for organ, f in present])) if present else 0.0,

@@ -6,10 +6,13 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autoseg.dataset.case import Case
+from autoseg.dataset.case_table import case_of_row, read_cases
+from autoseg.dataset.label_table import with_table
 from autoseg.dataset.metadata import (
     EXAMPLE,
     about_of,
@@ -24,29 +27,15 @@ from autoseg.dataset.survey import counted_channels, labels_by_value
 from autoseg.errors import DatasetError
 from autoseg.imaging.pictures import is_picture
 from autoseg.imaging.readers import image_suffixes, strip_suffix
+from autoseg.imaging.segment_values import TABLE
 from autoseg.labels import Label, LabelScheme
-from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
+
+__all__ = ["Case", "Dataset", "load_dataset", "of_cases"]
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # nnU-Net's CASE_0000
 _UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]|^[.\s]|[.\s]$|^$')  # what no file name may hold on every system
 LONGEST_ID = 200  # bytes; files of a case have suffixes, and a name beside while they are written
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One image with its label map. The files may be missing: `check` looks for them."""
-
-    id: str  # usable as a file name, unique in the dataset
-    images: tuple[Path, ...]  # one file a channel, or one file with all channels
-    label: Path
-    patient: str  # cases of one patient stay on one side of a split; the id where the dataset names none
-    labelled: tuple[int, ...] | None = None  # values of the organs that the label map shows where they are; None: all
-    about: Mapping[str, str] = field(default_factory=dict)  # what else the dataset says of it, as sex or scanner
-
-    def shows(self, value: int) -> bool:
-        """Return whether an organ is labelled in this case, if it is there."""
-        return self.labelled is None or value in self.labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +49,7 @@ class Dataset:
     cases: tuple[Case, ...]  # by id
     regions: tuple[tuple[int, ...], ...] | None = None  # values within each label; None: its own, organs are disjoint
     ignored: int | None = None  # value of the label maps where the truth is not known
+    is_listed: bool = True  # whether its files list the labels; else every name or value in the label maps is one
 
     @property
     def scheme(self) -> LabelScheme:
@@ -75,7 +65,8 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
             Segmentation Decathlon's (dataset.json lists the pairs), its dataset.json, or a CSV file with the columns
             case, image (several channels: paths joined by ;), label and perhaps patient, labelled (organs joined by
             ;) and what else is known of a case, its paths relative to it.
-            A dataset.json beside the CSV names channels and labels; without one the label maps are read for values.
+            A dataset.json beside the CSV names channels and labels, a labels.csv labels and their names in files;
+            without either the label maps are read for values.
         is_new: False: a RUN was planned for it, perhaps when names of labels might still differ in capitals only.
 
     Returns:
@@ -106,9 +97,15 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
         cases = _in_order(file, _keyed_cases(file, meta))
     else:  # only nnU-Net names the ending
         cases = _in_order(file, _listed_cases(file, meta) if lists_pairs else _paired_cases(file, meta))
-    scheme = scheme_of(file, meta, is_new)
+    scheme = _scheme_of(file, meta, is_new) or scheme_of(file, meta, is_new)
     cases = _with_labelled(file, labelled_of(meta), scheme, cases)
     return _dataset(str(meta.get("name") or root.name), root, channels_of(file, meta), scheme, cases)
+
+
+def _scheme_of(file: Path, meta: Mapping[str, Any] | None, is_new: bool) -> LabelScheme | None:
+    """Return the labels of a dataset.json and of the table beside it; None where neither says any."""
+    is_listed = meta is not None and (meta.get("labels") is not None or not file.with_name(TABLE).is_file())
+    return with_table(file, scheme_of(file, meta, is_new) if meta is not None and is_listed else None, is_new)
 
 
 def _dataset(name: str, root: Path, channels: tuple[str, ...], scheme: LabelScheme, cases: tuple[Case, ...]) -> Dataset:
@@ -133,7 +130,7 @@ def _in_order(file: Path, cases: Iterable[Case]) -> tuple[Case, ...]:
             raise DatasetError(
                 f"{file}: case id {shortened(repr(case.id))} cannot be a file name; use letters, digits, - and _"
             )
-        for path in (*case.images, case.label):
+        for path in (*case.images, *case.label_files):
             require_text(path)
         if case.id.casefold() in ids:  # not every file system tells upper from lower case
             raise DatasetError(
@@ -219,7 +216,8 @@ def _paired_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
     ending = f".{ending}" if f".{ending.lower()}" in image_suffixes() else ending
     require_known_type(f'{file}, "file_ending"', Path(f"case{ending}"))
     pictures = is_picture(Path(f"case{ending}"))
-    images, labels = (files_by_stem(root / f"{part}Tr", part == "labels", pictures) for part in ("images", "labels"))
+    images = files_by_stem(root / "imagesTr", with_pictures=pictures)
+    labels = files_by_stem(root / "labelsTr", images, pictures)
     parts: dict[str, dict[int, Path]] = {case: {} for case in labels}
     for stem, image in images.items():
         match = None if stem in labels else _CHANNEL.fullmatch(stem)
@@ -256,51 +254,19 @@ def _require_same_capitals(root: Path, unpaired: Collection[str], labels: Collec
 def _from_csv(file: Path, is_new: bool) -> Dataset:
     beside = file.parent / "dataset.json"
     meta = read_metadata(beside) if beside.is_file() else None
-    rows = _csv_rows(file)
-    cases = _in_order(file, (_csv_case(file, number, row) for number, row in rows.items()))
+    rows = read_cases(file)
+    cases = _in_order(file, (case_of_row(file, number, row) for number, row in rows.items()))
     channels = counted_channels([case.images for case in cases]) if meta is None else channels_of(beside, meta)
-    if meta is None:
-        scheme = LabelScheme(labels=labels_by_value(file, [case.label for case in cases]))
-    else:
-        scheme = scheme_of(beside, meta, is_new)
+    listed = _scheme_of(beside, meta, is_new)
+    scheme = listed or LabelScheme(labels=labels_by_value(file, [case.label_files for case in cases]))
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
     named = {} if meta is None else labelled_of(meta)
     if isinstance(named, dict):  # it may name the folder's other cases, too
         named = {case: names for case, names in named.items() if case in texts and case not in organs}
     cases = _with_labelled(file if organs else beside, {**named, **organs}, scheme, cases)
-    return _dataset(file.stem, file.parent, channels, scheme, cases)
-
-
-def _csv_rows(file: Path) -> dict[int, dict[str, str]]:
-    """Return the cells by line number, then column; case, image and label are never empty."""
-    try:
-        sheet = read_sheet(file)
-    except SheetError as error:
-        raise DatasetError(str(error)) from error
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
-    names = [column.lower() for column in sheet.columns]
-    lacking = [column for column in ("case", "image", "label") if column not in names]
-    if lacking and sheet.columns:
-        found = shortened(",".join(sheet.columns))
-        absent = ", ".join(lacking)
-        raise DatasetError(f"{file}: needs the columns case,image,label, found {found}; add {absent}, or rename others")
-    for number, row in sheet.rows.items():
-        blank = [column for column in ("case", "image", "label") if not row[column].strip("; ")]
-        if blank:
-            raise DatasetError(f"{file}, line {number}: {blank[0]} is blank; fill it in, or remove the row")
-    return sheet.rows
-
-
-def _csv_case(file: Path, number: int, texts: Mapping[str, str]) -> Case:
-    where = f"{file}, line {number}"
-    images = tuple(path_of(where, file.parent, part.strip()) for part in texts["image"].split(";") if part.strip())
-    label = path_of(where, file.parent, texts["label"])
-    for path in (*images, label):
-        require_known_type(where, path)
-    patient = texts.get("patient") or texts["case"]
-    return Case(id=texts["case"], images=images, label=label, patient=patient, about=about_of(texts))
+    dataset = _dataset(file.stem, file.parent, channels, scheme, cases)
+    return replace(dataset, is_listed=listed is not None)
 
 
 def of_cases(dataset: Dataset, ids: Collection[str]) -> Dataset:

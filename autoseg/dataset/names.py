@@ -76,6 +76,15 @@ def side_pairs(labels: Sequence[Label]) -> tuple[tuple[int, int], ...]:
     return tuple((sides["left"], sides["right"]) for sides in by_rest.values() if len(sides) == 2)
 
 
+def is_sided(name: str) -> bool:
+    """Return whether a name says a side of the patient.
+
+    >>> [is_sided(name) for name in ("lung_left", "R", "cleft palate", "liver")]
+    [True, True, False, False]
+    """
+    return any(word.lower() in _SIDES for word in _WORDS.findall(name))
+
+
 def _side(name: str) -> tuple[str, str]:
     """Return the side in a name ("left", "right" or ""), and the rest of the name."""
     for side in ("left", "right"):

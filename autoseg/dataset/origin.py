@@ -26,7 +26,9 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
 
 
 def _files_digest(dataset: Dataset) -> str:
-    cases = [(c.id, c.patient, c.labelled, files_digest(stored_files((*c.images, c.label)))) for c in dataset.cases]
+    cases = [
+        (c.id, c.patient, c.labelled, files_digest(stored_files((*c.images, *c.label_files)))) for c in dataset.cases
+    ]
     more = () if dataset.regions is None and dataset.ignored is None else (dataset.regions, dataset.ignored)
     return f"{CONTENT}{digest(dataset.channels, dataset.labels, cases, *more)}"
 
@@ -63,7 +65,7 @@ def _files_state(dataset: Dataset) -> str:
         state.update(f"{case.id} {case.patient}\n".encode())
         if case.labelled is not None:
             state.update(f"labelled {case.labelled}\n".encode())
-        state.update(repr(states_of((*case.images, case.label))).encode())
+        state.update(repr(states_of((*case.images, *case.label_files))).encode())
     return state.hexdigest()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
 
 from autoseg.errors import DatasetError
 from autoseg.imaging.dicom_segments import strip_segmentation_suffix
 from autoseg.imaging.readers import image_suffixes, images_among, reader_of, strip_suffix
+from autoseg.imaging.slicer_segments import strip_slicer_suffix
 from autoseg.words import is_text, printable, shortened
 
 LONGEST_NAME = 255  # bytes of a file's name
@@ -53,10 +54,16 @@ def _case_of(file: Path) -> str:
     return (strip_suffix(file) or file.name).removesuffix("_0000")
 
 
-def files_by_stem(folder: Path, of_labels: bool = False, with_pictures: bool = False) -> dict[str, Path]:
+def files_by_stem(folder: Path, images: Collection[str] | None = None, with_pictures: bool = False) -> dict[str, Path]:
     """Return the images in a folder by their name without suffix; of label maps, the DICOM SEG among them, too.
 
     PNG and TIFF count where they are alone, or `with_pictures`.
+
+    Args:
+        folder: Of images, or of label maps.
+        images: Where these are label maps, the images' names; .seg.nrrd is the suffix of 3D Slicer's segmentations
+            unless images bear the name with .seg.
+        with_pictures: Whether PNG and TIFF beside other formats are images, too.
 
     Raises:
         DatasetError: If the folder is missing, holds files but no image, or one name with two suffixes.
@@ -64,22 +71,24 @@ def files_by_stem(folder: Path, of_labels: bool = False, with_pictures: bool = F
     if not folder.is_dir():
         raise DatasetError(f'{folder}: missing; put the files there or list the pairs under "training"')
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    images: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for file in files:
         require_text(file)
     for file in images_among(files, with_pictures):
         stem = strip_suffix(file)
-        if stem in images:
-            raise DatasetError(f"{folder}: {images[stem].name} and {file.name} are the same case; remove one")
+        if images is not None and not {stem, f"{stem}_0000"} & {*images}:
+            stem = strip_slicer_suffix(file) or stem
+        if stem in by_stem:
+            raise DatasetError(f"{folder}: {by_stem[stem].name} and {file.name} are the same case; remove one")
         if stem is not None:
-            images[stem] = file
-    for file in files if of_labels else ():
+            by_stem[stem] = file
+    for file in files if images is not None else ():
         stem = strip_segmentation_suffix(file)
         if stem is not None:
-            images.setdefault(stem, file)
-    if files and not images:
+            by_stem.setdefault(stem, file)
+    if files and not by_stem:
         require_known_type(str(folder), files[0])
-    return images
+    return by_stem
 
 
 def require_known_type(where: str, file: Path) -> None:

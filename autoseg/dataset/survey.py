@@ -11,7 +11,7 @@ from autoseg.dataset.metadata import EXAMPLE
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.dicom_contours import structure_names
 from autoseg.imaging.dicom_segments import segment_names
-from autoseg.imaging.mask_folder import mask_names
+from autoseg.imaging.mask_folder import mask_name, mask_names
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.slicer_segments import slicer_names
 from autoseg.imaging.volumes import read_image, read_label
@@ -29,21 +29,32 @@ def counted_channels(cases: Sequence[Sequence[Path]]) -> tuple[str, ...]:
     return ("channel 0",)
 
 
-def names_within(label_map: Path) -> tuple[str, ...]:
-    """Return the names of the organs in a label map; none where its format has values only, or it cannot be read."""
-    try:
-        named = (segment_names, structure_names, mask_names, slicer_names) if label_map.exists() else ()
-        return next((tuple(names.values()) for names in (names_of(label_map) for names_of in named) if names), ())
-    except VolumeError:
-        return ()
+def names_within(files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the names of the organs in a label map; none where its format has values only, or it cannot be read.
+
+    Args:
+        files: That it is in; of several, images are masks that are called as their files.
+    """
+    names: list[str] = []
+    for file in files:
+        try:
+            within = tuple(_names_of(file).values()) if file.exists() else ()
+        except VolumeError:
+            continue
+        names += within or ((mask_name(file) or file.name,) if len(files) > 1 else ())
+    return tuple(names)
 
 
-def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, ...]:
+def _names_of(file: Path) -> dict[int, str]:
+    return segment_names(file) or structure_names(file) or mask_names(file) or slicer_names(file)
+
+
+def labels_by_value(dataset: Path, label_maps: Sequence[Path | Sequence[Path]]) -> tuple[Label, ...]:
     """Return a label for each positive value in the label maps that can be read; where organs have names, for each.
 
     Args:
         dataset: What the dataset is called in messages.
-        label_maps: Files.
+        label_maps: Files, or several of one image.
 
     Raises:
         DatasetError: If there are too many values, or values that no label has; or if some label maps have named organs
@@ -52,7 +63,11 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path]) -> tuple[Label, .
     values: set[int] = set()
     named: list[dict[int, str]] = []
     of_slicer: list[dict[int, str]] = []  # their numbers are values, too
-    for file in label_maps:
+    for files in label_maps:
+        if not isinstance(files, Path) and len(files) > 1:
+            named.append(dict(enumerate(names_within(files), start=1)))
+            continue
+        file = files if isinstance(files, Path) else files[0]
         try:
             named.append(segment_names(file) or structure_names(file) or mask_names(file))
             of_slicer.append(slicer_names(file))

@@ -53,7 +53,7 @@ CODE = (
 def evaluate(
     run: Run,
     splits: Sequence[Split],
-    labels: Mapping[str, Path],
+    labels: Mapping[str, tuple[Path, ...]],
     device: DeviceName,
     tolerance_mm: float = TOLERANCE_MM,
     track: Track = untracked,
@@ -65,7 +65,7 @@ def evaluate(
     Args:
         run: With cache and at least one trained fold.
         splits: One a fold.
-        labels: Case id to the file of its true label map.
+        labels: Case id to the files of its true label map.
         device: To predict on.
         tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
@@ -108,7 +108,7 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _open_fold(
-    run: Run, fold: int, split: Split, labels: Mapping[str, Path], device: DeviceName, tolerance_mm: float
+    run: Run, fold: int, split: Split, labels: Mapping[str, tuple[Path, ...]], device: DeviceName, tolerance_mm: float
 ) -> tuple[_Evaluation, list[tuple[str, CachedCase]]]:
     """Open a fold's model, postprocessing fitted, and its cached cases, each with its side of the split."""
     file, settings = run.fold(fold).model, plan_digest(plan_of(run))
@@ -159,7 +159,7 @@ class _Evaluation:
 
     model: Model
     digest: str  # of the model file, postprocessing included
-    labels: Mapping[str, Path]
+    labels: Mapping[str, tuple[Path, ...]]
     fold: int
     files: FoldFolder  # which the masks go to
     tolerance_mm: float
@@ -171,7 +171,7 @@ class _Evaluation:
 
     def sources(self, case: CachedCase, split: str) -> str:
         """Return a digest of everything that a case's rows depend on."""
-        truth = [self.labels[case.id]] if case.id in self.labels else []
+        truth = self.labels.get(case.id, ())
         how = (tuple(METRICS), self.model.runs, self.tolerance_mm)
         return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
 
@@ -220,7 +220,7 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     write_label(evaluation.mask(case), mask, case.stored)
     if case.id not in evaluation.labels:
         raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
-    truth = read_label(evaluation.labels[case.id], case.grid, scheme.labels)
+    truth = read_label(evaluation.labels[case.id], case.grid, scheme)
     coarse, coarse_truth = scheme.decode(upsampler.coarse), scheme.decode(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}

@@ -113,7 +113,7 @@ def _rows(
     prediction = model.predict(list(case.images))
     mask = prediction.mask
     write_label(file, mask.array, mask.stored)
-    truth = read_label(case.label, mask.grid, dataset.labels).array
+    truth = read_label(case.label_files, mask.grid, dataset.scheme).array
     truth = renumbered(truth, _parts(values, model), dataset.ignored)
     scheme = model.plan.scheme
     shown = {organ: scheme.values_of(organ) for value, organ in values.items() if case.shows(value)}

@@ -24,7 +24,7 @@ from autoseg.imaging.grid import corner_distance_mm
 from autoseg.imaging.readers import image_suffixes, images_among, strip_suffix
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.volumes import Volume, on_one_grid, read_label
-from autoseg.labels import HIGHEST_VALUE, Label
+from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, LabelScheme
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
 from autoseg.run import Run
@@ -54,7 +54,7 @@ class _Pair:
     reference: Path
     labels: tuple[Label, ...]  # to score
     within: Mapping[int, tuple[int, ...]]  # values within an organ, by its own; its own alone where it is not named
-    named: tuple[Label, ...]  # that the segments of a DICOM SEG may be called as
+    named: LabelScheme  # what the segments of a DICOM SEG may be called as
     tolerance_mm: float
     ignored: int | None  # value of the reference whose voxels are not scored
     by_piece: bool  # whether each piece of an organ is listed
@@ -125,6 +125,10 @@ def score_folders(
     else:
         ordered = names.items() if within else sorted(names.items())  # regions keep the order of painting
         labels = tuple(Label(value=value, name=name) for value, name in ordered if value)
+    regions = tuple(within[label.value] for label in labels) if within else None
+    named = LabelScheme(
+        labels=labels if len(labels) <= MOST_LABELS else (), regions=regions
+    )  # of values more may occur
     rows: list[Row] = []
     predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
@@ -134,7 +138,7 @@ def score_folders(
             *pair,
             labels_of.get(name, labels),
             dict(within),
-            labels,
+            named,
             tolerance_mm,
             ignored,
             take_pieces is not None,
@@ -269,8 +273,8 @@ def _values(labels: npt.NDArray[np.integer[Any]]) -> frozenset[int]:
 def _score_pair(pair: _Pair) -> _Scored:
     prediction, truth = on_one_grid(
         pair.prediction,
-        read_label(pair.prediction, labels=pair.named),
-        read_label(pair.reference, labels=pair.named),
+        read_label(pair.prediction, scheme=pair.named),
+        read_label(pair.reference, scheme=pair.named),
     )
     _require_same_grid(pair.prediction, prediction, truth)
     about = {"fold": 0, "case": pair.name, "split": "testing", "grid": "original"}

@@ -26,7 +26,11 @@ CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
 
 
 def with_postprocessing(
-    file: Path, model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
+    file: Path,
+    model: Model,
+    cases: Sequence[CachedCase],
+    labels: Mapping[str, tuple[Path, ...]],
+    fingerprint: Fingerprint | None,
 ) -> Model:
     """Return a fold's model with its postprocessing; fit and store it first unless it is up to date.
 
@@ -36,14 +40,14 @@ def with_postprocessing(
         file: The fold's model file.
         model: What was read from it.
         cases: The validation cases.
-        labels: Case id to the file of its true label map.
+        labels: Case id to the files of its true label map.
         fingerprint: Fingerprint of the dataset, stored with it.
 
     Raises:
         ModelError: If the file is missing or damaged.
         OSError: If the disk is full; the file is then as it was.
     """
-    truths = [labels[case.id] for case in cases if case.id in labels]
+    truths = [file for case in cases for file in labels.get(case.id, ())]
     stored = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
     sources = digest(files_digest(truths), model.runs, records, stored, code_digest(*CODE))
@@ -56,7 +60,7 @@ def with_postprocessing(
 
 
 def determine_postprocessing(
-    model: Model, cases: Sequence[CachedCase], labels: Mapping[str, Path], fingerprint: Fingerprint | None
+    model: Model, cases: Sequence[CachedCase], labels: Mapping[str, tuple[Path, ...]], fingerprint: Fingerprint | None
 ) -> Postprocessing:
     """Predict validation cases, choose the cleanup rules that raise their Dice, and calibrate the expected Dice.
 
@@ -65,7 +69,7 @@ def determine_postprocessing(
     Args:
         model: As trained.
         cases: The validation cases, of which MOST_CASES are used.
-        labels: Case id to the file of its true label map.
+        labels: Case id to the files of its true label map.
         fingerprint: Fingerprint of the dataset, stored with it.
     """
     scheme = model.plan.scheme
@@ -77,7 +81,7 @@ def determine_postprocessing(
     )
     for case in covering_cases(cases, MOST_CASES):
         try:
-            truth = scheme.encode(read_label(labels[case.id], case.grid, scheme.labels).array, case.id)
+            truth = scheme.encode(read_label(labels[case.id], case.grid, scheme).array, case.id)
             upsampler = model.infer((case.image(),), case.grid.shape)
         except (AutosegError, KeyError):
             continue

@@ -144,7 +144,7 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
         AutosegError: If the case cannot be read or predicted.
     """
     image = read_image(case.images)
-    truth = read_label(case.label, image.grid, model.plan.labels).array
+    truth = read_label(case.label_files, image.grid, model.plan.scheme).array
     is_ct = model.plan.intensity[0].kind == "ct"
     scheme = model.plan.scheme
     organs = {organ.value: organ.name for organ in scheme.shown(scheme.hidden(case.shows)).values()}

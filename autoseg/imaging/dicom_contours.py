@@ -6,7 +6,7 @@ their own, or keyholes in the outer one. Contours lie in slices of the image, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from autoseg.imaging.dicom import list_series
 from autoseg.imaging.dicom_frames import IDENTITY, UNUSABLE, odd_headers
 from autoseg.imaging.dicom_segments import object_file
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.named_masks import NamedMask, label_map_of, values_of_structures
+from autoseg.imaging.overlaps import NamedMask, Overlay, overlay
 from autoseg.imaging.polygons import voxels_inside
 from autoseg.imaging.remarks import Remark
-from autoseg.labels import Label
 from autoseg.words import counted, shortened
 
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"  # storage class
@@ -158,21 +157,19 @@ def remarks_on_series(path: Path, image: Path) -> tuple[Remark, ...]:
     return (Remark(code="contours-of-series", found=f"the RTSTRUCT {found}", fix=fix, is_doubtful=True),)
 
 
-def read_contours(file: Path, labels: Sequence[Label], whole: Grid) -> tuple[npt.NDArray[np.int32], tuple[Remark, ...]]:
-    """Return the label map (Z, Y, X) of an RTSTRUCT, and what is worth knowing of it.
+def lay_contours(file: Path, values: Mapping[int, int], whole: Grid) -> tuple[Overlay, tuple[Remark, ...]]:
+    """Return the structures of an RTSTRUCT laid over each other (Z, Y, X), and what is worth knowing of them.
 
     Args:
         file: To read.
-        labels: By whose names the structures get their values; none: their numbers are the values.
+        values: Label value of each structure that counts, by its number.
         whole: Grid of the image, axes along LPS.
 
     Raises:
-        VolumeError: If it is damaged, no structure is called as a label, two are called as one, structures overlap, or
-            contours lie outside the image or its slices.
+        VolumeError: If it is damaged, or contours lie outside the image or its slices.
     """
-    structures = {one.number: one for one in read_drawing(file).structures}
-    values, remarks = values_of_structures(file, {n: one.name for n, one in structures.items()}, labels)
-    used = [structures[number] for number in sorted(values, key=lambda n: values[n])]
+    drawn = (one for one in read_drawing(file).structures if one.number in values)
+    used = sorted(drawn, key=lambda one: values[one.number])
     to_index: Points = np.linalg.inv(whole.matrix())
     rings = {one.number: [_in_voxels(points, to_index) for points in one.contours] for one in used}
     axis = _slicing_axis(file, [ring for of_one in rings.values() for ring in of_one])
@@ -180,9 +177,8 @@ def read_contours(file: Path, labels: Sequence[Label], whole: Grid) -> tuple[npt
         NamedMask(name=o.name, value=values[o.number], array=_rasterised(file, o.name, rings[o.number], axis, whole))
         for o in used
     )
-    array, overlaps = label_map_of(file, masks, whole.shape)
-    gaps = [one.name for one in used if _has_gaps(rings[one.number], axis)]
-    return array, (*remarks, *overlaps, *_of_gaps(gaps))
+    laid = overlay(masks, whole.shape)
+    return laid, _of_gaps([one.name for one in used if _has_gaps(rings[one.number], axis)])
 
 
 def _in_voxels(points: Points, to_index: Points) -> Points:

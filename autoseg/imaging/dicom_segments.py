@@ -1,13 +1,13 @@
-"""DICOM SEG as a label map: its segments get the values of the labels that bear their names.
+"""DICOM SEG: its segments by their names, laid over each other.
 
-Binary segments and label maps are read, fractional ones where they are no probabilities; a voxel is in one segment.
+Binary segments, which may overlap, and label maps are read, and fractional ones, of which voxels above one half count.
 Frames need not fill the image: where none lies, nothing was segmented.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,31 @@ from autoseg.imaging.contents import require_memory
 from autoseg.imaging.dicom_frames import UNUSABLE, Frame, enhanced_frames, is_dicom, odd_headers
 from autoseg.imaging.dicom_stacks import ASIDE_MM, EVEN_MM, EVEN_STEP, SAME_DIRECTION, sort_by_position
 from autoseg.imaging.grid import Grid
+from autoseg.imaging.overlaps import Codes, NamedMask, Overlay, overlay
 from autoseg.imaging.remarks import Remark
-from autoseg.imaging.segment_values import values_of_segments
-from autoseg.labels import Label
 from autoseg.words import counted, shortened
 
 SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"  # storage classes
 SUFFIXES = (".seg.dcm", ".rtstruct.dcm", ".dcm")
-Values = npt.NDArray[np.int32]
+HALF = 0.5  # share of a voxel above which a fractional segment has it; two that add up to 1 never both do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """A DICOM SEG whose voxels are still encoded."""
+
+    file: Path
+    header: Any  # a pydicom dataset
+    frames: tuple[Frame, ...]
+    numbers: list[int]  # of each frame's segment; 0 in a label map
+    names: Mapping[int, str]  # of the segments that have frames, by number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """The segments of a DICOM SEG as a label map."""
+    """The segments of a DICOM SEG, laid over each other."""
 
-    array: Values  # label values (slices, rows, columns)
+    laid: Overlay  # (slices, rows, columns)
     grid: Grid  # of the slices from the first to the last with a frame
     remarks: tuple[Remark, ...]
 
@@ -108,17 +118,11 @@ def segment_names(path: Path) -> dict[int, str]:
         raise VolumeError(f"{file}: its segments cannot be read ({shortened(error, 120)}); export it again") from error
 
 
-def read_segments(file: Path, labels: Sequence[Label] = (), whole: Grid | None = None) -> Segments:
-    """Read a DICOM SEG.
-
-    Args:
-        file: To read.
-        labels: By whose names the segments get their values; none: their numbers are the values.
-        whole: Grid of the image, whose slices the frames are; None: as the object says.
+def open_segments(file: Path) -> Segmentation:
+    """Read a DICOM SEG, its voxels still encoded.
 
     Raises:
-        VolumeError: If it is damaged, holds probabilities, segments that overlap or that no label names, or frames that
-            are no slices of one volume.
+        VolumeError: If it is damaged, or has no frame.
     """
     import pydicom
 
@@ -132,22 +136,50 @@ def read_segments(file: Path, labels: Sequence[Label] = (), whole: Grid | None =
         raise VolumeError(f"{file}: its header cannot be used ({shortened(error, 120)}); export it again") from error
     if not frames:
         raise VolumeError(f"{file}: has no frame; export it again, or leave the case out")
-    grid, slices = _place(file, frames, whole)
     used = {number: name for number, name in names.items() if number in numbers or not any(numbers)}
-    values, remarks = values_of_segments(file, used, labels)
+    return Segmentation(file=file, header=header, frames=frames, numbers=numbers, names=used)
+
+
+def lay_segmentation(one: Segmentation, values: Mapping[int, int], whole: Grid | None) -> Segments:
+    """Return the segments of a DICOM SEG laid over each other.
+
+    Args:
+        one: To read.
+        values: Label value of each segment that counts, by its number.
+        whole: Grid of the image, whose slices the frames are; None: as the object says.
+
+    Raises:
+        VolumeError: If it is damaged, or its frames are no slices of one volume.
+    """
+    file, frames = one.file, one.frames
+    grid, slices = _place(file, frames, whole)
     require_memory(file, 4.0 * math.prod(grid.shape) + len(frames) * math.prod(grid.shape[1:]))
     try:
         with odd_headers():
-            voxels = np.reshape(header.pixel_array, (len(frames), *grid.shape[1:]))
+            voxels = np.reshape(one.header.pixel_array, (len(frames), *grid.shape[1:]))
     except (*UNUSABLE, RuntimeError) as error:
         raise VolumeError(f"{file}: its frames cannot be read ({shortened(error, 120)}); export it again") from error
-    array: Values = np.zeros(grid.shape, dtype=np.int32)
-    if header.SOPClassUID == LABEL_MAP:
-        _paint_labels(file, array, voxels, slices, values)
-    else:
-        most = int(header.get("MaximumFractionalValue") or 1) if header.get("SegmentationType") == "FRACTIONAL" else 1
-        _paint(file, array, _binary(file, voxels, most), slices, [values[number] for number in numbers])
-    return Segments(array=array, grid=grid, remarks=remarks)
+    if one.header.SOPClassUID == LABEL_MAP:
+        laid = Overlay(codes=_painted_labels(file, voxels, slices, {**dict.fromkeys(one.names, 0), **values}, grid))
+        return Segments(laid=laid, grid=grid, remarks=())
+    inside, remarks = _binary(one.header, voxels)
+    return Segments(laid=overlay(_masks(one, inside, slices, values), grid.shape), grid=grid, remarks=remarks)
+
+
+def _masks(
+    one: Segmentation, inside: npt.NDArray[np.bool_], slices: Sequence[int], values: Mapping[int, int]
+) -> Iterator[NamedMask]:
+    """Yield the mask of each segment that counts, from its first slice to its last."""
+    frames: dict[int, list[int]] = {number: [] for number in values}
+    for frame, number in enumerate(one.numbers):
+        if number in frames:
+            frames[number].append(frame)
+    for number, of_segment in frames.items():
+        places = [slices[frame] for frame in of_segment]
+        mask = np.zeros((max(places) - min(places) + 1, *inside.shape[1:]), dtype=np.bool_)
+        for frame, place in zip(of_segment, places, strict=True):
+            mask[place - min(places)] |= inside[frame]
+        yield NamedMask(name=one.names[number], value=values[number], array=mask, start=min(places))
 
 
 def _names(header: Any) -> dict[int, str]:
@@ -243,46 +275,22 @@ def _steps(
     raise VolumeError(f"{file}: its frames are not evenly spaced, or their distance is unknown; export it again")
 
 
-def _binary(file: Path, voxels: npt.NDArray[Any], most: int) -> npt.NDArray[np.bool_]:
-    """Return frames as masks.
-
-    Raises:
-        VolumeError: If they are probabilities.
-    """
-    inside = np.asarray(voxels == most)
-    if np.count_nonzero(voxels) != np.count_nonzero(inside):
-        raise VolumeError(
-            f"{file}: is fractional, with probabilities in its voxels; export it as a binary segmentation"
-        )
-    return inside
+def _binary(header: Any, voxels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], tuple[Remark, ...]]:
+    """Return frames as masks: of fractions, the voxels above one half."""
+    most = int(header.get("MaximumFractionalValue") or 1) if header.get("SegmentationType") == "FRACTIONAL" else 1
+    inside = np.asarray(voxels > HALF * most)
+    parts = int(np.count_nonzero(voxels) - np.count_nonzero(voxels >= most))
+    if not parts:
+        return inside, ()
+    found = f"the DICOM SEG is fractional, {counted(parts, 'voxel')} of it between 0 and 1; those above one half count"
+    fix = "nothing if the borders lie well; or export it as a binary segmentation"
+    return inside, (Remark(code="segments-fractional", found=found, fix=fix),)
 
 
-def _paint(
-    file: Path, array: Values, masks: npt.NDArray[np.bool_], slices: Sequence[int], values: Sequence[int]
-) -> None:
-    """Set the values of the frames' masks.
-
-    Raises:
-        VolumeError: If two values claim a voxel.
-    """
-    overlap, pair = 0, (0, 0)
-    for mask, number, value in zip(masks, slices, values, strict=True):
-        before = array[number][mask]
-        taken = before[(before != 0) & (before != value)]
-        if taken.size:
-            overlap, pair = overlap + int(taken.size), (int(taken[0]), value)
-        array[number][mask] = value
-    if overlap:
-        raise VolumeError(
-            f"{file}: its segments overlap in {counted(overlap, 'voxel')}, first those of the labels {pair[0]} and "
-            f"{pair[1]}, and a label map has one value a voxel; correct them, or export the ones that are wanted"
-        )
-
-
-def _paint_labels(
-    file: Path, array: Values, voxels: npt.NDArray[Any], slices: Sequence[int], values: Mapping[int, int]
-) -> None:
-    """Set the values of a label map's frames, whose voxels are numbers of segments.
+def _painted_labels(
+    file: Path, voxels: npt.NDArray[Any], slices: Sequence[int], values: Mapping[int, int], grid: Grid
+) -> Codes:
+    """Return the values of a label map's frames, whose voxels are numbers of segments.
 
     Raises:
         VolumeError: If a voxel names a segment that is not described.
@@ -294,5 +302,7 @@ def _paint_labels(
     table = np.zeros(int(numbers.max()) + 1, dtype=np.int32)
     for number in numbers:
         table[number] = values.get(int(number), 0)
+    array: Codes = np.zeros(grid.shape, dtype=np.int32)
     for number, frame in zip(slices, voxels, strict=True):
         array[number] = np.where(frame > 0, table[frame], array[number])
+    return array

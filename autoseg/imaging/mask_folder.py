@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,9 @@ import numpy.typing as npt
 from autoseg.errors import VolumeError
 from autoseg.imaging.contents import require_memory
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
-from autoseg.imaging.named_masks import NamedMask, label_map_of, values_of_structures
+from autoseg.imaging.overlaps import NamedMask, Overlay, overlay
 from autoseg.imaging.readers import images_among, open_path, strip_suffix
-from autoseg.imaging.remarks import Remark
-from autoseg.labels import Label
+from autoseg.imaging.slicer_segments import strip_slicer_suffix
 from autoseg.words import counted
 
 SAME_GRID_MM = 0.01  # corners nearer than this are the same place: header rounding
@@ -31,7 +30,7 @@ def mask_files(path: Path) -> dict[int, Path]:
         return {}
     by_name: dict[str, Path] = {}
     for file in images_among(sorted(path.iterdir())):
-        name = strip_suffix(file) or file.name
+        name = mask_name(file) or file.name
         if name in by_name:
             raise VolumeError(f"{path}: {by_name[name].name} and {file.name} are masks of one name; remove one")
         by_name[name] = file
@@ -44,42 +43,34 @@ def mask_names(path: Path) -> dict[int, str]:
     Raises:
         VolumeError: As `mask_files`.
     """
-    return {number: strip_suffix(file) or file.name for number, file in mask_files(path).items()}
+    return {number: mask_name(file) or file.name for number, file in mask_files(path).items()}
 
 
-def read_masks(
-    folder: Path, files: Mapping[int, Path], labels: Sequence[Label]
-) -> tuple[npt.NDArray[np.int32], Grid, tuple[Remark, ...]]:
-    """Return the label map (Z, Y, X) of a folder of masks, its grid with axes along LPS, and what is worth knowing.
+def mask_name(file: Path) -> str | None:
+    """Return the name of a file without its image suffix, or None where it has none that is known."""
+    return strip_slicer_suffix(file) or strip_suffix(file)
+
+
+def read_masks(folder: Path, values: Mapping[int, int]) -> tuple[Overlay, Grid]:
+    """Return the masks of a folder laid over each other, and their grid; axes along LPS.
 
     Args:
-        folder: For messages.
-        files: Its masks by number.
-        labels: By whose names the masks get their values; the others are not read. None: their numbers are the values.
+        folder: That holds them.
+        values: Label value of each mask that counts, by its number; the others are not read.
 
     Raises:
-        VolumeError: If no mask is called as a label, or two as one; if a file is damaged or no mask; if the grids
-            differ, or organs overlap.
+        VolumeError: If a file is damaged or no mask, or the grids differ.
     """
-    names = mask_names(folder)
-    values, remarks = values_of_structures(folder, names, labels, "masks")
-    used = {number: files[number] for number in sorted(values, key=lambda n: values[n])}
-    first = next(iter(used.values()))
+    files, names = mask_files(folder), mask_names(folder)
+    used = sorted(values, key=lambda number: values[number])
+    first = files[used[0]]
     grid = to_lps(open_path(first).header(first, None).grid)[1]
     require_memory(folder, 6.0 * math.prod(grid.shape))
-    masks = ((number, _read_mask(file, grid, first)) for number, file in used.items())
-    array, overlaps = label_map_of(folder, _named(masks, names, values), grid.shape)
-    return array, grid, (*remarks, *overlaps)
+    masks = (NamedMask(name=names[n], value=values[n], array=read_mask(files[n], grid, first)) for n in used)
+    return overlay(masks, grid.shape), grid
 
 
-def _named(
-    masks: Iterator[tuple[int, npt.NDArray[np.bool_]]], names: Mapping[int, str], values: Mapping[int, int]
-) -> Iterator[NamedMask]:
-    for number, array in masks:
-        yield NamedMask(name=names[number], value=values[number], array=array)
-
-
-def _read_mask(file: Path, grid: Grid, first: Path) -> npt.NDArray[np.bool_]:
+def read_mask(file: Path, grid: Grid, first: Path) -> npt.NDArray[np.bool_]:
     """Return a mask (Z, Y, X), axes along LPS.
 
     Raises:

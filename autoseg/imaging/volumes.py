@@ -14,28 +14,21 @@ import numpy.typing as npt
 from autoseg.errors import VolumeError
 from autoseg.imaging.contents import require_memory
 from autoseg.imaging.dicom import list_series
-from autoseg.imaging.dicom_contours import read_contours, structure_file
-from autoseg.imaging.dicom_segments import read_segments, segmentation_file
 from autoseg.imaging.grid import IDENTITY, Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
+from autoseg.imaging.label_values import whole_values
 from autoseg.imaging.lattice import fit_label, union_grid
-from autoseg.imaging.mask_folder import mask_files, read_masks
+from autoseg.imaging.overlaps import Overlay, label_map_of, laid_over
 from autoseg.imaging.pictures import picture_grid
-from autoseg.imaging.readers import (
-    DICOM_SERIES,
-    Header,
-    Reader,
-    StoredImage,
-    image_suffixes,
-    open_path,
-    reader_of_suffix,
-)
+from autoseg.imaging.readers import Header, StoredImage, image_suffixes, open_path, reader_of_suffix
 from autoseg.imaging.remarks import Remark
-from autoseg.imaging.slicer_segments import by_names, slicer_names
-from autoseg.labels import Label
+from autoseg.imaging.segment_values import values_of_structures
+from autoseg.imaging.slicer_segments import is_layered, slicer_names
+from autoseg.imaging.structures import Structures, mask_of, structures_of
+from autoseg.labels import LabelScheme
 from autoseg.words import counted
 
-ALMOST_WHOLE = 1e-3  # label values nearer than this to a whole number were rounded on their way
+NO_LABELS = LabelScheme(labels=())
 SAME_PLACE_MM = 0.01  # corners nearer than this are the same place: header rounding, not a shift
 
 
@@ -122,54 +115,84 @@ def image_volume(image: StoredImage, source: object) -> Volume:
     return Volume(array=turn.apply(array), grid=grid, stored=image.grid, remarks=image.remarks)
 
 
-def read_label(file: Path, whole: Grid | None = None, labels: Sequence[Label] = ()) -> Volume:
+def read_label(files: Path | Sequence[Path], whole: Grid | None = None, scheme: LabelScheme = NO_LABELS) -> Volume:
     """Read a label map.
 
     Args:
-        file: To read; a DICOM SEG or an RTSTRUCT, too, or the folder of one; or a folder of one mask an organ.
+        files: An image; a DICOM SEG, an RTSTRUCT, or the folder of one; a folder of one mask an organ; or several of
+            these, of one image, where an image is a mask that is called as its file.
         whole: Grid of its image, axes along LPS; a label map that was saved cropped is brought to it.
-        labels: By whose names segments, structures and masks get their values; none: their numbers are the values.
+        scheme: Whose labels' names give segments, structures and masks their values; without labels their numbers are.
 
     Returns:
         A volume whose array is int32 (Z, Y, X), axes along LPS.
 
     Raises:
-        VolumeError: If the file is missing, damaged, has several channels, values that are not whole numbers, or organs
-            beyond its image.
+        VolumeError: If a file is missing, damaged, has several channels, values that are not whole numbers, or organs
+            beyond its image; or if names, or organs that overlap, say nothing that a label map can.
     """
-    reader = open_path(file)
-    contours = structure_file(file) if reader is DICOM_SERIES else None
-    if contours is not None:
-        if whole is None:
-            raise VolumeError(f"{file}: is an RTSTRUCT, which has no voxels; give it with its image, in a CSV file")
-        array, of_contours = read_contours(contours, labels, whole)
-        return Volume(array=array, grid=whole, stored=whole, remarks=of_contours)
-    files, names = mask_files(file), slicer_names(file)
-    if files:
-        array, grid, of_masks = read_masks(file, files, labels)
-        masks = Volume(array=array, grid=grid, stored=grid, remarks=of_masks)
-        return masks if whole is None else _on_grid(file, masks, whole, lacks_slices=False)
-    if file.is_dir() and not any(file.iterdir()):
-        raise VolumeError(f"{file}: is an empty folder; put one mask an organ into it, or name the label map itself")
-    segmentation = segmentation_file(file) if reader is DICOM_SERIES else None
-    if segmentation is not None:
-        segments = read_segments(segmentation, labels, whole)
-        values, stored, remarks = segments.array, segments.grid, segments.remarks
-    else:
-        image = _label_image(reader, file, whole)
-        values, of_values = _whole_values(file, _one_channel(file, image.array))
-        if names and labels and values.min(initial=0) >= 0:
-            values, of_names = by_names(file, values, names, labels)
-            of_values = (*of_values, *of_names)
-        stored, remarks = image.grid, (*image.remarks, *of_values)
-    turn, grid = to_lps(stored)
+    paths = (files,) if isinstance(files, Path) else tuple(files)
+    if len(paths) > 1:
+        return _read_several(paths, whole, scheme)
+    has_values = not scheme.labels and bool(slicer_names(paths[0])) and not is_layered(paths[0])
+    structures = None if has_values else structures_of(paths[0])
+    if structures is None:
+        return _read_values(paths[0], whole)
+    values, remarks = structures.values(scheme.labels)
+    laid, label = _read_structures(paths[0], structures, values, whole)
+    array, of_overlaps = label_map_of(paths[0], laid, scheme)
+    return replace(label, array=array, remarks=(*remarks, *of_overlaps, *label.remarks))
+
+
+def _read_values(file: Path, whole: Grid | None) -> Volume:
+    """Read a label map whose values are the labels'."""
+    image = _label_image(file, whole)
+    values, remarks = whole_values(file, image.array)
+    turn, grid = to_lps(image.grid)
     array = np.ascontiguousarray(turn.apply(values))
-    label = Volume(array=array, grid=grid, stored=stored, remarks=remarks, sparse=segmentation is not None)
-    return label if whole is None else _on_grid(file, label, whole, label.sparse or bool(names))
+    label = Volume(array=array, grid=grid, stored=image.grid, remarks=(*image.remarks, *remarks))
+    return label if whole is None else _on_grid(file, label, whole, bool(slicer_names(file)))
 
 
-def _label_image(reader: Reader, file: Path, whole: Grid | None) -> StoredImage:
+def _read_several(files: Sequence[Path], whole: Grid | None, scheme: LabelScheme) -> Volume:
+    """Read the structures of several files of one image as one label map."""
+    every = [structures_of(file) or mask_of(file) for file in files]
+    places = [(part, number) for part, one in enumerate(every) for number in one.names]
+    names = {n: every[part].names[number] for n, (part, number) in enumerate(places, start=1)}
+    values, remarks = values_of_structures(files[0], names, scheme.labels)
+    laid: Overlay | None = None
+    for part, (file, structures) in enumerate(zip(files, every, strict=True)):
+        own = {number: values[n] for n, (of, number) in enumerate(places, start=1) if of == part and n in values}
+        if own:
+            one, label = _read_structures(file, structures, own, whole)
+            whole = whole or label.grid
+            if corner_distance_mm(label.grid, whole) > SAME_PLACE_MM:
+                raise VolumeError(
+                    f"{file}: its grid {label.grid.shape} differs from that of the image, or of the case's other label "
+                    f"maps, {whole.shape}; resample it onto the image"
+                )
+            laid, remarks = one if laid is None else laid_over(laid, one), (*remarks, *label.remarks)
+    if laid is None or whole is None:
+        raise VolumeError(f"{files[0]}: neither it nor the case's other label maps hold a structure; export them again")
+    array, of_overlaps = label_map_of(files[0], laid, scheme)
+    return Volume(array=array, grid=whole, stored=whole, remarks=tuple(dict.fromkeys((*remarks, *of_overlaps))))
+
+
+def _read_structures(
+    file: Path, structures: Structures, values: Mapping[int, int], whole: Grid | None
+) -> tuple[Overlay, Volume]:
+    """Read structures laid over each other, on the grid of the image where it is known; the volume holds the codes."""
+    laid = structures.lay(values, whole)
+    turn, grid = to_lps(laid.grid)
+    array = np.ascontiguousarray(turn.apply(laid.overlay.codes))
+    label = Volume(array=array, grid=grid, stored=laid.grid, remarks=laid.remarks, sparse=laid.is_sparse)
+    label = label if whole is None else _on_grid(file, label, whole, laid.lacks_slices)
+    return replace(laid.overlay, codes=label.array), label
+
+
+def _label_image(file: Path, whole: Grid | None) -> StoredImage:
     """Read a label map as stored; one whose format has no grid of its own lies on its image's, where it fits."""
+    reader = open_path(file)
     if reader.values is None:
         return reader.read(file, None)
     values = reader.values(file)
@@ -177,14 +200,6 @@ def _label_image(reader: Reader, file: Path, whole: Grid | None) -> StoredImage:
         return StoredImage(array=values[None], grid=whole)
     z, y, x = values.shape
     return StoredImage(array=values[None], grid=picture_grid(file, (z, y, x)))
-
-
-def _one_channel(file: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if len(array) != 1:
-        raise VolumeError(f"{file}: a label map must have one channel, found {len(array)}; merge them into one map")
-    if not np.isfinite(array).all():
-        raise VolumeError(f"{file}: label values are NaN or infinite; write whole numbers")
-    return np.asarray(array[0])
 
 
 def _on_grid(file: Path, label: Volume, whole: Grid, lacks_slices: bool) -> Volume:
@@ -241,30 +256,6 @@ def on_one_grid(file: Path, one: Volume, other: Volume) -> tuple[Volume, Volume]
         if first is not None and second is not None and not first.organ_cut and not second.organ_cut:
             return replace(one, array=first.array, grid=grid), replace(other, array=second.array, grid=grid)
     return one, other
-
-
-def _whole_values(file: Path, array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], tuple[Remark, ...]]:
-    """Return label values as int32, rounded where a slope in the header left them less than 0.001 off.
-
-    Raises:
-        VolumeError: If they are not whole numbers.
-    """
-    with np.errstate(invalid="ignore"):  # values that no int32 holds are refused below
-        whole = array.astype(np.int32)
-    if np.can_cast(array.dtype, np.int32) or np.array_equal(whole, array):
-        return whole, ()
-    with np.errstate(invalid="ignore"):
-        whole = np.rint(array).astype(np.int32)
-    off = np.abs(whole - array.astype(np.float64))
-    worst = float(array.flat[int(off.argmax())])
-    if off.max() > ALMOST_WHOLE and worst.is_integer():
-        raise VolumeError(f"{file}: holds the value {worst:.6g}, which is no label's; it may be an image")
-    if off.max() > ALMOST_WHOLE:
-        raise VolumeError(
-            f"{file}: label values are not whole numbers ({worst:g}); it may be an image or was interpolated"
-        )
-    found = f"label values are not quite whole numbers ({worst:.7g}); they are rounded"
-    return whole, (Remark(code="label-rounded", found=found, fix="nothing; or save it as whole numbers"),)
 
 
 def write_label(

@@ -136,7 +136,7 @@ def _case_ceilings(
     work: tuple[Case, LabelScheme, tuple[Triple | None, ...], Triple, int | None],
 ) -> list[dict[int, float]]:
     case, scheme, spacings_mm, downsampling, flat = work
-    label = read_label(case.label, to_lps(read_grid(case.images[0]))[1], scheme.labels)
+    label = read_label(case.label_files, to_lps(read_grid(case.images[0]))[1], scheme)
     shapes = [working_shape(label.grid, spacing, downsampling, flat) for spacing in spacings_mm]
     return ceilings(label.array, scheme, shapes)
 

@@ -38,7 +38,7 @@ def preset_plan(
     own = {
         "name": fingerprint.name,
         "channels": [c.name for c in fingerprint.channels],
-        "labels": [{"value": o.value, "name": o.name} for o in fingerprint.organs],
+        "labels": [{"value": o.value, "name": o.name, "names": o.names or ()} for o in fingerprint.organs],
         "regions": fingerprint.regions,
         "ignored": fingerprint.ignored,
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in fingerprint.channels],

@@ -46,7 +46,7 @@ def default_plan(
     return Plan(
         name=fingerprint.name,
         channels=tuple(c.name for c in fingerprint.channels),
-        labels=tuple(Label(value=o.value, name=o.name) for o in fingerprint.organs),
+        labels=tuple(Label(value=o.value, name=o.name, names=o.names or ()) for o in fingerprint.organs),
         regions=fingerprint.regions,
         ignored=fingerprint.ignored,
         downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),

@@ -110,7 +110,9 @@ class CaseWork:
         organs = list(self.plan.scheme.names.items())
         settings = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
-        return mask, None if self.case is None else files_digest(stored_files([self.case.label, *self.case.images]))
+        return mask, None if self.case is None else files_digest(
+            stored_files([*self.case.label_files, *self.case.images])
+        )
 
     def has_drawn(self, view: View, drawings: Drawings) -> bool:
         """Return whether a picture exists and is up to date."""
@@ -131,7 +133,7 @@ def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
         raise VolumeError("is not in the dataset any more")
     try:
         image, mask = read_image(work.case.images), read_label(work.mask)
-        truth = read_label(work.case.label, image.grid, work.plan.labels)
+        truth = read_label(work.case.label_files, image.grid, work.plan.scheme)
         if not image.grid.shape == truth.grid.shape == mask.grid.shape:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")
         window = CT_WINDOW_HU if work.plan.intensity[0].kind == "ct" else None

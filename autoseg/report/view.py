@@ -157,7 +157,7 @@ def _content(run: Run, plan: Plan, case: Case) -> ViewContent:
     image, whole = volume.array[0], volume.grid
     shape = whole.shape
     prediction = _prediction_of(run, case.id)
-    truth_map, notes = _map_of("truth", case.label, whole, plan.scheme, "`autoseg check` looks at all label maps")
+    truth_map, notes = _map_of("truth", case.label_files, whole, plan.scheme, "`autoseg check` looks at all label maps")
     prediction_map, problems = _prediction_map(run, case.id, prediction, whole, plan.scheme)
     factors = factors_of(volume.grid)
     stored, slope, intercept = as_int16(reduced_image(image, factors), plan.intensity[0].kind == "ct")
@@ -231,10 +231,12 @@ def _prediction_map(
     return _map_of("prediction", prediction.file, whole, scheme, way_out)
 
 
-def _map_of(what: str, file: Path, whole: Grid, scheme: LabelScheme, way_out: str) -> tuple[Atoms | None, list[str]]:
+def _map_of(
+    what: str, files: Path | Sequence[Path], whole: Grid, scheme: LabelScheme, way_out: str
+) -> tuple[Atoms | None, list[str]]:
     """Return the atoms of a label map, None where it cannot be shown, and sentences on what is amiss."""
     try:
-        array = read_label(file, whole, scheme.labels).array
+        array = read_label(files, whole, scheme).array
     except AutosegError as error:  # the rest of the case is worth a look
         return None, _not_shown(what, f"{error}; {way_out}")
     if array.shape != whole.shape:

@@ -9,8 +9,9 @@ from pathlib import Path
 from autoseg.dataset.check import all_findings
 from autoseg.dataset.examine import Examination, examine_case
 from autoseg.dataset.findings import Finding, write_check
+from autoseg.dataset.label_proposal import write_proposal
 from autoseg.dataset.load import Dataset, load_dataset
-from autoseg.errors import AutosegError
+from autoseg.errors import AutosegError, DatasetError
 from autoseg.machine import usable_cores
 from autoseg.options import CheckOptions
 from autoseg.pool import Track, each, untracked
@@ -59,12 +60,18 @@ def check(path: Path, jobs: int | None = None, track: Track = untracked) -> Data
 
 
 def check_and_write(path: Path, options: CheckOptions, track: Track = untracked) -> DatasetCheck:
-    """Examine every case of a dataset, and write the findings where the user wants them.
+    """Examine every case of a dataset, and write the findings, and the names found, where the user wants them.
 
     Raises:
-        DatasetError: If the dataset as a whole cannot be understood.
+        DatasetError: If the dataset as a whole cannot be understood, or the table of names is there already.
     """
+    if options.labels is not None and options.labels.exists():
+        raise DatasetError(f"--labels {options.labels}: is there already; give another FILE, or move it away")
     checked = check(path, options.jobs, track)
+    if options.labels is not None:
+        dataset = checked.dataset
+        names = {examination.case: examination.names for examination in checked.examinations}
+        write_proposal(options.labels, names, dataset.labels if dataset.is_listed else ())
     if options.json is not None:
         write_check(checked.findings, options.json)
     return checked

@@ -37,7 +37,7 @@ def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
         return _evaluate_external(run, options.dataset, options, track)
     if options.stress:
         return _stress(run, options, track)
-    labels = {case.id: case.label for case in dataset_of(run).cases}
+    labels = {case.id: case.label_files for case in dataset_of(run).cases}
     rows = evaluate_folds(run, splits_of(run), labels, pick_device(options.device), options.tolerance_mm, track)
     return len({row["case"] for row in rows})
 

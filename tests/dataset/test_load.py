@@ -14,7 +14,7 @@ import pytest
 from autoseg.dataset.load import load_dataset
 from autoseg.errors import DatasetError
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.volumes import write_array
+from autoseg.imaging.volumes import read_label, write_array
 from autoseg.labels import Label
 from tests.dicom_files import write_segmentation
 
@@ -275,6 +275,33 @@ def test_dicom_seg_are_label_maps_of_a_dataset_folder(tmp_path: Path) -> None:
     write_segmentation(root / "labelsTr" / "a.seg.dcm", label, ["liver"])
     cases = {case.id: case.label.name for case in load_dataset(root).cases}
     assert cases == {"a": "a.seg.dcm", "b": "b.nii.gz"}  # a mask has precedence
+
+
+def test_the_label_map_of_a_csv_may_lie_in_several_files(tmp_path: Path) -> None:
+    array = np.zeros((3, 3, 3), np.uint8)
+    grid = Grid(shape=(3, 3, 3), spacing_mm=(1.0, 1.0, 1.0))
+    for n, name in enumerate(("liver", "spleen", "a;b")):
+        array[:] = 0
+        array[n] = 1
+        write_array(tmp_path / f"{name}.nii.gz", array, grid)
+    rows = ["case,image,label", "a,i.nii.gz,liver.nii.gz; spleen.nii.gz", "b,i.nii.gz,liver.nii.gz;;"]
+    (tmp_path / "cases.csv").write_text("\n".join([*rows, "c,i.nii.gz,a;b.nii.gz"]) + "\n", encoding="utf-8")
+    (tmp_path / "labels.csv").write_text("organ,value\nspleen,1\nliver,2\n", encoding="utf-8")
+    dataset = load_dataset(tmp_path / "cases.csv")
+    files = {case.id: [file.name for file in case.label_files] for case in dataset.cases}
+    assert files == {"a": ["liver.nii.gz", "spleen.nii.gz"], "b": ["liver.nii.gz"], "c": ["a;b.nii.gz"]}
+    label = read_label(dataset.cases[0].label_files, grid, dataset.scheme)
+    assert label.array[:, 0, 0].tolist() == [2, 1, 0]
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "cases.csv").write_text("\n".join(rows[:2]) + "\n", encoding="utf-8")
+    assert [one.name for one in load_dataset(tmp_path / "cases.csv").labels] == ["liver", "spleen"]
+
+
+def test_segmentations_of_3d_slicer_belong_to_the_case_of_their_name(tmp_path: Path) -> None:
+    images = ["a_0000.nii.gz", "b.seg_0000.nii.gz"]
+    root = make(tmp_path, NNUNET, images=images, labels=["a.seg.nrrd", "b.seg.nrrd"])
+    cases = {case.id: case.images[0].name for case in load_dataset(root).cases}
+    assert cases == {"a": "a_0000.nii.gz", "b.seg": "b.seg_0000.nii.gz"}  # images may say that .seg is of the name
 
 
 def test_a_csv_of_dicom_seg_has_the_names_of_their_segments(tmp_path: Path) -> None:

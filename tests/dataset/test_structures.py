@@ -42,7 +42,7 @@ def test_contours_have_the_facts_of_the_same_voxels_as_nifti(tmp_path: Path) -> 
     dataset = load_dataset(file)
     for case in dataset.cases:
         image = read_image(case.images)
-        label = read_label(case.label, image.grid, dataset.labels)
+        label = read_label(case.label, image.grid, dataset.scheme)
         write_label(tmp_path / f"{case.id}.nii.gz", label.array, image.stored)
     twin = tmp_path / "twin.csv"
     twin.write_text(file.read_text().replace("rs", "c").replace(".dcm", ".nii.gz"), encoding="utf-8")

@@ -73,7 +73,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
     usual = evaluate._Evaluation(
         model=Model(stages=(Stage(networks=(), plan=made.plan(precision="float32")),), trained_on=frozenset()),
         digest="weights",
-        labels={case.id: label},
+        labels={case.id: (label,)},
         fold=0,
         files=FoldFolder(tmp_path),
         tolerance_mm=2.0,

@@ -41,8 +41,8 @@ def test_the_clean_up_that_helps_and_the_line_are_learnt(tmp_path: Path, monkeyp
     cases = made.easy_cases(tmp_path / "cache", 5)
     labels = {}
     for case in cases:
-        labels[case.id] = tmp_path / f"{case.id}.nii.gz"
-        write_array(labels[case.id], np.asarray(case.label()), case.stored)
+        labels[case.id] = (tmp_path / f"{case.id}.nii.gz",)
+        write_array(*labels[case.id], np.asarray(case.label()), case.stored)
     model = Model(stages=(Stage(networks=(), plan=PLAN),), trained_on=frozenset())
     monkeypatch.setattr(Model, "infer", lambda self, image, full: crumbly(image, full))
     found = determine_postprocessing(model, cases, labels, None)
@@ -85,10 +85,10 @@ def test_it_is_learnt_once_and_again_when_a_label_map_changed(tmp_path: Path, mo
 
     monkeypatch.setattr(postprocessing, "determine_postprocessing", learn)
     for count in (1, 1):
-        model = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, {"case0": label}, None)
+        model = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, {"case0": (label,)}, None)
         assert model.postprocessing.cleanup[0].label == 2
         assert len(learnt) == count
     label.write_bytes(b"another label")
-    again = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, {"case0": label}, None)
+    again = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, {"case0": (label,)}, None)
     assert len(learnt) == 2
     assert open_model(file, "cpu").postprocessing == again.postprocessing

@@ -11,10 +11,11 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_contours import remarks_on_series, structure_file, structure_names
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_image, read_label
-from autoseg.labels import Label
+from autoseg.labels import Label, LabelScheme
 from tests.dicom_files import square, voxels, write_ct, write_structures
 
 LABELS = (Label(value=1, name="left_lung"), Label(value=2, name="liver"))
+SCHEME = LabelScheme(labels=LABELS)
 LUNG = ("Left Lung", [square(2, (1, 1), (1, 1)), square(3, (1, 1), (1, 1))])
 LIVER = ("LIVER", [square(3, (2, 3), (3, 4))])
 
@@ -26,7 +27,7 @@ def whole(tmp_path: Path) -> Grid:
 
 
 def test_voxels_whose_centres_lie_within_contours_are_the_structures_by_name(tmp_path: Path, whole: Grid) -> None:
-    label = read_label(write_structures(tmp_path / "rs.dcm", [LIVER, LUNG]), whole, LABELS)
+    label = read_label(write_structures(tmp_path / "rs.dcm", [LIVER, LUNG]), whole, SCHEME)
     expected = np.zeros((6, 5, 4), int)
     expected[2:4, 1, 1] = 1
     expected[3, 3:, 2:] = 2
@@ -37,13 +38,13 @@ def test_voxels_whose_centres_lie_within_contours_are_the_structures_by_name(tmp
 
 def test_a_contour_within_another_is_a_hole(tmp_path: Path, whole: Grid) -> None:
     ring = ("liver", [square(2, (0, 0), (3, 4)), square(2, (1, 1), (2, 3))])
-    label = read_label(write_structures(tmp_path / "rs.dcm", [ring, LUNG]), whole, LABELS[1:])
+    label = read_label(write_structures(tmp_path / "rs.dcm", [ring, LUNG]), whole, LabelScheme(labels=LABELS[1:]))
     assert (label.array == 2).sum() == 4 * 5 - 2 * 3
 
 
 def test_structures_without_label_and_labels_without_structure_are_told(tmp_path: Path, whole: Grid) -> None:
     body = ("BODY", [square(z, (0, 0), (3, 4)) for z in range(6)])
-    label = read_label(write_structures(tmp_path / "rs.dcm", [body, LIVER]), whole, LABELS)
+    label = read_label(write_structures(tmp_path / "rs.dcm", [body, LIVER]), whole, SCHEME)
     assert np.unique(label.array).tolist() == [0, 2]
     left_out, lacking = label.remarks
     assert (left_out.code, left_out.is_doubtful) == ("structures-left-out", False)
@@ -55,7 +56,7 @@ def test_structures_without_label_and_labels_without_structure_are_told(tmp_path
 def test_borders_drawn_twice_are_told_and_an_organ_within_another_is_refused(tmp_path: Path, whole: Grid) -> None:
     lung = ("left lung", [square(z, (0, 0), (2, 3)) for z in range(4)])  # 48 voxels
     liver = ("liver", [square(z, (2, 3), (3, 4)) for z in range(1)] + [square(z, (3, 0), (3, 4)) for z in range(1, 4)])
-    label = read_label(write_structures(tmp_path / "rs.dcm", [lung, liver]), whole, LABELS)
+    label = read_label(write_structures(tmp_path / "rs.dcm", [lung, liver]), whole, SCHEME)
     assert [(one.code, one.found) for one in label.remarks] == [
         ("masks-overlap", "borders overlap: left lung and liver in 1 voxel; the label with the higher value has them")
     ]
@@ -63,7 +64,7 @@ def test_borders_drawn_twice_are_told_and_an_organ_within_another_is_refused(tmp
     assert (label.array == 1).sum() == 47
     inner = ("liver", [square(1, (1, 1), (1, 1))])
     with pytest.raises(VolumeError, match=r"left lung and liver overlap in 1 voxel, and a label map has one value"):
-        read_label(write_structures(tmp_path / "rs.dcm", [lung, inner]), whole, LABELS)
+        read_label(write_structures(tmp_path / "rs.dcm", [lung, inner]), whole, SCHEME)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +83,16 @@ def test_what_no_label_map_can_be_made_of_is_refused_in_one_line(
 ) -> None:
     file = write_structures(tmp_path / "rs.dcm", structures)
     with pytest.raises(VolumeError, match=message) as refused:
-        read_label(file, whole, LABELS)
+        read_label(file, whole, SCHEME)
     assert str(refused.value).startswith(f"{file}: ")
     assert "\n" not in str(refused.value)
 
 
 def test_contours_that_skip_slices_are_told(tmp_path: Path, whole: Grid) -> None:
     liver = ("liver", [square(z, (1, 1), (2, 2)) for z in (1, 3, 5)])
-    (remark,) = read_label(write_structures(tmp_path / "rs.dcm", [liver]), whole, LABELS[1:]).remarks
+    (remark,) = read_label(
+        write_structures(tmp_path / "rs.dcm", [liver]), whole, LabelScheme(labels=LABELS[1:])
+    ).remarks
     assert (remark.code, remark.is_doubtful) == ("contours-sparse", True)
     assert "liver" in remark.found
 
@@ -126,7 +129,7 @@ def test_a_damaged_one_and_one_without_image_are_refused(tmp_path: Path, whole: 
         read_label(file)
     file.write_bytes(file.read_bytes().replace(b"-28.5", b"-2x.5"))
     with pytest.raises(VolumeError, match=r"its contours cannot be read .*; export it again"):
-        read_label(file, whole, LABELS)
+        read_label(file, whole, SCHEME)
 
 
 def test_a_planning_systems_contours_are_the_voxels_of_their_nifti_twin(real_data: Path) -> None:

@@ -22,6 +22,7 @@ from autoseg.inference.outputs.write import Outputs, require_outputs
 from autoseg.labels import Label, LabelScheme
 
 LABELS = (Label(value=5, name="liver"), Label(value=7, name="thing"), Label(value=9, name="never found"))
+SCHEME = LabelScheme(labels=LABELS)
 
 
 def blocks(image: Volume) -> np.ndarray:
@@ -159,7 +160,7 @@ def test_only_the_frames_of_the_volume_are_referred_to_where_a_file_holds_two(tm
     mask = blocks(image)
     source = SeriesMask(mask, image.stored, LabelScheme(labels=LABELS), file.parent, "StackID=2")
     write_dicom_seg(tmp_path / "m", source)
-    np.testing.assert_array_equal(read_label(tmp_path / "m", image.grid, LABELS).array, mask)
+    np.testing.assert_array_equal(read_label(tmp_path / "m", image.grid, SCHEME).array, mask)
     used = {}
     for group in pydicom.dcmread(tmp_path / "m").PerFrameFunctionalGroupsSequence:
         z = round((group.PlanePositionSequence[0].ImagePositionPatient[2] - 80) / 2.5)

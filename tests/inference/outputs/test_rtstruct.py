@@ -124,7 +124,7 @@ def test_a_mask_comes_back_from_a_series_of_any_orientation(orientation: object,
     assert list(found) == ["liver", "thing"]  # what was not found is left out
     np.testing.assert_array_equal(found["liver"], mask == 5)
     np.testing.assert_array_equal(found["thing"], mask == 7)
-    back = read_label(tmp_path / "m", to_lps(stored)[1], LABELS)
+    back = read_label(tmp_path / "m", to_lps(stored)[1], SCHEME)
     np.testing.assert_array_equal(back.array, in_lps(mask, stored))
     assert [one.code for one in back.remarks] == ["structures-lacking"]  # the one never found
     assert remarks_on_series(tmp_path / "m", tmp_path / "ct") == ()
@@ -137,7 +137,7 @@ def test_a_contour_of_more_than_64_kib_is_written(tmp_path: Path) -> None:
     raw = pydicom.dcmread(tmp_path / "m").ROIContourSequence[0].ContourSequence
     assert max(len(contour.get_item("ContourData").value) for contour in raw) > 2**16
     np.testing.assert_array_equal(read_back(tmp_path / "m", tmp_path / "ct", stored)["liver"], mask == 5)
-    np.testing.assert_array_equal(read_label(tmp_path / "m", to_lps(stored)[1], LABELS).array, in_lps(mask, stored))
+    np.testing.assert_array_equal(read_label(tmp_path / "m", to_lps(stored)[1], SCHEME).array, in_lps(mask, stored))
 
 
 def structures(folder: Path, labels: Sequence[Label] = LABELS[:2], **changes: object) -> pydicom.Dataset:
