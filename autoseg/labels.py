@@ -82,6 +82,7 @@ class LabelScheme:
     labels: tuple[Label, ...]  # the organs; regions in the order in which they are painted
     regions: tuple[tuple[int, ...], ...] | None = None  # values within each organ; None: its own, organs are disjoint
     ignored: int | None = None  # value of voxels whose truth is not known
+    logit_scale: float | None = None  # of the outputs of regions, before the sigmoid; None: 1
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -197,7 +198,9 @@ class LabelScheme:
 
     def activate(self, logits: Tensor, dim: int) -> Tensor:
         """Return the probabilities of the network's outputs, whose classes lie along `dim`."""
-        return logits.sigmoid() if self.overlapping else logits.softmax(dim=dim)
+        if not self.overlapping:
+            return logits.softmax(dim=dim)
+        return (logits if self.logit_scale is None else logits * self.logit_scale).sigmoid()
 
     def decide(self, probabilities: Tensor, dim: int = 0) -> Tensor:
         """Return the atoms (uint8) that probabilities speak for, whose classes lie along `dim`.

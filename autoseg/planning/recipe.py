@@ -49,6 +49,7 @@ def default_plan(
         labels=tuple(Label(value=o.value, name=o.name, names=o.names or ()) for o in fingerprint.organs),
         regions=fingerprint.regions,
         ignored=fingerprint.ignored,
+        logit_scale=rules.logit_scale(fingerprint),
         downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
         crop_size=crop,

@@ -32,6 +32,7 @@ from autoseg.network.memory import fits_beside_training
 from autoseg.plan import Plan
 
 LEAST = 1e-8  # probability whose logarithm is taken
+SURE = 1e-6  # that of a region lies between this and 1 - this, where its logit is taken; 1 - 1e-8 is 1 in float32
 EXAMINATIONS = 20  # at most, over the whole training
 EXAMINED_SHARE = 0.05  # of the training's work that examining the validation cases takes, at most
 LEARNT = 3.0  # voxels predicted at the cost of one that is learnt from: forward, backward to input and to weights
@@ -109,7 +110,11 @@ def _predicted(ensemble: Ensemble, case: CachedCase) -> tuple[npt.NDArray[np.int
                 part = send(truth[slices : (slices := slices + slab.shape[1])], slab.device)
                 pairs.append(_pairs(scheme.decide(slab), part, len(scheme.values)))
                 outside = None if hidden is None else send(hidden, slab.device)
-                logits = slab[None].logit_(LEAST) if scheme.overlapping else slab[None].clamp_min_(LEAST).log_()
+                logits = (
+                    slab[None].logit_(SURE).div_(scheme.logit_scale or 1.0)
+                    if scheme.overlapping
+                    else slab[None].clamp_min_(LEAST).log_()
+                )
                 parts.append(loss_sums(logits, part[None].long(), plan.loss, None, outside, scheme))
             return torch.stack(pairs).sum(0).cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None, scheme))
 

@@ -15,8 +15,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from autoseg.data.batches import Batch, open_batches
+from autoseg.labels import Label
 from autoseg.network import device
-from autoseg.plan import AugmentationPlan, Level, NetworkPlan, Plan
+from autoseg.plan import AugmentationPlan, Level, LossPlan, NetworkPlan, Plan
 from autoseg.training.state import new_state
 from autoseg.training.step import Stepper
 
@@ -34,6 +35,12 @@ def seconds(step: Stepper, batch: Batch) -> float:
     began = time.perf_counter()
     step(batch).read()
     return time.perf_counter() - began
+
+
+def cpu_seconds(step: Stepper, batch: Batch) -> float:
+    began = time.process_time()
+    step(batch).read()
+    return time.process_time() - began
 
 
 @pytest.mark.parametrize("network", [PAPER, LEAN], ids=["paper", "lean"])
@@ -83,3 +90,28 @@ def test_bfloat16_pays(benchmark: BenchmarkFixture, network: NetworkPlan, monkey
     slow, fast = benchmark.pedantic(pairs, rounds=1)
     benchmark.extra_info |= {"float32_s": statistics.median(slow), "bfloat16_s": statistics.median(fast)}
     assert statistics.median(fast) < statistics.median(slow)
+
+
+def test_eight_regions_cost_a_step_hardly_more_than_eight_classes(benchmark: BenchmarkFixture) -> None:
+    labels = tuple(Label(value=value, name=f"organ {value}") for value in range(1, 9))
+    nested = tuple(tuple(range(value, 9)) for value in range(1, 9))
+    loss = LossPlan(kind="dice-ce", background=False, over="batch")
+    plan = plan_with(LEAN).model_copy(update={"loss": loss})
+    classes = plan.model_copy(update={"labels": labels[:7]})  # and background
+    regions = plan.model_copy(update={"labels": labels, "regions": nested})
+    rng = np.random.default_rng(0)
+    batch = {
+        "data": rng.normal(size=(3, 1, 64, 64, 64)).astype("float32"),
+        "seg": rng.integers(0, 8, (3, 1, 64, 64, 64), "uint8"),
+        "hidden": [()] * 3,
+    }
+    steps = [Stepper(one, new_state(one)) for one in (classes, regions)]
+
+    def pairs() -> list[tuple[float, float]]:
+        return [(cpu_seconds(steps[0], batch), cpu_seconds(steps[1], batch)) for _ in range(2 + PAIRS)][2:]
+
+    times = benchmark.pedantic(pairs, rounds=1)
+    ratio = statistics.median(nested / disjoint for disjoint, nested in times)
+    medians = [statistics.median(side) for side in zip(*times, strict=True)]
+    benchmark.extra_info |= {"classes_cpu_s": medians[0], "regions_cpu_s": medians[1], "ratio": ratio}
+    assert ratio < 1.05

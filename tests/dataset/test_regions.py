@@ -13,6 +13,7 @@ from command_line import SMALL, Cli, assert_one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from torch import nn
 from torch.nn.functional import binary_cross_entropy, interpolate
 
 from autoseg.dataset.check_organs import organ_findings
@@ -38,6 +39,7 @@ from autoseg.planning.ceiling import ceilings
 from autoseg.run import FoldFolder, Run
 from autoseg.training import loop
 from autoseg.training.loop import Fold, train
+from autoseg.training.validate import examine
 
 BRATS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 WHOLE, CORE, ENHANCING = (Label(value=n, name=name) for n, name in enumerate(("whole", "core", "enhancing"), 1))
@@ -151,6 +153,62 @@ def test_the_loss_is_dice_and_binary_cross_entropy_of_each_region(weights: tuple
     padded = torch.cat((logits, torch.randn_like(logits)), dim=2)
     part = segmentation_loss(padded, more, DICE_BCE, given_weights, None, sparse)
     assert part.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("ignored", [None, 9])
+def test_the_gradient_is_that_of_the_same_loss_written_with_torch(ignored: int | None) -> None:
+    torch.manual_seed(1)
+    scheme = LabelScheme(labels=TUMOUR.labels, regions=TUMOUR.regions, ignored=ignored, logit_scale=4.0)
+    truth, weights = torch.randint(0, 4, (2, 2, 3, 4)), torch.tensor((2.0, 3.0, 5.0))
+    known = torch.rand(truth.shape) < 0.7 if ignored else torch.ones(truth.shape, dtype=torch.bool)
+    truth[~known] = IGNORED
+    gradients = []
+    for own in (True, False):
+        torch.manual_seed(2)
+        logits = torch.randn(2, 3, 2, 3, 4, requires_grad=True)
+        if own:
+            value = segmentation_loss(logits, truth, DICE_BCE, weights, None, scheme)
+        else:
+            terms, entropies = [], []
+            for place, values in enumerate(TUMOUR.regions or ()):
+                p, r = (4 * logits[:, place]).sigmoid()[known], torch.isin(truth, torch.tensor(values)).float()[known]
+                terms.append(-2 * (p * r).sum() / (p.sum() + r.sum()))
+                w = 1 + (weights[place] - 1) * r
+                entropies.append((binary_cross_entropy(p, r, reduction="none") * w).sum() / w.sum())
+            value = torch.stack(terms).mean() + torch.stack(entropies).mean()
+        value.backward()
+        gradients.append(logits.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
+
+
+def test_outputs_of_regions_are_scaled_where_the_plan_says_so() -> None:
+    logits = torch.tensor([[[[0.5]]], [[[-0.25]]], [[[0.0]]]])
+    assert region_plan().scheme.activate(logits, 0).ravel().tolist() == pytest.approx(logits.sigmoid().ravel().tolist())
+    scaled = region_plan(logit_scale=4.0)
+    assert scaled.scheme.activate(logits, 0).ravel().tolist() == pytest.approx(
+        torch.tensor([2.0, -1.0, 0.0]).sigmoid().tolist()
+    )
+    assert parse_plan(scaled.model_dump_json(), "plan.json") == scaled
+    assert "logit_scale" not in region_plan().model_dump_json()
+
+
+class Sure(nn.Module):
+    """Tells each region of `nested` from its brightness, with logits far from 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(1e4))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.factor * (image + 1.5 - border) for border in (0.5, 1.5, 2.5)], dim=1)
+
+
+def test_a_network_that_is_sure_has_a_validation_loss(tmp_path: Path) -> None:
+    case = made.cached_case(tmp_path / "cache", "c", *nested((12, 12, 12), 0))
+    plan = region_plan(crop_size=(12, 12, 12), tile_depth=12, logit_scale=4.0, precision="float32")
+    examined = examine(Sure(), plan, [case])
+    assert examined.loss == pytest.approx(-1.0, abs=1e-3)
+    assert set(examined.dice.values()) == {1.0}
 
 
 def test_eight_regions_need_hardly_more_memory_than_eight_classes() -> None:
