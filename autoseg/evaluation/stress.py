@@ -127,13 +127,16 @@ OF_CT = ("brighter", "darker")
 OF_OTHERS = ("contrast up", "contrast down", "coil shading")
 
 
-def changes(is_ct: bool) -> dict[str, Change]:
+OF_VOLUMES = ("slices doubled", "ends cut", "head-feet flipped")
+
+
+def changes(is_ct: bool, is_flat: bool = False) -> dict[str, Change]:
     """Return the changes that an image meets, by name, unchanged first.
 
     A shift of HU is seen on CT. Other images are normalised one by one, which undoes every shift and every factor:
-    there the contrast is bent, and a coil's shading laid over it.
+    there the contrast is bent, and a coil's shading laid over it. Slices that are seen one by one have no other slices.
     """
-    left_out = OF_OTHERS if is_ct else OF_CT
+    left_out = (*(OF_OTHERS if is_ct else OF_CT), *(OF_VOLUMES if is_flat else ()))
     return {name: change for name, change in CHANGES.items() if name not in left_out}
 
 
@@ -150,7 +153,7 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     organs = {organ.value: organ.name for organ in scheme.shown(scheme.hidden(case.shows)).values()}
     within = {organ.value: scheme.values_of(organ) for organ in scheme.labels if organ.value in organs}
     rows = []
-    for name, change in changes(is_ct).items():
+    for name, change in changes(is_ct, model.plan.flat is not None).items():
         changed = change(image, truth, is_ct)
         mask = model.segment(model.prepare(changed.image)).mask.array
         found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, within, scheme.ignored)

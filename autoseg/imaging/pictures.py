@@ -14,7 +14,7 @@ import numpy as np
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.imaging.contents import require_memory
-from autoseg.imaging.grid import Grid, Triple, Voxels
+from autoseg.imaging.grid import IDENTITY, Grid, Triple, Voxels
 from autoseg.imaging.itk import Array, read_pixels, size_of, write_pixels
 from autoseg.json_file import JsonError, read_json
 from autoseg.words import shortened
@@ -49,6 +49,24 @@ def picture_grid(file: Path, shape: Voxels) -> Grid:
             f'"spacing": [0.5, 0.5], or {EXAMPLE} into {_beside(file)[-1].name} beside it; [1, 1] counts in pixels'
         )
     return Grid(shape=shape, spacing_mm=_spacing(given, file, shape))
+
+
+def values_grid(file: Path, values: Array, whole: Grid | None) -> Grid:
+    """Return the grid of a label map: its image's, where that is a picture's and has its pixels; else its own.
+
+    Args:
+        file: The label map.
+        values: Its values (Z, Y, X).
+        whole: Grid of its image, axes along LPS. One that had to be turned has a place: there rows may be mirrored.
+
+    Raises:
+        VolumeError: As `picture_grid`.
+    """
+    is_plain = whole is not None and np.allclose((*whole.direction, *whole.origin_mm), (*IDENTITY, 0.0, 0.0, 0.0))
+    if whole is not None and is_plain and values.shape == whole.shape:
+        return whole
+    z, y, x = values.shape
+    return picture_grid(file, (z, y, x))
 
 
 def spacing_file(file: Path) -> Path | None:

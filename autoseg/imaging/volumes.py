@@ -14,12 +14,12 @@ import numpy.typing as npt
 from autoseg.errors import VolumeError
 from autoseg.imaging.contents import require_memory
 from autoseg.imaging.dicom import list_series
-from autoseg.imaging.grid import IDENTITY, Grid, corner_distance_mm, to_lps
+from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.itk import reason
 from autoseg.imaging.label_values import whole_values
 from autoseg.imaging.lattice import fit_label, union_grid
 from autoseg.imaging.overlaps import Overlay, label_map_of, laid_over
-from autoseg.imaging.pictures import picture_grid
+from autoseg.imaging.pictures import values_grid
 from autoseg.imaging.readers import Header, StoredImage, image_suffixes, open_path, reader_of_suffix
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.segment_values import values_of_structures
@@ -191,15 +191,12 @@ def _read_structures(
 
 
 def _label_image(file: Path, whole: Grid | None) -> StoredImage:
-    """Read a label map as stored; one whose format has no grid of its own lies on its image's, where it fits."""
+    """Read a label map as stored; one whose format has no grid of its own lies on its image's, where that has none."""
     reader = open_path(file)
     if reader.values is None:
         return reader.read(file, None)
     values = reader.values(file)
-    if whole is not None and values.shape == whole.shape and np.allclose(whole.direction, IDENTITY):
-        return StoredImage(array=values[None], grid=whole)
-    z, y, x = values.shape
-    return StoredImage(array=values[None], grid=picture_grid(file, (z, y, x)))
+    return StoredImage(array=values[None], grid=values_grid(file, values, whole))
 
 
 def _on_grid(file: Path, label: Volume, whole: Grid, lacks_slices: bool) -> Volume:

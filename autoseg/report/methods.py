@@ -139,14 +139,16 @@ def _preprocessing(plan: Plan) -> str:
                 f"{name} was clipped to each image's percentiles {how.low:g} and {how.high:g} and standardised "
                 "(z-score)"
             )
-    return f"Images were resampled linearly to {grid} (z, y, x). {'; '.join(channels)}."
+    alone = "" if plan.flat is None else f" Slices along {plan.flat_axis} were segmented one by one."
+    return f"Images were resampled linearly to {grid} (z, y, x).{alone} {'; '.join(channels)}."
 
 
 def _network(plan: Plan) -> str:
     widths = ", ".join(str(level.features[-1]) for level in plan.network.stages)
     activation = ACTIVATIONS.get(plan.network.activation, plan.network.activation)
+    network = NETWORKS.get(plan.network.kind, plan.network.kind).replace("3D", "3D" if plan.flat is None else "2D")
     return (
-        f"A {NETWORKS.get(plan.network.kind, plan.network.kind)} with {len(plan.network.stages)} levels of {widths} "
+        f"A {network} with {len(plan.network.stages)} levels of {widths} "
         f"features, {plan.network.norm} normalisation, {activation} activations and "
         f"{parameter_count(build(plan)) / 1e6:.1f} million parameters maps {counted(len(plan.channels), 'channel')} to "
         f"{_outputs(plan)}. Its weights were "
@@ -165,13 +167,13 @@ def _training(plan: Plan, iterations: int) -> str:
         f"{loss}{', weighted by class' if plan.loss.weights else ''}; the optimiser "
         f"{OPTIMISERS.get(o.name, o.name)} with a learning rate of {plan.learning_rate:g}, a {o.schedule} schedule, "
         f"{counted(warmup, 'iteration')} of warm-up, a weight decay of {o.weight_decay:g}{averaged}. "
-        f"Augmentation: {_augmentation(plan.augmentation)}. The weights after the last iteration were used."
+        f"Augmentation: {_augmentation(plan.augmentation, plan.flat)}. The weights after the last iteration were used."
     )
 
 
-def _augmentation(a: AugmentationPlan) -> str:
+def _augmentation(a: AugmentationPlan, flat: int | None) -> str:
     changes = {
-        f"rotation up to {a.rotation_deg:g}° on each axis": a.rotation_deg,
+        f"rotation up to {a.rotation_deg:g}° {'on each axis' if flat is None else 'within the slice'}": a.rotation_deg,
         f"translation up to {a.translation_voxels:g} voxels": a.translation_voxels,
         f"scaling by up to {100 * a.scaling:g} %": a.scaling,
         f"B-spline deformation of control points {a.bspline_spacing_voxels:g} voxels apart by up to "

@@ -92,6 +92,13 @@ def test_a_label_map_lies_on_its_image_and_grey_in_colour_is_grey(tmp_path: Path
     np.testing.assert_array_equal(label.array[0], PIXELS)
 
 
+def test_a_label_map_does_not_lie_on_an_image_that_has_a_place_of_its_own(tmp_path: Path) -> None:
+    file = write(tmp_path / "label.png", PIXELS)
+    turned = Grid(shape=(1, 3, 4), spacing_mm=(1.0, 0.5, 0.5), origin_mm=(-1.5, -1.0, 0.0))  # as of a NIfTI in RAS
+    with pytest.raises(VolumeError, match="does not say how large a pixel is"):
+        read_label(file, turned)
+
+
 def test_a_label_map_in_colours_is_refused_be_they_a_palette(tmp_path: Path) -> None:
     whole = Grid(shape=(1, 3, 4), spacing_mm=(1.0, 0.5, 0.5))
     mpl_image.imsave(tmp_path / "label.png", PIXELS, cmap="viridis")

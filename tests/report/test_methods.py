@@ -8,7 +8,7 @@ from autoseg.dataset.split import Split
 from autoseg.labels import Label
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
-from autoseg.plan import LossPlan
+from autoseg.plan import AugmentationPlan, LossPlan
 from autoseg.report import methods as module
 from autoseg.report.methods import Facts, methods, methods_text
 
@@ -41,6 +41,14 @@ def test_what_is_not_known_is_not_said() -> None:
 
 def test_every_network_has_its_words() -> None:
     assert set(module.NETWORKS) == set(NETWORKS)
+
+
+def test_slices_that_are_seen_one_by_one_are_told() -> None:
+    in_2d = plan(flat_axis="z", augmentation=AugmentationPlan(rotation_deg=9, translation_voxels=0, bspline_voxels=0))
+    paragraphs = methods(in_2d, None, [SPLIT], Facts())
+    assert "A 2D U-Net" in paragraphs["Network"]
+    assert "Slices along z were segmented one by one" in paragraphs["Preprocessing"]
+    assert "rotation up to 9° within the slice" in paragraphs["Training"]
 
 
 def test_the_loss_of_regions_is_told_with_binary_cross_entropy() -> None:
