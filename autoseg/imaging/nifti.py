@@ -143,7 +143,7 @@ def _header(data: bytes | bytearray) -> NiftiHeader | None:
     rank, *sizes = struct.unpack(f"{order}8h", data[40:56])
     kind, bits = struct.unpack(f"{order}2h", data[70:74])
     offset, slope, intercept = struct.unpack(f"{order}3f", data[108:120])
-    if not 1 <= rank <= 7 or min(sizes[:rank]) < 1:
+    if not 2 <= rank <= 7 or min(sizes[:rank]) < 1:
         raise ValueError(f"{rank} axes of {sizes} voxels")
     while rank > 3 and sizes[rank - 1] == 1:
         rank -= 1
