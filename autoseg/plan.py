@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -24,7 +21,6 @@ from autoseg.labels import MOST_LABELS, Label, LabelScheme
 from autoseg.words import shortened
 
 CORRECT_FILE = "correct the file or run `autoseg plan` with --force"
-WRITE_SETTING = "write KEY=VALUE, a list as KEY=[1,2,3]"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -54,9 +50,10 @@ class Intensity(PlanPart):
     `ct`: clip to [low, high] HU, subtract `mean`, divide by `std` (statistics of the whole dataset's organs).
     `per-image`: clip to the image's own percentiles `low`, `high` (in percent), subtract its mean, divide by its
     standard deviation; `mean` and `std` are then 0 and 1.
+    `probability`: that of an organ by the first stage, as it is.
     """
 
-    kind: Literal["ct", "per-image"]
+    kind: Literal["ct", "per-image", "probability"]
     low: float
     high: float
     mean: float = 0.0
@@ -167,7 +164,7 @@ class OptimiserPlan(PlanPart):
 class Plan(PlanPart):
     """Everything that is decided before training."""
 
-    only_if_set = frozenset({"regions", "ignored", "flat_axis", "logit_scale"})
+    only_if_set = frozenset({"regions", "ignored", "flat_axis", "logit_scale", "finer", "margin_mm"})
     format: Literal[1] = 1
     preset: str | None = None
     name: str  # of the dataset
@@ -195,6 +192,8 @@ class Plan(PlanPart):
     tile_depth: Count | None = None  # most voxels along Z of an inference tile; None: as many as the memory holds
     tile_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5  # share of its depth that a tile shares with the next
     tile_weights: Literal["flat", "gaussian"] = "gaussian"  # of the voxels of a tile where several are averaged
+    finer: Plan | None = None  # of a second stage, which looks again at some of the organs, in a box around them
+    margin_mm: Positive | None = None  # of a second stage: the least that its box shows around the organs
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -212,7 +211,18 @@ class Plan(PlanPart):
         classes = self.scheme.classes
         if self.loss.weights is not None and len(self.loss.weights) != classes:
             raise ValueError(f"loss.weights has {len(self.loss.weights)} entries for {classes} classes")
+        if self.finer is not None:
+            self._require_second(self.finer)
         return self
+
+    def _require_second(self, finer: Plan) -> None:
+        if finer.finer is not None or finer.margin_mm is None:
+            raise ValueError("finer must have margin_mm, and no third stage")
+        if self.scheme.overlapping or finer.scheme.overlapping or not set(finer.labels) <= set(self.labels):
+            raise ValueError("finer must know some of the labels, and none of them may be a region")
+        channels = (*self.channels, *(first_seen(label) for label in finer.labels))
+        if finer.channels != channels or finer.ignored != self.ignored:
+            raise ValueError(f"finer needs the channels {list(channels)}, and the same ignored value")
 
     @property
     def scheme(self) -> LabelScheme:
@@ -226,13 +236,18 @@ class Plan(PlanPart):
 
     @property
     def stages(self) -> tuple[Plan, ...]:
-        """The plans of the stages, coarse to fine, each as if it stood alone; so far there is one, this plan itself."""
-        return (self,)
+        """The plans of the stages, coarse to fine, each as if it stood alone; one, or two."""
+        return (self,) if self.finer is None else (self.model_copy(update={"finer": None}), self.finer)
 
     @property
     def classes(self) -> int:
         """Number of network outputs."""
         return self.scheme.classes
+
+
+def first_seen(label: Label) -> str:
+    """Return the name of the channel that shows a second stage where the first one sees an organ."""
+    return f"{label.name} by the first stage"
 
 
 def parse_plan(text: str, source: str, way_out: str = CORRECT_FILE) -> Plan:
@@ -261,43 +276,6 @@ def load_plan(file: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{file}: no readable plan ({error}); run `autoseg plan DATASET RUN` first") from error
     return parse_plan(text, str(file))
-
-
-def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
-    """Return `plan` with some keys replaced, validated as a whole.
-
-    Args:
-        plan: The plan to change.
-        settings: Dotted key to JSON value, as in {"crop_size": "[32,32,32]", "optimiser.averaging": "0.99"}.
-
-    Raises:
-        PlanError: If a key is unknown or the result is not valid.
-    """
-    tree: dict[str, Any] = plan.model_dump(mode="json")
-    for key, value in settings.items():
-        *parents, last = key.split(".")
-        branch: Any = tree
-        for parent in parents:
-            branch = branch.get(parent) if isinstance(branch, dict) else None
-        if not isinstance(branch, dict) or last not in branch:
-            keys = _keys(tree)
-            near = difflib.get_close_matches(key, keys, n=3) or keys
-            raise PlanError(f"--set {key}: the plan has no such key (lists are set whole); near it: {', '.join(near)}")
-        try:
-            branch[last] = json.loads(value)
-        except (ValueError, RecursionError):  # a word, or what the plan will refuse
-            branch[last] = value
-    return parse_plan(json.dumps(tree), asked(settings), WRITE_SETTING)
-
-
-def asked(settings: Mapping[str, str]) -> str:
-    """Return settings as they are given on the command line."""
-    return "--set " + " ".join(f"{key}={value}" for key, value in settings.items())
-
-
-def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    parts = (_keys(v, f"{prefix}{key}.") if isinstance(v, dict) else [prefix + key] for key, v in tree.items())
-    return [key for part in parts for key in part]
 
 
 def _one_line(error: ValidationError) -> str:

@@ -57,6 +57,11 @@ class FoldFolder:
         """The scores of the cases that are evaluated already, a line a case."""
         return self.folder / "evaluated.jsonl"
 
+    @property
+    def cases(self) -> Path:
+        """The folder of what a second stage sees of each case, which depends on the fold's first stage."""
+        return self.folder / "cases"
+
     def prediction(self, case_id: str) -> Path:
         """Return the file of a case's predicted label map."""
         return self.predictions / f"{case_id}{MASK_SUFFIX}"
@@ -106,7 +111,7 @@ class StageFolder:
 
 @dataclass(frozen=True)
 class Run(StageFolder):
-    """The paths of a RUN; it can be moved as a whole. It holds its first stage, the only one so far."""
+    """The paths of a RUN; it can be moved as a whole. It holds its first stage; a second has a folder of its own."""
 
     @property
     def plan_file(self) -> Path:
@@ -225,7 +230,7 @@ class Run(StageFolder):
         for stage in (self, *(StageFolder(path) for path in self.folder.glob("stage-*"))):
             yield stage.cache
             for fold in stage.fold_folders().values():
-                yield from (fold.folder, fold.predictions)
+                yield from (fold.folder, fold.predictions, fold.cases)
 
     def stage(self, number: int) -> StageFolder:
         """Return the folder of one stage, counted from 0: the first lies in the RUN itself."""

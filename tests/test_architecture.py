@@ -17,9 +17,9 @@ import autoseg
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
     "version", "words", "errors", "processes", "files", "locks", "json_file", "sheet", "digests", "machine", "pool",
-    "labels", "plan", "report_folder", "run", "timings", "imaging", "dataset", "metrics", "flags", "options", "figures",
-    "network", "planning", "phantom", "data", "inference", "training", "evaluation", "report", "steps", "cli",
-    "__main__",
+    "labels", "plan", "settings", "report_folder", "run", "timings", "imaging", "dataset", "metrics", "flags",
+    "options", "figures", "network", "planning", "phantom", "data", "inference", "training", "evaluation", "report",
+    "steps", "cli", "__main__",
 ]  # fmt: skip
 DOORS = {
     "SimpleITK": "imaging",

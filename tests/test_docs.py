@@ -51,7 +51,7 @@ def plan_keys(part: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from plan_keys(field.annotation, f"{prefix}{name}.")
         for inner in get_args(field.annotation):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not part:
                 yield from plan_keys(inner, f"{prefix}{name}[].")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import made
 import pytest
 from pydantic import ValidationError
+from two_stages import FIRST, second
 
 from autoseg.errors import PlanError
 from autoseg.labels import Label
@@ -23,9 +24,9 @@ from autoseg.plan import (
     Plan,
     load_plan,
     parse_plan,
-    with_settings,
 )
 from autoseg.planning.presets import load_preset
+from autoseg.settings import with_settings
 
 FOUR_LEVELS = NetworkPlan(stages=tuple(Level(features=(2, 2)) for _ in range(4)))  # divisor 8
 
@@ -168,3 +169,25 @@ def test_the_network_of_the_paper_has_19_million_parameters() -> None:
 
 def test_background_is_a_class_beside_the_labels() -> None:
     assert made.plan(labels=(Label(value=7, name="a"), Label(value=3, name="b"))).classes == 3
+
+
+def test_a_plan_of_two_stages_is_written_and_read_whole_and_the_first_is_as_if_it_stood_alone() -> None:
+    both = FIRST.model_copy(update={"finer": second()})
+    again = parse_plan(both.model_dump_json(), "plan")
+    assert again == both
+    assert again.stages == (FIRST, second())
+    assert "finer" not in FIRST.model_dump_json()
+    assert FIRST.stages == (FIRST,)
+
+
+@pytest.mark.parametrize(
+    ("finer", "why"),
+    [
+        (second(margin_mm=None), "must have margin_mm"),
+        (second(labels=(Label(value=8, name="vein"),)), "must know some of the labels"),
+        (second(channels=("CT", "vein")), "needs the channels"),
+    ],
+)
+def test_a_second_stage_that_does_not_fit_the_first_is_refused(finer: Plan, why: str) -> None:
+    with pytest.raises(PlanError, match=why):
+        parse_plan(FIRST.model_copy(update={"finer": finer}).model_dump_json(), "plan")

@@ -16,20 +16,23 @@ import numpy.typing as npt
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.fingerprint import load_fingerprint
+from autoseg.dataset.load import Case
 from autoseg.dataset.split import SIDES, Split
 from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
 from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
 from autoseg.evaluation.reliability import reliability_rows, write_reliability
-from autoseg.evaluation.scores import Row, score_rows, write_scores
-from autoseg.imaging.grid import Grid
-from autoseg.imaging.volumes import read_label, write_label
-from autoseg.inference.model import MASK_CODE, Model, open_model
+from autoseg.evaluation.scores import FIRST_CEILING, FIRST_DICE, Row, score_rows, write_scores
+from autoseg.imaging.grid import Grid, working_shape
+from autoseg.imaging.volumes import read_image, read_label, write_label
+from autoseg.inference.model import MASK_CODE, Model, open_fold
 from autoseg.inference.postprocess import apply_rules
+from autoseg.inference.second_stage import Original
 from autoseg.inference.upsample import Upsampler
-from autoseg.labels import Label
+from autoseg.labels import IGNORED, Atoms, Label
 from autoseg.metrics import TOLERANCE_MM
+from autoseg.metrics.overlap import dice
 from autoseg.metrics.registry import METRICS
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
@@ -53,7 +56,7 @@ CODE = (
 def evaluate(
     run: Run,
     splits: Sequence[Split],
-    labels: Mapping[str, tuple[Path, ...]],
+    dataset: Mapping[str, Case],
     device: DeviceName,
     tolerance_mm: float = TOLERANCE_MM,
     track: Track = untracked,
@@ -65,7 +68,7 @@ def evaluate(
     Args:
         run: With cache and at least one trained fold.
         splits: One a fold.
-        labels: Case id to the files of its true label map.
+        dataset: Case id to its files.
         device: To predict on.
         tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
@@ -84,10 +87,10 @@ def evaluate(
     reliability: list[Row] = []
     failed: dict[str, str] = {}
     with remembered(run.digests_file):
-        sources = score_sources(run)  # before they are read
+        noted = score_sources(run)  # before they are read
         for fold in folds:
-            evaluation, cases = _open_fold(run, fold, splits[fold], labels, device, tolerance_mm)
-            sources |= score_sources_of_fold(run, fold)
+            evaluation, cases = _open_fold(run, fold, splits[fold], dataset, device, tolerance_mm)
+            noted |= score_sources_of_fold(run, fold)
             for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
                 if isinstance(result, AutosegError):
                     failed[case_id] = str(result)
@@ -96,7 +99,7 @@ def evaluate(
                     reliability += evaluation.journal.reliability(case_id)
             write_reliability(reliability, run.reliability_file)
             write_scores(_in_order(rows), run.scores_file)
-        note_score_sources(run, sources)
+        note_score_sources(run, noted)
     if failed:
         raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
     return rows
@@ -108,21 +111,21 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _open_fold(
-    run: Run, fold: int, split: Split, labels: Mapping[str, tuple[Path, ...]], device: DeviceName, tolerance_mm: float
+    run: Run, fold: int, split: Split, dataset: Mapping[str, Case], device: DeviceName, tolerance_mm: float
 ) -> tuple[_Evaluation, list[tuple[str, CachedCase]]]:
     """Open a fold's model, postprocessing fitted, and its cached cases, each with its side of the split."""
     file, settings = run.fold(fold).model, plan_digest(plan_of(run))
-    model = open_model(file, device)
+    model = open_fold(run, fold, device)
     _require_fitting(file, model, split, settings)
     validation = read_cases(run.cache, split.validation, settings)
-    model = with_postprocessing(file, model, validation, labels, load_fingerprint(run.fingerprint_file))
+    model = with_postprocessing(file, model, validation, dataset, load_fingerprint(run.fingerprint_file))
     sides = reversed(split.sides().items())  # testing cases first: they are what one waits for
     cases = [(side, case) for side, ids in sides for case in read_cases(run.cache, ids, settings)]
     _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
     evaluation = _Evaluation(
         model=model,
-        digest=read_facts(file, MODEL)["sha256"],
-        labels=labels,
+        digest=read_facts(file, MODEL)["sha256"] + model.later_digest,
+        dataset=dataset,
         fold=fold,
         files=run.fold(fold),
         tolerance_mm=tolerance_mm,
@@ -159,7 +162,7 @@ class _Evaluation:
 
     model: Model
     digest: str  # of the model file, postprocessing included
-    labels: Mapping[str, tuple[Path, ...]]
+    dataset: Mapping[str, Case]
     fold: int
     files: FoldFolder  # which the masks go to
     tolerance_mm: float
@@ -171,9 +174,20 @@ class _Evaluation:
 
     def sources(self, case: CachedCase, split: str) -> str:
         """Return a digest of everything that a case's rows depend on."""
-        truth = self.labels.get(case.id, ())
+        truth = self.dataset[case.id].label_files if case.id in self.dataset else ()
         how = (tuple(METRICS), self.model.runs, self.tolerance_mm)
         return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
+
+    def original(self, case: CachedCase) -> Original | None:
+        """Return the image of a case with its truth, for a second stage; None where the dataset has it no more."""
+        source, scheme = self.dataset.get(case.id), self.model.plan.scheme
+        if source is None:
+            return None
+
+        def truth() -> Atoms:
+            return scheme.encode(read_label(source.label_files, case.grid, scheme).array, case.id)
+
+        return Original(read=lambda: read_image(source.images), truth=truth)
 
 
 def _scored(
@@ -193,7 +207,9 @@ def _scored(
                 yield case.id, rows
                 continue
             try:
-                upsampler = model.infer((case.image(),), case.grid.shape, truth=case.label())
+                upsampler = model.infer(
+                    case.image(), case.grid.shape, truth=case.label(), original=evaluation.original(case)
+                )
             except AutosegError as error:
                 yield case.id, error
                 continue
@@ -218,9 +234,9 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
         apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme)
     mask = scheme.decode(upsampler.mask)
     write_label(evaluation.mask(case), mask, case.stored)
-    if case.id not in evaluation.labels:
+    if case.id not in evaluation.dataset:
         raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
-    truth = read_label(evaluation.labels[case.id], case.grid, scheme)
+    truth = read_label(evaluation.dataset[case.id].label_files, case.grid, scheme)
     coarse, coarse_truth = scheme.decode(upsampler.coarse), scheme.decode(case.label())
     about = {"fold": evaluation.fold, "case": case.id, "split": split}
     on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
@@ -241,15 +257,22 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
 def _context_rows(
     model: Model, upsampler: Upsampler, truth: npt.NDArray[np.int32], case: CachedCase, about: Mapping[str, Any]
 ) -> list[Row]:
-    """Return the rows to read the Dice against: the Dice that the model expects, and the ceiling of the grid."""
-    organs = model.plan.labels
+    """Return the rows to read the Dice against: what the model expects, the ceiling, and of two stages the first's."""
+    scheme, organs = model.plan.scheme, model.plan.labels
     expected = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
-    highest = ceilings(truth, model.plan.scheme, [case.working.shape])[0]
+    grids = [working_shape(case.grid, s.plan.spacing_mm, s.plan.downsampling) for s in model.stages[1:]]
+    first, *finer = ceilings(truth, scheme, [case.working.shape, *grids])
+    again = {organ.value for stage in model.stages[1:] for organ in stage.plan.labels}
+    highest = first | {value: kept for of_grid in finer for value, kept in of_grid.items() if value in again}
     values: list[tuple[Label, str, float | None]] = [
         (organ, "expected_dice", value) for organ, value in zip(organs, expected, strict=True)
     ]
     values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
-    labelled = model.plan.scheme.shown(case.hidden).values()
+    if upsampler.first is not None:
+        reached = dice(upsampler.first, scheme.encode(truth, case.id), scheme.atoms_of, IGNORED)
+        values += [(organ, FIRST_DICE, reached[index]) for index, organ in scheme.organs.items()]
+        values += [(organ, FIRST_CEILING, first.get(organ.value)) for organ in organs]
+    labelled = scheme.shown(case.hidden).values()
     return [
         {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
         for organ, metric, value in values

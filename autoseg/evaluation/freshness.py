@@ -103,13 +103,14 @@ def score_sources(run: Run) -> dict[str, str]:
     files = [run.split_file, *sorted(run.cache.glob("*.json"))]
     digests = {_name(run, file): file_digest(file) for file in files if file.is_file()}
     models = [score_sources_of_fold(run, fold) for fold in run.folds()]
-    return {_name(run, run.plan_file): plan_digest(run.plan())} | dict(ChainMap(*models)) | digests
+    plans = "".join(map(plan_digest, run.plan().stages))
+    return {_name(run, run.plan_file): plans} | dict(ChainMap(*models)) | digests
 
 
 def score_sources_of_fold(run: Run, fold: int) -> dict[str, str]:
     """Return the files that the scores of one fold depend on in addition, as in `score_sources`."""
-    file = run.fold(fold).model
-    return {_name(run, file): file_digest(file)}
+    folders = [run.stage(number).fold(fold) for number in range(len(run.plan().stages))]
+    return {_name(run, files.model): file_digest(files.model) for files in folders}
 
 
 def note_score_sources(run: Run, sources: Mapping[str, str]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from autoseg.data.cache import CachedCase, covering_cases
 from autoseg.dataset.fingerprint import Fingerprint
+from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest, files_digest
 from autoseg.errors import AutosegError
 from autoseg.imaging.grid import Triple
-from autoseg.imaging.volumes import read_label
+from autoseg.imaging.volumes import read_image, read_label
 from autoseg.inference.calibration import calibrate
 from autoseg.inference.model import MASK_CODE, Model
 from autoseg.inference.postprocess import apply_rules, choose_region_rules, choose_rules
 from autoseg.inference.postprocessing_file import Postprocessing
+from autoseg.inference.second_stage import Original
 from autoseg.labels import IGNORED, Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, save_tensors
@@ -26,11 +29,7 @@ CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
 
 
 def with_postprocessing(
-    file: Path,
-    model: Model,
-    cases: Sequence[CachedCase],
-    labels: Mapping[str, tuple[Path, ...]],
-    fingerprint: Fingerprint | None,
+    file: Path, model: Model, cases: Sequence[CachedCase], dataset: Mapping[str, Case], fingerprint: Fingerprint | None
 ) -> Model:
     """Return a fold's model with its postprocessing; fit and store it first unless it is up to date.
 
@@ -40,27 +39,27 @@ def with_postprocessing(
         file: The fold's model file.
         model: What was read from it.
         cases: The validation cases.
-        labels: Case id to the files of its true label map.
+        dataset: Case id to its files.
         fingerprint: Fingerprint of the dataset, stored with it.
 
     Raises:
         ModelError: If the file is missing or damaged.
         OSError: If the disk is full; the file is then as it was.
     """
-    truths = [file for case in cases for file in labels.get(case.id, ())]
+    truths = [file for case in cases if case.id in dataset for file in dataset[case.id].label_files]
     stored = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
-    sources = digest(files_digest(truths), model.runs, records, stored, code_digest(*CODE))
+    sources = digest(files_digest(truths), model.runs, model.later_digest, records, stored, code_digest(*CODE))
     if model.postprocessing.sources_digest == sources:
         return model
-    postprocessing = determine_postprocessing(model, cases, labels, fingerprint)
+    postprocessing = determine_postprocessing(model, cases, dataset, fingerprint)
     postprocessing = postprocessing.model_copy(update={"sources_digest": sources})
     store_postprocessing(file, postprocessing)
     return replace(model, postprocessing=postprocessing)
 
 
 def determine_postprocessing(
-    model: Model, cases: Sequence[CachedCase], labels: Mapping[str, tuple[Path, ...]], fingerprint: Fingerprint | None
+    model: Model, cases: Sequence[CachedCase], dataset: Mapping[str, Case], fingerprint: Fingerprint | None
 ) -> Postprocessing:
     """Predict validation cases, choose the cleanup rules that raise their Dice, and calibrate the expected Dice.
 
@@ -69,7 +68,7 @@ def determine_postprocessing(
     Args:
         model: As trained.
         cases: The validation cases, of which MOST_CASES are used.
-        labels: Case id to the files of its true label map.
+        dataset: Case id to its files.
         fingerprint: Fingerprint of the dataset, stored with it.
     """
     scheme = model.plan.scheme
@@ -81,8 +80,10 @@ def determine_postprocessing(
     )
     for case in covering_cases(cases, MOST_CASES):
         try:
-            truth = scheme.encode(read_label(labels[case.id], case.grid, scheme).array, case.id)
-            upsampler = model.infer((case.image(),), case.grid.shape)
+            source = dataset[case.id]
+            truth = scheme.encode(read_label(source.label_files, case.grid, scheme).array, case.id)
+            original = Original(read=partial(read_image, source.images))
+            upsampler = model.infer(case.image(), case.grid.shape, original=original)
         except (AutosegError, KeyError):
             continue
         if truth.shape != upsampler.mask.shape:

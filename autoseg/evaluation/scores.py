@@ -25,6 +25,7 @@ from autoseg.words import shortened
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 GRIDS = ("original", "working")
 ROUNDING = 1e-6
+FIRST_DICE, FIRST_CEILING = "first_stage_dice", "first_stage_ceiling"  # metrics of the first of two stages
 Row = dict[str, Any]
 
 

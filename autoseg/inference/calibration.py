@@ -6,7 +6,7 @@ the mean Dice if they were calibrated. They are not, so a straight line, fitted 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class Certainty:
     def __init__(self, scheme: LabelScheme) -> None:
         """Begin with what the classes are."""
         self._scheme = scheme
+        self._replaced: dict[int, float | None] = {}  # by class
         self._sums: Tensor = torch.zeros(())  # p in the mask, p everywhere, voxels of the mask: (3, classes)
 
     def add(self, probabilities: Tensor, atoms: Tensor) -> None:
@@ -55,8 +56,13 @@ class Certainty:
     def estimates(self) -> tuple[float | None, ...]:
         """Return each organ's estimate, 0 to 1; None for one that was not found."""
         inside, everywhere, voxels = self._sums.cpu()[:, list(self._scheme.organs)].tolist()
-        sums = zip(inside, everywhere, voxels, strict=True)
-        return tuple(2 * p / (q + n) if n else None for p, q, n in sums)
+        sums = zip(self._scheme.organs, inside, everywhere, voxels, strict=True)
+        own = {index: 2 * p / (q + n) if n else None for index, p, q, n in sums}
+        return tuple((own | self._replaced).values())
+
+    def replace(self, estimates: Mapping[int, float | None]) -> None:
+        """Take the estimates of a second look at some classes."""
+        self._replaced.update(estimates)
 
 
 def calibrate(estimates: Sequence[float], dices: Sequence[float]) -> Calibration:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from autoseg.data.preprocess import plan_digest, working_image
 from autoseg.errors import ModelError, PlanError
@@ -23,15 +24,18 @@ from autoseg.inference.novelty import unlike_training
 from autoseg.inference.organs import OrganPrediction, predicted_organs
 from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.postprocessing_file import Postprocessing, joined, read_postprocessing
+from autoseg.inference.second_stage import Original, look_again
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
-from autoseg.network.weights import MODEL, load_networks, model_files, read_facts
+from autoseg.network.weights import MODEL, load_networks, model_files, read_facts, second_files
 from autoseg.plan import Plan
+from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
+Loaded = tuple[tuple[nn.Module, ...], Plan, dict[str, Any]]  # networks of a fold, their plan, facts of the training
 MaskForm = TypeVar("MaskForm", covariant=True)  # a Volume, or what `imaging.convert` gives back
 MASK_CODE = (  # what makes a mask
     "inference",
@@ -51,11 +55,12 @@ MASK_CODE = (  # what makes a mask
 class PreparedImage:
     """An image as the networks see it."""
 
-    images: tuple[FloatArray, ...]  # normalised, one a stage on its working grid, (C, Z, Y, X)
+    image: FloatArray  # normalised, on the working grid of the first stage, (C, Z, Y, X)
     grid: Grid  # of the image, LPS
     stored: Grid  # of the image, as in its file
     unlike: tuple[str, ...]  # sentences on how the image differs from the training's
     image_bytes: int  # of the image as it was read
+    original: Volume | None = None  # as it was read, where a second stage will look at it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +80,16 @@ class Model:
     Safe to use from one thread at a time; starts no processes and writes no files.
     """
 
-    stages: tuple[Stage, ...]  # one so far
+    stages: tuple[Stage, ...]  # one or two
     trained_on: frozenset[str] = field(repr=False)  # case ids that at least one of them has learnt from
     postprocessing: Postprocessing = Postprocessing()  # noqa: RUF009 - frozen
     digest: str = ""  # of its files: another one is another model
+    later_digest: str = ""  # of the files of its second stage alone
 
     @property
     def plan(self) -> Plan:
-        """The plan of the last stage, which decides on organs and masks."""
-        return self.stages[-1].plan
+        """The plan of the first stage, which knows all organs."""
+        return self.stages[0].plan
 
     @property
     def runs(self) -> tuple[tuple[DeviceName, bool], ...]:
@@ -124,8 +130,10 @@ class Model:
         """Refuse what the model cannot do.
 
         Raises:
-            PlanError: If mirroring is asked for and the training did not mirror.
+            PlanError: If mirroring is asked for and the training did not mirror, or probabilities of two stages.
         """
+        if options.probabilities and len(self.stages) > 1:
+            raise PlanError("--probabilities: the two stages of this model have them on two grids; leave it out")
         if options.mirrored and not self.plan.augmentation.mirrored:
             raise PlanError(
                 "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
@@ -133,7 +141,7 @@ class Model:
             )
 
     def prepare(self, image: Volume, watch: Stopwatch | None = None) -> PreparedImage:
-        """Bring an image (C, Z, Y, X) to the working grids; the image itself is then no longer needed.
+        """Bring an image (C, Z, Y, X) to the working grid; with one stage the image itself is then no longer needed.
 
         Raises:
             VolumeError: If the number of channels is not the model's.
@@ -141,11 +149,12 @@ class Model:
         with (watch or Stopwatch()).phase("resample"):
             fingerprint = self.postprocessing.fingerprint
             return PreparedImage(
-                images=tuple(working_image(image, stage.plan) for stage in self.stages),
+                image=working_image(image, self.plan),
                 grid=image.grid,
                 stored=image.stored,
                 unlike=tuple(unlike_training(image.grid, image.array, fingerprint)) if fingerprint else (),
                 image_bytes=image.array.nbytes,
+                original=image if len(self.stages) > 1 else None,
             )
 
     def segment(
@@ -154,33 +163,42 @@ class Model:
         """Segment an image that was prepared; raises as `predict`."""
         self.require_possible(options)
         watch, grid = watch or Stopwatch(), prepared.grid
-        upsampler = self.infer(prepared.images, grid.shape, options, watch)
+        volume = prepared.original
+        original = None if volume is None else Original(read=lambda: volume)
+        upsampler = self.infer(prepared.image, grid.shape, options, watch, original=original)
         with watch.phase("clean-up"):
             if options.cleaned:
                 apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm, self.plan.scheme)
             organs = predicted_organs(upsampler, self.plan.scheme, grid, self.postprocessing)
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
-        return Prediction(mask=mask, organs=organs, unlike=prepared.unlike, probabilities=upsampler.probabilities())
+        probabilities = upsampler.probabilities() if options.probabilities else None
+        unlike = (*prepared.unlike, *upsampler.remarks)
+        return Prediction(mask=mask, organs=organs, unlike=unlike, probabilities=probabilities)
 
     def infer(
         self,
-        images: Sequence[npt.NDArray[np.floating]],
+        image: npt.NDArray[np.floating],
         full: Voxels,
         options: InferenceOptions = USUAL_OPTIONS,
         watch: Stopwatch | None = None,
         truth: Atoms | None = None,
+        original: Original | None = None,
     ) -> Upsampler:
-        """Run the stages one after another; return the masks of atoms of the last, not cleaned.
+        """Run the stages one after another; return the masks of atoms, not cleaned.
 
         Args:
-            images: Normalised, one a stage on its working grid, float (C, Z, Y, X).
+            image: Normalised, on the working grid of the first stage, float (C, Z, Y, X).
             full: Voxels (Z, Y, X) of the image's own grid.
             options: As for `Stage.infer`.
             watch: As for `Stage.infer`.
             truth: As for `Stage.infer`.
+            original: The image on its own grid; without it a second stage does not look.
         """
-        pairs = zip(self.stages, images, strict=True)
-        return [stage.infer(image, full, options, watch, truth) for stage, image in pairs][-1]
+        first, *later = self.stages
+        if not later or original is None:
+            return first.infer(image, full, options, watch, truth)
+        upsampler = first.infer(image, full, replace(options, probabilities=True), watch, truth)
+        return look_again(first, later[0], upsampler, original, options, watch or Stopwatch())
 
     def memory_gib(
         self, prepared: PreparedImage, options: InferenceOptions = USUAL_OPTIONS, beside_bytes: float = 0.0
@@ -192,14 +210,16 @@ class Model:
             options: How.
             beside_bytes: What is done meanwhile takes so much.
         """
-        return max(
-            stage.memory_gib(image, prepared.grid, prepared.image_bytes, options, beside_bytes)
-            for stage, image in zip(self.stages, prepared.images, strict=True)
-        )
+        grid, image_bytes = prepared.grid, prepared.image_bytes
+        first, *later = self.stages
+        gib = [first.memory_gib(prepared.image, grid, image_bytes, options, beside_bytes)]
+        for stage in later:  # as if its box were the whole image
+            gib.append(stage.whole_memory_gib(grid, image_bytes, beside_bytes + image_bytes))
+        return max(gib)
 
 
 def open_model(model: Path, device: DeviceName) -> Model:
-    """Load a model file, or all folds of a RUN.
+    """Load a model file, or all folds of a RUN, with both stages where its plan has two.
 
     An ensemble cleans up the organs that each of its folds would, by the first fold's rules; its line from certainty to
     Dice is the mean of theirs.
@@ -207,21 +227,51 @@ def open_model(model: Path, device: DeviceName) -> Model:
     Raises:
         ModelError: If there is no model, one is damaged, or the folds' plans differ in more than the device.
     """
-    files = model_files(model)
-    loaded = [load_networks(file, device) for file in files]
-    plan = loaded[0][1]
-    for _, other, _ in loaded[1:]:
-        if (other.network, plan_digest(other)) != (plan.network, plan_digest(plan)):
-            raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
-    networks = tuple(network for part, _, _ in loaded for network in part)
-    for network in networks:
-        fold_norms(network)
-    digests = "".join(read_facts(file, MODEL).get("sha256", "") for file in files)
+    run = Run(model)
+    return _opened(model, model_files(model), () if model.is_file() else second_files(run, run.folds()), device)
+
+
+def open_fold(run: Run, fold: int, device: DeviceName) -> Model:
+    """Load one fold of a RUN, with both stages where its plan has two; errors as of `open_model`."""
+    return _opened(run.fold(fold).model, (run.fold(fold).model,), second_files(run, (fold,)), device)
+
+
+def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], device: DeviceName) -> Model:
+    loaded = _loaded(model, files, device)
+    later = _loaded(model, later_files, device)
+    digests, later_digests = ("".join(map(_digest_of, some)) for some in (files, later_files))
     return Model(
-        stages=(Stage(networks=networks, plan=plan.model_copy(update={"device": device})),),
-        trained_on=frozenset(str(case) for _, _, facts in loaded for case in facts.get("trained_on", ())),
+        stages=tuple(_stage(parts, device) for parts in (loaded, later) if parts),
+        trained_on=frozenset(str(case) for _, _, facts in (*loaded, *later) for case in facts.get("trained_on", ())),
         postprocessing=joined(
             [read_postprocessing(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]
         ),
-        digest=hashlib.sha256(digests.encode()).hexdigest()[:16],
+        digest=hashlib.sha256((digests + later_digests).encode()).hexdigest()[:16],
+        later_digest=later_digests,
     )
+
+
+def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[Loaded]:
+    """Return the networks of the folds of one stage, with plan and facts; refuse folds of different plans."""
+    loaded = [load_networks(file, device) for file in files]
+    for _, other, _ in loaded[1:]:
+        plan = loaded[0][1]
+        if (other.network, plan_digest(other)) != (plan.network, plan_digest(plan)):
+            raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
+    for networks, _, _ in loaded:
+        for network in networks:
+            fold_norms(network)
+    return loaded
+
+
+def _stage(loaded: Sequence[Loaded], device: DeviceName) -> Stage:
+    """Return one stage of an ensemble of folds; the box of a second one shows what the most careful fold needs."""
+    plan = loaded[0][1].model_copy(update={"device": device})
+    margins_mm = [plan.margin_mm for _, plan, _ in loaded if plan.margin_mm is not None]
+    if margins_mm:
+        plan = plan.model_copy(update={"margin_mm": max(margins_mm)})
+    return Stage(networks=tuple(network for part, _, _ in loaded for network in part), plan=plan)
+
+
+def _digest_of(file: Path) -> str:
+    return read_facts(file, MODEL).get("sha256", "")

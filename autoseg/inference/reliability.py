@@ -48,6 +48,10 @@ class Reliability:
                 for column, weights in enumerate((None, right, p)):
                     counts[:, column] += np.bincount(bins, weights, minlength=BINS)
 
+    def replace(self, counts: Mapping[int, Counts]) -> None:
+        """Take the counts of a second look at some classes, on its own grid."""
+        self._counts.update(counts)
+
     def counts(self) -> Mapping[int, Counts]:
         """Return the counts of each organ, by its class."""
         return self._counts

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from torch import nn
 
-from autoseg.imaging.grid import Box, Grid, Voxels
+from autoseg.imaging.grid import Box, Grid, Voxels, working_shape
 from autoseg.inference.cost import PREDICTION_HEAP, PROBABILITY_BYTES, Stopwatch, prediction_gib
 from autoseg.inference.device_mask import painting_bytes
 from autoseg.inference.tiles import Ensemble, Tiling, choose_tiling, mirrors_of, sliding_window
@@ -99,6 +99,13 @@ class Stage:
         """
         tile = self._tiling(foreground_box(image, self.plan), image.shape[1:], grid.shape).tile
         beside_bytes += PROBABILITY_BYTES * self.plan.classes * image[0].size if options.probabilities else 0
+        return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
+
+    def whole_memory_gib(self, grid: Grid, image_bytes: int, beside_bytes: float = 0.0) -> float:
+        """Return the most memory that predicting a whole image takes on a CPU, in GiB; see `memory_gib`."""
+        working = working_shape(grid, self.plan.spacing_mm, self.plan.downsampling)
+        whole = (slice(0, working[0]), slice(0, working[1]), slice(0, working[2]))
+        tile = self._tiling(whole, working, grid.shape).tile
         return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
 
     def _tiling(self, box: Box, working: tuple[int, ...], full: Voxels) -> Tiling:

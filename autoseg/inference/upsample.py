@@ -62,6 +62,8 @@ class Upsampler:
         self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
         self.certainty = Certainty(scheme)
         self.reliability = None if truth is None else Reliability(scheme, truth)
+        self.first: Atoms | None = None  # the mask before a second stage has looked again
+        self.remarks: tuple[str, ...] = ()  # sentences on what it could not see
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
         self._on_device: DeviceMask | None = None
         self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with

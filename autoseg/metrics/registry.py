@@ -195,6 +195,13 @@ METRICS = {
             case_column=7,
         ),
         Metric(name="ceiling_dice", title="Ceiling", unit="%", decimals=1, range=SHARE, in_table=False),
+        Metric(
+            name="first_stage_dice", title="Dice of the first stage", unit="%", decimals=1, range=SHARE, in_table=False,
+        ),
+        Metric(
+            name="first_stage_ceiling", title="Ceiling of the first stage", unit="%", decimals=1, range=SHARE,
+            in_table=False,
+        ),
     )
 }  # fmt: skip
 _NSD = re.compile(rf"{NSD}_(\d+(?:\.\d+)?)mm")

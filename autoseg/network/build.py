@@ -48,6 +48,8 @@ def require_known(plan: Plan, source: str, way_out: str = CORRECT_FILE) -> Plan:
         if kind not in registry:
             names = " or ".join(map(repr, registry))
             raise PlanError(f"{source}: {key}: input should be {names}, got {kind!r}; {way_out}")
+    if plan.finer is not None:
+        require_known(plan.finer, f"{source}: finer", way_out)
     return plan
 
 

@@ -206,6 +206,11 @@ class TrainingFacts(BaseModel):
     card: str = ""
 
 
+def weights_digest(file: Path) -> str:
+    """Return a digest of a model's weights alone; errors as of `load_tensors`."""
+    return _digest(load_tensors(file, MODEL)[0], {})
+
+
 def parse_facts(texts: Mapping[str, str], file: Path) -> dict[str, Any]:
     """Return what a model file says beside its plan: those of `TrainingFacts` that it has, and more.
 
@@ -241,4 +246,19 @@ def model_files(model: Path) -> tuple[Path, ...]:
     files = tuple(sorted(run.fold(fold).model for fold in run.folds()))  # by name: the order is part of the mean
     if not files:
         raise ModelError(f"{model}: no model here; give a model file, or a RUN after `autoseg train`")
+    return files
+
+
+def second_files(run: Run, folds: Sequence[int]) -> tuple[Path, ...]:
+    """Return the model files of the second stage of some folds of a RUN, ordered as the first stage's; none: no such.
+
+    Raises:
+        ModelError: If its training has not ended for one of them.
+    """
+    if not run.plan_file.is_file() or run.plan().finer is None:
+        return ()
+    files = tuple(sorted(run.stage(1).fold(fold).model for fold in folds))
+    for file in files:
+        if not file.is_file():
+            raise ModelError(f"{file}: the second stage is not trained yet; go on with `autoseg train {run.folder}`")
     return files

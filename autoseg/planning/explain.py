@@ -17,10 +17,12 @@ from autoseg.network.unet import parameter_count
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, StepCost
 from autoseg.planning.explain_organs import organs_section
+from autoseg.planning.explain_second import second_section
 from autoseg.planning.explain_split import Sides, split_section
 from autoseg.planning.planner import Ceilings, Decision, Rejected
 from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
+from autoseg.planning.second_plan import SecondPlan
 from autoseg.words import counted, escape, in_minutes, joined
 
 REJECTED_ROWS = 3  # grids that were too fine, of which the table tells
@@ -40,6 +42,7 @@ class Context:
     measured: StepCost | None = None
     corrected: bool = False  # whether the measured memory made the plan smaller
     training_s: float | None = None  # that the steps fit; None: their number does not follow from the time
+    second: SecondPlan | None = None  # of a second stage
 
 
 def explain(decision: Decision, context: Context) -> str:
@@ -56,6 +59,7 @@ def explain(decision: Decision, context: Context) -> str:
         *split_section(context.sides),
         *_training(decision, context),
         *_cost(decision, context),
+        *(second_section(context.second, decision.chosen or decision.grids[0]) if context.second else ()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -101,6 +105,7 @@ def _preset(plan: Plan) -> Iterable[str]:
     yield (
         f"All settings are the preset's; nothing was derived from the data but names and intensities. "
         f"Grid: {grid} {joined(plan.downsampling)}; crop {joined(plan.crop_size)}, batch {plan.batch_size}."
+        + (" So is its second stage." if plan.finer else "")
     )
 
 

@@ -14,7 +14,7 @@ from autoseg.imaging.grid import Voxels
 from autoseg.machine import default_workers
 from autoseg.network.build import require_known
 from autoseg.options import PlanOptions
-from autoseg.plan import WRITE_SETTING, Plan, asked, with_settings
+from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, StepCost, batch_bytes, share_of, step_gib
 from autoseg.planning.planner import Cost, Decision
 from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, MANY_ITERATIONS, grid_of, ratio, working_median
@@ -25,6 +25,7 @@ from autoseg.planning.requirements import (
     require_sensible_grid,
     require_sides,
 )
+from autoseg.settings import WRITE_SETTING, asked, with_settings
 from autoseg.words import counted
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -119,7 +119,11 @@ class Planner:
         """Measure the ceilings of a decision's grid and of the next finer ones, unless they were measured before."""
         own, plan = decision.chosen or decision.grids[0], decision.plan
         finer = [grid for grid in decision.grids if grid.is_finer_than(own)]
-        grids = [grid for grid in (*finer[-MEASURED_FINER:], own) if grid.spacing_mm not in self.ceilings]
+        self.measure((*finer[-MEASURED_FINER:], own), plan)
+
+    def measure(self, of: Sequence[WorkingGrid], plan: Plan) -> None:
+        """Measure the ceilings of grids, unless they were measured before; the plan says how an image is divided."""
+        grids = [grid for grid in of if grid.spacing_mm not in self.ceilings]
         if not grids:
             return
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]

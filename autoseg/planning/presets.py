@@ -19,7 +19,7 @@ from autoseg.plan import Plan, parse_plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget, step_gib
 from autoseg.planning.planner import Decision
-from autoseg.planning.recipe import GPU_ITERATIONS, grid_of, ratio
+from autoseg.planning.recipe import GPU_ITERATIONS, PROBABILITY, grid_of, ratio
 
 OF_THE_DATA = ("name", "channels", "labels", "intensity", "seed")  # keys that no preset decides
 
@@ -35,7 +35,7 @@ def preset_plan(
     Raises:
         PlanError: If the preset does not make a valid plan; the text names `source`.
     """
-    own = {
+    own: dict[str, Any] = {
         "name": fingerprint.name,
         "channels": [c.name for c in fingerprint.channels],
         "labels": [{"value": o.value, "name": o.name, "names": o.names or ()} for o in fingerprint.organs],
@@ -50,6 +50,10 @@ def preset_plan(
         settings["loss"] = {**loss, "partial": bool(fingerprint.partly)}
         if loss.get("weights") is not None:
             settings["loss"]["weights"] = rules.class_weights(fingerprint)
+    finer = settings.get("finer")
+    if isinstance(finer, dict):  # as of a plan of the same dataset: else its labels and channels do not fit
+        seen = [PROBABILITY.model_dump(mode="json")] * len(finer.get("labels", ()))
+        settings["finer"] = {**finer, "seed": seed, "device": device, "intensity": [*own["intensity"], *seen]}
     tree = {"iterations": GPU_ITERATIONS, **settings, **own, "seed": seed, "device": device}
     plan = require_known(parse_plan(json.dumps(tree), source), source)
     if plan.spacing_mm is None:

@@ -8,7 +8,7 @@ from typing import Literal
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.imaging.grid import Grid, Triple, Voxels, working_shape
 from autoseg.labels import Label
-from autoseg.plan import AugmentationPlan, LossPlan, NetworkPlan, OptimiserPlan, Plan
+from autoseg.plan import AugmentationPlan, Intensity, LossPlan, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
 from autoseg.planning.rules import WorkingGrid
@@ -20,6 +20,7 @@ ENOUGH_ITERATIONS = 400  # where fewer fit even then, it gets fewer voxels
 CPU_ITERATIONS = 2_000  # until the device was measured
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
 AXES: tuple[Literal["z", "y", "x"], ...] = ("z", "y", "x")
+PROBABILITY = Intensity(kind="probability", low=0.0, high=1.0)  # of an organ by the first stage
 WIDEST = 320  # features; nnU-Net (Isensee et al. 2021)
 
 

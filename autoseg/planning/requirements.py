@@ -30,6 +30,16 @@ def require_crops(plan: Plan, processes: int) -> None:
         )
 
 
+def require_one_device(plan: Plan, processes: int) -> None:
+    """Refuse several processes that train together where there is a second stage.
+
+    Raises:
+        PlanError: If there are several.
+    """
+    if plan.finer is not None and processes > 1:
+        raise PlanError(f"--gpus {processes}: two stages train on one device; leave it out, or plan with --stages 1")
+
+
 def require_sides(plan: Plan) -> None:
     """Refuse crops mirrored along x where organs are left and right pairs: one would be learnt as the other.
 

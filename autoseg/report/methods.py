@@ -55,6 +55,7 @@ def methods(plan: Plan, data: Fingerprint | None, splits: Sequence[Split], facts
         "Partitions": _partitions(splits, facts),
         "Preprocessing": _preprocessing(plan),
         "Network": _network(plan),
+        "Second stage": "" if plan.finer is None else _second_stage(plan.finer),
         "Training": _training(plan, facts.iterations or plan.iterations),
         "Inference": _inference(plan, facts.clean_up),
         "Evaluation": _evaluation(facts),
@@ -119,6 +120,19 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
 def _confirmed(said: Mapping[str, str]) -> str:
     """Return what the dataset says of its patients, in brackets, or what the author has to confirm."""
     return f" ({said['patients'].rstrip('.')})" if "patients" in said else " [confirm that no patient has several]"
+
+
+def _second_stage(plan: Plan) -> str:
+    organs = ", ".join(label.name for label in plan.labels)
+    grid = f"{joined(plan.spacing_mm)} mm" if plan.spacing_mm else f"spacings coarser by {joined(plan.downsampling)}"
+    return (
+        f"A second network ({NETWORKS[plan.network.kind]}) looked again at {organs}, on a grid of {grid} (z, y, x), in "
+        "a box around what the first one saw of them, whose margin held them whole in the validation cases; where the "
+        "first one saw each of them was a further input channel. In training cases, which the first network had learnt "
+        "from, that was displaced at random until its Dice was that of validation cases. Crops had "
+        f"{joined(plan.crop_size)} voxels; it was trained for {plan.iterations} iterations. Its organs replaced those "
+        "of the first network."
+    )
 
 
 def _preprocessing(plan: Plan) -> str:

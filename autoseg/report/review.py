@@ -24,6 +24,7 @@ from autoseg.evaluation.stress import COLUMNS as STRESS
 from autoseg.evaluation.stress import stress_table
 from autoseg.evaluation.subgroups import gaps, grouped, subgroups
 from autoseg.evaluation.trust import EXPECTED, case_pairs, coverage, expected_dice
+from autoseg.evaluation.two_stages import two_stages
 from autoseg.report.formats import TextTable
 
 
@@ -107,6 +108,12 @@ REVIEW = (
         frame=lambda e: gaps(e.scores, TESTING, e.groups, e.patients), decimals={"p": 3, "p (Holm)": 3},
         note="The best against the worst group of at least three patients each. p: permutation test of the largest gap "
         "(9999 permutations), then corrected over the rows after Holm. No gap shown does not mean that there is none.",
+    ),
+    ReviewTable(
+        name="two_stages", section="scores", title="What the second stage gains in the testing cases.",
+        frame=lambda e: two_stages(e.scores, TESTING),
+        note="First stage: its mask alone, before clean-up. Ceiling: the Dice that the truth keeps after going to the "
+        "grid of the stage and back; the second stage looks again at the organs whose ceiling it raises.",
     ),
     ReviewTable(
         name="sizes", section="scores", title="Dice of the testing patients by size of the organ.",

@@ -12,7 +12,7 @@ from autoseg.evaluation.evaluate import evaluate as evaluate_folds
 from autoseg.evaluation.external import evaluate_external
 from autoseg.evaluation.freshness import note_models
 from autoseg.evaluation.stress import chosen, stress, write_stress
-from autoseg.inference.model import open_model
+from autoseg.inference.model import open_fold, open_model
 from autoseg.network.device import pick_device
 from autoseg.options import EvaluateOptions
 from autoseg.pool import Track, untracked
@@ -37,8 +37,8 @@ def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
         return _evaluate_external(run, options.dataset, options, track)
     if options.stress:
         return _stress(run, options, track)
-    labels = {case.id: case.label_files for case in dataset_of(run).cases}
-    rows = evaluate_folds(run, splits_of(run), labels, pick_device(options.device), options.tolerance_mm, track)
+    dataset = {case.id: case for case in dataset_of(run).cases}
+    rows = evaluate_folds(run, splits_of(run), dataset, pick_device(options.device), options.tolerance_mm, track)
     return len({row["case"] for row in rows})
 
 
@@ -60,7 +60,7 @@ def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     most = max(1, STRESSED // len(folds))
     work = [(fold, name) for fold in folds for name in chosen(splits[fold].testing, most) if name in cases]
-    models = {fold: open_model(run.fold(fold).model, pick_device(options.device)) for fold in folds}
+    models = {fold: open_fold(run, fold, pick_device(options.device)) for fold in folds}
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     for fold, name in track(work, "Stressing", len(work)):

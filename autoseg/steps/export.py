@@ -41,6 +41,8 @@ def export(run: Run, file: Path) -> str:
         raise ModelError(f"{file}: is a folder; give a file, as in model.autoseg")
     if file.resolve().is_relative_to(run.folder.resolve()) and file.name == run.fold(0).model.name:
         raise ModelError(f"{file}: is where the RUN keeps its own models; give another FILE")
+    if run.plan_file.is_file() and run.plan().finer is not None:
+        raise ModelError(f"{run.folder}: a model of two stages cannot be exported yet; give `autoseg predict` the RUN")
     files = [run.fold(fold).model for fold in run.folds()]
     if not files:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")

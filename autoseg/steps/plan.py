@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from autoseg.data.cache import cache_bytes
@@ -21,12 +22,13 @@ from autoseg.files import write_generation
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
-from autoseg.plan import Plan
+from autoseg.plan import Plan, parse_plan
 from autoseg.planning.budget import StepCost, choose_budget
 from autoseg.planning.explain import Context, explain
 from autoseg.planning.fit import FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
+from autoseg.planning.second_plan import options_of_stages, second_plan
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
@@ -54,6 +56,9 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
     budget, is_local = choose_budget(options)
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
+    first_options, second_options = options, options
+    if options.stages > 1:
+        first_options, second_options = options_of_stages(options, budget.device == "cpu")
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track)
     write_check(checked.findings, run.check_file)
@@ -67,13 +72,24 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
         track=track,
     )
     decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
-    fitted = fit_plan(decision, data, budget, planner.derive, options, _measuring(track) if is_local else None)
+    measuring = _measuring(track) if is_local else None
+    fitted = fit_plan(decision, data, budget, planner.derive, first_options, measuring)
     planner.measure_grids(fitted.decision)
     context = _context(fitted, data, checked.findings, cohort, planner.ceilings)
+    decision = fitted.decision
+    if options.stages > 1:
+        second = second_plan(decision, planner, cohort.choosing, budget, second_options, measuring)
+        decision = replace(decision, plan=_in_two_stages(decision.plan, second.plan))
+        context = replace(context, second=second)
     with remembered(run.digests_file):
-        _write(run, path, checked.dataset, options, fitted.decision, context)
+        _write(run, path, checked.dataset, options, decision, context)
     tell_of(cohort)
-    return fitted.decision
+    return decision
+
+
+def _in_two_stages(first: Plan, second: Plan) -> Plan:
+    """Return the plan of both stages, valid as a whole."""
+    return parse_plan(first.model_copy(update={"finer": second}).model_dump_json(), "--stages 2")
 
 
 def _measuring(track: Track) -> Measure:
@@ -173,8 +189,15 @@ def _write(
 def _warn_of_trained(run: Run, plan: Plan) -> None:
     """Say that what was trained does not go on under a plan that differs in more than its length."""
     with suppress(AutosegError):  # a plan that cannot be read is replaced without a word
-        for fold in run.folds() if run.plan().model_copy(update={"iterations": plan.iterations}) != plan else ():
+        for fold in run.folds() if not _differ_in_length_only(run.plan(), plan) else ():
             logger.warning(
                 "%s: was trained under another plan, so its training cannot go on; remove it, or plan into another RUN",
                 run.fold(fold).folder,
             )
+
+
+def _differ_in_length_only(before: Plan, after: Plan) -> bool:
+    def endless(plan: Plan) -> list[Plan]:
+        return [stage.model_copy(update={"iterations": 1}) for stage in plan.stages]
+
+    return endless(before) == endless(after)

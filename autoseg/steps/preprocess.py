@@ -1,4 +1,4 @@
-"""preprocess: the cases of a RUN cached on its working grid."""
+"""preprocess: the cases of a RUN cached on its working grid; those of a second stage are made by `train`."""
 
 from __future__ import annotations
 
@@ -27,5 +27,4 @@ def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -
     cases = [case for case in dataset.cases if case.id in names]
     with run.locked("preprocess"), remembered(run.digests_file):
         jobs = options.jobs or usable_cores()
-        stages = enumerate(plan.stages)
-        return sum(preprocess_cases(cases, stage, run.stage(n).cache, jobs, track) for n, stage in stages)
+        return preprocess_cases(cases, plan.stages[0], run.cache, jobs, track)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
-from autoseg.dataset.origin import splits_of
+from autoseg.dataset.origin import dataset_of, splits_of
 from autoseg.dataset.split import Split
 from autoseg.digests import remembered
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
+from autoseg.inference.model import open_model
+from autoseg.inference.second_cases import second_cases
 from autoseg.machine import default_workers, free_memory_gib, process_place
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName, pick_device, release_memory, repeat_exactly
 from autoseg.network.distributed import from_first, process_group, process_rank, world_size
+from autoseg.network.weights import weights_digest
 from autoseg.options import TrainOptions
-from autoseg.plan import Plan, with_settings
+from autoseg.plan import Plan
 from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
 from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
-from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable
-from autoseg.run import Run
-from autoseg.training.checkpoint import planned_iterations
+from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable, require_one_device
+from autoseg.run import FoldFolder, Run
+from autoseg.settings import with_settings
+from autoseg.training.checkpoint import forget_other_cases, planned_iterations
 from autoseg.training.loop import Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import measure_step
@@ -67,6 +71,7 @@ def _train(
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
     ending = _Ending(run, stop)
     device = device_of(plan_of(run), options.device)
+    require_one_device(run.plan(), process_place().size)
     if options.deterministic:
         repeat_exactly()
     finished = {}
@@ -75,9 +80,14 @@ def _train(
             if from_first(ending.is_near()):
                 break
             release_memory(device)  # of the fold before: a time budget is measured in another process
+            telling = _telling(tell, fold)
             job = _fold(run, fold, splits[fold], options, device)
-            if not _trained(job, _telling(tell, fold), ending.is_near):
+            if not _trained(job, telling, ending.is_near):
                 break
+            if run.plan().finer is not None:
+                release_memory(device)
+                if ending.is_near() or not _trained(_second(run, fold, job, options), telling, ending.is_near):
+                    break
             finished[fold] = job.plan.iterations
         ending.clear()
     return finished
@@ -102,20 +112,56 @@ class _Ending:
 
 
 def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
-    key = plan_digest(run.plan())
+    first = run.plan().stages[0]
+    key = plan_digest(first)
     with remembered(run.digests_file):
         sides = {side: read_cases(run.cache, ids, key) for side, ids in split.sides().items()}
     training = sides["training"]
     _require_labels(run, fold, training)
-    by_default = default_workers(None, device, batch_bytes(run.plan(), world_size()))
-    workers = by_default if options.workers is None else options.workers
-    shape = training[0].working.shape if training else (1, 1, 1)
+    return _job(run, first, run.fold(fold), sides, options, device)
+
+
+def _second(run: Run, fold: int, first: Fold, options: TrainOptions) -> Fold:
+    """Return the training of the second stage of a fold, once it is made what that sees of each case."""
+    (plan,) = run.plan().stages[1:]
+    device, files = first.plan.device, run.stage(1).fold(fold)
+    with remembered(run.digests_file):
+        cases = second_cases(
+            open_model(first.files.model, device).stages[0],
+            weights_digest(first.files.model),
+            plan,
+            first.training,
+            first.validation,
+            lambda: {case.id: case for case in dataset_of(run).cases},
+            files.cases,
+        )
+    if not cases.training:
+        raise PlanError(f"{first.files.model}: finds none of the organs of a second stage in any case; train it longer")
+    if forget_other_cases(files, cases.training):
+        logger.warning("fold %d: the first stage has changed, so the second begins anew", fold)
+    sides = {"training": cases.training, "validation": cases.validation, "testing": ()}
+    return _job(run, plan.model_copy(update={"margin_mm": cases.margin_mm}), files, sides, options, device)
+
+
+def _job(
+    run: Run,
+    plan: Plan,
+    files: FoldFolder,
+    sides: Mapping[str, tuple[CachedCase, ...]],
+    options: TrainOptions,
+    device: DeviceName,
+) -> Fold:
+    """Return the training of one stage of a fold, given its cases by side."""
+    workers = options.workers
+    if workers is None:
+        workers = default_workers(None, device, batch_bytes(plan, world_size()))
+    shape = sides["training"][0].working.shape if sides["training"] else (1, 1, 1)
     return Fold(
-        plan=_training_plan(run, fold, options, device, shape, workers),
-        training=training,
+        plan=_training_plan(run, plan, files, options, device, shape, workers),
+        training=sides["training"],
         validation=sides["validation"],
         testing=sides["testing"],
-        files=run.fold(fold),
+        files=files,
         workers=workers,
         patience=options.patience,
         tensorboard=options.tensorboard,
@@ -154,12 +200,14 @@ def device_of(plan: Plan, name: str | None) -> DeviceName:
     return device
 
 
-def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int) -> Plan:
+def _training_plan(
+    run: Run, plan: Plan, files: FoldFolder, options: TrainOptions, device: DeviceName, shape: Voxels, workers: int
+) -> Plan:
     """Return the plan with the device and the iterations of this training; once begun, they stay."""
-    plan, began = run.plan(), time.monotonic()
+    began = time.monotonic()
     require_crops(plan, world_size())
     plan = plan.model_copy(update={"device": device})
-    begun = planned_iterations(run.fold(fold))
+    begun = planned_iterations(files)
     if begun is None:
         _require_memory(plan, run)
     if options.iterations is not None:
@@ -168,11 +216,11 @@ def _training_plan(run: Run, fold: int, options: TrainOptions, device: DeviceNam
         iterations = begun
         if options.time_budget_s is not None:
             logger.warning(
-                "fold %d: --time-budget counts when a training begins; this one has %s, and --iterations N trains on",
-                fold, counted(begun, "iteration"),
+                "%s: --time-budget counts when a training begins; this one has %s, and --iterations N trains on",
+                files.folder.name.replace("-", " "), counted(begun, "iteration"),
             )  # fmt: skip
     elif options.time_budget_s is not None:
-        iterations = _fitting(plan, options.time_budget_s, began, shape, workers)
+        iterations = _fitting(plan, options.time_budget_s / len(run.plan().stages), began, shape, workers)
     else:
         iterations = plan.iterations
     return with_settings(plan, {"iterations": str(iterations)})

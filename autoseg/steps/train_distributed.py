@@ -15,7 +15,7 @@ from autoseg.machine import process_place, set_default_variable, usable_cores
 from autoseg.network.build import plan_of
 from autoseg.network.distributed import require_devices
 from autoseg.options import TrainOptions
-from autoseg.planning.requirements import require_crops
+from autoseg.planning.requirements import require_crops, require_one_device
 from autoseg.processes import ENDING
 from autoseg.run import Run
 from autoseg.steps.train import device_of
@@ -37,6 +37,7 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
         LockedError: If another process writes to RUN.
     """
     plan, processes = plan_of(run), options.gpus
+    require_one_device(plan, processes)
     require_crops(plan, processes)
     require_devices(device_of(plan, options.device), processes)
     set_default_variable("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))  # torchrun would set 1

@@ -97,6 +97,24 @@ def resume(files: FoldFolder, plan: Plan, training: Sequence[CachedCase], state:
     return _is_sound(files.model)
 
 
+def forget_other_cases(files: FoldFolder, training: Sequence[CachedCase]) -> bool:
+    """Remove what a training on other cases has left; return whether it did. A damaged checkpoint is left to `resume`.
+
+    Args:
+        files: Of the fold.
+        training: The cases that there are now.
+    """
+    try:
+        before = read_facts(files.checkpoint, CHECKPOINT).get("cases")
+    except ModelError:
+        return False
+    if before == cases_digest(training):
+        return False
+    files.checkpoint.unlink()
+    files.model.unlink(missing_ok=True)
+    return True
+
+
 def planned_iterations(files: FoldFolder) -> int | None:
     """Return how many iterations the training of a fold was to have; None where it has not begun.
 

@@ -167,7 +167,7 @@ def _testing_dice(run: Run, fold: int, bench: Bench) -> dict[str, list[float]]:
     organs = {organ.name: number for number, organ in enumerate(model.plan.labels, start=1)}
     scores: dict[str, list[float]] = {name: [] for name in organs}
     for case in read_cases(run.cache, splits_of(run)[fold].testing, plan_digest(run.plan())):
-        mask = model.infer((case.image().astype(np.float32),), case.working.shape).coarse
+        mask = model.infer(case.image().astype(np.float32), case.working.shape).coarse
         values = dice(mask, np.array(case.label()), tuple(organs.values()))
         for name, number in organs.items():
             if values.get(number) is not None:

@@ -19,7 +19,8 @@ from autoseg.data.cutouts import CutOut, crops_of, slot_bytes
 from autoseg.data.intensity import INTENSITY_CHANGES
 from autoseg.data.slots import Slots
 from autoseg.errors import PlanError
-from autoseg.plan import AugmentationPlan, Plan, with_settings
+from autoseg.plan import AugmentationPlan, Plan
+from autoseg.settings import with_settings
 
 SHAPE, SIZE, SPACING = (14, 15, 16), (8, 10, 6), (3.0, 1.0, 0.8)
 SPATIAL = {

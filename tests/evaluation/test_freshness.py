@@ -9,6 +9,7 @@ from pathlib import Path
 import made
 import pytest
 
+from autoseg.dataset.load import Case
 from autoseg.evaluation import evaluate
 from autoseg.evaluation.freshness import ScoreJournal
 from autoseg.inference.model import Model
@@ -73,7 +74,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
     usual = evaluate._Evaluation(
         model=Model(stages=(Stage(networks=(), plan=made.plan(precision="float32")),), trained_on=frozenset()),
         digest="weights",
-        labels={case.id: (label,)},
+        dataset={case.id: Case(id=case.id, images=(), label=label, patient=case.id)},
         fold=0,
         files=FoldFolder(tmp_path),
         tolerance_mm=2.0,

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from autoseg.data.cache import CachedCase
+from autoseg.dataset.load import Case
 from autoseg.evaluation import postprocessing
 from autoseg.evaluation.postprocessing import determine_postprocessing, store_postprocessing
 from autoseg.imaging.volumes import write_array
@@ -37,21 +38,24 @@ def crumbly(image: np.ndarray, full: tuple[int, int, int]) -> Upsampler:
     return upsampler
 
 
+def source_of(case_id: str, label: Path) -> Case:
+    return Case(id=case_id, images=(), label=label, patient=case_id)
+
+
 def test_the_clean_up_that_helps_and_the_line_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = made.easy_cases(tmp_path / "cache", 5)
-    labels = {}
+    dataset = {case.id: source_of(case.id, tmp_path / f"{case.id}.nii.gz") for case in cases}
     for case in cases:
-        labels[case.id] = (tmp_path / f"{case.id}.nii.gz",)
-        write_array(*labels[case.id], np.asarray(case.label()), case.stored)
+        write_array(dataset[case.id].label, np.asarray(case.label()), case.stored)
     model = Model(stages=(Stage(networks=(), plan=PLAN),), trained_on=frozenset())
-    monkeypatch.setattr(Model, "infer", lambda self, image, full: crumbly(image, full))
-    found = determine_postprocessing(model, cases, labels, None)
+    monkeypatch.setattr(Model, "infer", lambda self, image, full, original: crumbly((image,), full))
+    found = determine_postprocessing(model, cases, dataset, None)
     assert [(rule.label, rule.largest) for rule in found.cleanup] == [(1, True)]
     assert found.cleanup[0].gain > 0.0005
     assert found.calibration.scatter == pytest.approx(0.0, abs=1e-6)  # all reach a Dice of 1, however sure they are
     assert found.calibration.expected(0.7) == pytest.approx(1.0, abs=1e-6)
-    del labels["case0"]  # its label is gone: the others still teach
-    assert determine_postprocessing(model, cases, labels, None).cleanup
+    del dataset["case0"]  # its label is gone: the others still teach
+    assert determine_postprocessing(model, cases, dataset, None).cleanup
 
 
 def test_what_was_learnt_is_stored_beside_the_weights_and_used(tmp_path: Path) -> None:
@@ -77,7 +81,7 @@ def test_it_is_learnt_once_and_again_when_a_label_map_changed(tmp_path: Path, mo
     cases, file, label = made.easy_cases(tmp_path / "cache", 2), tmp_path / "m", tmp_path / "label.nii.gz"
     label.write_bytes(b"label")
     save_model(file, PLAN, build(PLAN).state_dict(), {"iteration": 3, "trained_on": ["a"]})
-    learnt: list[int] = []
+    learnt, dataset = list[int](), {"case0": source_of("case0", label)}
 
     def learn(_: Model, cases: Sequence[CachedCase], *__: object) -> Postprocessing:
         learnt.append(len(cases))
@@ -85,10 +89,10 @@ def test_it_is_learnt_once_and_again_when_a_label_map_changed(tmp_path: Path, mo
 
     monkeypatch.setattr(postprocessing, "determine_postprocessing", learn)
     for count in (1, 1):
-        model = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, {"case0": (label,)}, None)
+        model = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, dataset, None)
         assert model.postprocessing.cleanup[0].label == 2
         assert len(learnt) == count
     label.write_bytes(b"another label")
-    again = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, {"case0": (label,)}, None)
+    again = postprocessing.with_postprocessing(file, open_model(file, "cpu"), cases, dataset, None)
     assert len(learnt) == 2
     assert open_model(file, "cpu").postprocessing == again.postprocessing

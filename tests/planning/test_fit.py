@@ -10,12 +10,13 @@ import pytest
 
 from autoseg.errors import PlanError
 from autoseg.options import PlanOptions
-from autoseg.plan import Plan, with_settings
+from autoseg.plan import Plan
 from autoseg.planning import fit
 from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
 from autoseg.planning.fit import apply_settings, fit_plan
 from autoseg.planning.planner import Cost, Decision, derive_plan
 from autoseg.planning.requirements import nearest_fit
+from autoseg.settings import with_settings
 
 FOUND = made.fingerprint((96, 96, 96), (1.0, 1.0, 1.0), cases=100)
 GPU = Budget(device="cuda", memory_gib=6.0, bfloat16=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from made import fingerprint, plan
+from two_stages import FIRST, second
 
 from autoseg.dataset.split import Split
 from autoseg.labels import Label
@@ -89,3 +90,9 @@ def test_very_many_organs_are_counted() -> None:
     many = plan(labels=tuple(Label(value=n, name=f"organ {n}") for n in range(1, 31)))
     text = methods(many, fingerprint((10, 20, 30), (5.0, 1.0, 1.0), labels=30), [], Facts())["Data"]
     assert "Segmented: 30 organs [list them" in text
+
+
+def test_a_second_stage_is_described_where_there_is_one() -> None:
+    assert "Second stage" not in methods(FIRST, None, [], Facts())
+    text = methods(FIRST.model_copy(update={"finer": second()}), None, [], Facts())["Second stage"]
+    assert "looked again at vein, on a grid of spacings coarser by 1 × 1 × 1" in text

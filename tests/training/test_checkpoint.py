@@ -14,11 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from autoseg.data.cache import cases_digest
 from autoseg.errors import AutosegError, ModelError
 from autoseg.network.weights import load_networks, model_files, save_model
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
-from autoseg.training.checkpoint import load_checkpoint, planned_iterations, save_checkpoint
+from autoseg.training.checkpoint import forget_other_cases, load_checkpoint, planned_iterations, save_checkpoint
 from autoseg.training.state import State, new_state, snapshot
 
 PLAN = made.plan(optimiser=OptimiserPlan(name="adam", schedule="constant", averaging=0.9))
@@ -61,6 +62,19 @@ def test_a_checkpoint_of_other_cases_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "c", PLAN, trained(PLAN, seed=1))
     with pytest.raises(ModelError, match="was trained on other cases"):
         load_checkpoint(tmp_path / "c", PLAN, "others", new_state(PLAN))
+
+
+def test_what_other_cases_have_left_is_removed_and_what_these_have_left_stays(tmp_path: Path) -> None:
+    files, cases = FoldFolder(tmp_path / "fold"), made.easy_cases(tmp_path / "cache", 3)
+    files.folder.mkdir()
+    assert not forget_other_cases(files, cases)  # nothing is there
+    files.model.touch()
+    state = trained(PLAN, seed=1)
+    save_checkpoint(files.checkpoint, PLAN, cases_digest(cases), snapshot(state))
+    assert not forget_other_cases(files, cases)
+    assert forget_other_cases(files, cases[:2])
+    assert not files.checkpoint.exists()
+    assert not files.model.exists()
 
 
 def test_a_checkpoint_before_the_first_step_can_be_loaded(tmp_path: Path) -> None:

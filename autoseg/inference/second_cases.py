@@ -1,0 +1,221 @@
+"""The cases of a second stage: what it will see of each, with the errors that the first stage makes on unseen cases.
+
+Only the first stage of the same fold is asked: that of another fold has learnt from this fold's testing cases. It has
+learnt from the training cases, so its errors on them are too small. They are made as large as on validation cases.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.data.cache import CachedCase, covering_cases, read_case, write_case
+from autoseg.data.preprocess import plan_digest
+from autoseg.dataset.load import Case
+from autoseg.digests import code_digest, digest
+from autoseg.errors import ModelError
+from autoseg.files import write_text
+from autoseg.imaging.boxes import group_boxes
+from autoseg.imaging.grid import Box, resized
+from autoseg.imaging.resample import FloatArray, resample_label
+from autoseg.imaging.volumes import read_image, read_label
+from autoseg.inference.second_input import classes_of, displaced, first_box, part_of, second_image, widened
+from autoseg.inference.second_stage import second_atoms
+from autoseg.inference.stage import InferenceOptions, Stage
+from autoseg.json_file import JsonError, read_json
+from autoseg.labels import Atoms
+from autoseg.metrics.overlap import dice
+from autoseg.plan import Plan
+from autoseg.pool import Track, untracked
+from autoseg.words import counted
+
+logger = logging.getLogger(__name__)
+CODE = ("inference", "data/preprocess.py", "data/cache.py", "imaging", "labels.py")  # what makes a case
+MEASURED = 12  # cases of a side on which the first stage's errors are measured
+DISPLACEMENTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # voxels of the first stage's working grid that are tried
+MOST_MARGIN_MM = 40.0  # of a box, however much the first stage misses: the rest is widened where organs reach out
+NOTE = "errors.json"  # in the folder of the cases: what was measured, and from what
+KEEP = InferenceOptions(probabilities=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstErrors:
+    """How the first stage errs on cases that it has not learnt from."""
+
+    margin_mm: float  # around what it sees of the organs, so that the box holds them whole
+    displacements: tuple[float, ...]  # of each organ's probabilities in training cases, voxels of its working grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondCases:
+    """What a second stage learns from, and watches."""
+
+    training: tuple[CachedCase, ...]
+    validation: tuple[CachedCase, ...]
+    margin_mm: float
+
+
+def second_cases(
+    first: Stage,
+    weights: str,
+    plan: Plan,
+    training: Sequence[CachedCase],
+    validation: Sequence[CachedCase],
+    sources: Callable[[], Mapping[str, Case]],
+    folder: Path,
+    track: Track = untracked,
+) -> SecondCases:
+    """Return the cases of a fold's second stage; make them first unless they are up to date.
+
+    Args:
+        first: The first stage of this fold.
+        weights: A digest of its weights.
+        plan: Of the second stage.
+        training: Cases of the first stage that it has learnt from.
+        validation: Those that it has not.
+        sources: Gives the dataset's cases by id, where they are needed.
+        folder: Of the second stage's cases.
+        track: Shows progress.
+
+    Raises:
+        AutosegError: If an image cannot be read.
+    """
+    records = [case.record_digest for case in (*training, *validation)]
+    key = digest(weights, records, len(training), plan_digest(plan), plan.margin_mm, plan.seed, code_digest(*CODE))
+    known = _known(folder, key)
+    if known is None:
+        maker = _Maker(first, plan, sources(), folder, key)
+        errors = maker.errors(training, validation)
+        sides = [(case, True) for case in training] + [(case, False) for case in validation]
+        made = [case.id for case, side in track(sides, "Looking again", len(sides)) if maker.make(case, errors, side)]
+        known = made, errors.margin_mm
+        write_text(folder / NOTE, json.dumps({"key": key, "cases": made, **vars(errors)}, indent=1))
+    cases = {name: read_case(folder, name) for name in known[0]}
+    sides_of = [
+        tuple(found for case in side if (found := cases.get(case.id)) is not None) for side in (training, validation)
+    ]
+    left_out = len(training) + len(validation) - sum(map(len, sides_of))
+    if left_out:
+        names = ", ".join(organ.name for organ in plan.labels)
+        logger.warning(
+            "in %s the first stage finds nothing of %s, so the second does not learn from it",
+            counted(left_out, "case"), names,
+        )  # fmt: skip
+    return SecondCases(training=sides_of[0], validation=sides_of[1], margin_mm=known[1])
+
+
+def _known(folder: Path, key: str) -> tuple[list[str], float] | None:
+    """Return the cases that are there, all intact, and the margin of their boxes; None where they are to be made."""
+    try:
+        note = read_json(folder / NOTE, dict)
+        cases = [read_case(folder, name) for name in note["cases"]]
+        if note["key"] != key or not all(case is not None and case.is_intact() for case in cases):
+            return None
+        return list(note["cases"]), float(note["margin_mm"])
+    except (OSError, JsonError, KeyError, TypeError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the cases of one second stage."""
+
+    first: Stage
+    plan: Plan
+    sources: Mapping[str, Case]
+    folder: Path
+    key: str
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes of the first stage that the second looks at."""
+        return classes_of(self.first.plan.scheme, self.plan.scheme)
+
+    def seen(self, case: CachedCase) -> tuple[FloatArray, Atoms]:
+        """Return the first stage's probabilities (organs, Z, Y, X) and its mask, both on its working grid."""
+        upsampler = self.first.infer(case.image(), case.working.shape, KEEP)
+        probabilities = upsampler.probabilities()
+        if probabilities is None:
+            raise ModelError(f"{case.id}: the first stage predicts nothing; train it again")
+        return probabilities[list(self.classes)].astype(np.float32), upsampler.coarse
+
+    def errors(self, training: Sequence[CachedCase], validation: Sequence[CachedCase]) -> FirstErrors:
+        """Measure how far the organs reach out of what the first stage sees, and how much of them it misses."""
+        unseen = [(case, *self.seen(case)) for case in covering_cases(validation, MEASURED)]
+        reach_mm = [mm for case, _, mask in unseen if (mm := self._reach_mm(case, mask)) is not None]
+        margin_mm = min(MOST_MARGIN_MM, max([self.plan.margin_mm or 0.0, *reach_mm]))
+        displacements = [0.0] * len(self.classes)
+        if unseen:
+            learnt = [(case, self.seen(case)[0]) for case in covering_cases(training, MEASURED)]
+            for organ in range(len(self.classes)):
+                aim = _mean([self._dice(case, seen[organ], organ) for case, seen, _ in unseen])
+                tried = {
+                    voxels: _mean(
+                        [self._dice(case, self._moved(case, seen, organ, voxels), organ) for case, seen in learnt]
+                    )
+                    for voxels in DISPLACEMENTS
+                }
+                if not math.isnan(aim) and not any(map(math.isnan, tried.values())):
+                    displacements[organ] = min(tried, key=lambda voxels: abs(tried[voxels] - aim))
+        return FirstErrors(margin_mm=round(margin_mm, 1), displacements=tuple(displacements))
+
+    def make(self, case: CachedCase, errors: FirstErrors, is_learnt: bool) -> bool:
+        """Write a case of the second stage; return whether the first stage sees anything of its organs."""
+        probabilities, mask = self.seen(case)
+        if is_learnt:
+            moved = [self._moved(case, probabilities, n, voxels) for n, voxels in enumerate(errors.displacements)]
+            probabilities = np.stack(moved)
+        box = first_box(mask, self.classes, case.grid.shape)
+        if box is None:
+            return False
+        margin_mm = [errors.margin_mm] * 3
+        self._write(case, probabilities, widened(box, case.grid, margin_mm, margin_mm))
+        return True
+
+    def _write(self, case: CachedCase, probabilities: FloatArray, box: Box) -> None:
+        source, plan, scheme = self.sources[case.id], self.plan, self.first.plan.scheme
+        volume = read_image(source.images)
+        part = part_of(volume, box)
+        image = second_image(part, box, volume.grid.shape, probabilities, plan)
+        label = read_label(source.label_files, volume.grid, scheme).array[box]
+        atoms = second_atoms(scheme.encode(label, case.id), self.classes)
+        z, y, x = image.shape[1:]
+        hidden = tuple(place for place, index in enumerate(self.classes, start=1) if index in case.hidden)
+        record = replace(
+            case, folder=self.folder, source_digest=self.key, plan_digest=plan_digest(plan), grid=part.grid,
+            stored=part.grid, working=resized(part.grid, (z, y, x)), hidden=hidden, arrays="",
+        )  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_case(record, image, resample_label(atoms, (z, y, x)), seed=zlib.crc32(case.id.encode()))
+
+    def _moved(self, case: CachedCase, probabilities: FloatArray, organ: int, voxels: float) -> FloatArray:
+        return displaced(probabilities[organ], voxels, (self.plan.seed, zlib.crc32(case.id.encode()), organ))
+
+    def _dice(self, case: CachedCase, probability: FloatArray, organ: int) -> float | None:
+        """Return the Dice of where an organ is more likely than not; None where it is not labelled or in neither."""
+        index = self.classes[organ]
+        if index in case.hidden:
+            return None
+        truth = (case.label() == index).astype(np.uint8)
+        return dice((probability > 0.5).astype(np.uint8), truth, {1: (1,)})[1]
+
+    def _reach_mm(self, case: CachedCase, mask: Atoms) -> float | None:
+        """Return how far the true organs reach out of the box around what the first stage sees; None: no such box."""
+        boxes = [group_boxes(np.asarray(atoms), {0: self.classes})[0] for atoms in (mask, case.label())]
+        if boxes[0] is None or boxes[1] is None:
+            return None
+        sides = zip(boxes[0], boxes[1], case.working.spacing_mm, strict=True)
+        reach_mm = [mm * max(0, seen.start - true.start, true.stop - seen.stop) for seen, true, mm in sides]
+        return float(max(reach_mm))
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else math.nan

@@ -1,0 +1,150 @@
+"""What a second stage sees: the box of an image around its organs, finely, and where the first stage sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from autoseg.data.preprocess import working_image
+from autoseg.imaging.boxes import group_boxes
+from autoseg.imaging.grid import Box, Grid, Voxels
+from autoseg.imaging.resample import FloatArray
+from autoseg.imaging.volumes import Volume
+from autoseg.labels import Atoms, LabelScheme
+from autoseg.plan import Plan
+
+Probabilities = npt.NDArray[np.float16]  # of classes on the first stage's working grid, (classes, Z, Y, X)
+CONTROL = 6  # voxels between the points that move at random
+
+
+def classes_of(first: LabelScheme, second: LabelScheme) -> tuple[int, ...]:
+    """Return which classes of the first stage the organs of a second are, in its order."""
+    place = {organ.value: index for index, organ in first.organs.items()}
+    return tuple(place[organ.value] for organ in second.labels)
+
+
+def first_box(coarse: Atoms, classes: Collection[int], full: Voxels) -> Box | None:
+    """Return the box (voxels of the image) in which the first stage sees any of some organs; None where it sees none.
+
+    It reaches a voxel of the working grid further: interpolation takes an organ no farther.
+
+    Args:
+        coarse: The first stage's mask on its working grid (Z, Y, X).
+        classes: Of the organs; disjoint, so that they are atoms.
+        full: Voxels of the image (Z, Y, X).
+    """
+    box = group_boxes(coarse, {0: tuple(classes)})[0]
+    if box is None:
+        return None
+    ends = [
+        (max(0, math.floor((part.start - 1) * n / m)), min(n, math.ceil((part.stop + 1) * n / m)))
+        for part, n, m in zip(box, full, coarse.shape, strict=True)
+    ]
+    return _box(ends)
+
+
+def widened(box: Box, grid: Grid, before_mm: Sequence[float], behind_mm: Sequence[float]) -> Box:
+    """Return a box that reaches further on each side, but not beyond the image.
+
+    Args:
+        box: Voxels of the image.
+        grid: Of the image.
+        before_mm: How much further towards the first voxel of each axis (Z, Y, X).
+        behind_mm: How much further towards the last one.
+
+    >>> grid = Grid(shape=(9, 9, 9), spacing_mm=(2.0, 1.0, 1.0))
+    >>> widened((slice(4, 6), slice(4, 6), slice(0, 9)), grid, (3, 3, 3), (0, 9, 9))
+    (slice(2, 6, None), slice(1, 9, None), slice(0, 9, None))
+    """
+    sides = zip(box, grid.shape, grid.spacing_mm, before_mm, behind_mm, strict=True)
+    return _box(
+        [
+            (max(0, part.start - math.ceil(before / mm)), min(n, part.stop + math.ceil(behind / mm)))
+            for part, n, mm, before, behind in sides
+        ]
+    )
+
+
+def part_of(volume: Volume, box: Box) -> Volume:
+    """Return the part of an image, or of a label map, that lies in a box, as an image of its own."""
+    grid = volume.grid
+    first = [part.start for part in reversed(box)]  # (X, Y, Z)
+    origin = grid.matrix() @ np.array([*first, 1.0])
+    z, y, x = (part.stop - part.start for part in box)
+    place = (float(origin[0]), float(origin[1]), float(origin[2]))
+    own = replace(grid, shape=(z, y, x), origin_mm=place)
+    return Volume(array=volume.array[..., *box], grid=own, stored=own)
+
+
+def second_image(part: Volume, box: Box, full: Voxels, probabilities: FloatArray, plan: Plan) -> FloatArray:
+    """Return what a second stage sees, on the working grid of its box, float32 (C, Z, Y, X).
+
+    Args:
+        part: The image in the box.
+        box: Voxels of the image.
+        full: Voxels of the whole image (Z, Y, X).
+        probabilities: Of its organs by the first stage, on the first stage's working grid, (organs, Z, Y, X).
+        plan: Of the second stage.
+    """
+    channels = len(plan.channels) - len(plan.labels)
+    of_image = plan.model_copy(update={"channels": plan.channels[:channels], "intensity": plan.intensity[:channels]})
+    image = working_image(part, of_image)
+    z, y, x = image.shape[1:]
+    seen = probabilities_in(probabilities, box, full, (z, y, x))
+    return np.concatenate((image, seen.astype(np.float16).astype(np.float32)))  # as in the cache
+
+
+def probabilities_in(probabilities: FloatArray, box: Box, full: Voxels, shape: Voxels) -> FloatArray:
+    """Return probabilities (C, Z, Y, X) of a whole image interpolated linearly to a grid of `shape` that fills a box.
+
+    Args:
+        probabilities: On a grid of the image's extent.
+        box: Voxels of the image.
+        full: Voxels of the image (Z, Y, X).
+        shape: Voxels of the new grid.
+    """
+    z, y, x = (_weights(*axis) for axis in zip(probabilities.shape[1:], full, box, shape, strict=True))
+    return np.stack([np.tensordot(z, y @ (channel @ x.T), axes=1) for channel in probabilities])
+
+
+def _weights(coarse: int, full: int, part: slice, size: int) -> FloatArray:
+    """Return the matrix (size, coarse) that interpolates an axis, constant beyond the outer centres."""
+    places = part.start + (np.arange(size) + 0.5) * (part.stop - part.start) / size  # from the image's edge
+    centres = np.clip(places * coarse / full - 0.5, 0.0, coarse - 1.0)
+    before = np.minimum(centres.astype(int), max(coarse - 2, 0))
+    weights, rows = np.zeros((size, coarse), dtype=np.float32), np.arange(size)
+    weights[rows, before] = 1.0 - (centres - before)
+    weights[rows, np.minimum(before + 1, coarse - 1)] += (centres - before).astype(np.float32)
+    return weights
+
+
+def displaced(probability: FloatArray, voxels: float, seed: Sequence[int]) -> FloatArray:
+    """Return the probability of an organ (Z, Y, X), moved hither and thither by a smooth random field.
+
+    As errors do, this takes away ends and thin parts, and adds some where there is nothing.
+
+    Args:
+        probability: On the first stage's working grid.
+        voxels: How far a control point moves on each axis, at most; 0: as it is.
+        seed: Decides the field.
+    """
+    if not voxels:
+        return probability
+    rng = np.random.default_rng(seed)
+    places = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in probability.shape), indexing="ij")
+    between = [place / CONTROL for place in places]
+    points = tuple(n // CONTROL + 2 for n in probability.shape)
+    moved = [
+        place + ndimage.map_coordinates(rng.uniform(-voxels, voxels, points), between, order=1) for place in places
+    ]
+    return np.asarray(ndimage.map_coordinates(probability, moved, order=1, mode="nearest"), dtype=np.float32)
+
+
+def _box(ends: Sequence[tuple[int, int]]) -> Box:
+    z, y, x = (slice(first, last) for first, last in ends)
+    return z, y, x

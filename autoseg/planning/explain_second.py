@@ -1,0 +1,53 @@
+"""The second stage's section of plan.md: which organs, which grid, what it gains and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from autoseg.planning.rules import WorkingGrid
+from autoseg.planning.second_plan import MARGIN_VOXELS, SecondPlan
+from autoseg.words import counted, escape, in_minutes, joined
+
+
+def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
+    """Yield the paragraphs on a second stage.
+
+    Args:
+        second: Its plan, and what it is worth.
+        first: The working grid of the first stage.
+    """
+    plan, fitted = second.plan, second.fitted
+    grid = fitted.decision.chosen or fitted.decision.grids[0]
+    yield "## Second stage"
+    yield (
+        f"It looks again at {', '.join(escape(organ) for organ in second.before)}, on a grid of "
+        f"{joined(grid.spacing_mm)} mm, in a box around what the first stage sees of them: {joined(second.box)} voxels "
+        f"of the median image. Where the first stage sees each of them is a further channel."
+    )
+    head = (
+        f"| organ | ceiling at {joined(first.spacing_mm)} mm | ceiling at {joined(grid.spacing_mm)} mm | gain, points |"
+    )
+    rows = [
+        f"| {escape(organ)} | {100 * before:.1f} | {100 * second.after[organ]:.1f} "
+        f"| {100 * (second.after[organ] - before):.1f} |"
+        for organ, before in second.before.items()
+    ]
+    yield "\n".join([head, "|---|---|---|---|", *rows])
+    if second.without_gain:
+        yield f"A finer grid that fits would not help {', '.join(map(escape, second.without_gain))}."
+    yield (
+        f"**Margin**: {plan.margin_mm:g} mm, {MARGIN_VOXELS} voxels of the first stage's grid; `train` makes it wider "
+        "where the first stage misses more in validation cases. A box out of which organs reach is widened."
+    )
+    voxels = [math.prod(grid.shape), math.prod(first.shape)]
+    yield (
+        f"**Crop** {joined(plan.crop_size)} voxels, **batch** {plan.batch_size}, {plan.iterations} iterations. In "
+        f"prediction its box has {voxels[0]:,} voxels, the whole image {voxels[1]:,} on the first stage's grid."
+    )
+    memory = f"**Memory**: predicted {fitted.decision.step_gib:.2f} GiB a step"
+    if fitted.measured is not None:
+        seconds = fitted.measured.seconds_per_iteration
+        memory += f", measured {fitted.measured.gib:.2f} GiB. **Time**: measured {seconds:.2f} s an iteration, about "
+        memory += f"{in_minutes(seconds * plan.iterations)} for {counted(plan.iterations, 'iteration')}"
+    yield f"{memory}. The two stages train one after the other, each for half of the time."

@@ -1,0 +1,195 @@
+"""The plan of a second stage: the organs that the first one's grid costs too much, seen finely in a box around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoseg.dataset.examine import CaseFacts
+from autoseg.dataset.fingerprint import Fingerprint, fingerprint
+from autoseg.dataset.load import Dataset
+from autoseg.errors import PlanError
+from autoseg.imaging.grid import Voxels
+from autoseg.labels import Label
+from autoseg.options import PlanOptions
+from autoseg.plan import Plan, first_seen
+from autoseg.planning.budget import Budget, step_gib
+from autoseg.planning.fit import ITERATIONS_SHARE, FittedPlan, Measure, fit_plan
+from autoseg.planning.planner import Cost, Decision, Planner, derive_plan
+from autoseg.planning.recipe import CPU_TRAINING_S, PROBABILITY
+from autoseg.planning.rules import CEILING
+
+WORTH = 0.97  # Dice; where no organ's ceiling is below CEILING, one below this is worth a second look
+LEAST_GAIN = 0.01  # of the ceiling, that an organ must have from the finer grid
+MARGIN_VOXELS = 3  # of the first stage's working grid, that a box shows around its organs at least
+FINER = "finer."  # before the key of a setting of the second stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondPlan:
+    """The plan of a second stage, and why it is worth it."""
+
+    fitted: FittedPlan
+    box: Voxels  # the median one, voxels of the median image (Z, Y, X)
+    before: Mapping[str, float]  # ceiling of each of its organs on the first stage's grid
+    after: Mapping[str, float]  # on its own
+    without_gain: tuple[str, ...]  # organs that a finer grid would not help
+
+    @property
+    def plan(self) -> Plan:
+        """The plan itself."""
+        return self.fitted.decision.plan
+
+
+def options_of_stages(options: PlanOptions, is_on_cpu: bool) -> tuple[PlanOptions, PlanOptions]:
+    """Return what the user asks of each of two stages: the settings of each, and half of the time.
+
+    Raises:
+        PlanError: If there is a preset.
+    """
+    if options.preset is not None:
+        raise PlanError("--stages 2: a preset is a plan of one stage; leave --preset out, or plan with --stages 1")
+    if options.gpus > 1:
+        raise PlanError(f"--stages 2: two stages train on one device; leave --gpus {options.gpus} out")
+    own = {key: value for key, value in options.settings.items() if not key.startswith(FINER)}
+    finer = {key.removeprefix(FINER): value for key, value in options.settings.items() if key.startswith(FINER)}
+    if "iterations" in own:
+        finer.setdefault("iterations", own["iterations"])
+    time_s = options.time_budget_s
+    if time_s is None and is_on_cpu and options.iterations is None and "iterations" not in own:
+        time_s = CPU_TRAINING_S / ITERATIONS_SHARE
+    half_s = None if time_s is None else time_s / 2
+    return replace(options, settings=own, time_budget_s=half_s), replace(options, settings=finer, time_budget_s=half_s)
+
+
+def second_plan(
+    first: Decision,
+    planner: Planner,
+    facts: Sequence[CaseFacts],
+    budget: Budget,
+    options: PlanOptions,
+    measure: Measure | None,
+) -> SecondPlan:
+    """Choose organs, grid, crop and length of a second stage.
+
+    Args:
+        first: The first stage's plan, its ceilings measured by the planner.
+        planner: Knows the dataset, and measures ceilings.
+        facts: Of the cases that may decide.
+        budget: Device and memory.
+        options: What the user asks of this stage.
+        measure: Runs iterations of a plan; None: it is for another machine.
+
+    Raises:
+        PlanError: If no organ gains by it, or no finer grid fits.
+    """
+    own, dataset = first.chosen or first.grids[0], planner.dataset
+    if dataset.scheme.overlapping:
+        raise PlanError("--stages 2: the organs are regions that overlap, which a second stage does not know yet")
+    if first.plan.flat_axis is not None:
+        raise PlanError("--stages 2: images that are planned in 2D have one stage; plan with --stages 1")
+    ceilings = dict(zip(dataset.labels, planner.ceilings[own.spacing_mm], strict=True))
+    organs = _low(ceilings)
+    if not organs:
+        raise PlanError(
+            f"--stages 2: the grid of the first stage leaves every organ {WORTH:.0%} of its Dice or more, so there is "
+            "nothing to gain; plan with --stages 1"
+        )
+    margin_mm = round(MARGIN_VOXELS * max(own.spacing_mm), 1)
+    deriving = _Deriving(first.plan, planner, facts, dataset, options.seed)
+    without_gain: list[Label] = []
+    while True:
+        boxed = deriving.boxed(organs, margin_mm)
+        decision = deriving.derive(boxed, organs, margin_mm, budget, step_gib)
+        grid = decision.chosen or decision.grids[0]
+        if not math.prod(grid.spacing_mm) < math.prod(own.spacing_mm):
+            raise PlanError("--stages 2: no grid finer than the first stage's fits the memory; plan with --stages 1")
+        planner.measure([grid], first.plan)
+        finer = dict(zip(dataset.labels, planner.ceilings[grid.spacing_mm], strict=True))
+        gaining = [organ for organ in organs if (finer[organ] or 0.0) - (ceilings[organ] or 0.0) >= LEAST_GAIN]
+        if gaining == organs:
+            break
+        without_gain += [organ for organ in organs if organ not in gaining]
+        organs = gaining
+        if not organs:
+            raise PlanError("--stages 2: no organ's ceiling rises on a finer grid that fits; plan with --stages 1")
+    fitted = fit_plan(
+        decision,
+        boxed,
+        budget,
+        lambda budget, cost: deriving.derive(boxed, organs, margin_mm, budget, cost),
+        options,
+        measure,
+    )
+    return SecondPlan(
+        fitted=fitted,
+        box=boxed.median_shape,
+        before={organ.name: ceilings[organ] or 0.0 for organ in organs},
+        after={organ.name: finer[organ] or 0.0 for organ in organs},
+        without_gain=tuple(organ.name for organ in without_gain),
+    )
+
+
+def _low(ceilings: Mapping[Label, float | None]) -> list[Label]:
+    """Return the organs whose ceiling is low; those below WORTH where none is below CEILING."""
+    for limit in (CEILING, WORTH):
+        if low := [organ for organ, dice in ceilings.items() if dice is not None and dice < limit]:
+            return low
+    return []
+
+
+@dataclass(frozen=True)
+class _Deriving:
+    """Derives plans for boxes around organs."""
+
+    first: Plan
+    planner: Planner
+    facts: Sequence[CaseFacts]
+    dataset: Dataset
+    seed: int
+
+    def boxed(self, organs: Sequence[Label], margin_mm: float) -> Fingerprint:
+        """Return the fingerprint of the boxes around some organs, as if they were the images."""
+        of_organs = replace(self.dataset, labels=tuple(organs))
+        return fingerprint(
+            of_organs, [box for one in self.facts if (box := _boxed(one, organs, margin_mm)) is not None]
+        )
+
+    def derive(
+        self, boxed: Fingerprint, organs: Sequence[Label], margin_mm: float, budget: Budget, cost: Cost
+    ) -> Decision:
+        """Return a plan for the boxes, with the first stage's probabilities among its channels."""
+
+        def with_channels(plan: Plan) -> Plan:
+            seen = tuple(first_seen(organ) for organ in organs)
+            return plan.model_copy(
+                update={
+                    "channels": (*self.first.channels, *seen),
+                    "intensity": (*self.first.intensity, *[PROBABILITY] * len(seen)),
+                    "margin_mm": margin_mm,
+                }
+            )
+
+        decision = derive_plan(boxed, budget, self.seed, None, lambda plan, budget: cost(with_channels(plan), budget))
+        return replace(decision, plan=with_channels(decision.plan))
+
+
+def _boxed(facts: CaseFacts, organs: Sequence[Label], margin_mm: float) -> CaseFacts | None:
+    """Return the facts of the box around some organs of a case; None where it has none of them."""
+    values = {organ.value for organ in organs}
+    present = [organ for organ in facts.organs if organ.value in values]
+    if not present:
+        return None
+    starts, stops = np.moveaxis(np.array([organ.box for organ in present]), 2, 0)
+    margin = np.ceil(margin_mm / np.array(facts.grid.spacing_mm)).astype(int)
+    first = np.maximum(starts.min(axis=0) - margin, 0)
+    last = np.minimum(stops.max(axis=0) + margin, facts.grid.shape)
+    z, y, x = (int(n) for n in last - first)
+    moved = []
+    for organ in present:
+        (z0, z1), (y0, y1), (x0, x1) = ((a - int(f), b - int(f)) for (a, b), f in zip(organ.box, first, strict=True))
+        moved.append(replace(organ, box=((z0, z1), (y0, y1), (x0, x1))))
+    return replace(facts, grid=replace(facts.grid, shape=(z, y, x)), organs=tuple(moved))

@@ -1,0 +1,90 @@
+"""Tests of autoseg.inference.second_cases: what a second stage learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from two_stages import FIRST, FLOOR, GRID, OF_LIVER, OF_VEIN, ByIntensity, second
+
+from autoseg.data.cache import CachedCase, read_case
+from autoseg.data.preprocess import preprocess
+from autoseg.dataset.load import Case
+from autoseg.imaging.volumes import write_array
+from autoseg.inference.second_cases import NOTE, SecondCases, second_cases
+from autoseg.inference.stage import Stage
+from autoseg.json_file import read_json
+
+STAGE = Stage(networks=(ByIntensity(-2.0, 3.0),), plan=FIRST)
+
+
+def write_case(folder: Path, name: str, seen: int) -> Case:
+    """Write a vein of 16 slices; beyond the first `seen` of them, the first stage takes it for liver."""
+    image, label = np.full(GRID.shape, FLOOR, np.int16), np.zeros(GRID.shape, np.uint8)
+    image[:, 4:28, 4:28], label[:, 4:28, 4:28] = OF_LIVER, 4
+    label[:, 12:20, 12:20] = 9
+    image[:seen, 12:20, 12:20], image[seen:, 12:20, 12:20] = OF_VEIN, 220
+    for what, array in (("image", image), ("label", label)):
+        write_array(folder / f"{name}.{what}.nii.gz", array, GRID)
+    return Case(id=name, images=(folder / f"{name}.image.nii.gz",), label=folder / f"{name}.label.nii.gz", patient=name)
+
+
+def made_of(folder: Path, seen: dict[str, int], weights: str = "weights") -> SecondCases:
+    """Return the second stage's cases, of which the last is a validation case."""
+    sources = {name: write_case(folder, name, depth) for name, depth in seen.items()}
+    preprocess(list(sources.values()), FIRST, folder / "cache")
+    cases = [case for name in seen if (case := read_case(folder / "cache", name)) is not None]
+    return second_cases(STAGE, weights, second(), cases[:-1], cases[-1:], lambda: sources, folder / "second")
+
+
+def errors_in(folder: Path) -> dict[str, object]:
+    return read_json(folder / "second" / NOTE, dict)
+
+
+def dice_of(case: CachedCase) -> float:
+    seen, truth = case.image()[1] > 0.5, case.label() == 1
+    return float(2 * (seen & truth).sum() / (seen.sum() + truth.sum()))
+
+
+def test_where_the_first_stage_is_right_on_unseen_cases_nothing_is_displaced(tmp_path: Path) -> None:
+    cases = made_of(tmp_path, {"a": 16, "b": 16})
+    assert errors_in(tmp_path)["displacements"] == [0.0]
+    assert cases.margin_mm == 4.0  # the plan's
+    (a,) = cases.training
+    assert a.working.shape == a.grid.shape == (16, 20, 20)  # 8 voxels, one of the coarse grid and the margin around
+    assert (a.grid.origin_mm[0], set(np.unique(a.label()))) == (6 * 2.0, {0, 1})
+
+
+def test_training_cases_get_the_errors_of_validation_cases(tmp_path: Path) -> None:
+    cases = made_of(tmp_path, {"a": 16, "b": 8})  # in b half of the vein is not seen
+    (voxels,) = errors_in(tmp_path)["displacements"]  # type: ignore[misc]
+    assert voxels > 0
+    assert cases.margin_mm == pytest.approx(16.0)  # 8 voxels of 2 mm that reach out of what is seen
+    (a,), (b,) = cases.training, cases.validation
+    assert dice_of(a) < 0.97  # of 1.0
+    assert b.grid.shape[0] == 16
+    (tmp_path / "perfect").mkdir()
+    assert dice_of(made_of(tmp_path / "perfect", {"a": 16, "b": 16}).training[0]) > dice_of(a)
+
+
+def test_cases_are_made_once_and_again_for_other_weights(tmp_path: Path) -> None:
+    depths = {"a": 16, "b": 8}
+    made_of(tmp_path, depths)
+    written = (tmp_path / "second" / "a.json").stat().st_mtime_ns
+    made_of(tmp_path, depths)
+    assert (tmp_path / "second" / "a.json").stat().st_mtime_ns == written
+    (tmp_path / "second" / "b.image.npy").write_bytes(b"damaged")
+    made_of(tmp_path, depths)
+    again = (tmp_path / "second" / "a.json").stat().st_mtime_ns
+    assert again > written
+    made_of(tmp_path, depths, "other weights")
+    assert (tmp_path / "second" / "a.json").stat().st_mtime_ns > again
+
+
+def test_a_case_of_which_nothing_is_found_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = made_of(tmp_path, {"a": 0, "b": 16, "c": 16})
+    assert [case.id for case in cases.training] == ["b"]
+    assert "in 1 case the first stage finds nothing of vein" in caplog.text

@@ -1,0 +1,111 @@
+"""Tests of autoseg.planning.second_plan: which organs, which grid, and when not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoseg.dataset.facts import case_facts
+from autoseg.dataset.fingerprint import fingerprint
+from autoseg.dataset.load import Dataset
+from autoseg.errors import PlanError
+from autoseg.imaging.grid import Grid, Triple
+from autoseg.imaging.volumes import Volume
+from autoseg.labels import Label
+from autoseg.options import PlanOptions
+from autoseg.plan import parse_plan
+from autoseg.planning.budget import Budget
+from autoseg.planning.explain_second import second_section
+from autoseg.planning.fit import apply_settings
+from autoseg.planning.planner import Planner
+from autoseg.planning.recipe import CPU_TRAINING_S
+from autoseg.planning.second_plan import SecondPlan, options_of_stages, second_plan
+
+GRID = Grid(shape=(60, 80, 80), spacing_mm=(1.0, 1.0, 1.0))
+LABELS = (Label(value=1, name="liver"), Label(value=2, name="artery"), Label(value=3, name="duct"))
+DATASET = Dataset(name="d", root=Path("d"), channels=("CT",), labels=LABELS, cases=())
+BUDGET = Budget(device="cpu", memory_gib=8.0, bfloat16=False)
+COARSE: Triple = (5.0, 5.0, 5.0)
+
+
+def facts_of_a_case() -> object:
+    label = np.zeros(GRID.shape, np.uint8)
+    label[5:55, 10:50, 10:70] = 1
+    label[20:40, 60:64, 30:50] = 2
+    label[22:30, 66:68, 30:50] = 3
+    image = np.where(label > 0, 60, -1000).astype(np.int16)[None]
+    return case_facts("a", Volume(array=image, grid=GRID, stored=GRID), label, DATASET.scheme)
+
+
+FACTS = [facts_of_a_case()] * 12
+
+
+def planned(
+    coarse: tuple[float, ...], finer: tuple[float, ...], settings: dict[str, str] | None = None
+) -> tuple[SecondPlan, object]:
+    """Plan a second stage where grids of 5 mm and of less leave organs so much of their Dice."""
+    data = fingerprint(DATASET, FACTS)  # type: ignore[arg-type]
+    planner = Planner(fingerprint=data, seed=3, dataset=DATASET, jobs=1, track=lambda items, *_: iter(items))
+    planner.ceilings[COARSE] = coarse
+    for mm in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0):
+        planner.ceilings[mm, mm, mm] = finer
+    first = apply_settings(planner_decision(planner), data, BUDGET, {"spacing_mm": "[5,5,5]", "crop_size": "[8,16,16]"})
+    options = PlanOptions(stages=2, settings={"iterations": "7"} | (settings or {}))
+    return second_plan(first, planner, FACTS, BUDGET, options_of_stages(options, True)[1], None), first  # type: ignore[arg-type]
+
+
+def planner_decision(planner: Planner) -> object:
+    from autoseg.planning.planner import derive_plan
+
+    return derive_plan(planner.fingerprint, BUDGET, 3, None)
+
+
+def test_organs_that_the_grid_costs_much_are_looked_at_again_finely_in_a_box_around_them() -> None:
+    second, first = planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.95))
+    plan = second.plan
+    assert [label.name for label in plan.labels] == ["artery", "duct"]
+    assert plan.channels == ("CT", "artery by the first stage", "duct by the first stage")
+    assert [how.kind for how in plan.intensity] == ["ct", "probability", "probability"]
+    assert plan.margin_mm == 15.0  # 3 voxels of 5 mm
+    assert second.box == (20 + 2 * 15, 8 + 15 + 12, 20 + 2 * 15)  # the lower end of y is that of the image
+    assert plan.spacing_mm is not None
+    assert max(plan.spacing_mm) < 5.0
+    assert plan.iterations == 7
+    text = "\n".join(second_section(second, first.chosen))  # type: ignore[attr-defined]
+    assert "| artery | 80.0 | 98.0 | 18.0 |" in text
+    assert "| duct | 70.0 | 95.0 | 25.0 |" in text
+    whole = first.plan.model_copy(update={"finer": plan})  # type: ignore[attr-defined]
+    assert parse_plan(whole.model_dump_json(), "plan").stages == (first.plan, plan)  # type: ignore[attr-defined]
+
+
+def test_an_organ_that_a_finer_grid_does_not_help_is_left_to_the_first_stage() -> None:
+    second, _ = planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.705))
+    assert [label.name for label in second.plan.labels] == ["artery"]
+    assert second.without_gain == ("duct",)
+
+
+@pytest.mark.parametrize(
+    ("coarse", "finer", "why"),
+    [((0.99, 0.98, 0.97), (1.0, 1.0, 1.0), "nothing to gain"), ((0.99, 0.8, 0.8), (0.99, 0.8, 0.8), "ceiling rises")],
+)
+def test_two_stages_that_would_gain_nothing_are_refused(
+    coarse: tuple[float, ...], finer: tuple[float, ...], why: str
+) -> None:
+    with pytest.raises(PlanError, match=why):
+        planned(coarse, finer)
+
+
+def test_each_stage_has_its_settings_and_half_of_the_time() -> None:
+    options = PlanOptions(stages=2, settings={"batch_size": "3", "finer.batch_size": "4"}, time_budget_s=600.0)
+    first, second = options_of_stages(options, True)
+    assert (first.settings, second.settings) == ({"batch_size": "3"}, {"batch_size": "4"})
+    assert (first.time_budget_s, second.time_budget_s) == (300.0, 300.0)
+    first, _ = options_of_stages(replace(options, time_budget_s=None), True)
+    assert first.time_budget_s == pytest.approx(CPU_TRAINING_S / 0.9 / 2)  # as long together as one stage
+    assert planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.95), {"finer.batch_size": "2"})[0].plan.batch_size == 2
+    for refused in (replace(options, preset="roth2018"), replace(options, gpus=2)):
+        with pytest.raises(PlanError, match="--stages 2"):
+            options_of_stages(refused, True)

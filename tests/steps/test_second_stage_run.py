@@ -1,0 +1,86 @@
+"""A RUN of two stages: what a user sees, from training to report, on top of a finished first stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from command_line import Cli, assert_one_line, copy_of
+
+from autoseg.dataset.split import TESTING
+from autoseg.dataset.split_file import load_splits
+from autoseg.evaluation.freshness import is_evaluated
+from autoseg.evaluation.two_stages import two_stages
+from autoseg.imaging.volumes import read_label
+from autoseg.inference.model import open_model
+from autoseg.plan import Plan, first_seen
+from autoseg.planning.recipe import PROBABILITY
+from autoseg.run import Run
+
+ORGANS = ("liver", "artery")
+
+
+def finer_than(plan: Plan) -> Plan:
+    """Return the plan of a second stage that is quickly trained."""
+    labels = tuple(label for label in plan.labels if label.name in ORGANS)
+    changes = {
+        "labels": labels,
+        "channels": (*plan.channels, *(first_seen(label) for label in labels)),
+        "intensity": (*plan.intensity, *[PROBABILITY] * len(labels)),
+        "spacing_mm": (5.0, 5.0, 5.0),
+        "loss": plan.loss.model_copy(update={"weights": None}),
+        "iterations": 2,
+        "margin_mm": 8.0,
+    }
+    return plan.model_copy(update=changes)
+
+
+def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = Run(copy_of(finished, tmp_path / "RUN"))
+    plan = run.plan()
+    run.plan_file.write_text(plan.model_copy(update={"finer": finer_than(plan)}).model_dump_json(), encoding="utf-8")
+    assert not is_evaluated(run)
+    assert_one_line(cli("evaluate", run.folder), "the second stage is not trained yet", "autoseg train")
+    assert_one_line(cli("train", run.folder, "--gpus", "2", "--device", "cpu"), "two stages train on one device")
+
+    first = run.fold(0).model.read_bytes()
+    code, _, err = cli("train", run.folder, "--workers", "0")
+    assert code == 0, err
+    second = run.stage(1).fold(0)
+    assert run.fold(0).model.read_bytes() == first  # which was trained
+    assert len(pd.read_csv(second.log)) == 2
+    (split,) = load_splits(run.split_file, None)
+    cases = {file.stem for file in second.cases.glob("phantom_*.json")}
+    assert cases <= {*split.training, *split.validation}  # none that tests
+    assert cases
+
+    made = {file: file.stat().st_mtime_ns for file in second.cases.iterdir()}
+    assert cli("train", run.folder, "--workers", "0", "--iterations", "4")[0] == 0
+    assert list(pd.read_csv(second.log)["iteration"]) == [1, 2, 3, 4]  # gone on with
+    assert {file: file.stat().st_mtime_ns for file in second.cases.iterdir()} == made
+
+    assert cli("evaluate", run.folder)[0] == 0
+    assert is_evaluated(run)
+    scores = pd.read_csv(run.scores_file)
+    assert {"first_stage_dice", "first_stage_ceiling"} <= set(scores["metric"])
+    means = scores[scores["grid"] == "original"].groupby(["organ", "metric"])["value"].mean()
+    for organ in ("liver", "artery"):
+        assert means[organ, "ceiling_dice"] > means[organ, "first_stage_ceiling"]
+    assert means["spleen", "ceiling_dice"] == means["spleen", "first_stage_ceiling"]
+    second.model.write_bytes(second.model.read_bytes() + b"\n")
+    assert not is_evaluated(run)
+    second.model.write_bytes(second.model.read_bytes()[:-1])
+    assert len(two_stages(scores, TESTING)) == len(plan.labels)
+
+    case = split.testing[0]
+    out = tmp_path / "out.nii.gz"
+    image = cohort / "imagesTr" / f"{case}_0000.nii.gz"
+    assert cli("predict", run.folder, image, out, "--device", "cpu")[0] == 0
+    model = open_model(run.folder, "cpu")
+    assert len(model.stages) == 2
+    assert not model.trained_on & set(split.testing)
+    np.testing.assert_array_equal(read_label(out).array, read_label(run.fold(0).prediction(case)).array)
+    assert_one_line(cli("export", run.folder, tmp_path / "m.autoseg"), "two stages cannot be exported yet")
