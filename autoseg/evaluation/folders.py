@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -103,22 +103,7 @@ def score_folders(
         RunError: If a folder is missing or no names match.
         PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
     """
-    predicted, true = _masks(predictions), _masks(references)
-    if extra := sorted(predicted.keys() - true.keys()):
-        count = counted(len(extra), "mask")
-        logger.warning("%s: not scored, as without a reference: %s (%s …)", predictions, count, extra[0])
-    pairs = {name: (predicted[name], file) for name, file in true.items() if name in predicted}
-    if not pairs:
-        raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
-    alone = {} if common else {name: file for name, file in true.items() if name not in predicted}
-    failed = {name: f"{file}: has no prediction in {predictions}; --common omits it" for name, file in alone.items()}
-    if common and (left := len(true.keys() - predicted.keys())):
-        logger.warning("%s: left out, as without a prediction: %s", references, counted(left, "reference"))
-    unfit = {name for name in true if not is_text(name)}
-    pairs = {name: pair for name, pair in pairs.items() if name not in unfit}
-    failed = {name: cause for name, cause in failed.items() if name not in unfit}
-    for name in unfit:
-        failed[printable(name)] = f"{true[name]}: its name is not UTF-8 text; rename both masks with letters and digits"
+    pairs, failed = _paired(predictions, references, common)
     if names is None:
         labels, unread = _labels_in(pairs, jobs, track)
         failed |= unread
@@ -132,17 +117,9 @@ def score_folders(
     rows: list[Row] = []
     predicted_values, true_values = set[int](), set[int]()
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
+    by_piece = take_pieces is not None
     work = {
-        name: _Pair(
-            name,
-            *pair,
-            labels_of.get(name, labels),
-            dict(within),
-            named,
-            tolerance_mm,
-            ignored,
-            take_pieces is not None,
-        )
+        name: _Pair(name, *pair, labels_of.get(name, labels), dict(within), named, tolerance_mm, ignored, by_piece)
         for name, pair in pairs.items()
     }
     good = {name: pair for name, pair in work.items() if name not in failed}
@@ -162,12 +139,35 @@ def score_folders(
             references: true_values - predicted_values - {0, ignored},
         }
     )
-    present = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
-    if rows and (nowhere := [label.name for label in labels if label.value not in present]):
-        logger.warning("in no mask of %s or %s: %s", predictions, references, ", ".join(nowhere))
+    _warn_of_absent(labels, rows, f"{predictions} or {references}")
     if failed:
         raise PartlyScoredError(_in_order(rows), failed)
     return _in_order(rows)
+
+
+def _paired(predictions: Path, references: Path, common: bool) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
+    """Return the masks of one name, prediction first, and the causes of those that have no partner or no sound name.
+
+    Raises:
+        RunError: As `score_folders`.
+    """
+    predicted, true = _masks(predictions), _masks(references)
+    if extra := sorted(predicted.keys() - true.keys()):
+        count = counted(len(extra), "mask")
+        logger.warning("%s: not scored, as without a reference: %s (%s …)", predictions, count, extra[0])
+    pairs = {name: (predicted[name], file) for name, file in true.items() if name in predicted}
+    if not pairs:
+        raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
+    alone = {} if common else {name: file for name, file in true.items() if name not in predicted}
+    failed = {name: f"{file}: has no prediction in {predictions}; --common omits it" for name, file in alone.items()}
+    if common and (left := len(true.keys() - predicted.keys())):
+        logger.warning("%s: left out, as without a prediction: %s", references, counted(left, "reference"))
+    unfit = {name for name in true if not is_text(name)}
+    pairs = {name: pair for name, pair in pairs.items() if name not in unfit}
+    failed = {name: cause for name, cause in failed.items() if name not in unfit}
+    for name in unfit:
+        failed[printable(name)] = f"{true[name]}: its name is not UTF-8 text; rename both masks with letters and digits"
+    return pairs, failed
 
 
 def require_free(out: Path) -> None:
@@ -192,6 +192,13 @@ def _warn_of_values(only: Mapping[Path, Collection[int]]) -> None:
             if values
         ]
         logger.warning("%s; where one organ has two values, give both folders the same", ", ".join(sides))
+
+
+def _warn_of_absent(labels: Sequence[Label], rows: Sequence[Row], folders: str) -> None:
+    """Warn of organs that no mask has."""
+    present = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
+    if rows and (nowhere := [label.name for label in labels if label.value not in present]):
+        logger.warning("in no mask of %s: %s", folders, ", ".join(nowhere))
 
 
 def _listed(values: Collection[int]) -> str:

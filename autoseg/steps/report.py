@@ -39,7 +39,7 @@ from autoseg.report.claim import claim
 from autoseg.report.formats import TextTable, write_text_table
 from autoseg.report.limits import limits
 from autoseg.report.methods import Facts, methods, methods_text
-from autoseg.report.page import ReportContent, places_of, render_report
+from autoseg.report.page import Pictures, ReportContent, places_of, render_report
 from autoseg.report.pdf import print_pdf, require_browser
 from autoseg.report.performance import ScoreTables, write_tables
 from autoseg.report.pictures import draw_pictures
@@ -111,20 +111,35 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     checks, problem = check_rows(run)
     readers = None if options.observers is None else _readers(options.observers, scores)
     evidence = _evidence(run, scores, records, checks or (), readers)
+    lacking = (*_missing(run, scores), *drawn.notes, *(f"{c} is not drawn: {w}" for c, w in drawn.failed.items()))
+    content = replace(
+        _content(run, plan, tables, drawn.pictures, evidence),
+        missing=tuple(without_folders(sentence, run) for sentence in (*lacking, *problem)),
+        check_rows=checks,
+    )
+    said = set(records.columns) - {PATIENT, EDGE}  # of the patients; a spacing alone is not about them
+    _write_page(run, content, set() if said else {"characteristics"})
+    if options.pdf:
+        print_pdf(run.report.page, run.report.pdf)
+    return drawn.failed
+
+
+def _content(run: Run, plan: Plan, tables: ScoreTables, pictures: Pictures, evidence: Evidence) -> ReportContent:
+    """Return what the page shows, but for what the run lacks and the rows of its data check; write review tables."""
+    scores = evidence.scores
     chart = try_to_draw(partial(flow_picture, run, flow_of(evidence)))
-    undrawn = (f"{case} is not drawn: {cause}" for case, cause in drawn.failed.items())
     stated = {key: without_folders(text, run) for key, text in statements_of(run).items()}
     review = _review(run, evidence)
-    content = ReportContent(
+    return ReportContent(
         title=plan.name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        summary=(*summary_of(scores, dict(records[PATIENT])), *trainings_of(run)),
-        missing=tuple(without_folders(s, run) for s in (*_missing(run, scores), *drawn.notes, *undrawn, *problem)),
+        summary=(*summary_of(scores, evidence.patients), *trainings_of(run)),
+        missing=(),
         tables=tables.page,
         published=tables.published,
         metrics=tables.others,
         review=review,
-        pictures=drawn.pictures if isinstance(chart, Undrawn) else replace(drawn.pictures, flow=chart),
+        pictures=pictures if isinstance(chart, Undrawn) else replace(pictures, flow=chart),
         cases=case_scores(scores),
         colours={plan.scheme.names[value]: colour for value, colour in organ_colours(plan.labels).items()},
         has_patients=evidence.unit == "patient",
@@ -133,16 +148,11 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
         doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
         plan_text=without_folders(_read(run.plan_text_file), run),
         methods=_methods(run, plan, stated, evidence, {t.name for tables in review.values() for t in tables}),
-        check_rows=checks,
+        check_rows=None,
         environment=environment(),
         hashes=file_hashes(run),
         commands=commands_of(run),
     )
-    said = set(records.columns) - {PATIENT, EDGE}  # of the patients; a spacing alone is not about them
-    _write_page(run, content, set() if said else {"characteristics"})
-    if options.pdf:
-        print_pdf(run.report.page, run.report.pdf)
-    return drawn.failed
 
 
 def _score_tables(run: Run, scores: pd.DataFrame, beside: bool, patients: Mapping[str, str]) -> ScoreTables:
