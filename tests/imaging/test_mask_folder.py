@@ -72,6 +72,11 @@ def test_what_no_label_map_can_be_made_of_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+def test_an_empty_folder_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match="masks: is an empty folder; put one mask an organ into it"):
+        read_label(write(tmp_path / "masks"), WHOLE)
+
+
 def test_masks_on_other_grids_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", left_lung=LABEL == 1)
     write(folder, Grid(shape=(3, 5, 4), spacing_mm=(4.0, 1.0, 1.0)), liver=LABEL[::2] == 2)

@@ -248,6 +248,7 @@ def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_pat
     code, out, _ = cli("predict", finished, image, tmp_path / "mask.nrrd")
     trained = "phantom_001" in load_splits(finished / "split.json", None)[0].training
     assert code == 0
+    assert (tmp_path / "mask_labels_slicer.ctbl").is_file()
     assert ("1 of 1 image named like cases that the model has learnt from (phantom_001)" in out) == trained
     assert cli("predict", finished / "fold-0" / "model.autoseg", cohort / "imagesTr", tmp_path / "out")[0] == 0
     one, same = read_label(tmp_path / "mask.nrrd"), read_label(tmp_path / "out" / "phantom_001.nii.gz")
