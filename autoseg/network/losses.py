@@ -213,14 +213,11 @@ class RegionSums(torch.autograd.Function):
 
 def _by_region(logits: Tensor, truth: Tensor, scheme: LabelScheme) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield the index of each region, whether voxels are inside (0 or 1), and its scaled logits, both float32."""
-    table = torch.zeros(len(scheme.atoms_of), IGNORED + 1)
     for index, atoms in scheme.atoms_of.items():
-        table[index, list(atoms)] = 1.0
-    if logits.device.type == "cuda":
-        table = table.pin_memory()
-    table = table.to(logits.device, non_blocking=True)
-    for index in scheme.atoms_of:
-        yield index, table[index][truth], logits[:, index].float() * (scheme.logit_scale or 1.0)
+        belongs = torch.zeros(IGNORED + 1, device=logits.device)
+        for atom in atoms:
+            belongs[atom].fill_(1.0)  # on the device: a graph would copy what lies there later
+        yield index, belongs[truth], logits[:, index].float() * (scheme.logit_scale or 1.0)
 
 
 def _by_image(values: Tensor) -> Tensor:

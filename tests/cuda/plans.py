@@ -14,6 +14,7 @@ ADAMW = OptimiserPlan(name="adamw", schedule="cosine", averaging=0.99, gradient_
 PLAIN_ADAM = OptimiserPlan(name="adam", schedule="constant")
 DICE = LossPlan(kind="dice", background=True, over="image")
 WEIGHTED = LossPlan(kind="dice-ce", background=False, over="batch", weights=(1.0, 2.0, 3.0), fade_weights=True)
+DICE_CE = LossPlan(kind="dice-ce", background=False, over="batch")
 PARTIAL = LossPlan(kind="dice-ce", background=False, over="batch", partial=True)
 
 
@@ -36,6 +37,7 @@ PLANS = {
     **{f"{norm} norm": plan_with(norm) for norm in ("batch", "instance", "group")},
     "Dice, Adam": plan_with(loss=DICE, optimiser=PLAIN_ADAM),
     "partial labels": plan_with(loss=PARTIAL),
+    "regions, unsure voxels": plan_with(regions=((1, 2), (2,)), ignored=9, logit_scale=4.0, loss=DICE_CE),
     "float32": plan_with(precision="float32"),
     "residual": plan_with(kind="residual"),
     "residual, instance norm": plan_with("instance", "residual"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cuda import work
+from cuda.plans import PLANS as PLANS_OF_STEPS
 from cuda.plans import plan_with
 
 from autoseg.inference.tiles import Tiling
@@ -16,6 +17,7 @@ from autoseg.plan import Plan
 CLOSE = 0.05
 PLANS = {
     **{f"{norm} norm": plan_with(norm) for norm in ("batch", "instance", "group")},
+    "regions": PLANS_OF_STEPS["regions, unsure voxels"],
     "float32": plan_with(precision="float32"),
     "residual, group norm, float32": plan_with("group", "residual", precision="float32"),
 }
