@@ -29,7 +29,8 @@ def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
         branch: Any = tree
         for parent in parents:
             branch = branch.get(parent) if isinstance(branch, dict) else None
-        if not isinstance(branch, dict) or last not in branch:
+        known = Plan.model_fields if not parents else branch  # what is not set is left out of the tree
+        if not isinstance(branch, dict) or last not in known:
             keys = _keys(tree)
             near = difflib.get_close_matches(key, keys, n=3) or keys
             raise PlanError(f"--set {key}: the plan has no such key (lists are set whole); near it: {', '.join(near)}")

@@ -219,7 +219,7 @@ ANY: Faults = {
     "label map is empty": (lambda c: c.label.write_bytes(b""), "label-unusable", "fatal"),
     "NaN": (in_image(with_voxel(np.nan, np.float32)), "image-unusable", "fatal"),
     "infinite": (in_image(with_voxel(np.inf, np.float32)), "image-unusable", "fatal"),
-    "image is 2D": (in_image(lambda a: a[5]), "shape", "fatal"),
+    "image is 2D": (in_image(lambda a: a[5]), "label-unusable", "fatal"),
     "label map is 4D": (in_label(lambda a: np.stack([a, a])), "label-unusable", "fatal"),
     "constant image": (in_image(np.zeros_like), "image-constant", "fatal"),
     "two channels": (in_image(lambda a: np.stack([a, a])), "channels", "fatal"),

@@ -121,6 +121,12 @@ def test_settings_reach_inside_and_leave_the_rest() -> None:
     assert with_settings(changed, {"crop_size": "[8,8,8]", "optimiser.averaging": "0", "name": "tiny"}) == plan
 
 
+def test_a_key_that_is_left_out_where_it_is_not_set_can_be_set() -> None:
+    plan = with_settings(made.plan(regions=((1, 2), (2,))), {"logit_scale": "2"})
+    assert plan.logit_scale == 2.0
+    assert with_settings(plan, {"logit_scale": "null"}).logit_scale is None
+
+
 @pytest.mark.parametrize("key", ["cropsize", "optimiser.momentum", "optimizer.name", "name.first", ""])
 def test_setting_an_unknown_key_lists_the_known_ones(key: str) -> None:
     with pytest.raises(PlanError, match=r"the plan has no such key \(lists are set whole\); near it: \w+"):

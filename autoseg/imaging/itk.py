@@ -57,6 +57,8 @@ def grid_of_image(image: Any, source: object) -> tuple[Grid, tuple[Remark, ...]]
         VolumeError: If its header is not a grid with right angles.
     """
     size, spacing = image.GetSize(), image.GetSpacing()
+    if len(size) < 2:
+        raise VolumeError(f"{source}: has one axis; autoseg reads volumes and slices, export it again as NIfTI")
     direction = np.reshape(image.GetDirection(), (len(size), len(size)))[:3, :3]
     place = image.GetOrigin()[:3]
     if len(size) == 2:  # one slice, of 1 mm

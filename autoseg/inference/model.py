@@ -31,7 +31,7 @@ from autoseg.labels import Atoms
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
 from autoseg.network.weights import MODEL, load_networks, model_files, read_facts, second_files
-from autoseg.plan import Plan
+from autoseg.plan import NetworkPlan, Plan
 from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
@@ -256,12 +256,17 @@ def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[Load
     loaded = [load_networks(file, device) for file in files]
     for _, other, _ in loaded[1:]:
         plan = loaded[0][1]
-        if (other.network, plan_digest(other)) != (plan.network, plan_digest(plan)):
+        if any(of(other) != of(plan) for of in (plan_digest, _outputs)):
             raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
     for networks, _, _ in loaded:
         for network in networks:
             fold_norms(network)
     return loaded
+
+
+def _outputs(plan: Plan) -> tuple[NetworkPlan, float | None]:
+    """Return what decides the outputs of a network beside its weights and its input."""
+    return plan.network, plan.logit_scale
 
 
 def _stage(loaded: Sequence[Loaded], device: DeviceName) -> Stage:

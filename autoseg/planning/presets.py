@@ -41,7 +41,7 @@ def preset_plan(
         "labels": [{"value": o.value, "name": o.name, "names": o.names or ()} for o in fingerprint.organs],
         "regions": fingerprint.regions,
         "ignored": fingerprint.ignored,
-        "logit_scale": rules.logit_scale(fingerprint),
+        "logit_scale": preset.get("logit_scale") if preset.get("regions") else rules.logit_scale(fingerprint),
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in fingerprint.channels],
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -143,24 +143,26 @@ def _require_startable(run: Run, options: PlanOptions) -> None:
     if options.split is not None and not options.split.is_file():
         raise PlanError(f"--split {options.split}: there is no such file; correct the path")
     options.require_compatible()
-    _require_keys(options.settings)
+    _require_keys(options)
     if not options.force and is_edited(run):
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
         )
 
 
-def _require_keys(settings: Mapping[str, str]) -> None:
-    """Refuse settings of which a plan has no such key, before there is a plan.
+def _require_keys(options: PlanOptions) -> None:
+    """Refuse settings of which such a plan has no key, before there is a plan.
 
     Raises:
         PlanError: If there is one; keys within a part are left to `with_settings`.
     """
-    for key in settings:
+    for key in options.settings:
         name, known = key.partition(".")[0], list(Plan.model_fields)
         if name not in known:
             near = [NNUNET_KEYS[name]] if name in NNUNET_KEYS else difflib.get_close_matches(name, known, n=3) or known
             raise PlanError(f"--set {key}: the plan has no such key; near it: {', '.join(near)}")
+        if name == "finer" and options.stages < 2 and options.preset is None:
+            raise PlanError(f"--set {key}: is of a second stage; give --stages 2, too")
 
 
 def _write(

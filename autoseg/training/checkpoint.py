@@ -139,7 +139,7 @@ def _require_there(checkpoint: Path) -> None:
 def _require_same(file: Path, facts: Mapping[str, Any], plan: Plan, has_same_cases: bool) -> None:
     before = parse_plan(facts.get("plan", ""), str(file))
     old, new = (one.model_dump(exclude=FREE) for one in (before, plan))
-    changed = [key for key in new if new[key] != old[key]]
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]  # what is not set may be left out
     if changed:
         raise ModelError(
             f"{file}: was trained under another plan ({', '.join(changed)} differ); "

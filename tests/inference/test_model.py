@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import torch
 
 import autoseg
-from autoseg.errors import VolumeError
+from autoseg.errors import ModelError, VolumeError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.itk import image_of
 from autoseg.imaging.volumes import Volume, read_label, write_array
@@ -64,6 +64,14 @@ def test_the_mask_of_a_nibabel_image_is_one_with_its_affine(model: Model, files:
     found, expected = read_label(files / "mask.nii.gz"), model.predict(files / "scan.nii.gz").mask
     np.testing.assert_array_equal(found.array, expected.array)
     np.testing.assert_allclose(found.stored.matrix(), expected.stored.matrix(), atol=1e-5)
+
+
+def test_folds_whose_outputs_are_scaled_differently_are_refused(tmp_path: Path) -> None:
+    for fold, scale in enumerate((None, 4.0)):
+        plan = made.plan(regions=((1, 2), (2,)), logit_scale=scale)
+        save_model(tmp_path / f"fold-{fold}" / "model.autoseg", plan, build(plan).state_dict(), {})
+    with pytest.raises(ModelError, match="its folds were trained under different plans"):
+        autoseg.load_model(str(tmp_path), "cpu")
 
 
 def test_an_image_of_too_many_channels_is_refused(model: Model) -> None:

@@ -135,6 +135,14 @@ def test_a_checkpoint_of_another_plan_is_refused_with_what_differs(
         load(tmp_path / "c", other, new_state(other))
 
 
+def test_a_setting_that_only_one_of_two_plans_has_makes_them_differ(tmp_path: Path) -> None:
+    scaled = PLAN.model_copy(update={"logit_scale": 4.0})
+    for name, before, now in (("a", PLAN, scaled), ("b", scaled, PLAN)):
+        save(tmp_path / name, before, new_state(PLAN))
+        with pytest.raises(ModelError, match=r"another plan .*logit_scale.* differ"):
+            load(tmp_path / name, now, new_state(PLAN))
+
+
 def test_more_iterations_and_another_device_are_no_other_plan(tmp_path: Path) -> None:
     save(tmp_path / "c", PLAN, trained(PLAN, seed=0))
     more = PLAN.model_copy(update={"iterations": 99, "device": "cuda", "tile_depth": 16})
