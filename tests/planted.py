@@ -210,6 +210,12 @@ def turn_label(case: Case) -> None:
     sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(case.label)), "SAR"), str(case.label))
 
 
+def one_slice(case: Case) -> None:
+    """Leave one slice of image and label map, as if it were 2D."""
+    in_image(lambda a: a[5])(case)
+    in_label(lambda a: a[5])(case)
+
+
 ANY: Faults = {
     "image removed": (lambda c: c.images[0].unlink(), "image-missing", "fatal"),
     "label map removed": (lambda c: c.label.unlink(), "label-missing", "fatal"),
@@ -219,7 +225,7 @@ ANY: Faults = {
     "label map is empty": (lambda c: c.label.write_bytes(b""), "label-unusable", "fatal"),
     "NaN": (in_image(with_voxel(np.nan, np.float32)), "image-unusable", "fatal"),
     "infinite": (in_image(with_voxel(np.inf, np.float32)), "image-unusable", "fatal"),
-    "image is 2D": (in_image(lambda a: a[5]), "label-unusable", "fatal"),
+    "a single slice": (one_slice, "slices", "warning"),
     "label map is 4D": (in_label(lambda a: np.stack([a, a])), "label-unusable", "fatal"),
     "constant image": (in_image(np.zeros_like), "image-constant", "fatal"),
     "two channels": (in_image(lambda a: np.stack([a, a])), "channels", "fatal"),
