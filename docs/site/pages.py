@@ -94,7 +94,7 @@ def _keys(part: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
         kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
         yield prefix + name, re.sub(r"\b(?:typing|autoseg\.plan)\.", "", kind).replace("|", "or")
         for inner, suffix in [(field.annotation, "."), *((one, "[].") for one in get_args(field.annotation))]:
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Plan:  # finer: the same
                 yield from _keys(inner, f"{prefix}{name}{suffix}")
 
 
