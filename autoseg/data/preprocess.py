@@ -12,10 +12,10 @@ import numpy as np
 
 from autoseg.data.cache import CachedCase, read_case, write_case
 from autoseg.dataset.load import Case
-from autoseg.digests import code_digest, digest, files_digest, states_of
+from autoseg.digests import code_digest, digest, states_of
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.imaging.grid import Grid, Voxels, corner_distance_mm, resized, spacing_text, working_shape
-from autoseg.imaging.pictures import stored_files
+from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.labels import Atoms, LabelScheme
@@ -156,7 +156,7 @@ def _normalise_channel(channel: FloatArray, how: Intensity) -> FloatArray:
 
 def source_digest(source: Case) -> str:
     """Return a digest of a case's files, of what the dataset says of it, and of the code that caches it."""
-    files = files_digest(stored_files((*source.images, *source.label_files)))
+    files = stored_digest((*source.images, *source.label_files))
     return digest(files, source.patient, source.labelled, code_digest(*CODE))
 
 

@@ -11,9 +11,9 @@ from autoseg.dataset.load import Dataset, load_dataset
 from autoseg.dataset.paths import path_of
 from autoseg.dataset.split import Split
 from autoseg.dataset.split_file import load_splits
-from autoseg.digests import digest, files_digest, states_of
+from autoseg.digests import digest, states_of
 from autoseg.errors import RunError
-from autoseg.imaging.pictures import stored_files
+from autoseg.imaging.pictures import stored_digest
 from autoseg.json_file import JsonError, read_json
 from autoseg.run import Run
 
@@ -26,9 +26,7 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
 
 
 def _files_digest(dataset: Dataset) -> str:
-    cases = [
-        (c.id, c.patient, c.labelled, files_digest(stored_files((*c.images, *c.label_files)))) for c in dataset.cases
-    ]
+    cases = [(c.id, c.patient, c.labelled, stored_digest((*c.images, *c.label_files))) for c in dataset.cases]
     more = () if dataset.regions is None and dataset.ignored is None else (dataset.regions, dataset.ignored)
     return f"{CONTENT}{digest(dataset.channels, dataset.labels, cases, *more)}"
 

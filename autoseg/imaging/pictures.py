@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.digests import digest, files_digest
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.imaging.contents import require_memory
@@ -88,6 +89,18 @@ def stored_files(files: Iterable[Path]) -> tuple[Path, ...]:
     return (*named, *says)
 
 
+def stored_digest(files: Iterable[Path]) -> str:
+    """Return a digest of images and label maps: of their files, and of what is said of the pixels of pictures."""
+    named = tuple(files)
+    given = [_keys(one)["spacing"] for file in named if (one := spacing_file(file)) is not None]
+    return digest(files_digest(named), given) if given else files_digest(named)
+
+
+def files_of_mask(file: Path) -> tuple[Path, ...]:
+    """Return the files that a mask is written to: of a picture, also the one that says what its spacing is."""
+    return (file, file.with_suffix(".json")) if is_picture(file) else (file,)
+
+
 def _beside(file: Path) -> tuple[Path, ...]:
     stem = file.stem
     of_case = stem[:-5] if stem[-5:-4] == "_" and stem[-4:].isdecimal() else stem
@@ -161,7 +174,7 @@ def write_picture(file: Path, array: Array, grid: Grid, fields: Mapping[str, str
     """
     if len(array) > 1 and SUFFIXES[file.suffix.lower()] == PNG:
         raise RuntimeError(f"a PNG holds one slice, the mask has {len(array)}; write .tif or .nii.gz")
-    beside = file.with_suffix(".json")
+    _, beside = files_of_mask(file)
     with atomic_path(file, file.suffix) as picture, atomic_path(beside) as says:
         write_pixels(picture, array)
         says.write_text(json.dumps({"spacing": list(grid.spacing_mm)}) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom import list_dicom
 from autoseg.imaging.dicom_frames import is_dicom
-from autoseg.imaging.pictures import is_picture
+from autoseg.imaging.pictures import files_of_mask, is_picture, stored_files
 from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, images_among, reader_of, strip_suffix
 from autoseg.imaging.volumes import is_dicom_folder
 from autoseg.run import MASK_SUFFIX
@@ -70,8 +70,9 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
             Input(name=name, images=images, out=out / f"{name}{_suffix(images[0])}", series=series)
             for name, images in images_of.items()
         )
-    if {job.out.resolve() for job in jobs} & {file.resolve() for job in jobs for file in job.images}:
-        raise VolumeError(f"{out}: a mask would overwrite its image; give another OUT")
+    written = {file.resolve() for job in jobs for file in files_of_mask(job.out)}
+    if written & {file.resolve() for job in jobs for file in stored_files(job.images)}:
+        raise VolumeError(f"{out}: a mask would overwrite its image, or what says its spacing; give another OUT")
     return jobs
 
 

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from autoseg.digests import code_digest, digest, files_digest
+from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
-from autoseg.imaging.pictures import stored_files
+from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.volumes import Volume, read_header, read_image
 from autoseg.inference.cost import Stopwatch, reading_bytes
 from autoseg.inference.inputs import Input
@@ -148,7 +148,7 @@ class _Work:
         """Return what changes when the job would give other files: model, ways, or the image's own files."""
         code = PREVIEW_CODE if self.outputs.preview else MASK_CODE
         how = (self.options, self.outputs, job.series, code_digest(*code))
-        files = files_digest(stored_files(job.images))
+        files = stored_digest(job.images)
         places = [str(file.resolve()) for file in job.images]
         return Origin(
             key=digest(self.model.digest, how, files)[:16],

@@ -18,7 +18,7 @@ from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
-from autoseg.imaging.pictures import is_picture, stored_files
+from autoseg.imaging.pictures import is_picture, stored_digest
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.json_file import JsonError, read_json
 from autoseg.labels import Label
@@ -110,9 +110,7 @@ class CaseWork:
         organs = list(self.plan.scheme.names.items())
         settings = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
-        return mask, None if self.case is None else files_digest(
-            stored_files([*self.case.label_files, *self.case.images])
-        )
+        return mask, None if self.case is None else stored_digest([*self.case.label_files, *self.case.images])
 
     def has_drawn(self, view: View, drawings: Drawings) -> bool:
         """Return whether a picture exists and is up to date."""

@@ -61,6 +61,8 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
         rows, failed = error.rows, error
     if rows or failed is None:
         write_scores(rows, options.out)
+        if not options.instances:
+            instances_file(options.out).unlink(missing_ok=True)  # of other scores
     cases = len({row["case"] for row in rows})
     if not options.instances or not rows:
         return ScoredMasks(cases=cases, failed=failed)

@@ -14,7 +14,7 @@ from matplotlib import image as mpl_image
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.pictures import spacing_file, stored_files
+from autoseg.imaging.pictures import spacing_file, stored_digest, stored_files
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_label
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -47,6 +47,16 @@ def test_a_file_beside_a_picture_goes_before_the_dataset(tmp_path: Path) -> None
     assert spacing_file(file) == tmp_path / "a.json"
     assert read_grid(file).spacing_mm == (2.0, 0.5, 0.25)
     assert stored_files([file, tmp_path / "b.nii.gz"]) == (file, tmp_path / "b.nii.gz", tmp_path / "a.json")
+
+
+def test_of_a_datasets_file_only_the_spacing_counts_for_whether_a_picture_is_another(tmp_path: Path) -> None:
+    file = write(tmp_path / "imagesTr" / "a_0000.png", PIXELS)
+    about = tmp_path / "dataset.json"
+    digests = []
+    for content in ({"spacing": [1, 1]}, {"spacing": [1, 1], "funding": "none"}, {"spacing": [1, 2]}):
+        about.write_text(json.dumps(content), encoding="utf-8")
+        digests.append(stored_digest([file]))
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,13 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
         found(folder_of(tmp_path / "in", "a.nii.gz", "a.nrrd"), channels=1)
 
 
+def test_the_spacing_of_a_mask_never_overwrites_that_of_its_image(tmp_path: Path) -> None:
+    (tmp_path / "a_0000.png").touch()
+    (tmp_path / "a.json").write_text('{"spacing": [0.5, 0.5]}', encoding="utf-8")
+    with pytest.raises(VolumeError, match="would overwrite its image, or what says its spacing"):
+        list_inputs(tmp_path, tmp_path, channels=1)
+
+
 def test_a_mask_never_overwrites_its_image(tmp_path: Path) -> None:
     scans = folder_of(tmp_path / "in", "a.nii.gz", "b.nii.gz")
     with pytest.raises(VolumeError, match="overwrite"):
