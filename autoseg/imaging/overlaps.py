@@ -98,8 +98,8 @@ def label_map_of(file: Path, laid: Overlay, scheme: LabelScheme) -> tuple[Codes,
         scheme: Of the labels; none: their values are all that is known.
 
     Raises:
-        VolumeError: If two labels that no value has both of share more than `MOST_SHARED` of the smaller one's voxels,
-            or a region has voxels outside the regions within it, and no value for them.
+        VolumeError: If two labels share more than `MOST_SHARED` of the smaller one's voxels in which the value is not
+            of both, or a region has voxels outside the regions within it, and no value for them.
     """
     if not laid.sets and not scheme.overlapping:
         return laid.codes, ()
@@ -107,11 +107,11 @@ def label_map_of(file: Path, laid: Overlay, scheme: LabelScheme) -> tuple[Codes,
     within = _labels_within(scheme, {v for code in counts for v in laid.labels_at(code)})
     values = {code: _value_of(laid.labels_at(code), scheme, within) for code in counts}
     _require_values(file, laid, counts, values)
-    remarks = (*_borders(file, laid, counts, within, scheme), *_implied(laid, counts, values, within, scheme))
+    remarks = (*_borders(file, laid, counts, values, within, scheme), *_implied(laid, counts, values, within, scheme))
     if all(code == value for code, value in values.items()):
         return laid.codes, remarks
-    low = min(counts)
-    table = np.zeros(max(counts) - low + 1, dtype=np.int32)
+    low = min(0, *counts)  # background is 0, which the counts leave out
+    table = np.zeros(max(0, *counts) - low + 1, dtype=np.int32)
     for code, value in values.items():
         table[code - low] = value or 0
     return np.stack([table[part - low] for part in laid.codes]), remarks
@@ -168,9 +168,14 @@ def _require_values(file: Path, laid: Overlay, counts: Mapping[int, int], values
 
 
 def _borders(
-    file: Path, laid: Overlay, counts: Mapping[int, int], within: Mapping[int, frozenset[int]], scheme: LabelScheme
+    file: Path,
+    laid: Overlay,
+    counts: Mapping[int, int],
+    values: Mapping[int, int | None],
+    within: Mapping[int, frozenset[int]],
+    scheme: LabelScheme,
 ) -> Sequence[Remark]:
-    """Tell which labels overlap though no value belongs to both.
+    """Tell which labels overlap where the value does not belong to both.
 
     Raises:
         VolumeError: If they share much.
@@ -178,14 +183,17 @@ def _borders(
     shared: dict[tuple[int, int], int] = {}
     for code, count in counts.items():
         for pair in combinations(sorted(laid.labels_at(code)), 2):
-            if not any(labels.issuperset(pair) for labels in within.values()):
+            if not within.get(values[code] or 0, frozenset()).issuperset(pair):
                 shared[pair] = shared.get(pair, 0) + count
     parts = []
     for pair, count in sorted(shared.items()):
         sizes = [sum(n for code, n in counts.items() if value in laid.labels_at(code)) for value in pair]
         named = " and ".join(laid.names.get(value, f"segment {value}") for value in pair)
         if count > MOST_SHARED * min(sizes):
-            cause = "no value lies in both regions" if scheme.overlapping else "a label map has one value a voxel"
+            cause = "a label map has one value a voxel"
+            if scheme.overlapping:
+                has_value = any(labels.issuperset(pair) for labels in within.values())
+                cause = "no value lies in both regions" + (" and no others" if has_value else "")
             raise VolumeError(
                 f"{file}: {named} overlap in {counted(count, 'voxel')}, and {cause}; correct them, name one of them "
                 "only as label, or make them regions in dataset.json"

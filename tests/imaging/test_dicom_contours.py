@@ -135,6 +135,7 @@ def test_a_damaged_one_and_one_without_image_are_refused(tmp_path: Path, whole: 
 def test_a_planning_systems_contours_are_the_voxels_of_their_nifti_twin(real_data: Path) -> None:
     folder = real_data / "dicom" / "thigh_rtstruct"
     image = read_image([folder / "image"])
-    label = read_label(folder / "mask" / "RS.dcm", image.grid, (Label(value=1, name="GTV mass CT"),))
+    scheme = LabelScheme(labels=(Label(value=1, name="GTV mass CT"),))
+    label = read_label(folder / "mask" / "RS.dcm", image.grid, scheme)
     np.testing.assert_array_equal(label.array, read_label(folder / "CT_mask.nii.gz", image.grid).array)
     assert label.array.sum() == 17090

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from autoseg.errors import VolumeError
-from autoseg.imaging.overlaps import NamedMask, Overlay, label_map_of, laid_over, overlay
+from autoseg.imaging.overlaps import MOST_SHARED, NamedMask, Overlay, label_map_of, laid_over, overlay
 from autoseg.labels import Label, LabelScheme
 
 FILE = Path("a.dcm")
@@ -64,6 +67,80 @@ def test_regions_that_no_value_is_in_both_of_may_share_borders_only() -> None:
         VolumeError, match=r"^a\.dcm: kidney and liver overlap in 10 voxels, and no value lies in both regions; correct"
     ):
         label_map_of(FILE, laid(kidney=(1, 10, 50), liver=(3, 40, 99)), KIDNEYS)
+
+
+def test_background_stays_where_regions_do_not_overlap() -> None:
+    labels = (Label(value=1, name="a"), Label(value=2, name="b"))
+    scheme = LabelScheme(labels=labels, regions=((1, 2, 3), (1, 2)))
+    array, _ = label_map_of(FILE, laid(a=(1, 10, 30), b=(2, 40, 60)), scheme)
+    assert counts(array) == {0: 60, 2: 20, 3: 20}
+    nested = LabelScheme(
+        labels=(Label(value=2, name="whole"), Label(value=3, name="core")), regions=((1, 2, 3), (2, 3))
+    )
+    assert counts(label_map_of(FILE, laid(whole=(2, 10, 30)), nested)[0]) == {0: 80, 1: 20}
+
+
+def test_three_regions_in_pairs_are_not_lost_where_a_value_is_of_all_three_only() -> None:
+    labels = tuple(Label(value=value, name=name) for value, name in enumerate("abc", start=1))
+    scheme = LabelScheme(labels=labels, regions=((1, 4), (2, 4), (3, 4)))
+    assert counts(label_map_of(FILE, laid(a=(1, 0, 9), b=(2, 0, 9), c=(3, 0, 9)), scheme)[0]) == {0: 91, 4: 9}
+    with pytest.raises(
+        VolumeError, match=r"a and b overlap in 9 voxels, and no value lies in both regions and no othe"
+    ):
+        label_map_of(FILE, laid(a=(1, 0, 9), b=(2, 0, 9)), scheme)
+
+
+@st.composite
+def schemes(draw: st.DrawFn) -> LabelScheme:
+    regions = draw(st.lists(st.sets(st.integers(1, 5), min_size=1), min_size=1, max_size=4))
+    values = [draw(st.sampled_from(sorted(region))) for region in regions]
+    assume(len(set(values)) == len(values))
+    labels = tuple(Label(value=value, name=f"organ {value}") for value in values)
+    is_disjoint = draw(st.booleans())
+    return LabelScheme(labels=labels, regions=None if is_disjoint else tuple(tuple(sorted(one)) for one in regions))
+
+
+def value_of_voxel(own: set[int], scheme: LabelScheme) -> int | None:
+    """Return the value of one voxel in some labels' masks, by the words of label_map_of's docstring."""
+    region = {label.value: {*scheme.values_of(label)} for label in scheme.labels}
+    last = [label.value for label in scheme.labels if label.value in own][-1:]
+    if not last:
+        return 0
+    fits = []
+    for value in scheme.values[1:]:
+        of_value = {label for label, values in region.items() if value in values}
+        around = of_value - own
+        if own <= of_value and all(any(region[inner] < region[outer] for inner in own) for outer in around):
+            fits.append((len(of_value), value != last[0], len(fits), value))
+    if fits:
+        return min(fits)[-1]
+    return None if len(own) == 1 else value_of_voxel({*last}, scheme)
+
+
+@settings(max_examples=200, deadline=None)
+@given(schemes(), st.data())
+def test_a_label_map_has_in_each_voxel_the_value_of_its_own_masks(scheme: LabelScheme, data: st.DataObject) -> None:
+    names = [label.value for label in scheme.labels]
+    region = {label.value: scheme.values_of(label) for label in scheme.labels}
+    exact = [{name for name in names if value in region[name]} for value in scheme.values]
+    voxels = data.draw(st.lists(st.sampled_from(exact) | st.sets(st.sampled_from(names)), min_size=1, max_size=12))
+    expected = [value_of_voxel(own, scheme) for own in voxels]
+    is_refused = None in expected
+    for pair in combinations(names, 2):
+        lost = [
+            {*pair} <= own and not all(v in region[n] for n in pair) for own, v in zip(voxels, expected, strict=True)
+        ]
+        is_refused |= sum(lost) > MOST_SHARED * min(sum(name in own for own in voxels) for name in pair)
+    masks = [
+        NamedMask(name=f"organ {name}", value=name, array=np.array([name in own for own in voxels]).reshape(1, 1, -1))
+        for name in names
+    ]
+    over = overlay(masks, (1, 1, len(voxels)))
+    if is_refused:
+        with pytest.raises(VolumeError):
+            label_map_of(FILE, over, scheme)
+    else:
+        assert label_map_of(FILE, over, scheme)[0].ravel().tolist() == expected
 
 
 def test_a_region_without_value_for_what_lies_in_no_part_of_it_is_refused() -> None:
