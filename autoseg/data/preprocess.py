@@ -157,7 +157,7 @@ def _normalise_channel(channel: FloatArray, how: Intensity) -> FloatArray:
 def source_digest(source: Case) -> str:
     """Return a digest of a case's files, of what the dataset says of it, and of the code that caches it."""
     files = stored_digest((*source.images, *source.label_files))
-    return digest(files, source.patient, source.labelled, code_digest(*CODE))
+    return digest(files, source.patient, source.labelled, code_digest(*CODE), *(("mask",) if source.is_mask else ()))
 
 
 def plan_digest(plan: Plan) -> str:
@@ -173,5 +173,7 @@ def _source_state(source: Case) -> str:
     state = hashlib.sha256(source.patient.encode())
     if source.labelled is not None:
         state.update(f"labelled {source.labelled}\n".encode())
+    if source.is_mask:
+        state.update(b"mask\n")
     state.update(repr(states_of((*source.images, *source.label_files))).encode())
     return state.hexdigest()[:32]

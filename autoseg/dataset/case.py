@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoseg.imaging.mask_folder import MaskFiles
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -19,11 +21,13 @@ class Case:
     about: Mapping[str, str] = field(default_factory=dict)  # what else the dataset says of it, as sex or scanner
 
     more_labels: tuple[Path, ...] = ()  # further files of the same image's structures
+    is_mask: bool = False  # whether a label map in one file is the mask of one organ, called as its file
 
     @property
     def label_files(self) -> tuple[Path, ...]:
         """The files that the label map is in."""
-        return (self.label, *self.more_labels)
+        files = (self.label, *self.more_labels)
+        return MaskFiles(files) if self.is_mask else files
 
     def shows(self, value: int) -> bool:
         """Return whether an organ is labelled in this case, if it is there."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autoseg.dataset.case import Case
 from autoseg.dataset.metadata import about_of
 from autoseg.dataset.paths import path_of, require_known_type
 from autoseg.errors import DatasetError
+from autoseg.imaging.readers import strip_suffix
+from autoseg.imaging.slicer_segments import strip_slicer_suffix
 from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
 
@@ -46,8 +49,7 @@ def case_of_row(file: Path, number: int, texts: Mapping[str, str]) -> Case:
     """
     where = f"{file}, line {number}"
     images = _paths(where, file.parent, texts["image"])
-    one_label = path_of(where, file.parent, texts["label"])
-    labels = (one_label,) if one_label.exists() else _paths(where, file.parent, texts["label"])
+    labels = _one_path(where, file.parent, texts["label"]) or _paths(where, file.parent, texts["label"])
     for path in (*images, *labels):
         require_known_type(where, path)
     patient = texts.get("patient") or texts["case"]
@@ -55,6 +57,25 @@ def case_of_row(file: Path, number: int, texts: Mapping[str, str]) -> Case:
     return Case(
         id=texts["case"], images=images, label=label, more_labels=tuple(more), patient=patient, about=about_of(texts)
     )
+
+
+def with_lone_masks(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases, each lone image among the label maps as a mask where other cases list several masks."""
+    has_lists = any(sum(map(_is_image, case.label_files)) > 1 for case in cases)
+    return [replace(c, is_mask=has_lists and not c.more_labels and _is_image(c.label)) for c in cases]
+
+
+def _is_image(file: Path) -> bool:
+    return strip_suffix(file) is not None and strip_slicer_suffix(file) is None
+
+
+def _one_path(where: str, root: Path, cell: str) -> tuple[Path, ...]:
+    """Return a cell as the one file that it names, though there be ; in its name; nothing where there is none such."""
+    try:
+        file = path_of(where, root, cell)
+        return (file,) if file.exists() else ()
+    except (DatasetError, OSError):  # many names are longer than one may be
+        return ()
 
 
 def _paths(where: str, root: Path, cell: str) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.dataset.case import Case
-from autoseg.dataset.case_table import case_of_row, read_cases
+from autoseg.dataset.case_table import case_of_row, read_cases, with_lone_masks
 from autoseg.dataset.label_table import with_table
 from autoseg.dataset.metadata import (
     EXAMPLE,
@@ -255,7 +255,7 @@ def _from_csv(file: Path, is_new: bool) -> Dataset:
     beside = file.parent / "dataset.json"
     meta = read_metadata(beside) if beside.is_file() else None
     rows = read_cases(file)
-    cases = _in_order(file, (case_of_row(file, number, row) for number, row in rows.items()))
+    cases = _in_order(file, with_lone_masks([case_of_row(file, number, row) for number, row in rows.items()]))
     channels = counted_channels([case.images for case in cases]) if meta is None else channels_of(beside, meta)
     listed = _scheme_of(beside, meta, is_new)
     scheme = listed or LabelScheme(labels=labels_by_value(file, [case.label_files for case in cases]))

@@ -27,7 +27,11 @@ def origin_of(path: Path, dataset: Dataset, options: dict[str, Any], run: Run) -
 
 def _files_digest(dataset: Dataset) -> str:
     cases = [(c.id, c.patient, c.labelled, stored_digest((*c.images, *c.label_files))) for c in dataset.cases]
-    more = () if dataset.regions is None and dataset.ignored is None else (dataset.regions, dataset.ignored)
+    more: tuple[object, ...] = ()
+    if dataset.regions is not None or dataset.ignored is not None:
+        more = (dataset.regions, dataset.ignored)
+    masks = [case.id for case in dataset.cases if case.is_mask]
+    more += (masks,) if masks else ()
     return f"{CONTENT}{digest(dataset.channels, dataset.labels, cases, *more)}"
 
 
@@ -63,6 +67,8 @@ def _files_state(dataset: Dataset) -> str:
         state.update(f"{case.id} {case.patient}\n".encode())
         if case.labelled is not None:
             state.update(f"labelled {case.labelled}\n".encode())
+        if case.is_mask:
+            state.update(b"mask\n")
         state.update(repr(states_of((*case.images, *case.label_files))).encode())
     return state.hexdigest()
 

@@ -14,6 +14,7 @@ from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.mask_folder import mask_name, mask_names
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.slicer_segments import slicer_names
+from autoseg.imaging.structures import are_named
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label
 
@@ -33,15 +34,19 @@ def names_within(files: Sequence[Path]) -> tuple[str, ...]:
     """Return the names of the organs in a label map; none where its format has values only, or it cannot be read.
 
     Args:
-        files: That it is in; of several, images are masks that are called as their files.
+        files: That it is in; of several, and of `MaskFiles`, images are masks that are called as their files.
     """
     names: list[str] = []
+    try:
+        of_files = are_named(files)
+    except VolumeError:
+        return ()
     for file in files:
         try:
             within = tuple(_names_of(file).values()) if file.exists() else ()
         except VolumeError:
             continue
-        names += within or ((mask_name(file) or file.name,) if len(files) > 1 else ())
+        names += within or ((mask_name(file) or file.name,) if of_files else ())
     return tuple(names)
 
 
@@ -64,11 +69,11 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path | Sequence[Path]]) 
     named: list[dict[int, str]] = []
     of_slicer: list[dict[int, str]] = []  # their numbers are values, too
     for files in label_maps:
-        if not isinstance(files, Path) and len(files) > 1:
-            named.append(dict(enumerate(names_within(files), start=1)))
-            continue
         file = files if isinstance(files, Path) else files[0]
         try:
+            if not isinstance(files, Path) and are_named(files):
+                named.append(dict(enumerate(names_within(files), start=1)))
+                continue
             named.append(segment_names(file) or structure_names(file) or mask_names(file))
             of_slicer.append(slicer_names(file))
             if not named[-1] and not of_slicer[-1]:

@@ -20,6 +20,12 @@ from autoseg.words import counted
 SAME_GRID_MM = 0.01  # corners nearer than this are the same place: header rounding
 
 
+class MaskFiles(tuple[Path, ...]):
+    """Files of one image's structures: an image among them is a mask that is called as its file, a lone one, too."""
+
+    __slots__ = ()
+
+
 def mask_files(path: Path) -> dict[int, Path]:
     """Return the masks of a folder, numbered from 1 by name; nothing where a path is no folder, or holds no image file.
 

@@ -14,13 +14,14 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_contours import lay_contours, structure_file, structure_names
 from autoseg.imaging.dicom_segments import lay_segmentation, open_segments, segmentation_file
 from autoseg.imaging.grid import Grid, to_lps
-from autoseg.imaging.mask_folder import mask_files, mask_name, mask_names, read_mask, read_masks
+from autoseg.imaging.mask_folder import MaskFiles, mask_files, mask_name, mask_names, read_mask, read_masks
 from autoseg.imaging.overlaps import NamedMask, Overlay, overlay
 from autoseg.imaging.readers import DICOM_SERIES, open_path
 from autoseg.imaging.remarks import Remark
-from autoseg.imaging.segment_values import values_of_segments, values_of_structures
+from autoseg.imaging.segment_values import value_of_name, values_of_segments, values_of_structures
 from autoseg.imaging.slicer_segments import lay_segments, slicer_names, values_of_slicer
 from autoseg.labels import Label
+from autoseg.words import shortened
 
 Values: TypeAlias = tuple[dict[int, int], tuple[Remark, ...]]  # label value of each structure by number; what to tell
 
@@ -61,6 +62,40 @@ def structures_of(path: Path) -> Structures | None:
     if is_dicom and (file := segmentation_file(path)) is not None:
         return _of_segmentation(file)
     return _of_slicer(path) if slicer_names(path) else None
+
+
+def are_named(files: Sequence[Path]) -> bool:
+    """Return whether images among the files of one image's structures are masks that are called as their files.
+
+    A lone image is where others of its dataset are, unless it holds several organs' values.
+
+    Raises:
+        VolumeError: If a lone file is missing or damaged.
+    """
+    if len(files) > 1 or not isinstance(files, MaskFiles):
+        return len(files) > 1
+    if structures_of(files[0]) is not None:
+        return False
+    reader = open_path(files[0])
+    array = reader.read(files[0], None).array if reader.values is None else reader.values(files[0])
+    return len(np.unique(array[array != 0])) <= 1
+
+
+def remarks_on_name(file: Path, array: npt.NDArray[Any], labels: Sequence[Label]) -> tuple[Remark, ...]:
+    """Tell of a label map that is called as one label and holds another one's value alone: it may be a mask."""
+    own = value_of_name(mask_name(file) or file.name, labels)
+    if own is None:
+        return ()
+    names = {label.value: label.name for label in labels}
+    present = np.unique(array[array != 0]).tolist()
+    if len(present) != 1 or present[0] == own or present[0] not in names:
+        return ()
+    found = (
+        f"the label map is called as {shortened(names[own])}, and all that it holds is value {present[0]}, "
+        f"{shortened(names[present[0]])}"
+    )
+    fix = f"if it is a mask of {shortened(names[own])}, put it into a folder of its case's masks and name that as label"
+    return (Remark(code="mask-as-values", found=found, fix=fix, is_doubtful=True),)
 
 
 def mask_of(file: Path) -> Structures:

@@ -24,7 +24,7 @@ from autoseg.imaging.readers import Header, StoredImage, image_suffixes, open_pa
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.segment_values import values_of_structures
 from autoseg.imaging.slicer_segments import is_layered, slicer_names
-from autoseg.imaging.structures import Structures, mask_of, structures_of
+from autoseg.imaging.structures import Structures, are_named, mask_of, remarks_on_name, structures_of
 from autoseg.labels import LabelScheme
 from autoseg.words import counted
 
@@ -120,7 +120,7 @@ def read_label(files: Path | Sequence[Path], whole: Grid | None = None, scheme: 
 
     Args:
         files: An image; a DICOM SEG, an RTSTRUCT, or the folder of one; a folder of one mask an organ; or several of
-            these, of one image, where an image is a mask that is called as its file.
+            these, of one image, where an image is a mask that is called as its file, as is a lone one of `MaskFiles`.
         whole: Grid of its image, axes along LPS; a label map that was saved cropped is brought to it.
         scheme: Whose labels' names give segments, structures and masks their values; without labels their numbers are.
 
@@ -132,12 +132,13 @@ def read_label(files: Path | Sequence[Path], whole: Grid | None = None, scheme: 
             beyond its image; or if names, or organs that overlap, say nothing that a label map can.
     """
     paths = (files,) if isinstance(files, Path) else tuple(files)
-    if len(paths) > 1:
+    if not isinstance(files, Path) and are_named(files):
         return _read_several(paths, whole, scheme)
     has_values = not scheme.labels and bool(slicer_names(paths[0])) and not is_layered(paths[0])
     structures = None if has_values else structures_of(paths[0])
     if structures is None:
-        return _read_values(paths[0], whole)
+        label = _read_values(paths[0], whole)
+        return replace(label, remarks=(*label.remarks, *remarks_on_name(paths[0], label.array, scheme.labels)))
     values, remarks = structures.values(scheme.labels)
     laid, label = _read_structures(paths[0], structures, values, whole)
     array, of_overlaps = label_map_of(paths[0], laid, scheme)

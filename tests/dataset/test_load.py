@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from autoseg.data.preprocess import source_digest
 from autoseg.dataset.load import load_dataset
-from autoseg.errors import DatasetError
+from autoseg.dataset.survey import names_within
+from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import read_label, write_array
 from autoseg.labels import Label
@@ -295,6 +298,64 @@ def test_the_label_map_of_a_csv_may_lie_in_several_files(tmp_path: Path) -> None
     (tmp_path / "labels.csv").unlink()
     (tmp_path / "cases.csv").write_text("\n".join(rows[:2]) + "\n", encoding="utf-8")
     assert [one.name for one in load_dataset(tmp_path / "cases.csv").labels] == ["liver", "spleen"]
+
+
+def write_masks(root: Path, **spans: slice) -> Grid:
+    grid = Grid(shape=(4, 3, 3), spacing_mm=(1.0, 1.0, 1.0))
+    for name, span in spans.items():
+        array = np.zeros(grid.shape, np.uint8)
+        array[span] = 1
+        root.mkdir(exist_ok=True)
+        write_array(root / f"{name}.nii.gz", array, grid)
+    return grid
+
+
+def test_a_lone_mask_beside_rows_of_several_is_the_organ_of_its_name(tmp_path: Path) -> None:
+    grid = write_masks(tmp_path / "a1", liver=slice(0, 2), spleen=slice(2, 4))
+    write_masks(tmp_path / "a2", spleen=slice(1, 2), kidney=slice(2, 3))
+    labels = np.arange(4, dtype=np.uint8)[:, None, None] % 3 * np.ones((1, 3, 3), np.uint8)
+    write_array(tmp_path / "values.nii.gz", labels, grid)
+    rows = ["case,image,label", "a1,i.nii.gz,a1/liver.nii.gz;a1/spleen.nii.gz", "a2,i.nii.gz,a2/spleen.nii.gz"]
+    file = tmp_path / "cases.csv"
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    unnamed = load_dataset(file)
+    assert [(one.value, one.name) for one in unnamed.labels] == [(1, "liver"), (2, "spleen")]
+    assert [case.is_mask for case in unnamed.cases] == [False, True]
+    (tmp_path / "labels.csv").write_text("organ,value\nliver,1\nspleen,2\n", encoding="utf-8")
+    file.write_text(
+        "\n".join([*rows, "b,i.nii.gz,values.nii.gz", "c,i.nii.gz,a2/kidney.nii.gz"]) + "\n", encoding="utf-8"
+    )
+    dataset = load_dataset(file)
+    _, spleen, values, kidney = (case.label_files for case in dataset.cases)
+    assert read_label(spleen, grid, dataset.scheme).array[:, 0, 0].tolist() == [0, 2, 0, 0]
+    assert read_label(values, grid, dataset.scheme).array[:, 0, 0].tolist() == [0, 1, 2, 0]  # several: no mask
+    assert [names_within(files) for files in (spleen, values)] == [("spleen",), ()]
+    with pytest.raises(VolumeError, match=r"kidney\.nii\.gz: no label is called as its structures kidney are"):
+        read_label(kidney, grid, dataset.scheme)
+    (case,) = (case for case in dataset.cases if case.id == "a2")
+    assert source_digest(case) != source_digest(replace(case, is_mask=False))
+
+
+def test_a_label_map_that_is_called_as_another_organ_than_it_holds_is_told(tmp_path: Path) -> None:
+    grid = write_masks(tmp_path, liver=slice(0, 2), spleen=slice(2, 4))
+    (tmp_path / "labels.csv").write_text("organ,value\nliver,1\nspleen,2\n", encoding="utf-8")
+    (tmp_path / "cases.csv").write_text("case,image,label\na,i.nii.gz,liver.nii.gz\nb,i.nii.gz,spleen.nii.gz\n")
+    dataset = load_dataset(tmp_path / "cases.csv")
+    liver, spleen = (read_label(case.label_files, grid, dataset.scheme) for case in dataset.cases)
+    assert liver.remarks == ()
+    assert [one.found for one in spleen.remarks] == [
+        "the label map is called as spleen, and all that it holds is value 1, liver"
+    ]
+    assert spleen.array.max() == 1
+
+
+@pytest.mark.parametrize("folder", ["", "masks/a1/"])
+def test_a_row_may_list_more_masks_than_the_name_of_a_file_holds(tmp_path: Path, folder: str) -> None:
+    names = [f"{folder}vertebra_and_its_processes_{n}.nii.gz" for n in range(150)]
+    (tmp_path / "labels.csv").write_text("organ,value\nliver,1\n", encoding="utf-8")
+    (tmp_path / "cases.csv").write_text(f"case,image,label\na,i.nii.gz,{';'.join(names)}\n", encoding="utf-8")
+    (case,) = load_dataset(tmp_path / "cases.csv").cases
+    assert case.label_files == tuple(tmp_path / name for name in names)
 
 
 def test_segmentations_of_3d_slicer_belong_to_the_case_of_their_name(tmp_path: Path) -> None:
