@@ -216,8 +216,8 @@ class Plan(PlanPart):
         return self
 
     def _require_second(self, finer: Plan) -> None:
-        if finer.finer is not None or finer.margin_mm is None:
-            raise ValueError("finer must have margin_mm, and no third stage")
+        if finer.finer is not None or finer.margin_mm is None or finer.flat_axis is not None:
+            raise ValueError("finer must have margin_mm, no flat_axis, and no third stage")
         if self.scheme.overlapping or finer.scheme.overlapping or not set(finer.labels) <= set(self.labels):
             raise ValueError("finer must know some of the labels, and none of them may be a region")
         channels = (*self.channels, *(first_seen(label) for label in finer.labels))

@@ -190,6 +190,7 @@ def test_a_plan_of_two_stages_is_written_and_read_whole_and_the_first_is_as_if_i
     ("finer", "why"),
     [
         (second(margin_mm=None), "must have margin_mm"),
+        (second(flat_axis="z"), "no flat_axis"),
         (second(labels=(Label(value=8, name="vein"),)), "must know some of the labels"),
         (second(channels=("CT", "vein")), "needs the channels"),
     ],

@@ -116,7 +116,7 @@ def _open_fold(
     """Open a fold's model, postprocessing fitted, and its cached cases, each with its side of the split."""
     file, settings = run.fold(fold).model, plan_digest(plan_of(run))
     model = open_fold(run, fold, device)
-    _require_fitting(file, model, split, settings)
+    _require_fitting(run, fold, model, split)
     validation = read_cases(run.cache, split.validation, settings)
     model = with_postprocessing(file, model, validation, dataset, load_fingerprint(run.fingerprint_file))
     sides = reversed(split.sides().items())  # testing cases first: they are what one waits for
@@ -134,9 +134,14 @@ def _open_fold(
     return evaluation, cases
 
 
-def _require_fitting(file: Path, model: Model, split: Split, key: str) -> None:
-    if plan_digest(model.plan) != key:
-        raise ModelError(f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again")
+def _require_fitting(run: Run, fold: int, model: Model, split: Split) -> None:
+    for number, (stage, plan) in enumerate(zip(model.stages, run.plan().stages, strict=True)):
+        file = run.stage(number).fold(fold).model
+        if plan_digest(stage.plan) != plan_digest(plan):
+            raise ModelError(
+                f"{file}: was trained under another plan; remove {file.parent} and run `autoseg train` again"
+            )
+    file = run.fold(fold).model
     leaked = sorted(model.trained_on & set(split.testing))
     if leaked:
         cases = f"{counted(len(leaked), 'case')} of the present testing side ({leaked[0]} …)"

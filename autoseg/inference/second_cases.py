@@ -20,7 +20,7 @@ from autoseg.data.cache import CachedCase, covering_cases, read_case, write_case
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest
-from autoseg.errors import ModelError
+from autoseg.errors import DatasetError, ModelError
 from autoseg.files import write_text
 from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.grid import Box, resized
@@ -71,8 +71,12 @@ def second_cases(
     sources: Callable[[], Mapping[str, Case]],
     folder: Path,
     track: Track = untracked,
+    *,
+    is_begun: bool = False,
 ) -> SecondCases:
     """Return the cases of a fold's second stage; make them first unless they are up to date.
+
+    Those that a training has begun with stay as they are under another version of the code.
 
     Args:
         first: The first stage of this fold.
@@ -83,20 +87,29 @@ def second_cases(
         sources: Gives the dataset's cases by id, where they are needed.
         folder: Of the second stage's cases.
         track: Shows progress.
+        is_begun: Whether a training of the second stage has begun with these cases.
 
     Raises:
+        DatasetError: If a case is no longer in the dataset.
         AutosegError: If an image cannot be read.
     """
-    records = [case.record_digest for case in (*training, *validation)]
-    key = digest(weights, records, len(training), plan_digest(plan), plan.margin_mm, plan.seed, code_digest(*CODE))
-    known = _known(folder, key)
+    both = (*training, *validation)
+    seen = [(case.content_digest, case.grid, case.stored) for case in both]
+    key = digest(weights, seen, len(training), plan_digest(plan), plan.margin_mm, plan.seed)
+    origin = digest([case.source_digest for case in both], code_digest(*CODE))
+    known = _known(folder, key, None if is_begun else origin)
     if known is None:
-        maker = _Maker(first, plan, sources(), folder, key)
+        maker = _Maker(first, plan, _required(sources(), both), folder, digest(key, origin))
         errors = maker.errors(training, validation)
         sides = [(case, True) for case in training] + [(case, False) for case in validation]
-        made = [case.id for case, side in track(sides, "Looking again", len(sides)) if maker.make(case, errors, side)]
+        made = [
+            case.id
+            for case, is_learnt in track(sides, "Looking again", len(sides))
+            if maker.make(case, errors, is_learnt)
+        ]
         known = made, errors.margin_mm
-        write_text(folder / NOTE, json.dumps({"key": key, "cases": made, **vars(errors)}, indent=1))
+        note = {"key": key, "origin": origin, "cases": made, **vars(errors)}
+        write_text(folder / NOTE, json.dumps(note, indent=1))
     cases = {name: read_case(folder, name) for name in known[0]}
     sides_of = [
         tuple(found for case in side if (found := cases.get(case.id)) is not None) for side in (training, validation)
@@ -111,12 +124,40 @@ def second_cases(
     return SecondCases(training=sides_of[0], validation=sides_of[1], margin_mm=known[1])
 
 
-def _known(folder: Path, key: str) -> tuple[list[str], float] | None:
-    """Return the cases that are there, all intact, and the margin of their boxes; None where they are to be made."""
+def read_errors(folder: Path) -> FirstErrors | None:
+    """Return what was measured when the cases in a folder were made; None where that is not known."""
+    try:
+        note = read_json(folder / NOTE, dict)
+        return FirstErrors(margin_mm=float(note["margin_mm"]), displacements=tuple(map(float, note["displacements"])))
+    except (OSError, JsonError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _required(sources: Mapping[str, Case], cases: Sequence[CachedCase]) -> Mapping[str, Case]:
+    """Return the dataset's cases, among which each of some cached ones must be."""
+    missing = next((case.id for case in cases if case.id not in sources), None)
+    if missing is not None:
+        raise DatasetError(
+            f"{missing}: is no longer in the dataset, and a second stage needs its image; bring it back, or plan again "
+            "without it"
+        )
+    return sources
+
+
+def _known(folder: Path, key: str, origin: str | None) -> tuple[list[str], float] | None:
+    """Return the cases that are there, all intact, and the margin of their boxes; None where they are to be made.
+
+    Args:
+        folder: Of the cases.
+        key: Of what they show.
+        origin: Of the files and the code that they were made from; None: any.
+    """
     try:
         note = read_json(folder / NOTE, dict)
         cases = [read_case(folder, name) for name in note["cases"]]
-        if note["key"] != key or not all(case is not None and case.is_intact() for case in cases):
+        if note["key"] != key or (origin is not None and note["origin"] != origin):
+            return None
+        if not all(case is not None and case.is_intact() for case in cases):
             return None
         return list(note["cases"]), float(note["margin_mm"])
     except (OSError, JsonError, KeyError, TypeError, ValueError):

@@ -124,7 +124,7 @@ def _weights(coarse: int, full: int, part: slice, size: int) -> FloatArray:
 
 
 def displaced(probability: FloatArray, voxels: float, seed: Sequence[int]) -> FloatArray:
-    """Return the probability of an organ (Z, Y, X), moved hither and thither by a smooth random field.
+    """Return the probability of an organ (Z, Y, X), displaced by a smooth random field.
 
     As errors do, this takes away ends and thin parts, and adds some where there is nothing.
 

@@ -202,6 +202,7 @@ class TrainingFacts(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
     networks: int | None = Field(default=None, ge=1, le=MOST_NETWORKS)  # None: one, whose tensors have no number
     trained_on: list[str] = []
+    first_stage: str = ""  # of a second stage: digest of the weights of the first, behind which it was trained
     aftercare: dict[str, Any] = {}
     card: str = ""
 
@@ -253,12 +254,18 @@ def second_files(run: Run, folds: Sequence[int]) -> tuple[Path, ...]:
     """Return the model files of the second stage of some folds of a RUN, ordered as the first stage's; none: no such.
 
     Raises:
-        ModelError: If its training has not ended for one of them.
+        ModelError: If one of them is not trained yet, or was trained behind another first stage than there is now.
     """
     if not run.plan_file.is_file() or run.plan().finer is None:
         return ()
-    files = tuple(sorted(run.stage(1).fold(fold).model for fold in folds))
-    for file in files:
+    for fold in folds:
+        first, file = run.fold(fold).model, run.stage(1).fold(fold).model
         if not file.is_file():
             raise ModelError(f"{file}: the second stage is not trained yet; go on with `autoseg train {run.folder}`")
-    return files
+        before = parse_facts(read_facts(file, MODEL), file).get("first_stage")
+        if before and before != weights_digest(first):
+            raise ModelError(
+                f"{file}: was trained behind another first stage than {first}; train it anew with `autoseg train "
+                f"{run.folder}`"
+            )
+    return tuple(sorted(run.stage(1).fold(fold).model for fold in folds))

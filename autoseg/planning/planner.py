@@ -48,7 +48,13 @@ class Decision:
 
 
 def derive_plan(
-    fingerprint: Fingerprint, budget: Budget, seed: int, ceilings: Ceilings | None = None, cost: Cost = step_gib
+    fingerprint: Fingerprint,
+    budget: Budget,
+    seed: int,
+    ceilings: Ceilings | None = None,
+    cost: Cost = step_gib,
+    *,
+    may_be_flat: bool = True,
 ) -> Decision:
     """Derive downsampling factor, crop size, batch size and network.
 
@@ -63,13 +69,15 @@ def derive_plan(
         seed: Goes into the plan.
         ceilings: The Dice that each measured grid leaves of each organ.
         cost: Memory of a step of a plan.
+        may_be_flat: Whether few thick slices are seen one by one.
 
     Raises:
         PlanError: If not even the coarsest grid fits the budget.
     """
     search = _CropSearch(fingerprint=fingerprint, budget=budget, seed=seed, cost=cost)
     spacing_mm, shape = fingerprint.median_spacing_mm, fingerprint.median_shape
-    grids = rules.working_grids(spacing_mm, shape, rules.flat_axis(shape, spacing_mm))
+    flat = rules.flat_axis(shape, spacing_mm) if may_be_flat else None
+    grids = rules.working_grids(spacing_mm, shape, flat)
     fitting = ((number, search.largest(grid, rules.COVER)) for number, grid in enumerate(grids))
     usual, plan = next(((number, plan) for number, plan in fitting if plan is not None), (0, None))
     if plan is None:

@@ -91,6 +91,11 @@ def second_plan(
         raise PlanError("--stages 2: the organs are regions that overlap, which a second stage does not know yet")
     if first.plan.flat_axis is not None:
         raise PlanError("--stages 2: images that are planned in 2D have one stage; plan with --stages 1")
+    if first.plan.spacing_mm is None:
+        raise PlanError(
+            "--stages 2: the first stage has a grid of its own for each image (spacing_mm null), and a second needs a "
+            "spacing to be finer than; leave --set spacing_mm=null out, or plan with --stages 1"
+        )
     ceilings = dict(zip(dataset.labels, planner.ceilings[own.spacing_mm], strict=True))
     organs = _low(ceilings)
     if not organs:
@@ -173,7 +178,10 @@ class _Deriving:
                 }
             )
 
-        decision = derive_plan(boxed, budget, self.seed, None, lambda plan, budget: cost(with_channels(plan), budget))
+        def costing(plan: Plan, budget: Budget) -> float:
+            return cost(with_channels(plan), budget)
+
+        decision = derive_plan(boxed, budget, self.seed, None, costing, may_be_flat=False)  # as the images are not
         return replace(decision, plan=with_channels(decision.plan))
 
 

@@ -29,7 +29,7 @@ from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
 from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable, require_one_device
 from autoseg.run import FoldFolder, Run
 from autoseg.settings import with_settings
-from autoseg.training.checkpoint import forget_other_cases, planned_iterations
+from autoseg.training.checkpoint import forget_other_first_stage, planned_iterations
 from autoseg.training.loop import Fold, Progress
 from autoseg.training.loop import train as train_fold
 from autoseg.training.measure import measure_step
@@ -125,22 +125,25 @@ def _second(run: Run, fold: int, first: Fold, options: TrainOptions) -> Fold:
     """Return the training of the second stage of a fold, once it is made what that sees of each case."""
     (plan,) = run.plan().stages[1:]
     device, files = first.plan.device, run.stage(1).fold(fold)
+    weights = weights_digest(first.files.model)
+    if forget_other_first_stage(files, weights):
+        logger.warning("fold %d: the first stage has changed, so the second begins anew", fold)
     with remembered(run.digests_file):
         cases = second_cases(
             open_model(first.files.model, device).stages[0],
-            weights_digest(first.files.model),
+            weights,
             plan,
             first.training,
             first.validation,
             lambda: {case.id: case for case in dataset_of(run).cases},
             files.cases,
+            is_begun=planned_iterations(files) is not None,
         )
     if not cases.training:
         raise PlanError(f"{first.files.model}: finds none of the organs of a second stage in any case; train it longer")
-    if forget_other_cases(files, cases.training):
-        logger.warning("fold %d: the first stage has changed, so the second begins anew", fold)
     sides = {"training": cases.training, "validation": cases.validation, "testing": ()}
-    return _job(run, plan.model_copy(update={"margin_mm": cases.margin_mm}), files, sides, options, device)
+    job = _job(run, plan.model_copy(update={"margin_mm": cases.margin_mm}), files, sides, options, device)
+    return replace(job, first_stage=weights)
 
 
 def _job(

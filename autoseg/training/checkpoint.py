@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ CHECKPOINT = "autoseg checkpoint 1"
 FREE = {"iterations", "device", "tile_depth", "tile_overlap", "tile_weights"}
 
 
-def save_checkpoint(file: Path, plan: Plan, cases: str, taken: Snapshot) -> None:
+def save_checkpoint(file: Path, plan: Plan, cases: str, taken: Snapshot, *, first_stage: str = "") -> None:
     """Write a checkpoint, atomically; batches and learning rates follow from the iteration.
 
     Args:
@@ -37,9 +38,12 @@ def save_checkpoint(file: Path, plan: Plan, cases: str, taken: Snapshot) -> None
         plan: Of the training.
         cases: Key of the training cases, from `cases_digest`.
         taken: Weights, moments and iteration.
+        first_stage: Of a second stage, a digest of the weights of the first.
     """
     facts = {"plan": plan.model_dump_json(), "cases": cases, "iteration": str(taken.done)}
     facts["rate_factor"] = repr(taken.rate_factor)
+    if first_stage:
+        facts["first_stage"] = first_stage
     save_tensors(file, CHECKPOINT, taken.tensors, facts)
 
 
@@ -97,20 +101,21 @@ def resume(files: FoldFolder, plan: Plan, training: Sequence[CachedCase], state:
     return _is_sound(files.model)
 
 
-def forget_other_cases(files: FoldFolder, training: Sequence[CachedCase]) -> bool:
-    """Remove what a training on other cases has left; return whether it did. A damaged checkpoint is left to `resume`.
+def forget_other_first_stage(files: FoldFolder, first_stage: str) -> bool:
+    """Remove what a second stage's training behind another first stage has left; return whether it did.
 
     Args:
         files: Of the fold.
-        training: The cases that there are now.
+        first_stage: A digest of the weights of the first stage that there is now.
     """
-    try:
-        before = read_facts(files.checkpoint, CHECKPOINT).get("cases")
-    except ModelError:
+    before = set[str]()
+    with suppress(ModelError):
+        before.add(read_facts(files.checkpoint, CHECKPOINT).get("first_stage", ""))
+    with suppress(ModelError):
+        before.add(parse_facts(read_facts(files.model, MODEL), files.model).get("first_stage", ""))
+    if before <= {first_stage, ""}:  # what is missing was not noted yet
         return False
-    if before == cases_digest(training):
-        return False
-    files.checkpoint.unlink()
+    files.checkpoint.unlink(missing_ok=True)
     files.model.unlink(missing_ok=True)
     return True
 

@@ -41,6 +41,7 @@ class Fold:
     validation: tuple[CachedCase, ...]  # to watch; they do not change the weights
     testing: tuple[CachedCase, ...] = ()  # for the curves alone: nothing is decided by them
     files: FoldFolder  # which model, checkpoint, log and curves go to
+    first_stage: str = ""  # of a second stage: digest of the weights of the first
     workers: int  # augmentation processes
     patience: int | None = None  # examinations without a better validation Dice after which training ends
     tensorboard: bool = False  # whether to write the log for TensorBoard too
@@ -98,7 +99,7 @@ class _Training:
         self.checkpoint = fold.files.checkpoint
         with memory_explained(WAY_OUT):
             self.state = new_state(fold.plan)
-            self.saver = Saver(fold.files, fold.plan, fold.training)
+            self.saver = Saver(fold.files, fold.plan, fold.training, fold.first_stage)
             self.is_saved = resume(fold.files, fold.plan, fold.training, self.state)
         self._require_one_start()
         self.watch, self.dice = self._watches()

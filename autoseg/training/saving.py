@@ -20,15 +20,16 @@ class Saver:
     An error of the thread is raised by the next call of `save`, `require_well` or `wait`.
     """
 
-    def __init__(self, files: FoldFolder, plan: Plan, training: Sequence[CachedCase]) -> None:
+    def __init__(self, files: FoldFolder, plan: Plan, training: Sequence[CachedCase], first_stage: str = "") -> None:
         """Prepare.
 
         Args:
             files: Of the fold; its checkpoint is taken as it is now, whoever has written it.
             plan: Of the training.
             training: Its cases.
+            first_stage: Of a second stage, a digest of the weights of the first.
         """
-        self._files, self._plan, self._training = files, plan, training
+        self._files, self._plan, self._training, self._first_stage = files, plan, training, first_stage
         self._identity = identity(files.checkpoint)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -78,7 +79,9 @@ class Saver:
         taken.wait()
         if taken.done:  # an untrained network is no model
             facts = {"iteration": taken.done, "trained_on": [case.id for case in self._training]}
-            save_model(self._files.model, self._plan, taken.best, facts)
+            behind = {"first_stage": self._first_stage} if self._first_stage else {}
+            save_model(self._files.model, self._plan, taken.best, facts | behind)
         # last: what is killed in between does these iterations, and the model, again
-        save_checkpoint(self._files.checkpoint, self._plan, cases_digest(self._training), taken)
+        cases = cases_digest(self._training)
+        save_checkpoint(self._files.checkpoint, self._plan, cases, taken, first_stage=self._first_stage)
         self._identity = identity(self._files.checkpoint)

@@ -11,7 +11,9 @@ from two_stages import FIRST, FLOOR, GRID, OF_LIVER, OF_VEIN, ByIntensity, secon
 from autoseg.data.cache import CachedCase, read_case
 from autoseg.data.preprocess import preprocess
 from autoseg.dataset.load import Case
+from autoseg.errors import DatasetError
 from autoseg.imaging.volumes import write_array
+from autoseg.inference import second_cases as module
 from autoseg.inference.second_cases import NOTE, SecondCases, second_cases
 from autoseg.inference.stage import Stage
 from autoseg.json_file import read_json
@@ -30,12 +32,16 @@ def write_case(folder: Path, name: str, seen: int) -> Case:
     return Case(id=name, images=(folder / f"{name}.image.nii.gz",), label=folder / f"{name}.label.nii.gz", patient=name)
 
 
-def made_of(folder: Path, seen: dict[str, int], weights: str = "weights") -> SecondCases:
+def made_of(
+    folder: Path, seen: dict[str, int], weights: str = "weights", *, gone: str = "", is_begun: bool = False
+) -> SecondCases:
     """Return the second stage's cases, of which the last is a validation case."""
     sources = {name: write_case(folder, name, depth) for name, depth in seen.items()}
     preprocess(list(sources.values()), FIRST, folder / "cache")
     cases = [case for name in seen if (case := read_case(folder / "cache", name)) is not None]
-    return second_cases(STAGE, weights, second(), cases[:-1], cases[-1:], lambda: sources, folder / "second")
+    there = {name: source for name, source in sources.items() if name != gone}
+    parts = (cases[:-1], cases[-1:], lambda: there)
+    return second_cases(STAGE, weights, second(), *parts, folder / "second", is_begun=is_begun)
 
 
 def errors_in(folder: Path) -> dict[str, object]:
@@ -88,3 +94,21 @@ def test_a_case_of_which_nothing_is_found_is_left_out_and_told(
     cases = made_of(tmp_path, {"a": 0, "b": 16, "c": 16})
     assert [case.id for case in cases.training] == ["b"]
     assert "in 1 case the first stage finds nothing of vein" in caplog.text
+
+
+def test_a_training_goes_on_with_the_cases_that_it_began_with_whatever_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths = {"a": 16, "b": 8}
+    before = made_of(tmp_path, depths)
+    monkeypatch.setattr(module, "code_digest", lambda *_: "another version")
+    monkeypatch.setattr(module._Maker, "errors", lambda *_: pytest.fail("made again"))
+    assert made_of(tmp_path, depths, is_begun=True) == before
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        made_of(tmp_path, depths)
+
+
+def test_a_case_that_left_the_dataset_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"^b: is no longer in the dataset"):
+        made_of(tmp_path, {"a": 16, "b": 8, "c": 8}, gone="b")
+    assert not (tmp_path / "second").exists()

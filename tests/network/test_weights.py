@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from two_stages import FIRST, second
 
 from autoseg.errors import AutosegError, ModelError
 from autoseg.network import weights
@@ -140,3 +141,21 @@ def test_a_model_in_a_folder_whose_name_is_not_utf_8_is_the_same(model: Path, tm
     again, texts = load_tensors(copy, MODEL)
     assert texts == facts
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_second_stage_behind_another_first_stage_is_refused_in_one_line(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.plan_file.write_text(FIRST.model_copy(update={"finer": second()}).model_dump_json(), encoding="utf-8")
+    first, later = run.fold(0).model, run.stage(1).fold(0).model
+    save_model(first, FIRST, build(FIRST).state_dict(), {})
+    save_model(later, second(), build(second()).state_dict(), {"first_stage": weights.weights_digest(first)})
+    assert weights.second_files(run, (0,)) == (later,)
+    tensors, texts = load_tensors(first, MODEL)
+    save_tensors(first, MODEL, tensors, texts | {"facts": '{"aftercare": {}}'})  # as `evaluate` does
+    assert weights.second_files(run, (0,)) == (later,)
+    with torch.no_grad():
+        next(iter(tensors.values())).add_(1)  # trained on
+    save_tensors(first, MODEL, tensors, texts)
+    with pytest.raises(ModelError, match=r"trained behind another first stage than .*autoseg train") as caught:
+        weights.second_files(run, (0,))
+    assert len(str(caught.value).splitlines()) == 1

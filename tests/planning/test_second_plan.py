@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from autoseg.plan import parse_plan
 from autoseg.planning.budget import Budget
 from autoseg.planning.explain_second import second_section
 from autoseg.planning.fit import apply_settings
-from autoseg.planning.planner import Planner
+from autoseg.planning.planner import Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S
 from autoseg.planning.second_plan import SecondPlan, options_of_stages, second_plan
 
@@ -44,7 +45,10 @@ FACTS = [facts_of_a_case()] * 12
 
 
 def planned(
-    coarse: tuple[float, ...], finer: tuple[float, ...], settings: dict[str, str] | None = None
+    coarse: tuple[float, ...],
+    finer: tuple[float, ...],
+    settings: dict[str, str] | None = None,
+    first_settings: dict[str, str] | None = None,
 ) -> tuple[SecondPlan, object]:
     """Plan a second stage where grids of 5 mm and of less leave organs so much of their Dice."""
     data = fingerprint(DATASET, FACTS)  # type: ignore[arg-type]
@@ -52,15 +56,10 @@ def planned(
     planner.ceilings[COARSE] = coarse
     for mm in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0):
         planner.ceilings[mm, mm, mm] = finer
-    first = apply_settings(planner_decision(planner), data, BUDGET, {"spacing_mm": "[5,5,5]", "crop_size": "[8,16,16]"})
+    first_settings = first_settings or {"spacing_mm": "[5,5,5]", "crop_size": "[8,16,16]"}
+    first = apply_settings(derive_plan(planner.fingerprint, BUDGET, 3, None), data, BUDGET, first_settings)
     options = PlanOptions(stages=2, settings={"iterations": "7"} | (settings or {}))
     return second_plan(first, planner, FACTS, BUDGET, options_of_stages(options, True)[1], None), first  # type: ignore[arg-type]
-
-
-def planner_decision(planner: Planner) -> object:
-    from autoseg.planning.planner import derive_plan
-
-    return derive_plan(planner.fingerprint, BUDGET, 3, None)
 
 
 def test_organs_that_the_grid_costs_much_are_looked_at_again_finely_in_a_box_around_them() -> None:
@@ -109,3 +108,16 @@ def test_each_stage_has_its_settings_and_half_of_the_time() -> None:
     for refused in (replace(options, preset="roth2018"), replace(options, gpus=2)):
         with pytest.raises(PlanError, match="--stages 2"):
             options_of_stages(refused, True)
+
+
+def test_a_first_stage_without_a_spacing_is_refused_for_what_it_is() -> None:
+    with pytest.raises(PlanError, match="spacing_mm null"):
+        planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.95), first_settings={"spacing_mm": "null"})
+
+
+def test_a_box_of_few_thick_slices_is_not_seen_slice_by_slice() -> None:
+    data = made.fingerprint((6, 256, 256), (8.0, 1.4, 1.4))
+    assert derive_plan(data, BUDGET, 3).plan.flat_axis == "z"
+    plan = derive_plan(data, BUDGET, 3, may_be_flat=False).plan
+    assert plan.flat_axis is None
+    assert plan.crop_size[0] > 1

@@ -14,12 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from autoseg.data.cache import cases_digest
 from autoseg.errors import AutosegError, ModelError
 from autoseg.network.weights import load_networks, model_files, save_model
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
-from autoseg.training.checkpoint import forget_other_cases, load_checkpoint, planned_iterations, save_checkpoint
+from autoseg.training.checkpoint import forget_other_first_stage, load_checkpoint, planned_iterations, save_checkpoint
+from autoseg.training.saving import Saver
 from autoseg.training.state import State, new_state, snapshot
 
 PLAN = made.plan(optimiser=OptimiserPlan(name="adam", schedule="constant", averaging=0.9))
@@ -64,17 +64,30 @@ def test_a_checkpoint_of_other_cases_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "c", PLAN, "others", new_state(PLAN))
 
 
-def test_what_other_cases_have_left_is_removed_and_what_these_have_left_stays(tmp_path: Path) -> None:
-    files, cases = FoldFolder(tmp_path / "fold"), made.easy_cases(tmp_path / "cache", 3)
-    files.folder.mkdir()
-    assert not forget_other_cases(files, cases)  # nothing is there
-    files.model.touch()
-    state = trained(PLAN, seed=1)
-    save_checkpoint(files.checkpoint, PLAN, cases_digest(cases), snapshot(state))
-    assert not forget_other_cases(files, cases)
-    assert forget_other_cases(files, cases[:2])
-    assert not files.checkpoint.exists()
+@pytest.mark.parametrize("left", ["checkpoint", "model", "both"])
+def test_what_was_trained_behind_another_first_stage_is_removed_and_behind_this_one_stays(
+    tmp_path: Path, left: str
+) -> None:
+    files, state = FoldFolder(tmp_path), trained(PLAN, seed=1)
+    assert not forget_other_first_stage(files, "this")  # nothing is there
+    state.done = 7
+    saver = Saver(files, PLAN, (), "this")
+    saver.save(state)
+    saver.wait()
+    if left != "both":
+        (files.model if left == "checkpoint" else files.checkpoint).unlink()
+    assert not forget_other_first_stage(files, "this")
+    assert files.model.is_file() or files.checkpoint.is_file()
+    assert forget_other_first_stage(files, "another")
     assert not files.model.exists()
+    assert not files.checkpoint.exists()
+
+
+def test_what_does_not_say_its_first_stage_stays(tmp_path: Path) -> None:
+    files = FoldFolder(tmp_path)
+    save(files.checkpoint, PLAN, trained(PLAN, seed=1))
+    assert not forget_other_first_stage(files, "this")
+    assert files.checkpoint.is_file()
 
 
 def test_a_checkpoint_before_the_first_step_can_be_loaded(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Slow:
         self._true = saving.save_checkpoint
         monkeypatch.setattr(saving, "save_checkpoint", self.save)
 
-    def save(self, *what: Any) -> None:
+    def save(self, *what: Any, **more: Any) -> None:
         if what[-1].done == self.iteration:
             self.begun.set()
             assert self.let.wait(LONG_S)
