@@ -160,6 +160,7 @@ class TrainOptions:
     tensorboard: bool = option(False, "--tensorboard", help="Log to RUN/fold-K/tensorboard, too.")
     deterministic: bool = option(False, "--deterministic", help="On a GPU: the same bits every time; slower.")
     gpus: int = option(1, "--gpus", least=1, help="Train with so many processes, one a GPU.")
+    later_iterations: int | None = None  # of a second stage, where they are not `iterations`, too
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ class Facts:
     """What is known of a run beside its plan, split and fingerprint."""
 
     iterations: int = 0  # that were trained; 0: none yet
+    second_iterations: int = 0  # of a second stage
+    is_displaced: bool = False  # whether that learnt from displaced probabilities of the first
     is_drawn: bool = True  # whether the split was drawn at random, not given by the user
     has_patients: bool = True  # whether the dataset names patients
     said: Mapping[str, str] = field(default_factory=dict)  # of itself, from `statements.statements`
@@ -55,7 +57,7 @@ def methods(plan: Plan, data: Fingerprint | None, splits: Sequence[Split], facts
         "Partitions": _partitions(splits, facts),
         "Preprocessing": _preprocessing(plan),
         "Network": _network(plan),
-        "Second stage": "" if plan.finer is None else _second_stage(plan.finer),
+        "Second stage": "" if plan.finer is None else _second_stage(plan.finer, splits, facts),
         "Training": _training(plan, facts.iterations or plan.iterations),
         "Inference": _inference(plan, facts.clean_up),
         "Evaluation": _evaluation(facts),
@@ -122,16 +124,21 @@ def _confirmed(said: Mapping[str, str]) -> str:
     return f" ({said['patients'].rstrip('.')})" if "patients" in said else " [confirm that no patient has several]"
 
 
-def _second_stage(plan: Plan) -> str:
+def _second_stage(plan: Plan, splits: Sequence[Split], facts: Facts) -> str:
     organs = ", ".join(label.name for label in plan.labels)
     grid = f"{joined(plan.spacing_mm)} mm" if plan.spacing_mm else f"spacings coarser by {joined(plan.downsampling)}"
+    has_validation = any(split.validation for split in splits)
+    margin = ", whose margin was chosen to hold them whole in the validation cases" if has_validation else ""
+    displaced = (
+        "In training cases, which the first network had learnt from, that was displaced at random by as much as "
+        "brought its Dice nearest to that of validation cases. "
+    )
     return (
         f"A second network ({NETWORKS[plan.network.kind]}) looked again at {organs}, on a grid of {grid} (z, y, x), in "
-        "a box around what the first one saw of them, whose margin held them whole in the validation cases; where the "
-        "first one saw each of them was a further input channel. In training cases, which the first network had learnt "
-        "from, that was displaced at random until its Dice was that of validation cases. Crops had "
-        f"{joined(plan.crop_size)} voxels; it was trained for {plan.iterations} iterations. Its organs replaced those "
-        "of the first network."
+        f"a box around what the first one saw of them{margin}; where the first one saw each of them was a further "
+        f"input channel. {displaced if facts.is_displaced else ''}Crops had {joined(plan.crop_size)} voxels; it was "
+        f"trained for {counted(facts.second_iterations or plan.iterations, 'iteration')}. Its organs replaced those of "
+        "the first network."
     )
 
 

@@ -15,11 +15,12 @@ from autoseg.digests import file_digest
 from autoseg.errors import ModelError
 from autoseg.inference.postprocess import rules_in_words
 from autoseg.inference.postprocessing_file import Postprocessing
+from autoseg.inference.second_cases import read_errors
 from autoseg.json_file import read_json
 from autoseg.machine import machine_in_words
 from autoseg.network.weights import MODEL, parse_facts, read_facts
 from autoseg.report.privacy import command_without_folders, without_folders
-from autoseg.run import Run
+from autoseg.run import Run, StageFolder
 from autoseg.timings import read_timings
 from autoseg.training.log import read_rows
 from autoseg.version import VERSION
@@ -57,10 +58,16 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), **versions, "machine of the report": machine_in_words()}
 
 
-def trained_iterations(run: Run) -> int:
-    """Return the iterations of the longest training so far; 0 where none is logged."""
-    rows = [read_rows(run.fold(fold).log) for fold in run.folds()]
+def trained_iterations(stage: StageFolder) -> int:
+    """Return the iterations of a stage's longest training so far; 0 where none is logged."""
+    rows = [read_rows(stage.fold(fold).log) for fold in stage.folds()]
     return max((int(of_fold[-1]["iteration"]) for of_fold in rows if of_fold), default=0)
+
+
+def is_displaced(run: Run) -> bool:
+    """Return whether a second stage learnt from displaced probabilities of the first."""
+    known = [read_errors(run.stage(1).fold(fold).cases) for fold in run.stage(1).folds()]
+    return any(any(errors.displacements) for errors in known if errors is not None)
 
 
 def other_trainings(run: Run, splits: Sequence[Split]) -> tuple[str, ...]:
@@ -110,7 +117,7 @@ def stages(run: Run) -> pd.DataFrame:
 
 def file_hashes(run: Run) -> dict[str, str]:
     """Return the SHA-256 of the files that the scores depend on, by name in RUN."""
-    models = [run.fold(fold).model for fold in run.folds()]
+    models = [run.stage(number).fold(fold).model for number in range(len(run.plan().stages)) for fold in run.folds()]
     files = [run.plan_file, run.split_file, run.fingerprint_file, *models, run.scores_file]
     return {file.relative_to(run.folder).as_posix(): file_digest(file) for file in files if file.is_file()}
 

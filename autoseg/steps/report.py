@@ -50,6 +50,7 @@ from autoseg.report.provenance import (
     commands_of,
     environment,
     file_hashes,
+    is_displaced,
     other_trainings,
     stages,
     trained_iterations,
@@ -229,6 +230,8 @@ def _methods(
     metrics = map(known_metric, evidence.scores["metric"].unique())
     facts = Facts(
         iterations=trained_iterations(run),
+        second_iterations=trained_iterations(run.stage(1)),
+        is_displaced=is_displaced(run),
         is_drawn=is_drawn,
         has_patients=evidence.unit == "patient",
         said=said,

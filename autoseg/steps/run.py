@@ -54,7 +54,8 @@ def repeated_steps(
         repeat: Trainings in all, that of the RUN among them.
     """
     plan, excluded = run.plan(), read_origin(run).get("options", {}).get("exclude", ())
-    training = replace(training, iterations=trained_iterations(run) or None, time_budget_s=None)
+    first, later = (trained_iterations(run.stage(number)) or None for number in (0, 1))
+    training = replace(training, iterations=first, later_iterations=later, time_budget_s=None)
     for number in range(1, repeat):
         again = run.repetition(number)
         planning = PlanOptions(

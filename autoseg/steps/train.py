@@ -142,6 +142,8 @@ def _second(run: Run, fold: int, first: Fold, options: TrainOptions) -> Fold:
     if not cases.training:
         raise PlanError(f"{first.files.model}: finds none of the organs of a second stage in any case; train it longer")
     sides = {"training": cases.training, "validation": cases.validation, "testing": ()}
+    if options.later_iterations is not None:
+        options = replace(options, iterations=options.later_iterations)
     job = _job(run, plan.model_copy(update={"margin_mm": cases.margin_mm}), files, sides, options, device)
     return replace(job, first_stage=weights)
 

@@ -96,3 +96,17 @@ def test_a_second_stage_is_described_where_there_is_one() -> None:
     assert "Second stage" not in methods(FIRST, None, [], Facts())
     text = methods(FIRST.model_copy(update={"finer": second()}), None, [], Facts())["Second stage"]
     assert "looked again at vein, on a grid of spacings coarser by 1 × 1 × 1" in text
+
+
+def test_a_second_stage_is_told_as_it_was_trained() -> None:
+    both = FIRST.model_copy(update={"finer": second()})
+    facts = Facts(iterations=9, second_iterations=1, is_displaced=True)
+    text = methods(both, None, [SPLIT], facts)["Second stage"]
+    assert "it was trained for 1 iteration." in text
+    assert "chosen to hold them whole in the validation cases" in text
+    assert "displaced at random" in text
+    unwatched = Split(training=("a", "b"), validation=(), testing=("d",))
+    text = methods(both, None, [unwatched], Facts())["Second stage"]
+    assert f"it was trained for {second().iterations} iterations" in text
+    assert "validation" not in text
+    assert "displaced" not in text

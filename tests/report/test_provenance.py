@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
 import made
 from command_line import SMALL_PLAN, Cli
+from two_stages import FIRST, second
 
 from autoseg.dataset.split import Split
+from autoseg.inference.second_cases import NOTE
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
-from autoseg.report.provenance import commands_of, other_trainings, trainings_of
+from autoseg.report.provenance import (
+    commands_of,
+    file_hashes,
+    is_displaced,
+    other_trainings,
+    trained_iterations,
+    trainings_of,
+)
 from autoseg.run import Run
 
 LOG = """\
@@ -58,3 +68,20 @@ def test_planning_is_in_the_log_of_the_run_that_it_makes(cohort: Path, tmp_path:
     run = tmp_path / "RUN"
     assert cli("plan", cohort, run, *SMALL_PLAN)[0] == 0
     assert commands_of(Run(run)) == (f"autoseg plan DATASET RUN {shlex.join(SMALL_PLAN)}",)
+
+
+def test_the_second_stage_has_its_hashes_its_length_and_its_displacements(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.plan_file.write_text(FIRST.model_copy(update={"finer": second()}).model_dump_json(), encoding="utf-8")
+    for number, iterations in ((0, "9"), (1, "4")):
+        files = run.stage(number).fold(0)
+        files.cases.mkdir(parents=True)
+        files.model.write_bytes(iterations.encode())
+        files.log.write_text(f"iteration,seconds\n{iterations},1\n")
+    assert {"fold-0/model.autoseg", "stage-1/fold-0/model.autoseg"} <= set(file_hashes(run))
+    assert [trained_iterations(run.stage(number)) for number in (0, 1)] == [9, 4]
+    assert not is_displaced(run)
+    note = run.stage(1).fold(0).cases / NOTE
+    for displacements, known in (([0.0, 0.0], False), ([0.0, 1.5], True)):
+        note.write_text(json.dumps({"margin_mm": 4.0, "displacements": displacements}))
+        assert is_displaced(run) is known

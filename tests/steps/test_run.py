@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 from made import plan
+from two_stages import FIRST, second
 
 from autoseg.cli import verbs
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
 from autoseg.run import Run
 from autoseg.steps import run as run_step
 from autoseg.steps.demo import demo_training
-from autoseg.steps.run import StepOptions, due_steps
+from autoseg.steps.run import StepOptions, due_steps, repeated_steps
 
 
 def due(
@@ -80,3 +81,19 @@ def test_a_run_that_is_repeated_takes_each_step_with_its_plan_its_split_and_othe
     plans = [options for _, options in taken if isinstance(options, PlanOptions)]
     assert [options.seed for options in plans[1:]] == [8, 9]
     assert {(options.preset, options.split) for options in plans[1:]} == {(str(run.plan_file), run.split_file)}
+
+
+def test_a_repetition_trains_each_stage_as_long_as_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path / "RUN")
+    for number, iterations in ((0, 9), (1, 4)):
+        files = run.stage(number).fold(0)
+        files.folder.mkdir(parents=True)
+        files.model.touch()
+        files.log.write_text(f"iteration,loss\n{iterations},1\n")
+    run.plan_file.write_text(FIRST.model_copy(update={"finer": second()}).model_dump_json(), encoding="utf-8")
+    monkeypatch.setattr(run_step, "is_planned", lambda *_: True)
+    monkeypatch.setattr(run_step, "is_evaluated", lambda *_: True)
+    training = TrainOptions(time_budget_s=60.0)
+    steps = repeated_steps(Path("data"), run, training, EvaluateOptions(device="cpu"), 2)
+    (options,) = [step for _, step in steps if isinstance(step, TrainOptions)]
+    assert (options.iterations, options.later_iterations, options.time_budget_s) == (9, 4, None)
