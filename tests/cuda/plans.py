@@ -9,7 +9,7 @@ import made
 from autoseg.plan import LossPlan, NetworkPlan, OptimiserPlan, Plan
 from autoseg.planning import rules
 
-STEPS = rules.poolings((32, 32, 32), (1.0, 1.0, 1.0))[:2]
+STEPS = rules.poolings((32, 32, 32), (1.0, 1.0, 1.0))[:1]
 ADAMW = OptimiserPlan(name="adamw", schedule="cosine", averaging=0.99, gradient_clip=12.0)
 PLAIN_ADAM = OptimiserPlan(name="adam", schedule="constant")
 DICE = LossPlan(kind="dice", background=True, over="image")
@@ -19,7 +19,7 @@ PARTIAL = LossPlan(kind="dice-ce", background=False, over="batch", partial=True)
 
 
 def plan_with(norm: str = "batch", kind: str = "unet", **changes: Any) -> Plan:
-    """Return a plan of three levels, whose batch has 2 × 32³ voxels."""
+    """Return a plan of two levels, whose batch has 2 × 32³ voxels."""
     network = NetworkPlan.model_validate(
         {
             "kind": kind,
