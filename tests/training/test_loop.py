@@ -127,11 +127,11 @@ def test_a_run_killed_between_its_last_two_files_has_the_last_model(
     for second in ("save_model", "save_checkpoint"):
         true, calls = getattr(saving, second), list[int]()
 
-        def save(*args: object, true: Callable[..., None] = true, calls: list[int] = calls) -> None:
+        def save(*args: object, true: Callable[..., None] = true, calls: list[int] = calls, **named: object) -> None:
             calls.append(1)
             if len(calls) == 2:  # the first is that of the start
                 raise KilledError
-            true(*args)
+            true(*args, **named)
 
         with monkeypatch.context() as patch:
             patch.setattr(saving, second, save)

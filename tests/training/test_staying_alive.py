@@ -122,11 +122,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 ) -> None:
     true_save, saved = saving.save_checkpoint, []
 
-    def full(file: Path, *rest: Any) -> None:
+    def full(file: Path, *rest: Any, **named: Any) -> None:
         if saved:
             raise OSError(errno.ENOSPC, "No space left on device", str(file))
         saved.append(file)
-        true_save(file, *rest)
+        true_save(file, *rest, **named)
 
     monkeypatch.setattr(saving, "save_checkpoint", full)
     with pytest.raises(TrainingError, match=r"the disk is full \(iteration 40\); the last checkpoint is kept"):
