@@ -53,8 +53,9 @@ def load_guard(library: Path) -> None:
     folder = _torch_folder() / "lib"
     for file in (folder / "libc10.so", folder / "libtorch_cpu.so", library):
         ctypes.CDLL(str(file), ctypes.RTLD_GLOBAL)
-    importlib.import_module("torch")
-    gc.freeze()  # each release of memory collects, and need not look through torch itself
+    importlib.import_module("cuda.work")
+    gc.collect()
+    gc.freeze()  # each release of memory collects, and need not look through all that has been imported
 
 
 def _torch_folder() -> Path:
