@@ -9,10 +9,10 @@ from pathlib import Path
 from autoseg.dataset.case import Case
 from autoseg.dataset.metadata import about_of
 from autoseg.dataset.paths import path_of, require_known_type
+from autoseg.dataset.tables import read_table
 from autoseg.errors import DatasetError
 from autoseg.imaging.readers import strip_suffix
 from autoseg.imaging.slicer_segments import strip_slicer_suffix
-from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
 
 
@@ -22,12 +22,7 @@ def read_cases(file: Path) -> dict[int, dict[str, str]]:
     Raises:
         DatasetError: If the file cannot be read, lacks a column, or a cell is blank that must not be.
     """
-    try:
-        sheet = read_sheet(file)
-    except SheetError as error:
-        raise DatasetError(str(error)) from error
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
+    sheet = read_table(file)
     names = [column.lower() for column in sheet.columns]
     lacking = [column for column in ("case", "image", "label") if column not in names]
     if lacking and sheet.columns:

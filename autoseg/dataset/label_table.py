@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoseg.dataset.regions import IGNORE
+from autoseg.dataset.tables import read_table
 from autoseg.errors import DatasetError
 from autoseg.imaging.segment_values import TABLE, is_pattern, spelling_key
 from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, LabelScheme, organ_key
-from autoseg.sheet import SheetError, read_sheet
 from autoseg.words import shortened
 
 COLUMNS = ("organ", "value", "names")
@@ -31,12 +31,7 @@ def with_table(beside: Path, listed: LabelScheme | None, is_new: bool = True) ->
     file = beside.with_name(TABLE)
     if file == beside or not file.is_file():
         return listed
-    try:
-        sheet = read_sheet(file)
-    except SheetError as error:
-        raise DatasetError(str(error)) from error
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read ({error}); save it as comma-separated UTF-8") from error
+    sheet = read_table(file)
     columns = [column.lower() for column in sheet.columns]
     if not is_new and "organ" not in columns:
         return listed
