@@ -86,6 +86,21 @@ def _joined(before: Codes, values: frozenset[int], sets: dict[int, frozenset[int
     return np.asarray(table[before - low])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Painted:
+    """Masks, and which value of a label map each of their codes becomes."""
+
+    laid: Overlay
+    counts: Mapping[int, int]  # voxels of each code but 0
+    values: Mapping[int, int | None]  # of each code; None: no value says it
+    within: Mapping[int, frozenset[int]]  # the labels that each value of a label map belongs to
+    scheme: LabelScheme
+
+    def labels_of_value(self, code: int) -> frozenset[int]:
+        """Return the labels to which the value belongs that a code becomes."""
+        return self.within.get(self.values[code] or 0, frozenset())
+
+
 def label_map_of(file: Path, laid: Overlay, scheme: LabelScheme) -> tuple[Codes, tuple[Remark, ...]]:
     """Return the label map that says which labels each voxel belongs to, and what it cannot say.
 
@@ -106,8 +121,9 @@ def label_map_of(file: Path, laid: Overlay, scheme: LabelScheme) -> tuple[Codes,
     counts = _counts(laid.codes)
     within = _labels_within(scheme, {v for code in counts for v in laid.labels_at(code)})
     values = {code: _value_of(laid.labels_at(code), scheme, within) for code in counts}
-    _require_values(file, laid, counts, values)
-    remarks = (*_borders(file, laid, counts, values, within, scheme), *_implied(laid, counts, values, within, scheme))
+    painted = _Painted(laid=laid, counts=counts, values=values, within=within, scheme=scheme)
+    _require_values(file, painted)
+    remarks = (*_borders(file, painted), *_implied(painted))
     if all(code == value for code, value in values.items()):
         return laid.codes, remarks
     low = min(0, *counts)  # background is 0, which the counts leave out
@@ -156,34 +172,29 @@ def _are_around(others: Collection[int], members: Collection[int], scheme: Label
     return all(any(region[member] < region[other] for member in members) for other in others)
 
 
-def _require_values(file: Path, laid: Overlay, counts: Mapping[int, int], values: Mapping[int, int | None]) -> None:
+def _require_values(file: Path, painted: _Painted) -> None:
     """Raise VolumeError if a code has no value."""
-    code = next((code for code, value in values.items() if value is None), None)
+    code = next((code for code, value in painted.values.items() if value is None), None)
     if code is not None:
-        name = laid.names.get(min(laid.labels_at(code)), str(code))
+        name = painted.laid.names.get(min(painted.laid.labels_at(code)), str(code))
+        voxels = counted(painted.counts[code], "voxel")
         raise VolumeError(
-            f"{file}: {counted(counts[code], 'voxel')} of {name} lie in no region within it, and the regions have no "
-            "value for that; give the region a value of its own in dataset.json"
+            f"{file}: {voxels} of {name} lie in no region within it, and the regions have no value for that; "
+            "give the region a value of its own in dataset.json"
         )
 
 
-def _borders(
-    file: Path,
-    laid: Overlay,
-    counts: Mapping[int, int],
-    values: Mapping[int, int | None],
-    within: Mapping[int, frozenset[int]],
-    scheme: LabelScheme,
-) -> Sequence[Remark]:
+def _borders(file: Path, painted: _Painted) -> Sequence[Remark]:
     """Tell which labels overlap where the value does not belong to both.
 
     Raises:
         VolumeError: If they share much.
     """
+    laid, counts, scheme = painted.laid, painted.counts, painted.scheme
     shared: dict[tuple[int, int], int] = {}
     for code, count in counts.items():
         for pair in combinations(sorted(laid.labels_at(code)), 2):
-            if not within.get(values[code] or 0, frozenset()).issuperset(pair):
+            if not painted.labels_of_value(code).issuperset(pair):
                 shared[pair] = shared.get(pair, 0) + count
     parts = []
     for pair, count in sorted(shared.items()):
@@ -192,7 +203,7 @@ def _borders(
         if count > MOST_SHARED * min(sizes):
             cause = "a label map has one value a voxel"
             if scheme.overlapping:
-                has_value = any(labels.issuperset(pair) for labels in within.values())
+                has_value = any(labels.issuperset(pair) for labels in painted.within.values())
                 cause = "no value lies in both regions" + (" and no others" if has_value else "")
             raise VolumeError(
                 f"{file}: {named} overlap in {counted(count, 'voxel')}, and {cause}; correct them, name one of them "
@@ -206,18 +217,13 @@ def _borders(
     return (Remark(code="masks-overlap", found=found, fix="nothing, or correct them", is_doubtful=True),)
 
 
-def _implied(
-    laid: Overlay,
-    counts: Mapping[int, int],
-    values: Mapping[int, int | None],
-    within: Mapping[int, frozenset[int]],
-    scheme: LabelScheme,
-) -> Sequence[Remark]:
+def _implied(painted: _Painted) -> Sequence[Remark]:
     """Tell which regions have voxels outside of those that hold them."""
+    laid, scheme = painted.laid, painted.scheme
     outside: dict[tuple[int, int], int] = {}
-    for code, count in counts.items():
+    for code, count in painted.counts.items():
         members = laid.labels_at(code)
-        for outer in within.get(values[code] or 0, frozenset()) - members:
+        for outer in painted.labels_of_value(code) - members:
             inner = _last(members, scheme)
             outside[inner, outer] = outside.get((inner, outer), 0) + count
     if not outside:
