@@ -86,16 +86,8 @@ def second_plan(
     Raises:
         PlanError: If no organ gains by it, or no finer grid fits.
     """
+    _require_second_possible(first.plan)
     own, dataset = first.chosen or first.grids[0], planner.dataset
-    if dataset.scheme.overlapping:
-        raise PlanError("--stages 2: the organs are regions that overlap, which a second stage does not know yet")
-    if first.plan.flat_axis is not None:
-        raise PlanError("--stages 2: images that are planned in 2D have one stage; plan with --stages 1")
-    if first.plan.spacing_mm is None:
-        raise PlanError(
-            "--stages 2: the first stage has a grid of its own for each image (spacing_mm null), and a second needs a "
-            "spacing to be finer than; leave --set spacing_mm=null out, or plan with --stages 1"
-        )
     ceilings = dict(zip(dataset.labels, planner.ceilings[own.spacing_mm], strict=True))
     organs = _low(ceilings)
     if not organs:
@@ -136,6 +128,23 @@ def second_plan(
         after={organ.name: finer[organ] or 0.0 for organ in organs},
         without_gain=tuple(organ.name for organ in without_gain),
     )
+
+
+def _require_second_possible(first: Plan) -> None:
+    """Refuse plans behind which there can be no second stage.
+
+    Raises:
+        PlanError: If it is one.
+    """
+    if first.scheme.overlapping:
+        raise PlanError("--stages 2: the organs are regions that overlap, which a second stage does not know yet")
+    if first.flat_axis is not None:
+        raise PlanError("--stages 2: images that are planned in 2D have one stage; plan with --stages 1")
+    if first.spacing_mm is None:
+        raise PlanError(
+            "--stages 2: the first stage has a grid of its own for each image (spacing_mm null), and a second needs a "
+            "spacing to be finer than; leave --set spacing_mm=null out, or plan with --stages 1"
+        )
 
 
 def _low(ceilings: Mapping[Label, float | None]) -> list[Label]:
