@@ -14,6 +14,7 @@ from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, LabelScheme, organ
 from autoseg.words import shortened
 
 COLUMNS = ("organ", "value", "names")
+MOST_TOLD = 20  # of what is wrong with a table: more are counted
 BACKGROUND = "background"
 
 
@@ -38,7 +39,7 @@ def with_table(beside: Path, listed: LabelScheme | None, is_new: bool = True) ->
     required = COLUMNS[:1] if listed else COLUMNS[:2]
     if lacking := [column for column in required if column not in columns]:
         raise DatasetError(
-            f"{file}: needs the columns {','.join(COLUMNS)}, found {shortened(','.join(sheet.columns))}; add "
+            f"{file}: needs the columns {','.join(COLUMNS)}, found {shortened(','.join(sheet.columns)) or 'none'}; add "
             f"{', '.join(lacking)}, or rename the file if it is another table"
         )
     return _scheme(file, sheet.rows, listed)
@@ -63,7 +64,8 @@ def _scheme(file: Path, rows: Mapping[int, Mapping[str, str]], listed: LabelSche
     if ignored in values:
         problems.append(f"the value {ignored} is both an organ's and {IGNORE}")
     if problems:
-        raise DatasetError(f"{file}: {'; '.join(problems)}; correct the table")
+        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+        raise DatasetError(f"{file}: {'; '.join(problems[:MOST_TOLD])}{more}; correct the table")
     if not 1 <= len(labels) <= MOST_LABELS:
         raise DatasetError(f"{file}: names {len(labels)} organs; 1 to {MOST_LABELS} are possible")
     if listed is None:

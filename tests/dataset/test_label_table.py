@@ -118,6 +118,8 @@ def test_labels_without_names_are_written_as_before() -> None:
         ("organ,value\n", "names 0 organs; 1 to 254 are possible"),
         ("structure,id\na,1\n", "needs the columns organ,value,names, found structure,id; add organ, value, or rename"),
         ('organ,value\n"heart,1\n', "line 2: no sound CSV"),
+        ("", "needs the columns organ,value,names, found none; add organ, value"),
+        ("organ,value\n" + "heart,x\n" * 30, "line 21: the value of heart.*to 65535; and 10 more; correct the table"),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused_with_all_that_is_wrong(
