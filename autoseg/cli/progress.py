@@ -144,18 +144,19 @@ class Display:
     @contextmanager
     def training(self) -> Iterator[Callable[[int, TrainingProgress], None]]:
         """Give what the training tells its progress to: a bar, and a line at each examination and each minute."""
-        paces: dict[int, _Pace] = {}  # by fold
+        paces: dict[str, _Pace] = {}
 
         def tell(fold: int, now: TrainingProgress) -> None:
-            is_first = fold not in paces
-            pace = paces.setdefault(fold, _Pace(now.iteration))
+            training = f"fold {fold}, second stage" if now.stage else f"fold {fold}"
+            is_first = training not in paces
+            pace = paces.setdefault(training, _Pace(now.iteration))
             known = [value for value in now.dice.values() if value == value]
             dice = f", validation Dice {sum(known) / len(known):.3f}" if known else ""
-            show(f"Training fold {fold}: loss {now.loss:.3f}{dice}", now.iteration, now.iterations, is_first)
+            show(f"Training {training}: loss {now.loss:.3f}{dice}", now.iteration, now.iterations, is_first)
             if pace.is_due() or now.is_examined or is_first:
                 pace.note()
                 count, left = f"iteration {now.iteration} of {now.iterations}", pace.left(now.iteration, now.iterations)
-                self._tell(f"fold {fold}: {count}, loss {now.loss:.3f}{dice}{left}")
+                self._tell(f"{training}: {count}, loss {now.loss:.3f}{dice}{left}")
 
         with self._row() as show:
             yield tell

@@ -142,7 +142,8 @@ def train(run: Run, options: TrainOptions) -> None:
     with logging_to(run), timed(run, "train"), display.training() as tell, interrupts() as stopped:
         finished = step.train(run, options, tell, stopped)
     for fold, iterations in finished.items():
-        say(f"fold {fold}: {counted(iterations, 'iteration')} -> {run.fold(fold).model}")
+        models = " and ".join(str(run.stage(n).fold(fold).model) for n in range(len(run.plan().stages)))
+        say(f"fold {fold}: {counted(iterations, 'iteration')} -> {models}")
     if stopped():
         _tell_interrupted()
 

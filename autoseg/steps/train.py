@@ -80,13 +80,14 @@ def _train(
             if from_first(ending.is_near()):
                 break
             release_memory(device)  # of the fold before: a time budget is measured in another process
-            telling = _telling(tell, fold)
             job = _fold(run, fold, splits[fold], options, device)
-            if not _trained(job, telling, ending.is_near):
+            if not _trained(job, _telling(tell, fold, 0), ending.is_near):
                 break
             if run.plan().finer is not None:
                 release_memory(device)
-                if ending.is_near() or not _trained(_second(run, fold, job, options), telling, ending.is_near):
+                if ending.is_near():
+                    break
+                if not _trained(_second(run, fold, job, options), _telling(tell, fold, 1), ending.is_near):
                     break
             finished[fold] = job.plan.iterations
         ending.clear()
@@ -266,5 +267,5 @@ def _has(device: str) -> bool:
     return True
 
 
-def _telling(tell: Callable[[int, Progress], None], fold: int) -> Callable[[Progress], None]:
-    return lambda progress: tell(fold, progress)
+def _telling(tell: Callable[[int, Progress], None], fold: int, stage: int) -> Callable[[Progress], None]:
+    return lambda progress: tell(fold, replace(progress, stage=stage))

@@ -56,6 +56,7 @@ class Progress:
     loss: float
     dice: dict[str, float]  # by organ, of the last validation
     is_examined: bool  # whether that was after this iteration
+    stage: int = 0  # of the plan
 
 
 def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import queue
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -90,6 +91,18 @@ def test_each_fold_is_told_from_its_own_begin(clock: Clock, capsys: pytest.Captu
         tell(1, after(75))
     *_, last = capsys.readouterr().out.splitlines()
     assert last == "fold 1: iteration 75 of 100, loss 0.500, 1 min left"  # 24 in 60 s, 25 more
+
+
+def test_a_second_stage_is_told_from_its_own_begin(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display().training() as tell:
+        tell(0, after(100))
+        tell(0, replace(after(1), stage=1))
+        clock.now += 60.0
+        tell(0, replace(after(25), stage=1))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "fold 0, second stage: iteration 1 of 100, loss 0.500",
+        "fold 0, second stage: iteration 25 of 100, loss 0.500, 3 min left",  # 24 in 60 s, 75 more
+    ]
 
 
 def test_in_a_terminal_the_same_lines_go_to_the_log_alone(
