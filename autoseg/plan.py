@@ -110,12 +110,14 @@ class NetworkPlan(PlanPart):
 class AugmentationPlan(PlanPart):
     """Random changes of every training crop; 0 switches a change off."""
 
+    only_if_set = frozenset({"deformed_share"})
     rotation_deg: Annotated[float, Field(ge=0, le=180)]  # uniform on each axis, in [-r, r]
     translation_voxels: Annotated[float, Field(ge=0)]  # uniform on each axis, in [-t, t]
     scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor uniform in [1 - s, 1 + s]
     bspline_spacing_voxels: Positive = 24.0  # distance of the control points
     bspline_voxels: Annotated[float, Field(ge=0)]  # displacement of a control point, uniform in [-d, d]
     mirrored: tuple[Literal["z", "y", "x"], ...] = ()  # axes on which a crop is mirrored half of the time
+    deformed_share: Share = 1.0  # share of the crops that are deformed and moved; the others keep their shape and place
     undeformed_end: Share = 0.0  # share of the iterations, the last, whose crops keep their shape and place
     brightness: Annotated[float, Field(ge=0)] = 0.0  # deviation of a Gaussian shift, in standard deviations
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor, uniform in [1 - c, 1 + c]
@@ -126,7 +128,7 @@ class AugmentationPlan(PlanPart):
     @property
     def is_spatial(self) -> bool:
         """Whether a crop is deformed or moved at all; else its voxels are the volume's own."""
-        return bool(
+        return self.deformed_share > 0 and bool(
             self.rotation_deg or self.translation_voxels or self.scaling or self.bspline_voxels or self.mirrored
         )
 

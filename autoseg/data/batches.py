@@ -24,7 +24,7 @@ from autoseg.data.ahead import ToGpu, ahead
 from autoseg.data.augment import CropRequest
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
-from autoseg.data.crops import choose_cases, draw_centre, is_deformed
+from autoseg.data.crops import choose_cases, choose_deformed, draw_centre
 from autoseg.data.cutouts import CutOut, crops_of
 from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
@@ -69,8 +69,8 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         chosen = choose_cases(self._data, self.batch_size, self.plan.seed, index)
         try:
             requests = [
-                CropRequest(case=case, centre=draw_centre(case, self.plan, rng), deformed=is_deformed(self.plan, index))
-                for case in chosen
+                CropRequest(case=case, centre=draw_centre(case, self.plan, rng), deformed=deformed)
+                for case, deformed in zip(chosen, choose_deformed(self.plan, index), strict=True)
             ]
         except AutosegError as error:
             return {"error": str(error)}

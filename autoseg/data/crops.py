@@ -32,13 +32,15 @@ def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index:
     return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
 
 
-def is_deformed(plan: Plan, index: int) -> bool:
-    """Return whether the crops of batch `index` are deformed: not those of the training's last part.
+def choose_deformed(plan: Plan, index: int) -> list[bool]:
+    """Return which crops of batch `index` are deformed: a share of them, and none in the training's last part.
 
-    They look as in prediction, where nothing is interpolated.
+    The others look as in prediction, where nothing is interpolated.
     """
-    end = plan.augmentation.undeformed_end
-    return not end or index < (1 - end) * plan.iterations
+    share, end = plan.augmentation.deformed_share, plan.augmentation.undeformed_end
+    if end and index >= (1 - end) * plan.iterations:
+        return [False] * plan.batch_size
+    return [bool(drawn < share) for drawn in np.random.default_rng((plan.seed, index, 3)).random(plan.batch_size)]
 
 
 def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Triple:

@@ -263,8 +263,9 @@ def _mirroring(plan: Plan) -> str:
 
 
 def _undeformed(plan: Plan) -> str:
-    share = plan.augmentation.undeformed_end
-    return f" The crops of the last {share:.0%} of the iterations are not deformed." if share else ""
+    share, end = plan.augmentation.deformed_share, plan.augmentation.undeformed_end
+    few = f" Of the crops {share:.0%} are deformed, the others keep their shape and place." if share < 1 else ""
+    return few + (f" The crops of the last {end:.0%} of the iterations are not deformed." if end else "")
 
 
 def _cost(decision: Decision, context: Context) -> Iterable[str]:

@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase
-from autoseg.data.crops import choose_cases, draw_centre, is_deformed
+from autoseg.data.crops import choose_cases, choose_deformed, draw_centre
 from autoseg.errors import TrainingError
 from autoseg.plan import AugmentationPlan
 
@@ -58,8 +58,20 @@ def test_batch_i_is_the_same_when_the_stream_begins_with_it(cases: tuple[CachedC
 def test_the_last_batches_of_a_training_are_not_deformed(share: float, deformed: int) -> None:
     augmentation = PLAN.augmentation.model_copy(update={"undeformed_end": share})
     plan = made.plan(iterations=8, augmentation=augmentation)
-    assert [is_deformed(plan, index) for index in range(8)] == [True] * deformed + [False] * (8 - deformed)
-    assert is_deformed(made.plan(iterations=8, augmentation=PLAN.augmentation), 99)
+    assert [all(choose_deformed(plan, index)) for index in range(8)] == [True] * deformed + [False] * (8 - deformed)
+    assert not any(choose_deformed(plan, 7))
+    assert all(choose_deformed(made.plan(iterations=8, augmentation=PLAN.augmentation), 99))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_a_share_of_the_crops_is_deformed_drawn_anew_for_each_batch(share: float) -> None:
+    plan = made.plan(augmentation=PLAN.augmentation.model_copy(update={"deformed_share": share}), batch_size=5)
+    drawn = np.array([choose_deformed(plan, index) for index in range(400)])
+    assert drawn.shape == (400, 5)
+    assert abs(drawn.mean() - share) < 0.03  # 2000 draws: a deviation of 0.009 at 0.2
+    assert np.array_equal(drawn[7], choose_deformed(plan, 7))
+    if 0 < share < 1:  # within a batch, and from batch to batch
+        assert len({tuple(row) for row in drawn}) > 10
 
 
 def test_no_batch_is_like_another(cases: tuple[CachedCase, ...]) -> None:
