@@ -9,12 +9,15 @@ import numpy as np
 
 from autoseg.phantom.body import GAS_HU, Enhancement, Tissue, Torso
 from autoseg.phantom.shapes import Ellipsoid, HalfSpace, Joined, Point, Shape, Tube, Within, tube
+from autoseg.phantom.vessels import thin_arterial_tree, thin_portal_tree
 
 ORGANS = ("artery", "vein", "liver", "spleen", "stomach", "gallbladder", "pancreas")
 ARTERY, VEIN, LIVER, SPLEEN, STOMACH, GALLBLADDER, PANCREAS = range(1, 8)
 
 
-def draw_organs(rng: np.random.Generator, torso: Torso, hu: Enhancement) -> list[Tissue]:
+def draw_organs(
+    rng: np.random.Generator, torso: Torso, hu: Enhancement, *, has_thin_vessels: bool = False
+) -> list[Tissue]:
     """Return bowel, kidneys, the organs and the vessels: what sways with breath and differs most between people."""
     hull = torso.cavity.grown(-1.5)
     return [
@@ -24,7 +27,7 @@ def draw_organs(rng: np.random.Generator, torso: Torso, hu: Enhancement) -> list
         *_bowel(rng, hull, hu),
         *_stomach(rng, hull, hu),
         *_gallbladder_duodenum(rng, hu),
-        *_pancreas_vessels(rng, hu),
+        *_pancreas_vessels(rng, hu, hull if has_thin_vessels else None),
     ]
 
 
@@ -148,8 +151,8 @@ def _gallbladder_duodenum(rng: np.random.Generator, hu: Enhancement) -> list[Tis
     ]
 
 
-def _pancreas_vessels(rng: np.random.Generator, hu: Enhancement) -> list[Tissue]:
-    """Return the pancreas with the vessels around it: they move together."""
+def _pancreas_vessels(rng: np.random.Generator, hu: Enhancement, thin_within: Shape | None) -> list[Tissue]:
+    """Return the pancreas with the vessels around it: they move together; thin ones where it is said what they fill."""
     by = _near(rng, (0.0, 0.0, 0.0), 3.0)
     size = rng.uniform(1.0, 1.16)
     gland: list[Point] = [(-32, -16, -32), (-16, -25, -18), (0, -32, 6), (8, -25, 32), (16, -8, 56), (24, 10, 74)]
@@ -158,8 +161,25 @@ def _pancreas_vessels(rng: np.random.Generator, hu: Enhancement) -> list[Tissue]
     return [
         Tissue(pancreas, hu.pancreas, PANCREAS, fat_mm=3.0, mottle_hu=12.0),
         *_caval_tree(rng, hu.cava),
+        *(_thin_vessels(rng, hu, by, thin_within) if thin_within is not None else _wide_vessels(rng, hu, by)),
+    ]
+
+
+def _wide_vessels(rng: np.random.Generator, hu: Enhancement, by: Point) -> list[Tissue]:
+    return [
         *(Tissue(shape, hu.vein, VEIN) for shape in _portal_tree(rng, by)),
         *(Tissue(shape, hu.artery, ARTERY) for shape in _arterial_tree(rng, by)),
+    ]
+
+
+def _thin_vessels(rng: np.random.Generator, hu: Enhancement, by: Point, inside: Shape) -> list[Tissue]:
+    """Return thin vessels, and the aorta, as wide as ever and no organ: they begin at its wall."""
+    veins, arteries = thin_portal_tree(rng, by), thin_arterial_tree(rng, by)
+    aorta = _arterial_tree(rng, by)[0]
+    return [
+        *(Tissue(Within(shape, inside=inside), hu.vein, VEIN) for shape in veins),
+        *(Tissue(Within(shape, inside=inside), hu.artery, ARTERY) for shape in arteries),
+        Tissue(aorta, hu.artery),
     ]
 
 

@@ -13,9 +13,20 @@ from autoseg.phantom.body import FAT_HU, Tissue, Torso, draw_enhancement, draw_f
 from autoseg.phantom.organs import ORGANS, draw_organs
 from autoseg.phantom.shapes import Floats, smooth_field
 
-__all__ = ["ORGANS", "PhantomCase", "phantom_case"]
+__all__ = ["ORGANS", "USUAL", "Detail", "PhantomCase", "phantom_case"]
 
 AIR_HU = -1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """How fine phantoms are, and their vessels."""
+
+    has_thin_vessels: bool = False  # artery and vein as branching trees of 3 to 8 mm; the aorta is then no artery
+    finer: tuple[int, int] = (1, 1)  # how many times the usual slices, and rows and columns
+
+
+USUAL = Detail()
 
 
 @dataclass(frozen=True)
@@ -47,19 +58,21 @@ class Pose:
     offset_mm: tuple[float, float]  # of the table's middle from the body's, (y, x)
 
 
-def phantom_case(seed: int, index: int) -> PhantomCase:
+def phantom_case(seed: int, index: int, detail: Detail = USUAL) -> PhantomCase:
     """Return case `index` of the cohort `seed`: the same for the same two numbers.
 
     Args:
         seed: Which cohort, at least 0.
         index: Which case of it, at least 0.
+        detail: How fine.
 
     Returns:
-        About 65 slices of 90 x 125 voxels, in LPS; positions, sizes, spacing and contrast phase differ between cases.
+        About 65 slices of 90 x 125 voxels, in LPS, where it is as usual; positions, sizes, spacing and contrast phase
+        differ between cases.
     """
     rng = np.random.default_rng((seed, index))
     torso, enhancement = draw_torso(rng), draw_enhancement(rng)
-    pose, grid, axes_mm = _draw_scan(rng, torso)
+    pose, grid, axes_mm = _draw_scan(rng, torso, detail.finer)
     fixed = _body_points(axes_mm, pose)
     sways = [smooth_field(rng, axes_mm, 70.0, 3.0) + smooth_field(rng, axes_mm, 26.0, 1.3) for _ in range(3)]
     swaying = fixed + np.stack(sways)
@@ -69,12 +82,12 @@ def phantom_case(seed: int, index: int) -> PhantomCase:
     for part in draw_frame(rng, torso, enhancement):
         _paint(part, canvas)
     canvas = _canvas(swaying, canvas.image, canvas.label, mottle)
-    for part in draw_organs(rng, torso, enhancement):
+    for part in draw_organs(rng, torso, enhancement, has_thin_vessels=detail.has_thin_vessels):
         _paint(part, canvas)
     return PhantomCase(_scanned(rng, canvas.image), canvas.label, grid)
 
 
-def _draw_scan(rng: np.random.Generator, torso: Torso) -> tuple[Pose, Grid, list[Floats]]:
+def _draw_scan(rng: np.random.Generator, torso: Torso, finer: tuple[int, int]) -> tuple[Pose, Grid, list[Floats]]:
     """Return the body's pose, the volume's grid, and the coordinates of its voxels along z, y, x in mm."""
     scale = rng.uniform(0.94, 1.04) * rng.uniform(0.97, 1.03, 3)
     pose = Pose(
@@ -86,8 +99,8 @@ def _draw_scan(rng: np.random.Generator, torso: Torso) -> tuple[Pose, Grid, list
     low = np.array((rng.uniform(-104, -92), -skin.front_mm - 8, -skin.half_width_mm - 9)) * scale
     high = np.array((rng.uniform(90, 104), skin.back_mm + 16, skin.half_width_mm + 9)) * scale
     extent = high - low
-    in_plane = round(float(extent[2] / rng.integers(114, 135)), 3)
-    slices = int(rng.integers(52, 80))
+    in_plane = round(float(extent[2] / (finer[1] * rng.integers(114, 135))), 3)
+    slices = finer[0] * int(rng.integers(52, 80))
     spacing = (round(float(extent[0] / slices), 2), in_plane, in_plane)
     shape = (slices, round(float(extent[1] / in_plane)), round(float(extent[2] / in_plane)))
     x, y, z = (round(float(v), 1) for v in rng.uniform(-250, 250, 3))

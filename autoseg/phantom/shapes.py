@@ -15,6 +15,7 @@ from scipy.interpolate import BSpline, CubicSpline
 
 Floats = npt.NDArray[np.float32]
 Point = tuple[float, float, float]  # (z, y, x) in mm
+PRODUCTS = 1 << 25  # of points and balls of a tube at a time: more than in any volume of the usual size
 
 
 class Shape(Protocol):
@@ -73,10 +74,12 @@ class Tube:
         """See `Shape`."""
         middle = self.path.mean(0)
         flat, centres = points.reshape(3, -1) - middle[:, None], self.path - middle
-        # the least |p - c|^2 - r^2 over the balls, by one matrix product: zero on the surface, exact for equal radii
-        power = np.float32(-2.0) * centres @ flat + ((centres**2).sum(1) - self.radii**2)[:, None]
+        # the least |p - c|^2 - r^2 over the balls, by matrix products: zero on the surface, exact for equal radii
+        weights, constant = np.float32(-2.0) * centres, ((centres**2).sum(1) - self.radii**2)[:, None]
+        step = max(1, PRODUCTS // len(centres))
+        parts = [(weights @ flat[:, at : at + step] + constant).min(0) for at in range(0, flat.shape[1], step)]
         radius = self.radii.mean()
-        nearest = power.min(0) + (flat**2).sum(0) + radius**2
+        nearest = np.concatenate(parts) + (flat**2).sum(0) + radius**2
         return np.asarray(np.sqrt(np.maximum(nearest, np.float32(0.0))) - radius).reshape(points.shape[1:])
 
     def grown(self, margin_mm: float) -> Tube:
