@@ -14,21 +14,17 @@ import numpy.typing as npt
 
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.instances import instance_rows
+from autoseg.evaluation.mask_pairs import pair_masks
 from autoseg.evaluation.scores import Row, score_rows
-from autoseg.imaging.dicom_segments import (
-    is_segmentation,
-    segment_names,
-    strip_segmentation_suffix,
-)
+from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.grid import corner_distance_mm
-from autoseg.imaging.readers import image_suffixes, images_among, strip_suffix
 from autoseg.imaging.segment_values import labels_of_segments
+from autoseg.imaging.slicer_segments import is_layered, slicer_names
 from autoseg.imaging.volumes import Volume, on_one_grid, read_label
 from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, LabelScheme
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, each, untracked
 from autoseg.run import Run
-from autoseg.words import counted, is_text, printable
 
 logger = logging.getLogger(__name__)
 SAME_PLACE = 0.1  # of the smallest spacing: corners nearer than this are the same grid, stored with less precision
@@ -54,10 +50,19 @@ class _Pair:
     reference: Path
     labels: tuple[Label, ...]  # to score
     within: Mapping[int, tuple[int, ...]]  # values within an organ, by its own; its own alone where it is not named
-    named: LabelScheme  # what the segments of a DICOM SEG may be called as
+    named: LabelScheme  # what segments may be called as
     tolerance_mm: float
     ignored: int | None  # value of the reference whose voxels are not scored
     by_piece: bool  # whether each piece of an organ is listed
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What masks say of their organs."""
+
+    values: set[int]  # of masks that say no more
+    named: list[dict[int, str]]  # segments by numbers that are no values
+    of_slicer: list[dict[int, str]]  # segments by their values
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def score_folders(
         predictions: Folder of masks.
         references: Folder of true masks on the same grids.
         names: Label value to organ; without it every value that occurs is scored, as "label 1", or by the names of the
-            segments where all masks are DICOM SEG.
+            segments where all masks name them.
         labelled: Case to the values of the organs that its reference shows; a case that is not in it shows all.
         tolerance_mm: Of the normalised surface Dice.
         jobs: Processes.
@@ -103,7 +108,7 @@ def score_folders(
         RunError: If a folder is missing or no names match.
         PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
     """
-    pairs, failed = _paired(predictions, references, common)
+    pairs, failed = pair_masks(predictions, references, common)
     if names is None:
         labels, unread = _labels_in(pairs, jobs, track)
         failed |= unread
@@ -143,31 +148,6 @@ def score_folders(
     if failed:
         raise PartlyScoredError(_in_order(rows), failed)
     return _in_order(rows)
-
-
-def _paired(predictions: Path, references: Path, common: bool) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
-    """Return the masks of one name, prediction first, and the causes of those that have no partner or no sound name.
-
-    Raises:
-        RunError: As `score_folders`.
-    """
-    predicted, true = _masks(predictions), _masks(references)
-    if extra := sorted(predicted.keys() - true.keys()):
-        count = counted(len(extra), "mask")
-        logger.warning("%s: not scored, as without a reference: %s (%s …)", predictions, count, extra[0])
-    pairs = {name: (predicted[name], file) for name, file in true.items() if name in predicted}
-    if not pairs:
-        raise RunError(f"{predictions}: no mask has the name of one in {references}; give two folders of equal names")
-    alone = {} if common else {name: file for name, file in true.items() if name not in predicted}
-    failed = {name: f"{file}: has no prediction in {predictions}; --common omits it" for name, file in alone.items()}
-    if common and (left := len(true.keys() - predicted.keys())):
-        logger.warning("%s: left out, as without a prediction: %s", references, counted(left, "reference"))
-    unfit = {name for name in true if not is_text(name)}
-    pairs = {name: pair for name, pair in pairs.items() if name not in unfit}
-    failed = {name: cause for name, cause in failed.items() if name not in unfit}
-    for name in unfit:
-        failed[printable(name)] = f"{true[name]}: its name is not UTF-8 text; rename both masks with letters and digits"
-    return pairs, failed
 
 
 def require_free(out: Path) -> None:
@@ -210,62 +190,54 @@ def _in_order(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["case"], row["label"]))
 
 
-def _masks(folder: Path) -> dict[str, Path]:
-    """Return the masks of a folder by name.
-
-    Raises:
-        RunError: If there is no folder, or two masks differ only in their suffix.
-    """
-    if not folder.is_dir():
-        raise RunError(f"{folder}: there is no such folder; give two folders of masks ({', '.join(image_suffixes())})")
-    masks: dict[str, Path] = {}
-    for file in images_among(sorted(folder.iterdir())):
-        name = strip_suffix(file) or file.name
-        if name in masks:
-            raise RunError(f"{file}: has the name of {masks[name].name}; move one of them away")
-        masks[name] = file
-    for file in sorted(folder.iterdir()):
-        stem = strip_segmentation_suffix(file)
-        if stem and not stem.startswith(".") and stem not in masks and is_segmentation(file):
-            masks[stem] = file
-    return masks
-
-
 def _labels_in(
     pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track
 ) -> tuple[tuple[Label, ...], dict[str, str]]:
     """Return a label for each value that occurs, and the causes of the pairs that cannot be read.
 
     Raises:
-        RunError: If some masks are DICOM SEG and others are not: numbers of segments are no label values.
+        RunError: If numbers of segments are no label values, and some masks have names of segments and others have not.
     """
     values: set[int] = set()
     named: list[dict[int, str]] = []
+    of_slicer: list[dict[int, str]] = []  # their numbers are values, too
     failed: dict[str, str] = {}
-    for name, result in track(each(_values_of, pairs, jobs), "Reading", len(pairs)):
+    for name, result in track(each(_names_of, pairs, jobs), "Reading", len(pairs)):
         if isinstance(result, AutosegError):
             failed[name] = str(result)
         else:
-            values |= result[0]
-            named += result[1]
+            values |= result.values
+            named += result.named
+            of_slicer += result.of_slicer
     values -= {0}
     if any(named) and values:
-        raise RunError("some masks are DICOM SEG and others are not; name the organs with --labels")
+        raise RunError(
+            "some masks name their organs (DICOM SEG, layers of 3D Slicer) and others do not; "
+            "name the organs with --labels"
+        )
+    if values:
+        values.update(number for names in of_slicer for number in names)
+    else:
+        named += of_slicer
     by_value = tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
     return labels_of_segments(named) or by_value, failed
 
 
-def _values_of(pair: tuple[Path, Path]) -> tuple[set[int], list[dict[int, str]]]:
-    """Return the values in a pair of masks, and the names of the segments in those that are DICOM SEG."""
-    values: set[int] = set()
-    named = [segment_names(file) for file in pair]
-    for file in [file for file, names in zip(pair, named, strict=True) if not names]:
-        labels = read_label(file).array
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high > HIGHEST_VALUE:
-            raise VolumeError(f"{file}: holds values from {low} to {high}; labels lie from 0 to {HIGHEST_VALUE}")
-        values |= _values(labels)
-    return values, named
+def _names_of(pair: tuple[Path, Path]) -> _Names:
+    """Return what a pair of masks says of its organs."""
+    names = _Names(set(), [], [])
+    for file in pair:
+        if segments := segment_names(file) or (slicer_names(file) if is_layered(file) else {}):
+            names.named.append(segments)
+        elif segments := slicer_names(file):
+            names.of_slicer.append(segments)
+        else:
+            labels = read_label(file).array
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high > HIGHEST_VALUE:
+                raise VolumeError(f"{file}: holds values from {low} to {high}; labels lie from 0 to {HIGHEST_VALUE}")
+            names.values.update(_values(labels))
+    return names
 
 
 def _values(labels: npt.NDArray[np.integer[Any]]) -> frozenset[int]:

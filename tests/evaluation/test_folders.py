@@ -15,7 +15,10 @@ from autoseg.evaluation.folders import PartlyScoredError, require_free, score_fo
 from autoseg.evaluation.scores import Row
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
+from autoseg.inference.outputs.legend import segment_fields
+from autoseg.labels import Label
 from tests.dicom_files import write_segmentation
+from tests.slicer_files import write_layers
 
 GRID = Grid(shape=(2, 3, 4), spacing_mm=(2.0, 1.0, 1.0))
 TRUTH = np.array([0, 1, 1, 1] * 6, dtype=np.uint8).reshape(2, 3, 4)
@@ -113,9 +116,57 @@ def test_dicom_seg_against_other_masks_need_the_organs_names(tmp_path: Path) -> 
     write_segmentation(tmp_path / "found" / "a.dcm", label, ["liver"])
     grid = Grid(shape=label.shape, spacing_mm=(2.5, 1.0, 1.0), origin_mm=(-30.0, -40.0, -20.0))
     write_array(tmp_path / "truth" / "a.nii.gz", label * 5, grid)
-    with pytest.raises(RunError, match="some masks are DICOM SEG and others are not; name the organs with --labels"):
+    with pytest.raises(RunError, match=r"some masks name their organs .* others do not; name the organs with --labels"):
         score_folders(tmp_path / "found", tmp_path / "truth")
     assert value(score_folders(tmp_path / "found", tmp_path / "truth", names={5: "liver"}), "dice", "a") == 1.0
+
+
+def write_slicer(file: Path, array: np.ndarray, *names: str) -> None:
+    """Write segments, numbered from 1, in one layer as 3D Slicer does."""
+    labels = [Label(value=value, name=name) for value, name in enumerate(names, start=1)]
+    write_array(file, array, GRID, segment_fields(labels, GRID.shape))
+
+
+def test_segmentations_of_3d_slicer_belong_to_their_case_and_are_scored_by_name(tmp_path: Path) -> None:
+    found, truth = tmp_path / "found", tmp_path / "truth"
+    write_slicer(found / "a.seg.nrrd", 2 * TRUTH, "vein", "liver")
+    write_slicer(truth / "a.seg.nrrd", TRUTH, "liver", "vein")
+    assert {row["organ"]: row["value"] for row in score_folders(found, truth) if row["metric"] == "dice"} == {
+        "liver": 1.0,
+        "vein": None,
+    }
+    (found / "a.seg.nrrd").unlink()
+    write_layers(found / "a.seg.nrrd", {"Liver": TRUTH > 0, "vein": TRUTH < 0}, GRID)
+    rows = score_folders(found, truth)
+    assert value(rows, "dice", "a") == 1.0
+    assert {row["organ"] for row in rows} == {"Liver", "vein"}
+
+
+def test_segments_of_3d_slicer_go_by_their_values_against_masks_without_names(tmp_path: Path) -> None:
+    found, truth = tmp_path / "found", tmp_path / "truth"
+    write_array(found / "a.nii.gz", TRUTH, GRID)
+    write_array(found / "b.seg.nii.gz", TRUTH, GRID)
+    for name in "ab":
+        write_slicer(truth / f"{name}.seg.nrrd", TRUTH, "liver")
+    rows = score_folders(found, truth)
+    assert {(row["case"], row["organ"]) for row in rows} == {("a", "label 1"), ("b.seg", "label 1")}
+    assert value(rows, "dice", "a") == value(score_folders(found, truth, {1: "liver"}), "dice", "b.seg") == 1.0
+
+
+def test_layers_of_3d_slicer_against_masks_without_names_need_the_organs_names(tmp_path: Path) -> None:
+    found, truth = folders(tmp_path)
+    (truth / "good.nii.gz").unlink()
+    write_layers(truth / "good.seg.nrrd", {"vein": TRUTH < 0, "liver": TRUTH > 0}, GRID)
+    with pytest.raises(RunError, match="name the organs with --labels"):
+        score_folders(found, truth)
+    assert value(score_folders(found, truth, {1: "liver"}), "dice") == pytest.approx(0.8)
+
+
+def test_an_image_beside_its_segmentation_is_not_taken_for_a_mask(tmp_path: Path) -> None:
+    found, truth = folders(tmp_path)
+    write_slicer(truth / "good.seg.nrrd", TRUTH, "liver")
+    with pytest.raises(RunError, match=r"good\.seg\.nrrd: has the name of good\.nii\.gz; move one of them away"):
+        score_folders(found, truth)
 
 
 def test_a_mask_has_precedence_over_the_dicom_seg_beside_it(tmp_path: Path) -> None:
