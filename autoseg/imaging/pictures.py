@@ -101,6 +101,12 @@ def files_of_mask(file: Path) -> tuple[Path, ...]:
     return (file, file.with_suffix(".json")) if is_picture(file) else (file,)
 
 
+def require_slices(file: Path, slices: int) -> None:
+    """Raise VolumeError if a file is to be a picture that cannot hold so many slices."""
+    if slices > 1 and SUFFIXES.get(file.suffix.lower()) == PNG:
+        raise VolumeError(f"{file}: a PNG holds one slice, and the mask has {slices}; write .tif or .nii.gz")
+
+
 def _beside(file: Path) -> tuple[Path, ...]:
     stem = file.stem
     of_case = stem[:-5] if stem[-5:-4] == "_" and stem[-4:].isdecimal() else stem
@@ -170,10 +176,10 @@ def write_picture(file: Path, array: Array, grid: Grid, fields: Mapping[str, str
     """Write a label map (Z, Y, X) as a picture, and beside it what its spacing is; the first slice alone as PNG.
 
     Raises:
-        RuntimeError: If it has several slices and the format holds one.
+        VolumeError: If it has several slices and the format holds one.
+        RuntimeError: If it cannot be written.
     """
-    if len(array) > 1 and SUFFIXES[file.suffix.lower()] == PNG:
-        raise RuntimeError(f"a PNG holds one slice, the mask has {len(array)}; write .tif or .nii.gz")
+    require_slices(file, len(array))
     _, beside = files_of_mask(file)
     with atomic_path(file, file.suffix) as picture, atomic_path(beside) as says:
         write_pixels(picture, array)

@@ -127,6 +127,6 @@ def test_a_mask_comes_back_with_its_grid(tmp_path: Path, suffix: str, slices: in
 
 
 def test_several_slices_do_not_go_into_a_png(tmp_path: Path) -> None:
-    with pytest.raises(VolumeError, match=r"a PNG holds one slice, the mask has 2; write .tif or .nii.gz"):
+    with pytest.raises(VolumeError, match=r"a PNG holds one slice, and the mask has 2; write .tif or .nii.gz$"):
         write_label(tmp_path / "m.png", np.zeros((2, 3, 4), np.uint8), Grid(shape=(2, 3, 4), spacing_mm=(1, 1, 1)))
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
-from command_line import Cli
+from command_line import Cli, assert_one_line
 
 from autoseg.plan import load_plan
 
@@ -64,6 +64,7 @@ def test_pictures_go_from_end_to_end(discs: Path, tmp_path: Path, cli: Cli) -> N
     sitk.WriteImage(sitk.JoinSeries([frame] * 2), str(film))
     (tmp_path / "film.json").write_text('{"spacing": [1, 0.5, 0.5]}', encoding="utf-8")
     assert cli("predict", run, film, tmp_path / "film_mask.tif")[0] == 0
+    assert_one_line(cli("predict", run, film, tmp_path / "film_mask.png"), "a PNG holds one slice, and the mask has 2")
     first, second = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "film_mask.tif")))
     np.testing.assert_array_equal(first, second)  # each frame by itself
     assert np.mean(first != sitk.GetArrayFromImage(mask)) < 0.02  # as alone, but for the rounding of a raw network

@@ -13,9 +13,9 @@ from autoseg.figures.canvas import PNG, WEBP, Kinds, Undrawn, save_figure, try_t
 from autoseg.figures.overlays import overlay_figure
 from autoseg.figures.planes import CaseArrays
 from autoseg.figures.windows import CT_WINDOW_HU
-from autoseg.imaging.pictures import is_picture
+from autoseg.imaging.pictures import is_picture, require_slices
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
-from autoseg.imaging.volumes import Volume, write_label
+from autoseg.imaging.volumes import Volume, read_header, write_label
 from autoseg.inference.inputs import Input, require_series
 from autoseg.inference.model import Prediction
 from autoseg.inference.outputs import dicom_seg, rtstruct
@@ -45,8 +45,12 @@ def require_outputs(outputs: Outputs, jobs: Sequence[Input]) -> None:
     """Refuse early what could not be written.
 
     Raises:
-        VolumeError: If a package is missing, or an image is no DICOM series for an object to refer to.
+        VolumeError: If a package is missing, an image is no DICOM series for an object to refer to, or has more slices
+            than the one file for its mask can hold.
     """
+    for job in jobs if len(jobs) == 1 else ():  # of several images only pictures have such masks
+        if is_picture(job.out):
+            require_slices(job.out, read_header(job.images[0], job.series).grid.shape[0])
     images = [image for job in jobs for image in job.images]
     if outputs.dicom_seg:
         dicom_seg.require_highdicom()
