@@ -258,7 +258,7 @@ def _from_csv(file: Path, is_new: bool) -> Dataset:
     cases = _in_order(file, with_lone_masks([case_of_row(file, number, row) for number, row in rows.items()]))
     channels = counted_channels([case.images for case in cases]) if meta is None else channels_of(beside, meta)
     listed = _scheme_of(beside, meta, is_new)
-    scheme = listed or LabelScheme(labels=labels_by_value(file, [case.label_files for case in cases]))
+    scheme = listed or LabelScheme(labels=labels_by_value(file, {case.id: case.label_files for case in cases}))
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
     named = {} if meta is None else labelled_of(meta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,20 @@ from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.slicer_segments import slicer_names
 from autoseg.imaging.structures import are_named
 from autoseg.imaging.volumes import read_image, read_label
-from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label
+from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, organ_key
+
+
+class ManyNamesError(DatasetError):
+    """Label maps have more names of organs than a network can have labels."""
+
+    def __init__(self, dataset: Path, names: Mapping[str, Sequence[str]], way_out: str) -> None:
+        """Keep the names of each case; `way_out` says what to do."""
+        several = len({organ_key(name) for of_case in names.values() for name in of_case})
+        super().__init__(
+            f"{dataset}: the label maps have {several} names of organs, and at most {MOST_LABELS} labels are possible; "
+            f"{way_out}"
+        )
+        self.names = names
 
 
 def counted_channels(cases: Sequence[Sequence[Path]]) -> tuple[str, ...]:
@@ -54,24 +67,25 @@ def _names_of(file: Path) -> dict[int, str]:
     return segment_names(file) or structure_names(file) or mask_names(file) or slicer_names(file)
 
 
-def labels_by_value(dataset: Path, label_maps: Sequence[Path | Sequence[Path]]) -> tuple[Label, ...]:
+def labels_by_value(dataset: Path, label_maps: Mapping[str, Sequence[Path]]) -> tuple[Label, ...]:
     """Return a label for each positive value in the label maps that can be read; where organs have names, for each.
 
     Args:
         dataset: What the dataset is called in messages.
-        label_maps: Files, or several of one image.
+        label_maps: Case to the files that its label map is in.
 
     Raises:
+        ManyNamesError: If there are too many names.
         DatasetError: If there are too many values, or values that no label has; or if some label maps have named organs
             (DICOM SEG, RTSTRUCT, folders of masks) and others do not, as their numbers are no label values.
     """
     values: set[int] = set()
     named: list[dict[int, str]] = []
     of_slicer: list[dict[int, str]] = []  # their numbers are values, too
-    for files in label_maps:
-        file = files if isinstance(files, Path) else files[0]
+    for files in label_maps.values():
+        file = files[0]
         try:
-            if not isinstance(files, Path) and are_named(files):
+            if are_named(files):
                 named.append(dict(enumerate(names_within(files), start=1)))
                 continue
             named.append(segment_names(file) or structure_names(file) or mask_names(file))
@@ -90,6 +104,12 @@ def labels_by_value(dataset: Path, label_maps: Sequence[Path | Sequence[Path]]) 
     else:
         named += of_slicer
     labels = labels_of_segments(named) or tuple(Label(value=value, name=f"label {value}") for value in sorted(values))
+    if len(labels) > MOST_LABELS and not values:
+        raise ManyNamesError(
+            dataset,
+            {case: names_within(files) for case, files in label_maps.items()},
+            f"draft a table of those that count by `autoseg check {dataset} --labels draft.csv`",
+        )
     highest = max((label.value for label in labels), default=0)
     if not 1 <= len(labels) <= MOST_LABELS or highest > HIGHEST_VALUE:
         raise DatasetError(

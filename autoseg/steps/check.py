@@ -11,7 +11,9 @@ from autoseg.dataset.examine import Examination, examine_case
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.label_proposal import write_proposal
 from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.dataset.survey import ManyNamesError
 from autoseg.errors import AutosegError, DatasetError
+from autoseg.imaging.segment_values import TABLE
 from autoseg.machine import usable_cores
 from autoseg.options import CheckOptions
 from autoseg.pool import Track, each, untracked
@@ -64,10 +66,18 @@ def check_and_write(path: Path, options: CheckOptions, track: Track = untracked)
 
     Raises:
         DatasetError: If the dataset as a whole cannot be understood, or the table of names is there already.
+        ManyNamesError: If there are too many names; they are written before.
     """
     if options.labels is not None and options.labels.exists():
         raise DatasetError(f"--labels {options.labels}: is there already; give another FILE, or move it away")
-    checked = check(path, options.jobs, track)
+    try:
+        checked = check(path, options.jobs, track)
+    except ManyNamesError as error:
+        if options.labels is None:
+            raise
+        write_proposal(options.labels, error.names, ())
+        way_out = f"they are in {options.labels}: keep and join those that count, save it as {TABLE} beside the dataset"
+        raise ManyNamesError(path, error.names, way_out) from error
     if options.labels is not None:
         dataset = checked.dataset
         names = {examination.case: examination.names for examination in checked.examinations}

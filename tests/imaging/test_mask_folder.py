@@ -98,6 +98,6 @@ def test_one_name_with_two_suffixes_is_refused(tmp_path: Path) -> None:
 
 def test_without_names_of_labels_those_of_the_files_are_taken(tmp_path: Path) -> None:
     folders = [write(tmp_path / "a", liver=LABEL == 2, lung=LABEL == 1), write(tmp_path / "b", lung=LABEL == 1)]
-    labels = labels_by_value(tmp_path, folders)
+    labels = labels_by_value(tmp_path, {folder.name: (folder,) for folder in folders})
     assert [(one.value, one.name) for one in labels] == [(1, "liver"), (2, "lung")]
     np.testing.assert_array_equal(read_label(folders[1], WHOLE, LabelScheme(labels=labels)).array, 2 * (LABEL == 1))

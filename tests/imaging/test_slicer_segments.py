@@ -80,12 +80,12 @@ def test_a_label_map_without_segments_keeps_its_values(tmp_path: Path) -> None:
 
 
 def test_a_dataset_without_names_takes_them_from_the_segments_unless_other_label_maps_have_none(tmp_path: Path) -> None:
-    files = [write(tmp_path / f"{n}.seg.nrrd", ["Lung", "Liver", "Skin"]) for n in range(2)]
+    files = {name: (write(tmp_path / f"{name}.seg.nrrd", ["Lung", "Liver", "Skin"]),) for name in "bc"}
     assert [(one.value, one.name) for one in labels_by_value(tmp_path, files)] == [
         (1, "Lung"),
         (2, "Liver"),
         (3, "Skin"),
     ]
     write_array(tmp_path / "a.nii.gz", ARRAY, WHOLE)
-    by_value = labels_by_value(tmp_path, [*files, tmp_path / "a.nii.gz"])
+    by_value = labels_by_value(tmp_path, files | {"a": (tmp_path / "a.nii.gz",)})
     assert [one.name for one in by_value] == ["label 1", "label 2", "label 3"]

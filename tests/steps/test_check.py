@@ -1,0 +1,44 @@
+"""check: more names within label maps than labels are possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import Cli, assert_one_line
+
+from autoseg.dataset.load import load_dataset
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import write_array
+from autoseg.inference.outputs.legend import segment_fields
+from autoseg.labels import Label
+
+GRID = Grid(shape=(4, 5, 6), spacing_mm=(2.0, 1.0, 1.0))
+NAMES = 255
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """A dataset of one case, whose segments of 3D Slicer have more names than there may be labels."""
+    write_array(tmp_path / "a.nrrd", np.arange(120, dtype=np.int16).reshape(GRID.shape), GRID)
+    labels = [Label(value=n, name=f"structure {n}") for n in range(1, NAMES + 1)]
+    write_array(tmp_path / "a.seg.nrrd", np.full(GRID.shape, 7, np.uint8), GRID, segment_fields(labels, GRID.shape))
+    (tmp_path / "cases.csv").write_text("case,image,label\na,a.nrrd,a.seg.nrrd\n", encoding="utf-8")
+    return tmp_path / "cases.csv"
+
+
+def test_more_names_than_labels_are_possible_are_told_with_the_way_to_a_table(cases: Path, cli: Cli) -> None:
+    outcome = cli("check", cases)
+    assert_one_line(outcome, "the label maps have 255 names of organs, and at most 254 labels are possible")
+    assert_one_line(outcome, f"`autoseg check {cases} --labels draft.csv`")
+
+
+def test_the_draft_of_a_table_is_written_of_them_all_and_serves_once_it_is_cut(cases: Path, cli: Cli) -> None:
+    draft = cases.with_name("draft.csv")
+    assert_one_line(cli("check", cases, "--labels", draft), f"they are in {draft}: keep", "save it as labels.csv")
+    table = pd.read_csv(draft)
+    assert table["names"].tolist() == [f"structure {n}" for n in sorted(range(1, NAMES + 1), key=str)]
+    table.query("names == 'structure 7'").to_csv(cases.with_name("labels.csv"), index=False)
+    assert [label.names for label in load_dataset(cases).labels] == [("structure 7",)]
