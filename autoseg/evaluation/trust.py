@@ -27,7 +27,8 @@ def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame
     """Return how far the expected Dice lies from the true one in each organ; columns `EXPECTED`.
 
     Only predicted organs have an expected Dice. No row where none has. The rank correlation tells whether the model
-    knows good masks from bad ones; blank where it expects the same of all.
+    knows good masks from bad ones; blank where it expects the same of all. In the last row it is that of cases, by
+    `case_pairs`; the other numbers there are means over the organs.
     """
     expected, true = by_case(scores, "expected_dice", splits), by_case(scores, "dice", splits)
     rows: list[list[Any]] = []
@@ -35,10 +36,12 @@ def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame
         pair = pd.DataFrame({"e": expected.get(label), "d": true.get(label)}, dtype=float).dropna()
         if len(pair):
             off = 100 * (pair["e"] - pair["d"])
-            means = 100 * pair["e"].mean(), 100 * pair["d"].mean(), off.mean(), off.abs().mean()
-            rows.append([organ, len(pair), *means, *_rank_correlation(pair)])
+            dice = 100 * pair["e"].mean(), 100 * pair["d"].mean(), off.mean(), off.abs().mean()
+            rows.append([organ, len(pair), *dice, *_rank_correlation(pair)])
     if len(rows) > 1:
-        rows.append([TOTAL, "", *np.mean([row[2:6] for row in rows], axis=0).tolist(), math.nan, ""])
+        cases = case_pairs(scores, splits).rename(columns={"expected": "e", "dice": "d"})
+        means = np.mean([row[2:6] for row in rows], axis=0).tolist()
+        rows.append([TOTAL, len(cases), *means, *_rank_correlation(cases)])
     return pd.DataFrame(rows, columns=list(EXPECTED))
 
 

@@ -194,7 +194,8 @@ REVIEW = (
         decimals={**dict.fromkeys(EXPECTED, 1), "Spearman's ρ": 2},
         note="What the model expects of itself without the truth, where it found the organ. MAE: mean absolute error. "
         "ρ: rank correlation of expected and true Dice: near 0, or blank as the model expects the same of all, it "
-        "cannot tell good masks from bad ones.",
+        "cannot tell good masks from bad ones. In the last row it is that of the cases, by means over their organs; an "
+        "organ that was not found counts as 0.",
     ),
     ReviewTable(
         name="coverage", section="trust", title="Dice when the least trusted testing cases are left to a reader.",

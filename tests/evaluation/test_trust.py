@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_content import SCORES
+from scipy import stats
 
 from autoseg.evaluation.trust import case_pairs, coverage, expected_dice, risks
 
@@ -34,6 +35,7 @@ def test_the_error_of_the_expected_dice_by_hand() -> None:
     assert liver[2:6] == pytest.approx([70, 70, 0, 10])
     assert vein[:2] == ["vein", 1]  # it was not found in b, and nothing is expected of what is not there
     assert vein[2:6] == pytest.approx([80, 70, 10, 10])
+    assert total[:2] == ["Total Avg.", 2]
     assert total[2:6] == pytest.approx([75, 70, 5, 10])
 
 
@@ -71,3 +73,20 @@ def test_the_rank_correlation_by_hand() -> None:
     row = expected_dice(cases, ["testing"]).iloc[0]
     assert row["Spearman's ρ"] == pytest.approx(1 - 12 / 210)
     assert row["95 % CI of ρ"] == "0.38 to 1.00"
+
+
+def test_cases_are_ranked_by_the_means_over_their_organs_as_scipy_ranks_them() -> None:
+    rng = np.random.default_rng(3)
+    true, far = rng.uniform(0.4, 0.95, (20, 2)), rng.normal(0, 0.1, (20, 2))
+    organs = ((0, "liver"), (1, "vein"))
+    rows = [(f"c{n}", name, k + 1, true[n, k], true[n, k] + far[n, k]) for n in range(20) for k, name in organs]
+    rows[0] = ("c0", "liver", 1, 0.0, None)  # not found: nothing is expected of it, and its Dice counts
+    total = expected_dice(frame(*rows), ["testing"]).iloc[-1]
+    expected, dice = (true + far).mean(axis=1), true.mean(axis=1)
+    expected[0], dice[0] = true[0, 1] + far[0, 1], true[0, 1] / 2
+    rho = stats.spearmanr(expected, dice).statistic
+    ends = np.tanh(np.arctanh(rho) + np.array([-1.96, 1.96]) * np.sqrt((1 + rho**2 / 2) / 17))
+    assert total["N"] == 20
+    assert total["Spearman's ρ"] == pytest.approx(rho)
+    told = [float(end.replace("−", "-")) for end in total["95 % CI of ρ"].split(" to ")]
+    assert told == pytest.approx(ends, abs=0.005)
