@@ -24,6 +24,7 @@ from autoseg.evaluation import scores, statistics
 from autoseg.network.build import NETWORKS
 from autoseg.network.losses import LOSSES
 from autoseg.plan import Plan
+from autoseg.report import performance
 from autoseg.training import log
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +87,7 @@ def test_a_key_of_the_plan_stands_in_the_reference(key: str) -> None:
     assert f"\n| `{key}` |" in REFERENCE
 
 
-@pytest.mark.parametrize("column", [*scores.COLUMNS, *log.COLUMNS, *statistics.COLUMNS])
+@pytest.mark.parametrize("column", [*scores.COLUMNS, *log.COLUMNS, *statistics.COLUMNS, *performance.COLUMNS])
 def test_a_column_stands_in_the_reference(column: str) -> None:
     assert f"\n| `{column}` |" in REFERENCE
 

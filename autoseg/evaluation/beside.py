@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from autoseg.evaluation.intervals import mean_interval
-from autoseg.evaluation.statistics import TOTAL, by_case, dice_table, organs_of
+from autoseg.evaluation.statistics import OVER_ORGANS, TOTAL, by_case, dice_table, organs_of
 from autoseg.labels import organ_key
 
 OBSERVERS = ("Organ", "N", "Model Dice (%)", "Observers' Dice (%)", "Model − observers (points)", "95 % CI")
-EXTERNAL = ("Organ", "Cases of", "N", "Dice (%)", "Std.", "95 % CI", "Median HD95 (mm)")
-SEEDS = ("Organ", "Seeds", "Mean Dice (%)", "Std. over seeds", "Lowest", "Highest")
+EXTERNAL = ("Organ", "Cases of", "N", "Dice (%)", "SD", "95 % CI", "Median HD95 (mm)")
+SEEDS = ("Organ", "Seeds", "Mean Dice (%)", "SD over seeds", "Lowest", "Highest")
 _NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
@@ -66,8 +66,9 @@ def seeds(every: Sequence[pd.DataFrame], splits: Collection[str]) -> pd.DataFram
     for organ in means[0].index:
         values = np.array([of_seed.get(organ, np.nan) for of_seed in means], dtype=float)
         if np.isfinite(values).all():
-            rows.append([str(organ), len(values), values.mean(), values.std(ddof=1), values.min(), values.max()])
-    return pd.DataFrame(rows if len(rows) != 1 or rows[0][0] != TOTAL else [], columns=list(SEEDS))
+            name = OVER_ORGANS if organ == TOTAL else str(organ)
+            rows.append([name, len(values), values.mean(), values.std(ddof=1), values.min(), values.max()])
+    return pd.DataFrame(rows if len(rows) != 1 or rows[0][0] != OVER_ORGANS else [], columns=list(SEEDS))
 
 
 def _interval(values: pd.Series[float]) -> str:

@@ -14,11 +14,11 @@ from autoseg.errors import RunError
 from autoseg.evaluation.intervals import mean_interval
 from autoseg.evaluation.published import published_beside
 from autoseg.evaluation.sources import ScoreSource, is_numbered, match_organs, organs_in
+from autoseg.evaluation.statistics import OVER_ORGANS
 from autoseg.labels import organ_key
 from autoseg.metrics.registry import Metric, comparable_metric
 from autoseg.words import counted
 
-OVER_ORGANS = "Mean over organs"
 FEWEST_PAIRS = 6  # of 5 no signed-rank test can be below 0.05: 2 / 2^5 = 0.0625
 ALPHA = 0.05
 _DIGITS = 9  # to which differences are rounded, so that ties are ties and zeros are zeros

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 from autoseg.evaluation.statistics import by_case, organs_of
 
 ALPHA, POWER = 0.05, 0.8
-COLUMNS = ("Organ", "N", "Std. of Dice (points)", "Smallest difference (points)")
+COLUMNS = ("Organ", "N", "SD of Dice (points)", "Smallest difference (points)")
 
 
 def smallest_difference(count: int, power: float = POWER, alpha: float = ALPHA) -> float | None:

@@ -16,7 +16,8 @@ from autoseg.evaluation.patients import NO_PATIENTS, Patients
 NUMBERS = ("Avg.", "Std.", "Min.", "Max.")  # Dice in %
 COUNTS = ("N", "Absent", "Missed")  # cases
 COLUMNS = ("Organ", *NUMBERS, *COUNTS)
-TOTAL = "Total Avg."
+TOTAL = "Total Avg."  # of the tables in the paper's form
+OVER_ORGANS = "Mean over organs"  # of all others
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
 _NONE: pd.Series[float] = pd.Series(dtype=float)
 
@@ -142,6 +143,11 @@ def total_interval(
         Low and high end, 0 to 1; None of fewer than `intervals.FEWEST` patients, or where all are alike.
     """
     return total_of_patients(pd.DataFrame(by_case(scores, "dice", splits), dtype=float), patients, level)
+
+
+def folds_of(scores: pd.DataFrame, splits: Collection[str]) -> int:
+    """Return how many folds have scored cases of some splits."""
+    return int(scores.loc[scores["split"].isin(list(splits)), "fold"].nunique())
 
 
 def with_misses(scores: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from autoseg.evaluation.cases import SAME
 from autoseg.evaluation.intervals import FEWEST
-from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
+from autoseg.evaluation.statistics import OVER_ORGANS, by_case, organs_of
 
 EXPECTED = (
     "Organ", "N", "Expected Dice (%)", "Dice (%)", "Expected − true (points)", "MAE (points)", "Spearman's ρ",
@@ -41,7 +41,7 @@ def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame
     if len(rows) > 1:
         cases = case_pairs(scores, splits).rename(columns={"expected": "e", "dice": "d"})
         means = np.mean([row[2:6] for row in rows], axis=0).tolist()
-        rows.append([TOTAL, len(cases), *means, *_rank_correlation(cases)])
+        rows.append([OVER_ORGANS, len(cases), *means, *_rank_correlation(cases)])
     return pd.DataFrame(rows, columns=list(EXPECTED))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import jinja2
 from autoseg.files import write_text
 from autoseg.sheet import harmless
 
-PAGE = 66  # characters that fit beside each other, two of them between columns
+PAGE = 70  # characters of a small font that fit beside each other, two of them between columns
 SUFFIXES = (".csv", ".md", ".tex", ".html")
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -40,6 +40,9 @@ class TextTable:
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     last_is_total: bool = True  # whether a rule parts the last row from the others
+    optional: Mapping[str, str] = field(
+        default_factory=dict
+    )  # columns that a paper does without where all are 0, notes
 
     @property
     def caption(self) -> str:
@@ -111,6 +114,7 @@ def markdown_table(table: TextTable) -> str:
 
 def latex_table(table: TextTable) -> str:
     """Return a table as LaTeX (needs booktabs); one that is wider than a page in parts, one below the other."""
+    table = _without_zeros(table)
     parts = [_latex_part(table, columns) for columns in _parts(table)]
     return "\n".join(
         [
@@ -119,11 +123,25 @@ def latex_table(table: TextTable) -> str:
             r"\centering",
             rf"\caption{{{latex_text(table.caption)}}}",
             rf"\label{{tab:{re.sub(r'^table[0-9]_', '', table.name)}}}",
+            r"\small",
             "\n\\par\\medskip\n".join(parts),
             r"\end{table}",
             "",
         ]
     )
+
+
+def _without_zeros(table: TextTable) -> TextTable:
+    places = [
+        place
+        for place, column in enumerate(table.columns)
+        if column not in table.optional or any(row[place] not in ("0", "") for row in table.rows)
+    ]
+    columns = tuple(table.columns[place] for place in places)
+    note = table.note
+    for sentence in (sentence for column, sentence in table.optional.items() if column not in columns):
+        note = note.replace(f" {sentence}", "")
+    return replace(table, note=note, columns=columns, rows=[[row[place] for place in places] for row in table.rows])
 
 
 def _parts(table: TextTable) -> list[list[int]]:

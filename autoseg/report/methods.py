@@ -58,7 +58,7 @@ def methods(plan: Plan, data: Fingerprint | None, splits: Sequence[Split], facts
         "Preprocessing": _preprocessing(plan),
         "Network": _network(plan),
         "Second stage": "" if plan.finer is None else _second_stage(plan.finer, splits, facts),
-        "Training": _training(plan, facts.iterations or plan.iterations),
+        "Training": _training(plan, facts.iterations or plan.iterations, max(1, len(splits))),
         "Inference": _inference(plan, facts.clean_up),
         "Evaluation": _evaluation(facts),
     }
@@ -110,13 +110,23 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
     )
     unit = "Patients" if facts.has_patients else "Cases"
     if len(splits) > 1:
-        return f"{unit} were divided {how}, into {len(splits)} folds; each case was tested in one. {together}"
+        sizes = [f"{_span([len(split.sides()[side]) for split in splits])} for {side}" for side in splits[0].sides()]
+        return (
+            f"{unit} were divided {how}, into {len(splits)} folds; each case was tested in one, by a network that was "
+            f"made without that fold (of a network's cases, {', '.join(sizes)}). {together}"
+        )
     sides = ", ".join(f"{len(cases)} for {side}" for side, cases in splits[0].sides().items())
     return (
         f"{unit} were divided {how}: {sides} cases. {together} Training cases were used to fit the weights, validation "
         "(tuning) cases to choose postprocessing and to calibrate the expected Dice; testing cases were used for no "
         "choice."
     )
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """Return numbers as "22" or "21 to 23"."""
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _confirmed(said: Mapping[str, str]) -> str:
@@ -177,12 +187,13 @@ def _network(plan: Plan) -> str:
     )
 
 
-def _training(plan: Plan, iterations: int) -> str:
+def _training(plan: Plan, iterations: int, folds: int) -> str:
     o, loss = plan.optimiser, LOSSES[plan.loss.kind].of(plan.scheme).description
     averaged = f" and an exponential moving average of the weights (decay {o.averaging:g})" if o.averaging else ""
     warmup = warmup_iterations(o.warmup_iterations, iterations)
     return (
-        f"The network was trained for {counted(iterations, 'iteration')} on batches of "
+        f"{'The network' if folds == 1 else 'The network of each fold'} was trained for "
+        f"{counted(iterations, 'iteration')} on batches of "
         f"{counted(plan.batch_size, 'crop')} of {joined(plan.crop_size)} voxels, {100 * plan.organ_share:.0f} % of "
         f"them centred on an organ's voxel, every organ of the case equally likely. The loss was "
         f"{loss}{', weighted by class' if plan.loss.weights else ''}; the optimiser "

@@ -1,4 +1,4 @@
-"""The tables of scores: written as files in the paper's form, and for the page without a number that stands twice."""
+"""The tables of scores, as files, terminal and page show them; in the paper's form where that is asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import pandas as pd
 
 from autoseg.evaluation.patients import NO_PATIENTS, Patients
 from autoseg.evaluation.published import published_beside, published_note
-from autoseg.evaluation.statistics import TABLES, TOTAL, Table, by_case, dice_table, statistics, total_interval
+from autoseg.evaluation.statistics import (
+    OVER_ORGANS,
+    TABLES,
+    TOTAL,
+    Table,
+    by_case,
+    dice_table,
+    folds_of,
+    statistics,
+    total_interval,
+)
 from autoseg.files import atomic_path
 from autoseg.metrics.registry import METRICS
 from autoseg.report.formats import TextTable, write_text_table
@@ -17,14 +27,20 @@ from autoseg.report.page import INTERVAL
 from autoseg.report.tables import INTERVAL_NOTE, Interval, beside_table, interval_text, metric_table, paper_tables
 from autoseg.run import Run
 from autoseg.sheet import harmless_frame
+from autoseg.words import in_words
 
 COLUMNS = ("Organ", "N", "Mean", "SD", INTERVAL, "Median", "Min.", "Max.", "Absent", "Missed")
-OVER_ORGANS = "Mean over organs"
-NOTE = (
-    "SD: sample standard deviation. 95 % CI: bootstrap interval of the mean, from 5 on. "
-    f"{OVER_ORGANS}: the mean of the means above; its SD, median, minimum and maximum are of the cases' own means over "
-    "their organs. Absent: cases with the organ in neither reference nor prediction, not scored. Missed: cases with "
-    "the organ in the reference of which no voxel was found, scored as 0."
+OPTIONAL = {
+    "Absent": "Absent: cases with the organ in neither reference nor prediction, not scored.",
+    "Missed": "Missed: cases with the organ in the reference of which no voxel was found, scored as 0.",
+}
+NOTE = " ".join(
+    [
+        "SD: sample standard deviation. 95 % CI: bootstrap interval of the mean, where there are at least 5 cases.",
+        f"{OVER_ORGANS}: the mean of the means above; its SD, median, minimum and maximum are of the cases' own means "
+        "over their organs.",
+        *OPTIONAL.values(),
+    ]
 )
 OF_DICE = (f"{METRICS['dice'].title} ({METRICS['dice'].unit})", INTERVAL, "Median")  # columns of a wide table
 
@@ -33,26 +49,32 @@ OF_DICE = (f"{METRICS['dice'].title} ({METRICS['dice'].unit})", INTERVAL, "Media
 class ScoreTables:
     """The tables of a run's scores."""
 
-    paper: tuple[TextTable, ...]  # of Dice, testing first, as the paper has them
+    printed: tuple[TextTable, ...]  # of Dice, testing first, as the files and the terminal have them
     published: tuple[TextTable, ...] = ()  # the same organs in the paper
     page: tuple[TextTable, ...] = ()  # of Dice, as the page shows them
     others: tuple[TextTable, ...] = ()  # of all metrics but Dice, for the page
 
 
-def write_tables(run: Run, scores: pd.DataFrame, with_paper: bool, patients: Patients = NO_PATIENTS) -> ScoreTables:
+def write_tables(
+    run: Run, scores: pd.DataFrame, with_paper: bool, patients: Patients = NO_PATIENTS, dataset: str = ""
+) -> ScoreTables:
     """Write all tables and statistics.csv, and return the tables.
 
     Args:
         run: Whose report they go into.
         scores: Long scores.
-        with_paper: Whether to set the paper's tables beside the run's own.
+        with_paper: Whether to set the paper's tables beside the run's own, and to write these in its form.
         patients: Case to patient.
+        dataset: Its name, for the titles.
     """
     numbers = [statistics(scores, table.splits, "original", patients) for table in TABLES]
-    paper, published = tuple(paper_tables(scores)), _published(scores) if with_paper else ()
+    published = _published(scores) if with_paper else ()
     intervals = [total_interval(scores, table.splits, patients) for table in TABLES]
-    wide = [metric_table(*parts) for parts in zip(TABLES, numbers, intervals, strict=True)]
-    for table in (*paper, *published, *wide):
+    named = [replace(table, cases=_in_words(scores, table, dataset)) for table in TABLES]
+    wide = [metric_table(*parts) for parts in zip(named, numbers, intervals, strict=True)]
+    page = tuple(performance_table(scores, *parts) for parts in zip(named, numbers, intervals, strict=True))
+    printed = tuple(paper_tables(scores)) if with_paper else page
+    for table in (*printed, *published, *wide):
         write_text_table(table, run.report.folder)
     on_working_grid = [statistics(scores, table.splits, "working", patients) for table in TABLES]
     frames = [
@@ -63,11 +85,23 @@ def write_tables(run: Run, scores: pd.DataFrame, with_paper: bool, patients: Pat
     with atomic_path(run.report.statistics) as beside:
         harmless_frame(pd.concat(frames, ignore_index=True)).to_csv(beside, index=False, float_format="%.6g")
     return ScoreTables(
-        paper=paper,
+        printed=printed,
         published=published,
-        page=tuple(performance_table(scores, *parts) for parts in zip(TABLES, numbers, intervals, strict=True)),
+        page=page,
         others=tuple(map(without_dice, wide)),
     )
+
+
+def _in_words(scores: pd.DataFrame, table: Table, dataset: str) -> str:
+    """Return which cases a table counts, of which dataset, and which of several networks has predicted them."""
+    folds, of = folds_of(scores, table.splits), f" of {dataset}" if dataset else ""
+    if table.which == "testing":
+        by = f", each predicted by the one of {in_words(folds, 'network')} that had not seen it" if folds > 1 else ""
+        return f"{table.cases}{of}{by}"
+    how = (
+        "each with its mean over the networks that were made with it" if folds > 1 else "with which the model was made"
+    )
+    return f"the training and validation cases{of}, {how}"
 
 
 def performance_table(scores: pd.DataFrame, table: Table, numbers: pd.DataFrame, interval: Interval) -> TextTable:
@@ -99,6 +133,7 @@ def performance_table(scores: pd.DataFrame, table: Table, numbers: pd.DataFrame,
         columns=COLUMNS,
         rows=rows if is_scored else [],
         last_is_total=len(rows) > 1,
+        optional=OPTIONAL,
     )
 
 

@@ -24,7 +24,7 @@ from autoseg.run import Run, StageFolder
 from autoseg.timings import read_timings
 from autoseg.training.log import read_rows
 from autoseg.version import VERSION
-from autoseg.words import counted, in_minutes
+from autoseg.words import counted, in_minutes, in_words
 
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
 _COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.txt that holds a command
@@ -41,15 +41,22 @@ def commands_of(run: Run) -> tuple[str, ...]:
 
 
 def trainings_of(run: Run) -> tuple[str, ...]:
-    """Return a sentence for each trained fold: its iterations, and the time that they took."""
-    sentences = []
+    """Return a sentence for each trained fold, or for all alike: its iterations, and the time that they took."""
+    trained: dict[int, tuple[str, float]] = {}
     for fold in run.folds():
         rows = read_rows(run.fold(fold).log)
         if rows:
             done = counted(int(rows[-1]["iteration"]), "iteration")
             seconds = sum(float(row.get("seconds") or 0) for row in rows)
-            sentences.append(f"Fold {fold} was trained for {done}; its steps took {in_minutes(seconds)}.")
-    return tuple(sentences)
+            trained[fold] = done, seconds
+    if len(trained) > 1 and len({done for done, _ in trained.values()}) == 1:
+        total = in_minutes(sum(seconds for _, seconds in trained.values()))
+        done, _ = trained[min(trained)]
+        return (f"{in_words(len(trained), 'fold').capitalize()} were trained for {done} each; all steps took {total}.",)
+    return tuple(
+        f"Fold {fold} was trained for {done}; its steps took {in_minutes(seconds)}."
+        for fold, (done, seconds) in trained.items()
+    )
 
 
 def environment() -> dict[str, str]:

@@ -19,7 +19,7 @@ from autoseg.evaluation.records import PATIENT
 from autoseg.evaluation.reliability import COLUMNS as RELIABILITY
 from autoseg.evaluation.reliability import calibration
 from autoseg.evaluation.sizes import sizes
-from autoseg.evaluation.statistics import TOTAL
+from autoseg.evaluation.statistics import OVER_ORGANS
 from autoseg.evaluation.stress import COLUMNS as STRESS
 from autoseg.evaluation.stress import stress_table
 from autoseg.evaluation.subgroups import gaps, grouped, subgroups
@@ -233,7 +233,7 @@ def text_table(table: ReviewTable, frame: pd.DataFrame, unit: str = "patient") -
         note=in_units(table.note, unit) if unit == "case" else f"{table.note} {table.of_patients}".strip(),
         columns=tuple(in_units(column, unit) for column in columns),
         rows=rows,
-        last_is_total=len(rows) > 1 and rows[-1][0] == TOTAL,
+        last_is_total=len(rows) > 1 and rows[-1][0] == OVER_ORGANS,
     )
 
 

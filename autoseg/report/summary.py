@@ -8,7 +8,7 @@ import pandas as pd
 
 from autoseg.evaluation.intervals import FEWEST, patient_intervals
 from autoseg.evaluation.patients import NO_PATIENTS, Patients, names_patients, patients_of
-from autoseg.evaluation.statistics import TABLES, TOTAL, Table, by_case, dice_table, organs_of, total_interval
+from autoseg.evaluation.statistics import TABLES, TOTAL, Table, by_case, dice_table, folds_of, organs_of, total_interval
 from autoseg.words import counted, in_words
 
 MOST_NAMED = 8  # organs in a sentence
@@ -34,7 +34,10 @@ def _of_set(scores: pd.DataFrame, which: Table, cases: list[str], patients: Pati
     organs = table[(table["Organ"] != TOTAL) & table["Avg."].notna()]
     number = len(patients_of(cases, patients))
     unit = "patient" if names_patients(patients) else "case"
-    people = _people(which, len(cases), number, unit)
+    folds = folds_of(scores, which.splits)
+    people = (
+        _people(which, len(cases), number, unit) if folds < 2 else _people_of_folds(which, cases, number, unit, folds)
+    )
     if organs.empty:
         return f"None of the organs is in {people}, so there is no Dice."
     ranked = organs.sort_values("Avg.")
@@ -92,6 +95,14 @@ def _people(which: Table, cases: int, patients: int, unit: str) -> str:
     if cases == patients:
         return f"{in_words(patients, unit)} that the model has not seen"
     return f"{in_words(patients, 'patient')} that the model has not seen ({counted(cases, 'testing case')})"
+
+
+def _people_of_folds(which: Table, cases: Sequence[str], patients: int, unit: str, folds: int) -> str:
+    if which.which == "training":
+        return f"{counted(len(cases), 'case')}, each with its mean over the networks that were made with it"
+    scans = "" if len(cases) == patients else f" ({counted(len(cases), 'testing case')})"
+    networks = in_words(folds, "network")
+    return f"{in_words(patients, unit)}{scans}, each predicted by the one of {networks} that had not seen it"
 
 
 def _certainty(interval: tuple[float, float] | None, patients: int, unit: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from autoseg.evaluation.cases import ORDER, own_folds
 from autoseg.evaluation.published import PAPER
-from autoseg.evaluation.statistics import COLUMNS, TABLES, TOTAL, Table, dice_table
+from autoseg.evaluation.statistics import COLUMNS, OVER_ORGANS, TABLES, TOTAL, Table, dice_table
 from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
 from autoseg.report.formats import TextTable
 
@@ -20,8 +20,8 @@ CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None)
 _DICE_NOTE = (
     f"{TOTAL}: mean over the organs of each column, also of Std., Min. and Max. "
     "Std.: sample standard deviation (n − 1), blank for one case. N: scored cases. "
-    "Absent: cases with the organ in neither truth nor prediction, not scored. "
-    "Missed: cases with the organ in the truth of which no voxel was found, scored as 0."
+    "Absent: cases with the organ in neither reference nor prediction, not scored. "
+    "Missed: cases with the organ in the reference of which no voxel was found, scored as 0."
 )
 
 
@@ -133,7 +133,7 @@ def _metrics_note(numbers: pd.DataFrame) -> str:
             f"Mean ± sample standard deviation over the cases, with their number in brackets where it is less than N; "
             f"{INTERVAL_NOTE}.",
             *(metric.note for metric in metrics if metric.note),
-            f"{TOTAL}: mean over the organs of each mean.",
+            f"{OVER_ORGANS}: the mean of the means above.",
         ]
     )
 
@@ -183,7 +183,7 @@ def _total(numbers: pd.DataFrame, metrics: list[str], place: int, interval: Inte
         ]
     counts = numbers.loc[numbers["metric"] == "dice", "n"]
     count = counts[counts > 0].mean() if counts.any() else 0.0
-    return [TOTAL, *cells, f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"]
+    return [OVER_ORGANS, *cells, f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"]
 
 
 def _text(metric: str, value: float) -> str:

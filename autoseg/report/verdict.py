@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from autoseg.evaluation.compare import ALPHA, FEWEST_PAIRS, OVER_ORGANS, Comparison, Difference
+from autoseg.evaluation.compare import ALPHA, FEWEST_PAIRS, Comparison, Difference
 from autoseg.evaluation.published import TITLE, published_note
+from autoseg.evaluation.statistics import OVER_ORGANS
 from autoseg.metrics.registry import Metric
 from autoseg.report.formats import TextTable
 from autoseg.report.tables import beside_table

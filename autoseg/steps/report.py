@@ -104,9 +104,9 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     _remove_earlier(run)
     records = case_records(run)
     beside = PUBLISHED in (options.beside, plan.preset)
-    tables = _score_tables(run, scores, beside, dict(records[PATIENT]))
+    tables = _score_tables(run, scores, beside, dict(records[PATIENT]), plan.name)
     if show is not None:
-        show(tables.paper if len(scores) else ())
+        show(tables.printed if len(scores) else ())
     with remembered(run.digests_file):
         drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
     checks, problem = check_rows(run)
@@ -156,11 +156,13 @@ def _content(run: Run, plan: Plan, tables: ScoreTables, pictures: Pictures, evid
     )
 
 
-def _score_tables(run: Run, scores: pd.DataFrame, beside: bool, patients: Mapping[str, str]) -> ScoreTables:
+def _score_tables(
+    run: Run, scores: pd.DataFrame, beside: bool, patients: Mapping[str, str], dataset: str
+) -> ScoreTables:
     if len(scores):
-        return write_tables(run, scores, beside, patients)
+        return write_tables(run, scores, beside, patients, dataset)
     empty = tuple(paper_tables(scores))
-    return ScoreTables(paper=empty, page=empty)
+    return ScoreTables(printed=empty, page=empty)
 
 
 def _readers(file: Path, scores: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def test_other_datasets_stand_below_the_runs_own_cases() -> None:
         ["liver", "hospital B", 2, pytest.approx(50)],
         ["vein", "this run", 1, pytest.approx(50)],
     ]
-    assert table["Std."].to_list()[1] == pytest.approx(100 * np.sqrt(0.02))
+    assert table["SD"].to_list()[1] == pytest.approx(100 * np.sqrt(0.02))
     assert external(OWN, {}, ["testing"]).empty
 
 
@@ -40,5 +40,5 @@ def test_the_spread_over_seeds_is_that_of_their_means() -> None:
     again = OWN.assign(value=OWN["value"] - 0.06)
     table = seeds([OWN, again], ["testing"]).set_index("Organ")
     assert table.loc["liver"].tolist() == pytest.approx([2, 77, np.std([80, 74], ddof=1), 74, 80])
-    assert table.loc["Total Avg.", "Mean Dice (%)"] == pytest.approx((77 + 47) / 2)
+    assert table.loc["Mean over organs", "Mean Dice (%)"] == pytest.approx((77 + 47) / 2)
     assert seeds([OWN], ["testing"]).empty

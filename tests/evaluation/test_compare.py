@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 from autoseg.errors import AutosegError
-from autoseg.evaluation.compare import OVER_ORGANS, Comparison, Difference, compare, holm, signed_rank_p
+from autoseg.evaluation.compare import Comparison, Difference, compare, holm, signed_rank_p
 from autoseg.evaluation.published import PAPER
 from autoseg.evaluation.scores import COLUMNS
 from autoseg.evaluation.sources import ScoreSource, match_organs, open_sources
+from autoseg.evaluation.statistics import OVER_ORGANS
 from autoseg.figures.differences import Paired, differences_figure
 from autoseg.report.comparison import ComparisonReport
 from autoseg.report.verdict import caveats, p_value, verdict

@@ -35,7 +35,7 @@ def test_the_error_of_the_expected_dice_by_hand() -> None:
     assert liver[2:6] == pytest.approx([70, 70, 0, 10])
     assert vein[:2] == ["vein", 1]  # it was not found in b, and nothing is expected of what is not there
     assert vein[2:6] == pytest.approx([80, 70, 10, 10])
-    assert total[:2] == ["Total Avg.", 2]
+    assert total[:2] == ["Mean over organs", 2]
     assert total[2:6] == pytest.approx([75, 70, 5, 10])
 
 

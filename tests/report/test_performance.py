@@ -62,9 +62,32 @@ def test_the_other_metrics_do_not_repeat_the_dice() -> None:
     assert "mean Dice" not in others.note
 
 
-def test_the_files_keep_the_form_of_the_paper(tmp_path: Path) -> None:
+def test_files_have_the_columns_of_the_page_and_the_form_of_the_paper_where_it_is_set_beside(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    tables = write_tables(run, SIX, with_paper=False)
-    text = (run.report.folder / "table2_testing.csv").read_text(encoding="utf-8")
-    assert text.splitlines()[0] == "Organ,Avg.,Std.,Min.,Max.,N,Absent,Missed"
-    assert [table.name for table in tables.page] == [table.name for table in tables.paper]
+    tables = write_tables(run, SIX, with_paper=False, dataset="abdomen")
+    file = run.report.folder / "table2_testing.csv"
+    assert tuple(file.read_text(encoding="utf-8").splitlines()[0].split(",")) == tables.page[0].columns
+    assert tables.printed == tables.page
+    assert tables.page[0].title == "Dice (%) of the testing cases of abdomen."
+    assert len(write_tables(run, SIX, with_paper=True).printed) == 2
+    assert file.read_text(encoding="utf-8").splitlines()[0] == "Organ,Avg.,Std.,Min.,Max.,N,Absent,Missed"
+
+
+def test_latex_has_the_interval_and_no_column_of_zeros_but_the_other_files_do(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write_tables(run, SIX[SIX["organ"] == "liver"], with_paper=False)
+    text = (run.report.folder / "table2_testing.tex").read_text(encoding="utf-8")
+    assert text.count(r"\begin{tabular}") == 1
+    assert "95 \\% CI" in text
+    assert "Missed" not in text
+    assert "Absent,Missed" in (run.report.folder / "table2_testing.csv").read_text(encoding="utf-8")
+    write_tables(run, SIX, with_paper=False)
+    assert "& Absent" in (run.report.folder / "table2_testing.tex").read_text(encoding="utf-8")
+
+
+def test_the_title_of_a_cross_validation_says_which_network_saw_which_case(tmp_path: Path) -> None:
+    folds = pd.concat([SIX.assign(fold=int(fold), split=side) for fold, side in ((0, "testing"), (1, "training"))])
+    both = pd.concat([folds, folds.assign(fold=1 - folds["fold"], case=folds["case"] + "b")])
+    testing, training = (table.title for table in write_tables(Run(tmp_path), both, with_paper=False).page)
+    assert testing == ("Dice (%) of the testing cases, each predicted by the one of two networks that had not seen it.")
+    assert training.endswith("cases, each with its mean over the networks that were made with it.")

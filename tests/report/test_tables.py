@@ -63,7 +63,7 @@ def test_the_wide_table_has_units_intervals_and_no_negative_zero() -> None:
     assert liver[:2] == ["liver", "92.0 ± 1.6"]
     assert liver[3:] == ["92.0", "100.0 ± 0.0", "2.5 ± 1.3 (4)", "0.0 ± 0.0", "5"]
     assert vein == ["vein", "50.0", "", "50.0", "", "", "−3.0", "1"]
-    assert total == ["Total Avg.", "71.0", "", "71.0", "100.0", "2.5", "", "3"]
+    assert total == ["Mean over organs", "71.0", "", "71.0", "100.0", "2.5", "", "3"]
 
 
 def test_the_total_has_the_interval_of_the_mean_over_organs() -> None:
