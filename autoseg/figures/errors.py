@@ -31,19 +31,26 @@ from autoseg.figures.windows import ct_window
 KINDS = {
     "missed (false negative)": "#1F3BFF",
     "added (false positive)": "#FFE600",
-    "given to another organ": "#FF4FD8",
+    "wrong organ": "#FF4FD8",
+}
+KINDS_OF_ONE = {  # of one organ: the first and third are false negative, the others false positive
+    "missed, predicted as background": "#1F3BFF",
+    "added, background in the reference": "#FFE600",
+    "missed, predicted as another organ": "#FF4FD8",
+    "added, another organ in the reference": "#FF8A1F",
 }
 _OPACITY = 0.65  # of an error: the tissue below shows
 _DIMMED = 0.35  # the white of the window is moved up by this share of it: bone must not be as bright as an error
 
-Kinds = npt.NDArray[np.uint8]  # (Z, Y, X), 0 right, then the places of KINDS from 1
+Kinds = npt.NDArray[np.uint8]  # (Z, Y, X), 0 right, then the places of KINDS or KINDS_OF_ONE from 1
 
 
 def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -> Figure:
     """Return the planes of `overlay_figure` with the errors filled, and their volumes in the whole case.
 
-    Missed: an organ's voxels predicted as background; added: background predicted as an organ; given to another: one
-    organ's voxels predicted as another's. A thin line is the outline of the truth. What is not annotated is no error.
+    Missed: an organ's voxels predicted as background; added: background predicted as an organ; wrong organ: one organ's
+    voxels predicted as another's, which one of them misses and to the other is added. A thin line is the outline of the
+    truth. What is not annotated is no error.
 
     Args:
         case: What to show; without truth or prediction all of it counts as background there.
@@ -51,6 +58,7 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
         focus: Label value of the organ that alone decides slices and view, and whose errors alone are shown.
     """
     kinds = _kinds_of(case, focus)
+    colours = KINDS if focus is None or len(case.organs) == 1 else KINDS_OF_ONE
     cut = error_cut(case, focus)
     window = ct_window(case, focus)
     low, high = window or case.shades
@@ -58,16 +66,16 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     truth = kinds * 0 if case.truth is None else case.truth
     for axes, plane in zip(panels, cut.planes, strict=True):
         hatch_unknown(axes, plane, cut, case.unknown)
-        _draw_kinds(axes, plane, cut, kinds)
+        _draw_kinds(axes, plane, cut, kinds, list(colours.values()))
         _outline_truth(axes, plane, cut, truth, list(case.organs))
     figure.suptitle(title, fontsize=11, color=INK)
-    voxels, whole = np.bincount(kinds.ravel(), minlength=len(KINDS) + 1)[1:], "volume"
+    voxels, whole = np.bincount(kinds.ravel(), minlength=len(colours) + 1)[1:], "volume"
     sizes, unit = voxels * np.prod(case.spacing_mm) / 1000, "ml"
     if len(cut.planes) == 1:
         sizes, unit, whole = voxels * np.prod(cut.steps_mm(cut.planes[0])), "mm²", "slice"
-    names = [f"{kind} {n:.{2 if n < 10 else 1}f} {unit}" for kind, n in zip(KINDS, sizes, strict=True)]
+    names = [f"{kind} {n:.{2 if n < 10 else 1}f} {unit}" for kind, n in zip(colours, sizes, strict=True)]
     whose = case.organs.get(focus, str(focus)) if focus is not None else "all organs"
-    patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in KINDS.values()]
+    patches = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5) for colour in colours.values()]
     if case.unknown is not None:
         patches, names = [*patches, unknown_patch()], [*names, "not annotated"]
     legend_below(figure, patches, names, f"Errors of {whose} in the whole {whole}")
@@ -99,6 +107,8 @@ def _kinds_of(case: CaseArrays, focus: int | None) -> Kinds:
 def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus: int | None = None) -> Kinds:
     """Return for every voxel how it is wrong: 0 not, 1 missed, 2 added, 3 wrong organ.
 
+    Of one organ, 3 are its voxels that are predicted as another one, and 4 those of another that are predicted as it.
+
     Args:
         truth: Label map (Z, Y, X), values from 0.
         prediction: Label map of the same shape.
@@ -107,6 +117,8 @@ def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus:
 
     >>> error_kinds(np.array([[[0, 0, 5, 5, 5]]]), np.array([[[0, 5, 5, 0, 7]]]), [5, 7])
     array([[[0, 2, 0, 1, 3]]], dtype=uint8)
+    >>> error_kinds(np.array([[[5, 7]]]), np.array([[[7, 5]]]), [5, 7], focus=5)
+    array([[[3, 4]]], dtype=uint8)
     """
     is_organ = np.zeros(max(int(truth.max()), int(prediction.max()), *values) + 1, dtype=np.bool_)
     is_organ[list(values)] = True
@@ -118,11 +130,13 @@ def error_kinds(truth: Labels, prediction: Labels, values: Sequence[int], focus:
     kinds: Kinds = (true & ~predicted).astype(np.uint8)
     kinds[predicted & ~true] = 2
     kinds[wrong] = 3
+    if focus is not None:
+        kinds[wrong & (prediction == focus)] = 4
     return kinds
 
 
-def _draw_kinds(axes: Axes, plane: Plane, cut: Cut, kinds: Kinds) -> None:
-    palette = np.array([(0.0, 0.0, 0.0, 0.0), *(to_rgba(colour, _OPACITY) for colour in KINDS.values())])
+def _draw_kinds(axes: Axes, plane: Plane, cut: Cut, kinds: Kinds, colours: Sequence[str]) -> None:
+    palette = np.array([(0.0, 0.0, 0.0, 0.0), *(to_rgba(colour, _OPACITY) for colour in colours)])
     draw_pixels(axes, plane, cut, palette[cut.pixels(plane, kinds)], interpolation="nearest")
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from autoseg.figures.canvas import figure_bytes
-from autoseg.figures.errors import KINDS, error_cut, error_kinds, errors_figure
+from autoseg.figures.errors import KINDS, KINDS_OF_ONE, error_cut, error_kinds, errors_figure
 from autoseg.figures.overlays import PREDICTION, REFERENCE, case_figure, organ_figure, overlay_figure
 from autoseg.figures.planes import CaseArrays, best_cut, densest_slices, organ_boxes
 from autoseg.figures.windows import BONE_HU, CT_WINDOW_HU, LUNG_HU, ct_window
@@ -112,11 +112,13 @@ def test_errors_are_missed_added_or_of_the_wrong_organ() -> None:
     truth = np.array([[[0, 1, 1, 1, 9]]])
     prediction = np.array([[[2, 1, 0, 2, 1]]])  # 9 is no organ: background
     assert error_kinds(truth, prediction, [1, 2]).tolist() == [[[2, 0, 1, 3, 2]]]
-    assert error_kinds(truth, prediction, [1, 2], focus=2).tolist() == [[[2, 0, 0, 3, 0]]]
+    assert error_kinds(truth, prediction, [1, 2], focus=2).tolist() == [[[2, 0, 0, 4, 0]]]
+    assert error_kinds(truth, prediction, [1, 2], focus=1).tolist() == [[[0, 0, 1, 3, 2]]]
 
 
 def legend(*millilitres: str) -> list[str]:
-    return [f"{kind} {ml} ml" for kind, ml in zip(KINDS, millilitres, strict=True)]
+    kinds = KINDS if len(millilitres) == len(KINDS) else KINDS_OF_ONE
+    return [f"{kind} {ml} ml" for kind, ml in zip(kinds, millilitres, strict=True)]
 
 
 def test_the_legend_counts_the_errors_of_the_whole_volume_in_ml() -> None:
@@ -127,8 +129,10 @@ def test_the_legend_counts_the_errors_of_the_whole_volume_in_ml() -> None:
     figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS))  # a voxel is 1 ml
     assert names(figure) == legend("1.00", "2.00", "3.00")
     figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS), focus=2)
-    assert names(figure) == legend("0.00", "0.00", "3.00")
+    assert names(figure) == legend("0.00", "0.00", "3.00", "0.00")  # the spleen's voxels were predicted as liver
     assert figure.legends[0].get_title().get_text() == "Errors of spleen in the whole volume"
+    figure = errors_figure(CaseArrays(slices_image(), truth, prediction, (10.0, 10.0, 10.0), ORGANS), focus=1)
+    assert names(figure) == legend("1.00", "2.00", "0.00", "3.00")  # and are to the liver what it has too much
 
 
 def test_errors_are_drawn_where_they_are_in_the_colour_of_their_kind() -> None:
@@ -137,7 +141,7 @@ def test_errors_are_drawn_where_they_are_in_the_colour_of_their_kind() -> None:
     axial = errors_figure(CaseArrays(slices_image(), truth, prediction, (1.0, 1.0, 1.0), ORGANS), focus=1).axes[0]
     colours = np.asarray(axial.images[1].get_array())  # (rows, columns, RGBA)
     assert np.argwhere(colours[..., 3] > 0).tolist() == [[1, 1]]
-    assert to_hex(colours[1, 1, :3]).upper() == KINDS["missed (false negative)"]
+    assert to_hex(colours[1, 1, :3]).upper() == KINDS_OF_ONE["missed, predicted as background"]
 
 
 def test_the_outline_of_the_truth_runs_along_its_voxels() -> None:
