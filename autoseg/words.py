@@ -27,6 +27,16 @@ def in_words(number: int, thing: str) -> str:
     return counted(number, thing).replace(str(number), names[number]) if number < len(names) else counted(number, thing)
 
 
+def span(numbers: Sequence[int]) -> str:
+    """Return how far some numbers reach.
+
+    >>> span([22, 22]), span([21, 23, 22])
+    ('22', '21 to 23')
+    """
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def in_minutes(seconds: float) -> str:
     """Return a time as a reader would say it.
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from autoseg.dataset.split import SIDES, Split
 from autoseg.evaluation.patients import Patients, names_patients, patients_of
+from autoseg.words import span
 
 COLUMNS = ("Step", "Patients", "Cases")
 FOR, LEFT_OUT, USED = "For ", "Left out: ", "Used"  # how steps begin
@@ -56,9 +57,9 @@ def flow(
     for reason, cases in groupby(ordered, key=lambda pair: pair[1]):
         rows.append(_row(f"{LEFT_OUT}{reason}", [case for case, _ in cases], patients))
     rows.append(_row(USED, used, patients))
-    for fold, split in enumerate(splits):
-        place = f"Fold {fold}, " if len(splits) > 1 else FOR
-        rows += [_row(f"{place}{MEANING[side]}", split.sides()[side], patients) for side in SIDES]
+    for side in SIDES if splits else ():
+        of_folds = [_row(f"{FOR}{MEANING[side]}", split.sides()[side], patients) for split in splits]
+        rows.append(of_folds[0] if len(splits) == 1 else _in_each_fold(side, of_folds))
     rows.append(_row("Tested and scored", scored, patients))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table if names_patients(patients) else table.drop(columns="Patients")
@@ -86,6 +87,11 @@ def _reason(case: str, causes: Mapping[str, str], excluded: Collection[str]) -> 
     if case in causes:
         return UNUSABLE.get(causes[case], f"cannot be used ({causes[case]})")
     return "at the user's request (--exclude)" if case in excluded else "not assigned to any side of the split"
+
+
+def _in_each_fold(side: str, rows: Sequence[list[str | int]]) -> list[str | int]:
+    counts = [span([int(row[place]) for row in rows]) for place in (1, 2)]
+    return [f"In each of {len(rows)} folds, for {MEANING[side]}", *counts]
 
 
 def _row(step: str, cases: Collection[str], patients: Patients) -> list[str | int]:

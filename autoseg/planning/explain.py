@@ -151,7 +151,9 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, context: Context) -
         return "set by the user" if key in decision.changed else reason
 
     most = context.budget.step_voxels
-    largest = "the largest that fits" + (f", three of them making a step of at most {most:,} voxels" if most else "")
+    largest = "the largest that fits" + (
+        f" with at most a third of the {most:,} voxels that a step may have" if most else ""
+    )
     share = [min(1.0, c / n) for c, n in zip(plan.crop_size, chosen.shape, strict=True)]
     yield (
         f"**Crop** {joined(plan.crop_size)} voxels: {by_user('crop_size', largest)}. It sees "
@@ -283,10 +285,12 @@ def _cost(decision: Decision, context: Context) -> Iterable[str]:
             " The first plan took too much when it was run, so this one is smaller." if context.corrected else ""
         )
         time = in_minutes(measured.seconds_per_iteration * plan.iterations)
+        folds = len(context.sides.splits)
+        each = f" in each of {folds} folds" if folds > 1 else ""
         yield (
             f"**Memory**: predicted {decision.step_gib:.2f} GiB, measured {measured.gib:.2f} GiB; {limit}.{corrected} "
             f"**Time**: measured {measured.seconds_per_iteration:.2f} s an iteration, {measured.waiting_share:.1%} of "
-            f"it waiting for data; about {time} for {plan.iterations} iterations, validation apart."
+            f"it waiting for data; about {time} for {plan.iterations} iterations{each}, validation apart."
         )
     yield f"**Disk**: about {_gib(context.cache_bytes / GIB)} for the cache of {counted(context.cases, 'case')}."
 

@@ -187,9 +187,9 @@ def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
         data=save_drawing(figure, run.report.trust),
         media_type="image/svg+xml",
         caption=(
-            "What the model says of itself, in the testing cases. Left: how often a probability is right (a point a "
-            "bin of ten, a line an organ). Middle: expected against true Dice, a point an organ of a case. Right: the "
-            "risk, one minus the mean Dice, of the most trusted share of cases."
+            "What the model says of itself, in the testing cases. Left: how often a probability is right (one line per "
+            "organ, one point per tenth of probability). Middle: expected against true Dice (one point per organ of "
+            "each case). Right: the risk (one minus the mean Dice) of the most trusted share of cases."
         ),
         alt="Reliability curve, expected against true Dice, risk against coverage",
     )

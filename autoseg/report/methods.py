@@ -15,7 +15,7 @@ from autoseg.network.unet import parameter_count
 from autoseg.plan import AugmentationPlan, Plan
 from autoseg.training.schedule import warmup_iterations
 from autoseg.version import VERSION
-from autoseg.words import counted, joined
+from autoseg.words import counted, joined, span
 
 NETWORKS = {
     "unet": "3D U-Net (Çiçek et al. 2016)",
@@ -110,7 +110,7 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
     )
     unit = "Patients" if facts.has_patients else "Cases"
     if len(splits) > 1:
-        sizes = [f"{_span([len(split.sides()[side]) for split in splits])} for {side}" for side in splits[0].sides()]
+        sizes = [f"{span([len(split.sides()[side]) for split in splits])} for {side}" for side in splits[0].sides()]
         return (
             f"{unit} were divided {how}, into {len(splits)} folds; each case was tested in one, by a network that was "
             f"made without that fold (of a network's cases, {', '.join(sizes)}). {together}"
@@ -121,12 +121,6 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
         "(tuning) cases to choose postprocessing and to calibrate the expected Dice; testing cases were used for no "
         "choice."
     )
-
-
-def _span(numbers: Sequence[int]) -> str:
-    """Return numbers as "22" or "21 to 23"."""
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _confirmed(said: Mapping[str, str]) -> str:

@@ -119,7 +119,7 @@ REVIEW = (
         name="sizes", section="scores", title="Dice of the testing patients by size of the organ.",
         frame=lambda e: sizes(e.scores, TESTING, e.patients),
         decimals={"Median (ml)": 2, "Spearman's ρ": 2, "p": 3, "p (Holm)": 3},
-        note="Patients who have the organ, in two halves by its true volume. Gap: larger half less smaller half. "
+        note="Patients with the organ, in two halves by its true volume. Gap: larger half less smaller half. "
         "Spearman's ρ: rank correlation of volume and Dice, its p also corrected over the rows after Holm.",
     ),
     ReviewTable(

@@ -29,15 +29,18 @@ def test_every_case_is_on_a_side_or_left_out_with_the_reason() -> None:
     ]
 
 
-def test_folds_are_listed_one_by_one() -> None:
+def test_of_several_folds_each_side_is_one_row_with_the_least_and_the_most() -> None:
     folds = [
-        Split(training=("b",), validation=(), testing=("c",)),
-        Split(training=("c",), validation=(), testing=("b",)),
+        Split(training=("b",), validation=(), testing=("a1", "a2")),
+        Split(training=("a1", "a2"), validation=(), testing=("b",)),
     ]
-    steps = list(flow(PATIENTS, {}, [], folds, ["b", "c"])["Step"])
-    assert steps[:2] == ["Found", "Left out: not assigned to any side of the split"]
-    assert steps[3] == "Fold 0, training (the network learns from them)"
-    assert len(steps) == 3 + 2 * 3 + 1
+    assert flow(PATIENTS, {}, [], folds, ["a1", "b"]).to_numpy().tolist()[2:] == [
+        ["Used", 2, 3],
+        ["In each of 2 folds, for training (the network learns from them)", "1", "1 to 2"],
+        ["In each of 2 folds, for validation (tuning: clean-up and calibration)", "0", "0"],
+        ["In each of 2 folds, for testing (used for no choice)", "1", "1 to 2"],
+        ["Tested and scored", 2, 2],
+    ]
 
 
 def test_no_patients_are_counted_where_the_dataset_names_none() -> None:
