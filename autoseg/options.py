@@ -75,7 +75,7 @@ def _tolerance() -> Any:
 def _time_budget(excludes: str | None = None) -> Any:
     return option(
         None, "--time-budget", metavar="45m", notation=_TIME, excludes=excludes, decides=False,
-        help="Train for this long: 90s, 45m, 2h or 1d.",
+        help="Train for this long, each fold: 90s, 45m, 2h or 1d.",
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from autoseg.options import (
 )
 from autoseg.run import Run
 from autoseg.timings import timed
-from autoseg.words import counted
+from autoseg.words import counted, some
 
 if TYPE_CHECKING:
     from autoseg.report.formats import TextTable
@@ -93,7 +93,10 @@ def check(dataset: Path, options: CheckOptions) -> None:
     if options.labels is not None:
         say(f"the names in the label maps, to be edited and saved as labels.csv beside the dataset -> {options.labels}")
     rows, bad = counted(len(checked.findings), "row"), counted(len(checked.fatal_cases), "case")
-    say(f"{counted(len(checked.dataset.cases), 'case')} checked, {rows}, {bad} with a fatal problem")
+    problems = f"{rows}, {bad} with a fatal problem" if checked.findings else "no problem found"
+    say(f"{counted(len(checked.dataset.cases), 'case')} checked, {problems}")
+    labels = [f"{name} in {count}" for name, count in checked.cases_by_label.items()]
+    say(f"labels, by the cases that have them: {some(labels)}")
     if checked.fatal_cases:
         raise typer.Exit(1)
 

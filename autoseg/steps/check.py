@@ -32,6 +32,13 @@ class DatasetCheck:
         """The cases that cannot be used, sorted."""
         return sorted({finding.case for finding in self.findings if finding.severity == "fatal"})
 
+    @property
+    def cases_by_label(self) -> dict[str, int]:
+        """The number of usable cases that have each label, by its name."""
+        facts = [examination.facts for examination in self.examinations if examination.facts is not None]
+        labels = self.dataset.scheme.labels
+        return {label.name: sum(label.value in case.values for case in facts) for label in labels}
+
 
 def check(path: Path, jobs: int | None = None, track: Track = untracked) -> DatasetCheck:
     """Examine every case of a dataset.
