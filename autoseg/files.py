@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from autoseg.processes import host_digest, is_alive
+from autoseg.processes import boot_digest, host_digest, is_alive
 
 LONGEST_BYTES = 220  # of a name: file systems allow 255
 LEFT_S = 3600  # no file takes so long from one block of it to the next
 OPEN_S, POLL_S = 5.0, 0.1  # how long, and how often, a file is waited for that another program has open
-LEFTOVER = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]+))?\.(?P<name>.+)")  # of a file that was being written
+# of a file that was being written; earlier versions named the host alone, or nothing
+LEFTOVER = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]+(-[0-9a-f]+)?))?\.(?P<name>.+)")
+_left: dict[str, dict[str, list[str]]] = {}  # folder to name to leftovers, as they were at this process's first write
 
 
 @contextmanager
@@ -35,8 +37,9 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     name = _short(file.name[: len(file.name) - len(suffix)] + suffix)
-    remove_leftovers(file.parent, name)
-    beside = file.with_name(f".{os.getpid()}-{host_digest()}.{name}")
+    for leftover in _left_in(file.parent).pop(name, ()):
+        _remove_if_left(file.with_name(leftover))
+    beside = file.with_name(f".{os.getpid()}-{_host()}.{name}")
     try:
         mode = _usual_mode(beside)
         yield beside
@@ -111,20 +114,54 @@ def write_generation(texts: Mapping[Path, str]) -> None:
         last.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, name: str | None = None) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed have left of files that they were writing.
 
     What a process of this host has left goes as soon as it is dead, of another host when it is old.
 
     Args:
         folder: Where they were writing.
-        name: Of the file; None: of every file.
     """
-    for entry in os.scandir(folder):
-        leftover = LEFTOVER.fullmatch(entry.name)
-        if leftover is None or name not in (None, leftover["name"]):
-            continue
-        with suppress(OSError):
-            is_old = time.time() - entry.stat().st_mtime > LEFT_S
-            if is_old or (leftover["host"] == host_digest() and not is_alive(int(leftover["pid"]))):
-                os.unlink(entry.path)
+    for _, leftover in _leftovers(folder):
+        _remove_if_left(folder / leftover)
+
+
+def _left_in(folder: Path) -> dict[str, list[str]]:
+    """Return the leftovers in a folder by the name of their file.
+
+    A folder is listed once, at the first write: whatever is written after that costs the same however much it holds.
+    """
+    place = os.path.abspath(folder)
+    if place not in _left:
+        by_name: dict[str, list[str]] = {}
+        for name, leftover in _leftovers(folder):
+            by_name.setdefault(name, []).append(leftover)
+        _left[place] = by_name
+    return _left[place]
+
+
+def _leftovers(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the names of files that were being written, each with that of what it was written to."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            leftover = LEFTOVER.fullmatch(entry.name)
+            if leftover is not None:
+                yield leftover["name"], entry.name
+
+
+def _remove_if_left(file: Path) -> None:
+    """Remove a file that was being written if nobody writes to it any more."""
+    leftover = LEFTOVER.fullmatch(file.name)
+    with suppress(OSError):
+        is_old = time.time() - file.stat().st_mtime > LEFT_S
+        if is_old or (leftover and _is_of_this_host(leftover["host"]) and not is_alive(int(leftover["pid"]))):
+            file.unlink()
+
+
+def _host() -> str:
+    """Return what stands for this host in the name of a file that is being written, unlike any other's."""
+    return f"{host_digest()}-{boot_digest()}"
+
+
+def _is_of_this_host(host: str | None) -> bool:
+    return host in (_host(), host_digest())

@@ -11,14 +11,17 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 from autoseg.errors import AutosegError
 
 HOST_DIGITS = 6  # of the digest that stands for a host in file names
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 PARENT_DIES = 1  # PR_SET_PDEATHSIG of prctl(2)
 LOOK_S = 1.0  # how often a process without the kernel's help looks for its parent
 # by which a user or a system asks to end
@@ -37,6 +40,16 @@ def host_digest() -> str:
     except OSError:
         processes = ""
     return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:HOST_DIGITS]
+
+
+@cache
+def boot_digest() -> str:
+    """Return what tells this host, as long as it runs, from all others, those of the same name among them."""
+    try:
+        running = BOOT.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        running = str(uuid.getnode())
+    return hashlib.sha256(running.encode()).hexdigest()[:HOST_DIGITS]
 
 
 def is_alive(pid: int) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from autoseg import files
 from autoseg.files import atomic_path, remove_leftovers, write_generation, write_text
-from autoseg.processes import host_digest
+from autoseg.processes import boot_digest, host_digest
 
 
 def test_a_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
@@ -68,15 +68,43 @@ def test_what_a_dead_process_of_this_host_has_left_goes_at_once_and_what_a_livin
 ) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = tmp_path / f".{dead.pid}-{host_digest()}.a.txt"
-    of_a_living = tmp_path / f".{os.getppid()}-{host_digest()}.a.txt"
-    of_another_host = tmp_path / f".{dead.pid}-0123ab.a.txt"
-    for file in (left, of_a_living, of_another_host):
+    host = f"{host_digest()}-{boot_digest()}"
+    left = [tmp_path / f".{dead.pid}-{host}.a.txt", tmp_path / f".{dead.pid}-{host_digest()}.a.txt"]  # now and before
+    living = [tmp_path / f".{os.getppid()}-{host}.a.txt", tmp_path / f".{os.getppid()}-{host_digest()}.a.txt"]
+    elsewhere = [tmp_path / f".{dead.pid}-0123ab.a.txt", tmp_path / f".{dead.pid}-{host_digest()}-0123ab.a.txt"]
+    for file in (*left, *living, *elsewhere):
         file.write_text("half")
-    remove_leftovers(tmp_path, "b.txt")
-    assert left.exists()
     remove_leftovers(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([of_a_living, of_another_host])
+    assert sorted(tmp_path.iterdir()) == sorted([*living, *elsewhere])
+
+
+def test_a_folder_is_listed_once_however_many_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def noted(folder: str | Path) -> Any:
+        listed.append(str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    for number in range(50):
+        write_text(tmp_path / f"{number}.txt", "whole")
+    assert listed == [str(tmp_path)]
+
+
+def test_hosts_of_one_name_and_their_equal_processes_write_to_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for boot in ("0123ab", "4567cd"):
+        monkeypatch.setattr(files, "boot_digest", lambda boot=boot: boot)
+        with atomic_path(tmp_path / "a.txt") as beside:
+            beside.write_text("whole")
+            names.append(beside.name)
+    assert names[0] != names[1]
+    assert all(files.LEFTOVER.fullmatch(name) for name in names)
 
 
 def texts_of(folder: Path) -> dict[str, str]:
@@ -132,10 +160,10 @@ def test_the_path_beside_ends_in_the_suffix_as_a_writer_needs_it(tmp_path: Path)
     left.write_text("half")
     os.utime(left, (0, 0))
     with atomic_path(tmp_path / "A.NII", ".nii") as beside:
-        assert beside.name == f".{os.getpid()}-{host_digest()}.A.nii"
+        assert beside.name == f".{os.getpid()}-{host_digest()}-{boot_digest()}.A.nii"
         beside.write_text("whole")
     with atomic_path(tmp_path / "b.nii", ".nii") as beside:
-        assert beside.name == f".{os.getpid()}-{host_digest()}.b.nii"
+        assert beside.name == f".{os.getpid()}-{host_digest()}-{boot_digest()}.b.nii"
         beside.write_text("whole")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["A.NII", "b.nii"]
 
