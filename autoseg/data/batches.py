@@ -24,7 +24,7 @@ from autoseg.data.ahead import ToGpu, ahead
 from autoseg.data.augment import CropRequest
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
-from autoseg.data.crops import choose_cases, choose_deformed, draw_centre
+from autoseg.data.crops import CaseChooser, choose_deformed, draw_centre
 from autoseg.data.cutouts import CutOut, crops_of
 from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
@@ -47,7 +47,7 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
 
     def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> None:
         """Begin with batch `start`."""
-        super().__init__(list(cases), plan.batch_size, max(1, workers))
+        super().__init__(CaseChooser(cases, plan.batch_size, plan.seed), plan.batch_size, max(1, workers))
         self.plan = plan
         self.share = share
         self.next_index = start
@@ -66,7 +66,7 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         index = self.next_index
         self.next_index += self.number_of_threads_in_multithreaded
         rng = np.random.default_rng((self.plan.seed, index))
-        chosen = choose_cases(self._data, self.batch_size, self.plan.seed, index)
+        chosen = self._data.cases_of(index)
         try:
             requests = [
                 CropRequest(case=case, centre=draw_centre(case, self.plan, rng), deformed=deformed)

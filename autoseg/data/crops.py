@@ -5,31 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase
 from autoseg.imaging.grid import Triple
 from autoseg.plan import Plan
 
 
-def choose_cases(cases: Sequence[CachedCase], batch_size: int, seed: int, index: int) -> list[CachedCase]:
-    """Return the cases of batch `index`: of different patients, every patient equally often.
+class CaseChooser:
+    """Chooses the cases of each batch: of different patients, every patient equally often.
 
     Of a patient with several cases one is drawn. With fewer patients than the batch needs, they repeat as evenly as
-    possible.
+    possible. The order of the patients is drawn once an epoch, so that a batch costs the same however many there are.
     """
-    by_patient: dict[str, list[CachedCase]] = {}
-    for case in cases:
-        by_patient.setdefault(case.patient, []).append(case)
-    patients = list(by_patient.values())
-    rng = np.random.default_rng((seed, index, 1))
-    if len(patients) < batch_size:
-        repeats = -(-batch_size // len(patients))
-        places = [int(n) for _ in range(repeats) for n in rng.permutation(len(patients))][:batch_size]
-    else:
-        epoch, place = divmod(index, len(patients) // batch_size)
-        order = np.random.default_rng((seed, epoch, 2)).permutation(len(patients))
-        places = [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
-    return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
+
+    def __init__(self, cases: Sequence[CachedCase], batch_size: int, seed: int) -> None:
+        """Sort the cases by patient."""
+        by_patient: dict[str, list[CachedCase]] = {}
+        for case in cases:
+            by_patient.setdefault(case.patient, []).append(case)
+        self.patients = list(by_patient.values())
+        self.batch_size, self.seed = batch_size, seed
+        self._order: tuple[int, npt.NDArray[np.intp]] | None = None  # an epoch, and its patients
+
+    def cases_of(self, index: int) -> list[CachedCase]:
+        """Return the cases of batch `index`."""
+        patients, size = self.patients, self.batch_size
+        rng = np.random.default_rng((self.seed, index, 1))
+        if len(patients) < size:
+            repeats = -(-size // len(patients))
+            places = [int(n) for _ in range(repeats) for n in rng.permutation(len(patients))][:size]
+        else:
+            epoch, place = divmod(index, len(patients) // size)
+            places = [int(n) for n in self._order_of(epoch)[place * size : (place + 1) * size]]
+        return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
+
+    def _order_of(self, epoch: int) -> npt.NDArray[np.intp]:
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.patients))
+        return self._order[1]
 
 
 def choose_deformed(plan: Plan, index: int) -> list[bool]:

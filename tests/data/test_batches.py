@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from scipy.stats import chisquare
 
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase
-from autoseg.data.crops import choose_cases, choose_deformed, draw_centre
+from autoseg.data.crops import CaseChooser, choose_deformed, draw_centre
 from autoseg.errors import TrainingError
 from autoseg.plan import AugmentationPlan
 
@@ -87,7 +88,7 @@ def test_numpys_global_generator_does_not_matter(cases: tuple[CachedCase, ...]) 
 
 @dataclass(frozen=True)
 class Scan:
-    """What `choose_cases` looks at."""
+    """What `CaseChooser` looks at."""
 
     id: int
     patient: str
@@ -95,12 +96,13 @@ class Scan:
 
 def case_numbers(count: int, batch_size: int, seed: int, index: int) -> list[int]:
     scans = [Scan(n, f"patient {n}") for n in range(count)]
-    return [scan.id for scan in choose_cases(scans, batch_size, seed, index)]
+    return [scan.id for scan in CaseChooser(scans, batch_size, seed).cases_of(index)]
 
 
 def test_a_batch_has_no_two_scans_of_one_patient_and_all_scans_are_used() -> None:
     scans = [Scan(n, f"patient {n // 3}") for n in range(12)]  # four patients, three scans each
-    batches = [choose_cases(scans, 3, 0, index) for index in range(200)]
+    chooser = CaseChooser(scans, 3, 0)
+    batches = [chooser.cases_of(index) for index in range(200)]
     assert all(len({scan.patient for scan in batch}) == 3 for batch in batches)
     assert {scan.id for batch in batches for scan in batch} == set(range(12))
 
@@ -120,6 +122,56 @@ def test_every_case_is_drawn_equally_often_in_an_epoch_and_at_most_once_a_batch(
     else:
         assert max(counts.values()) - min(counts.values()) <= 1
         assert len(counts) == cases
+
+
+def chosen_at_once(scans: list[Scan], batch_size: int, seed: int, index: int) -> list[Scan]:
+    """The choice as it was before an epoch's order was kept: all of it is drawn for each batch."""
+    by_patient: dict[str, list[Scan]] = {}
+    for scan in scans:
+        by_patient.setdefault(scan.patient, []).append(scan)
+    patients = list(by_patient.values())
+    rng = np.random.default_rng((seed, index, 1))
+    if len(patients) < batch_size:
+        repeats = -(-batch_size // len(patients))
+        places = [int(n) for _ in range(repeats) for n in rng.permutation(len(patients))][:batch_size]
+    else:
+        epoch, place = divmod(index, len(patients) // batch_size)
+        order = np.random.default_rng((seed, epoch, 2)).permutation(len(patients))
+        places = [int(n) for n in order[place * batch_size : (place + 1) * batch_size]]
+    return [patients[n][int(rng.integers(len(patients[n])))] for n in places]
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=20), st.integers(1, 5), st.lists(st.integers(0, 60)))
+def test_the_choice_is_that_of_earlier_versions_in_whatever_order_batches_are_made(
+    patients: list[int], batch_size: int, indices: list[int]
+) -> None:
+    scans = [Scan(n, f"patient {patient}") for n, patient in enumerate(patients)]
+    chooser = CaseChooser(scans, batch_size, seed=3)
+    for index in indices:
+        assert chooser.cases_of(index) == chosen_at_once(scans, batch_size, 3, index)
+
+
+def test_a_batch_costs_the_same_however_many_cases_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[tuple[int, ...]] = []
+    generator = np.random.default_rng
+
+    def noted(seed: tuple[int, ...]) -> np.random.Generator:
+        seeds.append(seed)
+        return generator(seed)
+
+    visited: list[int] = []
+
+    class Visited(list[Scan]):
+        def __iter__(self) -> Iterator[Scan]:
+            visited.append(len(self))
+            return super().__iter__()
+
+    chooser = CaseChooser(Visited(Scan(n, f"patient {n}") for n in range(1000)), 2, 0)
+    monkeypatch.setattr(np.random, "default_rng", noted)
+    for index in range(600):  # 500 batches are an epoch
+        chooser.cases_of(index)
+    assert visited == [1000]  # all cases are looked at once
+    assert [seed for seed in seeds if seed[2] == 2] == [(0, 0, 2), (0, 1, 2)]  # and put in order once an epoch
 
 
 def test_over_many_epochs_no_case_is_left_out() -> None:
