@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts
+from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganCase, OrganFacts, by_organ
 from autoseg.dataset.findings import FAR, FEWEST, Finding, far, row
 from autoseg.dataset.load import Dataset
 from autoseg.dataset.names import named_ct, side_pairs
@@ -20,14 +22,15 @@ LEAST_EXTENT = 0.03  # positions: as a share of the image's extent
 LEAST_MM = 2.0  # positions among other organs
 LEAST_HU, LEAST_SPREAD_HU = 10.0, 5.0  # mean intensities of CT, and their standard deviation within an organ
 LEAST_RANGE, LEAST_SPREAD = 0.05, 0.01  # the same of anything else: as a share of the image's own range
-
-OrganCase = tuple[CaseFacts, OrganFacts]  # a case that has the organ, and the organ in it
+Numbers = npt.NDArray[np.float64]
 
 
 def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
     """Yield what is odd about each organ, over all usable cases."""
+    by_value = by_organ(facts)
+    places = _places(facts, dataset)
     for label in dataset.labels:
-        present = [(case, organ) for case in facts for organ in case.organs if organ.value == label.value]
+        present = by_value.get(label.value, [])
         yield from _absent(label, present, facts, dataset)
         if present:
             yield from _odd_intensities(label, present, dataset)
@@ -36,10 +39,10 @@ def organ_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fin
         if whole:
             yield from _odd_volumes(label, whole, dataset)
             yield from _odd_places(label, whole, dataset)
-            yield from _odd_arrangements(label, whole, dataset)
+            yield from _odd_arrangements(label, whole, places, dataset)
             yield from _at_border(label, whole, dataset)
             yield from _stray_islands(label, whole, dataset)
-    yield from _swapped_sides(facts, dataset)
+    yield from _swapped_sides(by_value, dataset)
     yield from _annotated(facts, dataset)
     yield from _values_never(facts, dataset)
 
@@ -119,30 +122,57 @@ def _odd_places(label: Label, present: Sequence[OrganCase], dataset: Dataset) ->
             )
 
 
-def _odd_arrangements(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Places:
+    """Where the organs of all cases lie that the image does not cut."""
+
+    of_case: Mapping[str, int]  # its row
+    centroid_mm: Mapping[int, Numbers]  # of an organ by its value: (cases, 3), NaN where it is absent or cut
+
+
+def _places(facts: Sequence[CaseFacts], dataset: Dataset) -> _Places:
+    centroids = {label.value: np.full((len(facts), 3), np.nan) for label in dataset.labels}
+    for at, case in enumerate(facts):
+        for organ in case.organs:
+            if organ.value in centroids and not organ.at_border:
+                centroids[organ.value][at] = organ.centroid_mm
+    return _Places({case.case: at for at, case in enumerate(facts)}, centroids)
+
+
+def _odd_arrangements(
+    label: Label, present: Sequence[OrganCase], places: _Places, dataset: Dataset
+) -> Iterator[Finding]:
     """Yield organs that lie otherwise to the other organs than usual; organs that the image cuts are left out."""
-    whole = [(case, organ) for case, organ in present if not organ.at_border]
-    neighbours = [other.value for other in dataset.labels if other.value != label.value]
-    if len(whole) < FEWEST or not neighbours:
+    whole = [case.case for case, organ in present if not organ.at_border]
+    if len(whole) < FEWEST:
         return
-    places = np.full((len(whole), len(neighbours), 3), np.nan)
-    for at, (case, organ) in enumerate(whole):
-        for other in (other for other in case.organs if other.value in neighbours and not other.at_border):
-            places[at, neighbours.index(other.value)] = np.subtract(organ.centroid_mm, other.centroid_mm)
-    frequent = np.isfinite(places[..., 0]).sum(axis=0) >= FEWEST
-    places = places[:, frequent]
-    if not frequent.any():
+    rows = np.array([places.of_case[case] for case in whole])
+    own = places.centroid_mm[label.value][rows]
+    usual: dict[int, Numbers] = {}  # other organ to the median of where this one lies from it
+    distances = []
+    for value, others in places.centroid_mm.items():
+        known = np.isfinite(others[rows, 0])
+        if value != label.value and np.count_nonzero(known) >= FEWEST:
+            apart = own - others[rows]
+            usual[value] = np.median(apart[known], axis=0)
+            distances.append(_distances(apart - usual[value], known))
+    if not usual:
         return
-    offsets = places - np.nanmedian(places, axis=0)
-    spread = np.maximum(1.4826 * np.nanmedian(np.abs(offsets), axis=0), LEAST_MM)
-    distances = np.abs(offsets / spread).max(axis=2)  # NaN where the other organ is absent or cut
-    for (case, _), distance, offset in zip(whole, distances, offsets, strict=True):
+    for at, (case, distance) in enumerate(zip(whole, np.stack(distances, axis=1), strict=True)):
         finite = np.isfinite(distance)
         if finite.any() and np.median(distance[finite]) > FAR:  # one organ out of place does not accuse the others
+            from_others = own[at] - np.array([places.centroid_mm[value][rows[at]] for value in usual])
+            offset = from_others - np.array(list(usual.values()))
             by = ", ".join(f"{mm:+.0f}" for mm in np.median(offset[finite], axis=0))
             found = f"{label.name} lies {by} mm (Z, Y, X) from where it usually is to the other organs"
             fix = "look whether two organs have each other's values, or the label map is mirrored"
-            yield row(dataset, case.case, "label", "organ-arrangement", "warning", found, fix)
+            yield row(dataset, case, "label", "organ-arrangement", "warning", found, fix)
+
+
+def _distances(offsets: Numbers, known: npt.NDArray[np.bool_]) -> Numbers:
+    """Return the largest offset on an axis in robust deviations, (cases,); NaN where it is not known."""
+    spread = np.maximum(1.4826 * np.median(np.abs(offsets[known]), axis=0), LEAST_MM)
+    return np.asarray(np.abs(offsets / spread).max(axis=1))
 
 
 def _odd_intensities(label: Label, present: Sequence[OrganCase], dataset: Dataset) -> Iterator[Finding]:
@@ -223,19 +253,20 @@ def _each_or_once(
         yield row(dataset, name, "label", code, "note", text, fix)
 
 
-def _swapped_sides(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
+def _swapped_sides(by_value: Mapping[int, Sequence[OrganCase]], dataset: Dataset) -> Iterator[Finding]:
     """Yield cases whose left organ lies to the right of the right one, or the pair where that is usual."""
     names = {label.value: label.name for label in dataset.labels}
     for left, right in side_pairs(dataset.labels):
-        places = {case.case: {organ.value: organ.centroid_mm[2] for organ in case.organs} for case in facts}
-        apart = {case: x[left] - x[right] for case, x in places.items() if left in x and right in x}
+        right_x = {case.case: organ.centroid_mm[2] for case, organ in by_value.get(right, ())}
+        lefts = ((case.case, organ.centroid_mm[2]) for case, organ in by_value.get(left, ()))
+        apart = {case: x - right_x[case] for case, x in lefts if case in right_x}
         pair = f"{names[left]} and {names[right]}"
         wrong = [case for case, mm in apart.items() if mm < 0]
         if len(wrong) > max(1, len(apart) / 2):
             found = f"{pair} are the wrong way round in {len(wrong)} of {len(apart)} cases"
             fix = "the names are swapped in the dataset, or the files' directions are wrong: look at one"
             yield row(dataset, "", "label", "sides-swapped", "warning", found, fix)
-            wrong = [case for case in apart if case not in wrong]
+            wrong = [case for case, mm in apart.items() if mm >= 0]
         for case in wrong:
             found = f"{pair} are the other way round than in the other cases, by {abs(apart[case]):.0f} mm"
             yield row(

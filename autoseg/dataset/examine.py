@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganFacts, case_facts
+from autoseg.dataset.facts import SAMPLE, CaseFacts, ChannelFacts, OrganFacts, case_facts
 from autoseg.dataset.findings import Finding, Severity
 from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.survey import names_within
@@ -41,11 +41,16 @@ class Examination:
     names: tuple[str, ...] = ()  # of the organs within the label map, where its format has names
 
 
-def examine_case(case: Case, dataset: Dataset) -> Examination:
+def examine_case(case: Case, dataset: Dataset, sample: int = SAMPLE) -> Examination:
     """Read a case once and measure it.
 
     Never raises for bad data: what is wrong is among the findings. Holds one image and one label map, whatever the
     size of the dataset.
+
+    Args:
+        case: To examine.
+        dataset: That it is of, for channels and labels; its cases are not looked at.
+        sample: Foreground voxels whose intensities are kept at most.
     """
     findings = _missing_files(case)
     image = label = facts = None
@@ -69,7 +74,7 @@ def examine_case(case: Case, dataset: Dataset) -> Examination:
     if image is not None and label is not None:
         findings += _geometry_findings(case, image.grid, label.grid)
         if not any(finding.severity == "fatal" for finding in findings):
-            facts = case_facts(case.id, image, label.array, dataset.scheme)
+            facts = case_facts(case.id, image, label.array, dataset.scheme, sample)
     names = names_within(case.label_files)
     return Examination(case=case.id, facts=facts, findings=tuple(findings), names=names)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,16 @@ from autoseg.imaging.volumes import Volume
 from autoseg.labels import LabelScheme
 
 Array = npt.NDArray[Any]
+Floats: TypeAlias = "array[float]"  # float32: a few bytes a number, which can be compared and sent between processes
 
 SAMPLE = 2000  # foreground voxels whose intensities are kept of each case
+MOST_SAMPLED = 10_000_000  # of all cases
 MOST_VOXELS = 500_000  # intensity statistics of larger images are taken from every n-th voxel on each axis
 AIR_BELOW = -900.0  # HU; air is near -1000
 THUMBNAIL = 8  # blocks on each axis; enough to tell patients apart, too few to show them
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ChannelFacts:
     """Intensities of one channel of one image."""
 
@@ -37,7 +41,9 @@ class ChannelFacts:
     percentile_99_5: float
     air: float  # share of voxels below AIR_BELOW
     digest: str = ""  # of the voxels, whatever the file is called, however it is compressed and of whatever type
-    thumbnail: tuple[float, ...] = ()  # means of THUMBNAIL³ blocks (Z, Y, X), their mean 0 and norm 1
+    thumbnail: Floats = field(
+        default_factory=lambda: array("f")
+    )  # means of THUMBNAIL³ blocks (Z, Y, X), their mean 0 and norm 1
 
     @property
     def constant(self) -> bool:
@@ -50,7 +56,7 @@ class ChannelFacts:
         return (value - self.percentile_00_5) / spread if spread > 0 else 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OrganFacts:
     """One organ in one label map."""
 
@@ -72,16 +78,16 @@ class OrganFacts:
         return z, y, x
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CaseFacts:
-    """One case in numbers, which can be written as JSON and sent between processes."""
+    """One case in numbers, which can be sent between processes, and held for very many cases."""
 
     case: str
     grid: Grid  # LPS
     stored: Grid  # as in the file
     channels: tuple[ChannelFacts, ...]
     organs: tuple[OrganFacts, ...]  # those present, by value
-    sample: tuple[tuple[float, ...], ...]  # intensities of the same at most SAMPLE foreground voxels, one row a channel
+    sample: tuple[Floats, ...]  # intensities of the same at most SAMPLE foreground voxels, one row a channel
     label_digest: str
     annotated: float = 1.0  # share of the voxels whose truth is known
     label_values: tuple[int, ...] = ()  # that the label map holds, where organs are regions
@@ -97,7 +103,28 @@ class CaseFacts:
         return frozenset(organ.value for organ in self.organs)
 
 
-def case_facts(case: str, image: Volume, label: Array, scheme: LabelScheme) -> CaseFacts:
+OrganCase = tuple[CaseFacts, OrganFacts]  # a case that has the organ, and the organ in it
+
+
+def by_organ(facts: Iterable[CaseFacts]) -> dict[int, list[OrganCase]]:
+    """Return for each value that occurs the cases that have it, in their order."""
+    present: dict[int, list[OrganCase]] = {}
+    for case in facts:
+        for organ in case.organs:
+            present.setdefault(organ.value, []).append((case, organ))
+    return present
+
+
+def sample_size(cases: int) -> int:
+    """Return how many intensities are kept of each of so many cases: fewer of very many, whose sample is large anyway.
+
+    >>> sample_size(1000), sample_size(100_000)
+    (2000, 100)
+    """
+    return max(1, min(SAMPLE, MOST_SAMPLED // max(1, cases)))
+
+
+def case_facts(case: str, image: Volume, label: Array, scheme: LabelScheme, sample: int = SAMPLE) -> CaseFacts:
     """Measure a usable case.
 
     Args:
@@ -105,6 +132,7 @@ def case_facts(case: str, image: Volume, label: Array, scheme: LabelScheme) -> C
         image: With an array (C, Z, Y, X), axes along LPS.
         label: (Z, Y, X) on the same grid, values of the scheme.
         scheme: Of the labels. Voxels whose truth is not known are of no organ, and not of background.
+        sample: Foreground voxels whose intensities are kept at most.
     """
     annotated, highest = 1.0, max(scheme.values)
     if scheme.ignored is not None:
@@ -118,7 +146,7 @@ def case_facts(case: str, image: Volume, label: Array, scheme: LabelScheme) -> C
         stored=image.stored,
         channels=tuple(_channel_facts(channel) for channel in image.array),
         organs=tuple(_organ_facts(v, organs[v], box, label, image) for v, box in boxes.items() if box is not None),
-        sample=_sample(case, image.array, label),
+        sample=_sample(case, image.array, label, sample),
         label_digest=_digest(label.astype(np.min_scalar_type(highest))),
         annotated=annotated,
         label_values=tuple(np.unique(label).tolist()) if scheme.overlapping else (),
@@ -140,7 +168,7 @@ def _channel_facts(channel: Array) -> ChannelFacts:
         percentile_99_5=high,
         air=float((thin < AIR_BELOW).mean()),
         digest=_digest(channel),
-        thumbnail=tuple(_thumbnail(channel).tolist()),
+        thumbnail=_floats(_thumbnail(channel)),
     )
 
 
@@ -191,13 +219,17 @@ def _organ_facts(
     )
 
 
-def _sample(case: str, image: Array, label: Array) -> tuple[tuple[float, ...], ...]:
-    """Return intensities of foreground voxels, the same for a case of this name on every run."""
+def _sample(case: str, image: Array, label: Array, most: int) -> tuple[Floats, ...]:
+    """Return intensities of at most `most` foreground voxels, the same for a case of this name on every run."""
     where = np.flatnonzero(label != 0)
-    if len(where) > SAMPLE:
-        draw = np.random.default_rng(zlib.crc32(case.encode())).integers(len(where), size=SAMPLE)
+    if len(where) > most:
+        draw = np.random.default_rng(zlib.crc32(case.encode())).integers(len(where), size=most)
         where = where[draw]
-    return tuple(tuple(channel.reshape(-1)[where].tolist()) for channel in image)
+    return tuple(_floats(channel.reshape(-1)[where]) for channel in image)
+
+
+def _floats(numbers: npt.NDArray[np.floating[Any]]) -> Floats:
+    return array("f", numbers.astype(np.float32).tobytes())
 
 
 def _digest(array: Array) -> str:

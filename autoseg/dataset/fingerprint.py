@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from autoseg.dataset.check_images import is_ct
-from autoseg.dataset.examine import CaseFacts
+from autoseg.dataset.facts import CaseFacts, OrganFacts, by_organ
 from autoseg.dataset.load import Dataset
 from autoseg.errors import DatasetError
 from autoseg.labels import Label
@@ -124,11 +124,11 @@ def middle_offsets_mm(boxes: Sequence[Bounds], spacing_mm: Sequence[float]) -> n
 
 def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> ChannelFingerprint:
     name = dataset.channels[number]
-    inside = np.concatenate([np.array(f.sample[number]) for f in facts])
+    inside = np.concatenate([np.array(f.sample[number], dtype=np.float64) for f in facts])
     if not len(inside):
         raise DatasetError(f"{dataset.root}: no case has any labelled voxel; correct the label maps")
     low, high = (float(p) for p in np.percentile(inside, PERCENTILES))
-    clipped = np.clip(inside, low, high)
+    clipped = np.clip(inside, low, high, out=inside)
     ct = is_ct(name, [f.channels[number] for f in facts])
     return ChannelFingerprint(
         name=name,
@@ -145,7 +145,8 @@ def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> Chann
 def _organs_shine(facts: Sequence[CaseFacts], number: int) -> bool:
     """Return whether, in most images, most voxels of the organs are brighter than 99.5 % of the image."""
     with_organs = [f for f in facts if f.sample[number]]
-    above = [np.median(f.sample[number]) > f.channels[number].percentile_99_5 for f in with_organs]
+    medians = [np.median(np.array(f.sample[number], dtype=np.float64)) for f in with_organs]
+    above = [median > f.channels[number].percentile_99_5 for f, median in zip(with_organs, medians, strict=True)]
     return bool(np.mean(above) > 0.5)
 
 
@@ -158,15 +159,21 @@ def _organs(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[OrganFingerpr
         boxes = {organ.value: organ.box for organ in case.organs}
         offsets.append(middle_offsets_mm([boxes[label.value] for label in labels], case.grid.spacing_mm))
     places = np.array(offsets) if len(labels) > 1 and len(whole) >= LEAST_CASES else None
-    organs = []
+    organs, present = [], by_organ(facts)
     for number, label in enumerate(labels):
-        labelled = [f for f in facts if f.case not in cases or cases[f.case].shows(label.value)]
-        organs.append(_organ(label, labelled, None if places is None else places[:, number]))
+        labelled = {f.case for f in facts if f.case not in cases or cases[f.case].shows(label.value)}
+        of_labelled = [(organ, f) for f, organ in present.get(label.value, ()) if f.case in labelled]
+        organs.append(_organ(label, of_labelled, len(labelled), None if places is None else places[:, number]))
     return tuple(organs)
 
 
-def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.float64] | None) -> OrganFingerprint:
-    present = [(organ, f) for f in facts for organ in f.organs if organ.value == label.value]
+def _organ(
+    label: Label,
+    present: Sequence[tuple[OrganFacts, CaseFacts]],
+    labelled: int,
+    offsets_mm: npt.NDArray[np.float64] | None,
+) -> OrganFingerprint:
+    """Sum up an organ in the cases that have it, of so many in which it is labelled if it is there."""
     whole = [organ for organ, f in present if f.is_whole]  # of the others a part of the volume is known
     extents = [[n * s for n, s in zip(organ.extent_voxels, f.grid.spacing_mm, strict=True)] for organ, f in present]
     z, y, x = (float(e) for e in np.median(extents, axis=0)) if present else (0.0, 0.0, 0.0)
@@ -177,7 +184,7 @@ def _organ(label: Label, facts: Sequence[CaseFacts], offsets_mm: npt.NDArray[np.
         cases=len(present),
         median_ml=float(np.median([organ.ml / f.annotated for organ, f in present])) if present else 0.0,
         median_voxels=float(np.median([organ.voxels / f.annotated for organ, f in present])) if present else 0.0,
-        mean_share=sum(o.voxels / (math.prod(f.grid.shape) * f.annotated) for o, f in present) / max(1, len(facts)),
+        mean_share=sum(o.voxels / (math.prod(f.grid.shape) * f.annotated) for o, f in present) / max(1, labelled),
         median_extent_mm=(z, y, x),
         smallest_ml=min((organ.ml for organ in whole), default=None),
         largest_ml=max((organ.ml for organ in whole), default=None),
