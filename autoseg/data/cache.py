@@ -152,7 +152,8 @@ def read_cases(folder: Path, case_ids: Sequence[str], plan_digest: str) -> tuple
     records = [read_case(folder, case_id) for case_id in case_ids]
     cases = tuple(case for case in records if case is not None and case.plan_digest == plan_digest)
     if len(cases) < len(case_ids):
-        first = next(i for i in case_ids if i not in {case.id for case in cases})
+        cached = {case.id for case in cases}
+        first = next(i for i in case_ids if i not in cached)
         raise RunError(
             f"{folder}: not cached for this plan: {counted(len(case_ids) - len(cases), 'case')} ({first} …); "
             "run `autoseg preprocess` first"

@@ -44,11 +44,11 @@ def usable_facts(
     Raises:
         DatasetError: If an excluded case does not exist, others cannot be used, or none is left.
     """
-    ids = {case.id for case in dataset.cases}
-    unknown = [name for name in excluded if name not in ids]
+    unknown = [name for name in excluded if name not in dataset.by_id]
     if unknown:
         raise DatasetError(f"--exclude {unknown[0]}: {dataset.root} has no such case; write its id as `check` does")
-    fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in excluded})
+    left_out = frozenset(excluded)
+    fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in left_out})
     if fatal:
         first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
         leave_out = " ".join(f"--exclude {name}" for name in fatal[:NAMED] if name)
@@ -57,7 +57,7 @@ def usable_facts(
             f"{dataset.root}: {counted(len(fatal), 'case')} cannot be used ({first.case or 'dataset'}: {first.found}); "
             f"correct them, see `autoseg check`, or leave them out: {leave_out}{more}"
         )
-    usable = [e.facts for e in examinations if e.facts is not None and e.case not in excluded]
+    usable = [e.facts for e in examinations if e.facts is not None and e.case not in left_out]
     if not usable:
         raise DatasetError(f"{dataset.root}: no usable case is left; correct some, see `autoseg check`")
     return usable
@@ -81,7 +81,8 @@ def unused_files(dataset: Dataset) -> Iterator[Finding]:
     pictures = any(is_picture(file) for file in named)
     images = [file for file in spare if strip_suffix(file) is not None and (pictures or not is_picture(file))]
     yield from _rows(images, dataset.root, "warning", "list it with its pair, or move it away")
-    remaining = [file for file in spare if file not in images]
+    convertible = frozenset(images)
+    remaining = [file for file in spare if file not in convertible]
     yield from _rows(remaining, dataset.root, "note", "convert it if it is an image; else move it away")
 
 

@@ -38,7 +38,8 @@ def channel_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[F
         else:
             for name in same:
                 yield row(dataset, name, "image", "channels-same", "warning", found, fix, channel=pair[1])
-        for name in _exchanged([case for case in facts if case.case not in same], pair):
+        twofold = frozenset(same)
+        for name in _exchanged([case for case in facts if case.case not in twofold], pair):
             found = f"{names} look exchanged: each is like the other one in the other cases"
             yield row(dataset, name, "image", "channels-swapped", "warning", found, "exchange the two files")
 

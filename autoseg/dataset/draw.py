@@ -149,10 +149,10 @@ def _mend(hands: Sequence[list[Patient]]) -> None:
 def _swap(hands: Sequence[list[Patient]], held: dict[int, list[int]]) -> bool:
     """Make the first swap that helps, in `hands` and `held`; return whether one did."""
     lacking = {organ for organ, counts in held.items() if _lack(counts) > 0}
+    first = [_first_of_each(hand) for hand in hands] if lacking else []
     for one, other in permutations(range(len(hands)), 2) if lacking else ():
-        for (i, giving), (j, taking) in product(enumerate(hands[one]), enumerate(hands[other])):
-            if giving.organs.isdisjoint(lacking):
-                continue
+        useful = [(i, giving) for i, giving in first[one] if not giving.organs.isdisjoint(lacking)]
+        for (i, giving), (j, taking) in product(useful, first[other]):
             after = {organ: list(held[organ]) for organ in giving.organs ^ taking.organs}
             for organ, counts in after.items():
                 step = 1 if organ in giving.organs else -1
@@ -163,6 +163,14 @@ def _swap(hands: Sequence[list[Patient]], held: dict[int, list[int]]) -> bool:
                 held.update(after)
                 return True
     return False
+
+
+def _first_of_each(hand: Sequence[Patient]) -> list[tuple[int, Patient]]:
+    """Return the first patient with each set of organs, with its place: to swap another one of them is the same."""
+    first: dict[frozenset[int], tuple[int, Patient]] = {}
+    for place_in_hand, patient in enumerate(hand):
+        first.setdefault(patient.organs, (place_in_hand, patient))
+    return list(first.values())
 
 
 def _lack(counts: Sequence[int]) -> int:

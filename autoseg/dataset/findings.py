@@ -43,11 +43,10 @@ def row(
     channel: int = 0,
 ) -> Finding:
     """Return a finding about the image or label map of a case, or about the whole dataset where `case` is empty."""
-    file = dataset.root
-    for candidate in dataset.cases:
-        if candidate.id == case:
-            images = candidate.images
-            file = candidate.label if part == "label" else images[channel % len(images)]
+    file, candidate = dataset.root, dataset.by_id.get(case)
+    if candidate is not None:
+        images = candidate.images
+        file = candidate.label if part == "label" else images[channel % len(images)]
     return Finding(case=case, file=str(file), code=code, severity=severity, found=found, fix=fix)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ class Dataset:
     regions: tuple[tuple[int, ...], ...] | None = None  # values within each label; None: its own, organs are disjoint
     ignored: int | None = None  # value of the label maps where the truth is not known
     is_listed: bool = True  # whether its files list the labels; else every name or value in the label maps is one
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Case]:
+        """The cases by id."""
+        return {case.id: case for case in self.cases}
 
     @property
     def scheme(self) -> LabelScheme:

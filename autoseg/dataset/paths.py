@@ -76,7 +76,7 @@ def files_by_stem(folder: Path, images: Collection[str] | None = None, with_pict
         require_text(file)
     for file in images_among(files, with_pictures):
         stem = strip_suffix(file)
-        if images is not None and not {stem, f"{stem}_0000"} & {*images}:
+        if images is not None and stem not in images and f"{stem}_0000" not in images:
             stem = strip_slicer_suffix(file) or stem
         if stem in by_stem:
             raise DatasetError(f"{folder}: {by_stem[stem].name} and {file.name} are the same case; remove one")

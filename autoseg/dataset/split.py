@@ -110,11 +110,14 @@ def grow_splits(
     validating = [patient for patient in new if place(patient, seed, "validation") < VALIDATION_SHARE]
     if not validating and len(people) >= FEWEST_TO_VALIDATE and "validation" not in folds[0].values():
         validating = in_order(new, seed, "validation")[:1]
+    watching = {patient.name for patient in validating}
     for fold in folds:
-        fold.update({patient.name: "validation" if patient in validating else "training" for patient in new})
+        fold.update({patient.name: "validation" if patient.name in watching else "training" for patient in new})
+    testing = [list(fold.values()).count("testing") for fold in folds]  # none of them new yet
     for patient in new if len(folds) > 1 else ():
-        fewest = min(folds, key=lambda fold: list(fold.values()).count("testing"))
-        fewest[patient.name] = "testing"
+        fewest = testing.index(min(testing))
+        folds[fewest][patient.name] = "testing"
+        testing[fewest] += 1
     return tuple(
         Split(**{side: _cases([one for one in people if fold[one.name] == side]) for side in SIDES}) for fold in folds
     )
@@ -122,4 +125,5 @@ def grow_splits(
 
 def without(split: Split, excluded: Collection[str]) -> Split:
     """Return a split without some cases."""
-    return Split(**{side: tuple(c for c in cases if c not in excluded) for side, cases in split.sides().items()})
+    left_out = frozenset(excluded)
+    return Split(**{side: tuple(c for c in cases if c not in left_out) for side, cases in split.sides().items()})

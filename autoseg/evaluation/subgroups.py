@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoseg.evaluation.compare import holm
-from autoseg.evaluation.intervals import RESAMPLES, SEED, mean_interval
+from autoseg.evaluation.intervals import BLOCK, RESAMPLES, SEED, mean_interval
 from autoseg.evaluation.patients import Patients
 from autoseg.evaluation.statistics import by_case
 
@@ -84,12 +84,15 @@ def permutation_p(values: npt.NDArray[np.float64], codes: npt.NDArray[np.intp]) 
     """
     rng = np.random.default_rng(SEED)
     sizes = np.bincount(codes)
-    orders = rng.permuted(np.tile(values, (RESAMPLES, 1)), axis=1)  # who comes first is in group 0
     edges = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    means = np.add.reduceat(orders, edges, axis=1) / sizes
     observed = np.bincount(codes, values) / sizes
-    as_large = np.ptp(means, axis=1) >= np.ptp(observed) - 1e-12
-    return float((1 + as_large.sum()) / (1 + RESAMPLES))
+    rows = max(1, BLOCK // len(values))
+    as_large = 0
+    for first in range(0, RESAMPLES, rows):
+        orders = rng.permuted(np.tile(values, (min(rows, RESAMPLES - first), 1)), axis=1)  # who is first is in group 0
+        means = np.add.reduceat(orders, edges, axis=1) / sizes
+        as_large += int(np.count_nonzero(np.ptp(means, axis=1) >= np.ptp(observed) - 1e-12))
+    return float((1 + as_large) / (1 + RESAMPLES))
 
 
 def _dice_of_patients(

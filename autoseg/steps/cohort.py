@@ -52,8 +52,8 @@ def cohort_of(path: Path, checked: DatasetCheck, options: PlanOptions, run: Run)
     patients = {case.id: case.patient for case in checked.dataset.cases}
     before = _earlier_splits(run, options, patients) if is_of(run, path) else ()
     splits = _splits(usable, options, patients, before)
-    facts = [one for one in usable if any(one.case in fold.cases() for fold in splits)]
     listed, earlier = ({case for fold in folds for case in fold.cases()} for folds in (splits, before))
+    facts = [one for one in usable if one.case in listed]
     sides = Sides(
         splits=splits,
         is_drawn=options.split is None,

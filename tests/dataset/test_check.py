@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,14 @@ from planted import (
     swap,
 )
 
+from autoseg.dataset.case import Case
 from autoseg.dataset.check import all_findings
 from autoseg.dataset.check_images import is_ct
 from autoseg.dataset.examine import ChannelFacts, Examination, examine_case
-from autoseg.dataset.findings import Finding, write_check
+from autoseg.dataset.facts import SAMPLE, THUMBNAIL, sample_size
+from autoseg.dataset.findings import Finding, row, write_check
 from autoseg.dataset.load import Dataset, load_dataset
-from autoseg.imaging.volumes import write_array
+from autoseg.imaging.volumes import read_image, write_array
 
 
 def examine(dataset: Dataset) -> list[Examination]:
@@ -109,11 +112,21 @@ def test_facts_can_be_checked_by_hand(tmp_path: Path) -> None:
     assert sorted(facts.sample[0]) == np.flatnonzero(label).tolist()
 
 
-def test_facts_are_the_same_again_and_travel_as_json_and_pickle(tmp_path: Path) -> None:
+def test_facts_are_the_same_again_and_travel_between_processes(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, count=1)
     once, again = examine(dataset) + examine(dataset)
     assert once == again == pickle.loads(pickle.dumps(once))
-    assert json.loads(json.dumps(dataclasses.asdict(once)))["facts"]["case"] == "c000"
+    assert once.facts is not None
+    assert len(pickle.dumps(once.facts)) < 4 * (SAMPLE + THUMBNAIL**3) + 4000  # four bytes a number
+
+
+def test_of_very_many_cases_fewer_intensities_are_kept_of_each(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, count=1)
+    few, many = (examine_case(dataset.cases[0], dataset, sample_size(cases)).facts for cases in (1, 100_000))
+    assert few is not None
+    assert many is not None
+    assert len(few.sample[0]) > len(many.sample[0]) == 100
+    assert set(many.sample[0]) <= set(read_image(dataset.cases[0].images).array.ravel().tolist())
 
 
 def channel(low: float, percentile: float, high: float) -> ChannelFacts:
@@ -241,3 +254,20 @@ def test_channels_mixed_in_real_data_are_found(real_data: Path, tmp_path: Path, 
     found = [(f.case, f.code) for f in all_findings(examine(dataset), dataset) if f.code.startswith("channels")]
     wanted = [(c.id, "channels-swapped") for c in cases[3:13:3]] + [(c.id, "channels-same") for c in cases[20:24]]
     assert sorted(found) == sorted(wanted)
+
+
+def test_a_row_costs_the_same_however_many_cases_there_are(tmp_path: Path) -> None:
+    walked = 0
+
+    class Walked(tuple[Case, ...]):
+        def __iter__(self) -> Iterator[Case]:
+            nonlocal walked
+            walked += 1
+            return super().__iter__()
+
+    cases = [Case(id=f"c{n}", images=(Path(f"{n}.nii"),), label=Path(f"l{n}.nii"), patient="x") for n in range(50)]
+    dataset = dataclasses.replace(make_dataset(tmp_path, count=1), cases=Walked(cases))
+    files = [row(dataset, case.id, "label", "shape", "note", "x", "y").file for case in cases]
+    assert files == [f"l{n}.nii" for n in range(50)]
+    assert row(dataset, "", "image", "shape", "note", "x", "y").file == str(tmp_path)
+    assert walked == 1

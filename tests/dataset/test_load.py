@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from autoseg.data.preprocess import source_digest
 from autoseg.dataset.load import load_dataset
+from autoseg.dataset.paths import files_by_stem
 from autoseg.dataset.survey import names_within
 from autoseg.errors import DatasetError, VolumeError
 from autoseg.imaging.grid import Grid
@@ -400,3 +401,19 @@ def test_a_background_that_is_not_0_is_refused(tmp_path: Path) -> None:
 def test_a_file_ending_may_lack_its_dot(tmp_path: Path) -> None:
     root = make(tmp_path, NNUNET | {"file_ending": "nii.gz"}, labels=["a.nii.gz"])
     assert load_dataset(root).cases[0].images == (root / "imagesTr" / "a_0000.nii.gz",)
+
+
+def test_the_files_of_a_folder_are_paired_without_a_look_at_all_images_for_each(tmp_path: Path) -> None:
+    walked = 0
+
+    class Walked(dict[str, Path]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal walked
+            walked += 1
+            return super().__iter__()
+
+    names = [f"c{number}" for number in range(20)]
+    root = make(tmp_path, None, labels=[f"{name}.nii.gz" for name in names])
+    images = Walked({f"{name}_0000": Path(name) for name in names})
+    assert sorted(files_by_stem(root / "labelsTr", images)) == sorted(names)
+    assert walked == 0

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoseg.dataset import draw
 from autoseg.dataset.draw import Patient, place
 from autoseg.dataset.split import Split, grow_splits, make_splits
 from autoseg.errors import PlanError
@@ -293,3 +294,33 @@ def test_new_patients_test_in_the_folds_that_have_the_fewest() -> None:
     before = make_splits(cases, 0, folds=4)  # three, two, two, two to test
     after = grow_splits(before, [*cases, "x", "y", "z"], 0)
     assert [len(split.testing) for split in after] == [3, 3, 3, 3]
+
+
+def test_hands_are_mended_without_a_look_at_every_pair_of_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = 0
+
+    def counted(*sequences: Iterable[object]) -> Iterable[tuple[object, ...]]:
+        nonlocal pairs
+        for pair in itertools.product(*sequences):
+            pairs += 1
+            yield pair
+
+    def patient(name: str, *organs: int) -> Patient:
+        return Patient(name=name, cases=(name,), organs=frozenset(organs))
+
+    monkeypatch.setattr(draw, "product", counted)
+    hands = [[patient(f"{hand}{n:04d}", 1) for n in range(1000)] for hand in "ab"]
+    hands[0] += [patient("a-last", 1, 2), patient("a-very-last", 1, 2)]  # of organ 2, none is in the other hand
+    draw._mend(hands)
+    assert [sum(2 in one.organs for one in hand) for hand in hands] == [1, 1]
+    assert [one.name for one in hands[0] if 2 in one.organs] == ["a-very-last"]  # the first that helps was swapped
+    assert hands[1][0].name == "a-last"
+    assert pairs < 10
+
+
+def test_new_patients_test_in_the_folds_with_the_fewest() -> None:
+    before = make_splits(cohort(20), seed=0, folds=4)
+    after = grow_splits(before, cohort(400), seed=0)
+    assert [len(split.testing) for split in after] == [100] * 4
+    for old, new in zip(before, after, strict=True):
+        assert set(old.testing) <= set(new.testing)

@@ -8,6 +8,7 @@ import pytest
 from report_content import scores
 from scipy import stats
 
+from autoseg.evaluation import subgroups as module
 from autoseg.evaluation.subgroups import gaps, grouped, permutation_p, subgroups
 
 DICE = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
@@ -66,3 +67,11 @@ def test_p_is_that_of_scipy() -> None:
     )  # fmt: skip
     found = permutation_p(np.concatenate(groups), np.repeat([0, 1, 2], [9, 7, 8]))
     assert found == pytest.approx(oracle.pvalue, abs=0.03)
+
+
+def test_p_is_the_same_in_however_many_parts_patients_are_permuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(1)
+    values, codes = draw.normal(size=15), np.arange(15) % 3
+    whole = permutation_p(values, codes)
+    monkeypatch.setattr(module, "BLOCK", 15 * 700)  # 700 permutations at a time
+    assert permutation_p(values, codes) == whole
