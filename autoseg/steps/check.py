@@ -8,13 +8,14 @@ from pathlib import Path
 
 from autoseg.dataset.check import all_findings
 from autoseg.dataset.examine import Examination, examine_case
+from autoseg.dataset.facts import sample_size
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.label_proposal import write_proposal
 from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.dataset.memory import examining_bytes, jobs_for
 from autoseg.dataset.survey import ManyNamesError
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.imaging.segment_values import TABLE
-from autoseg.machine import usable_cores
 from autoseg.options import CheckOptions
 from autoseg.pool import Track, each, untracked
 
@@ -45,18 +46,20 @@ def check(path: Path, jobs: int | None = None, track: Track = untracked) -> Data
 
     Args:
         path: Of the dataset.
-        jobs: Processes; None: one a core.
+        jobs: Processes; None: one a core, as far as memory goes.
         track: Shows progress.
 
     Raises:
         DatasetError: If the dataset as a whole cannot be understood.
     """
     dataset = load_dataset(path)
-    examine = partial(examine_case, dataset=replace(dataset, cases=()))
+    sample = sample_size(len(dataset.cases))
+    examine = partial(examine_case, dataset=replace(dataset, cases=()), sample=sample)
     work = {case.id: case for case in dataset.cases}
     by_case: dict[str, Examination] = {}
     crashes: list[Finding] = []
-    for name, result in track(each(examine, work, jobs or usable_cores()), "Checking", len(work)):
+    processes = jobs_for(dataset.cases, jobs, examining_bytes)
+    for name, result in track(each(examine, work, processes), "Checking", len(work)):
         if isinstance(result, AutosegError):
             crashes.append(
                 Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 from autoseg.data.preprocess import preprocess as preprocess_cases
+from autoseg.dataset.memory import jobs_for
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split_file import load_splits
 from autoseg.digests import remembered
-from autoseg.machine import usable_cores
+from autoseg.imaging.grid import Grid, working_shape
 from autoseg.network.build import plan_of
 from autoseg.options import PreprocessOptions
+from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
+
+READING_BYTES, WORKING_BYTES = 12.0, 20.0  # of a voxel of the image, and of its working grid; measured
 
 
 def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -> int:
@@ -26,5 +33,11 @@ def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -
     names = {name for split in splits for name in split.cases()}
     cases = [case for case in dataset.cases if case.id in names]
     with run.locked("preprocess"), remembered(run.digests_file):
-        jobs = options.jobs or usable_cores()
+        jobs = jobs_for(cases, options.jobs, partial(_channel_bytes, plan.stages[0]))
         return preprocess_cases(cases, plan.stages[0], run.cache, jobs, track)
+
+
+def _channel_bytes(plan: Plan, grid: Grid) -> float:
+    """Return what caching an image takes for each channel."""
+    working = working_shape(grid, plan.spacing_mm, plan.downsampling, plan.flat)
+    return READING_BYTES * math.prod(grid.shape) + WORKING_BYTES * math.prod(working)
