@@ -6,7 +6,9 @@ import codecs
 import csv
 import io
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from autoseg.words import shortened
 if TYPE_CHECKING:
     import pandas as pd
 
+ROWS = 20_000  # of a table that are written at a time
 HEAD_BYTES = 1 << 16  # that hold the first line of a table
 SEPARATORS = (",", ";", "\t")
 # A spreadsheet runs what begins with one of = + - @, a tab or a line's end, and may part cells elsewhere than we do
@@ -77,8 +80,34 @@ def write_frame(frame: pd.DataFrame, file: Path, digits: int) -> None:
     Raises:
         OSError: If the disk is full; the file is then as it was.
     """
-    with atomic_path(file) as beside:
-        harmless_frame(frame).to_csv(beside, index=False, float_format=f"%.{digits}g")
+    write_frames([frame], file, digits)
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: Path, digits: int) -> None:
+    """Write a table as `write_frame`, a part of its rows in memory at a time.
+
+    Args:
+        rows: Column to cell.
+        columns: Of the table.
+        file: Where.
+        digits: Significant digits of numbers.
+
+    Raises:
+        OSError: If the disk is full; the file is then as it was.
+    """
+    import pandas as pd
+
+    remaining = iter(rows)
+    parts = iter(lambda: list(islice(remaining, ROWS)), [])
+    first = pd.DataFrame(next(parts, []), columns=list(columns))
+    write_frames(chain([first], (pd.DataFrame(part, columns=list(columns)) for part in parts)), file, digits)
+
+
+def write_frames(frames: Iterable[pd.DataFrame], file: Path, digits: int) -> None:
+    """Write the parts of a table one below the other, as `write_frame` does the whole."""
+    with atomic_path(file) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        for number, frame in enumerate(frames):
+            harmless_frame(frame).to_csv(stream, index=False, header=number == 0, float_format=f"%.{digits}g")
 
 
 def _harmless_text(cell: Any) -> Any:

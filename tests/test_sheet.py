@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from autoseg.sheet import SheetError, as_written, harmless, parse_sheet, read_sheet
+from autoseg import sheet
+from autoseg.sheet import SheetError, as_written, harmless, parse_sheet, read_sheet, write_frame, write_rows
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -61,3 +63,15 @@ def test_every_text_comes_back() -> None:
     for _ in range(5000):
         text = "".join(draw.choices("=+-@';,\t\n a1", k=draw.randrange(8)))
         assert as_written(harmless(text)) == text
+
+
+def test_a_table_is_the_same_in_however_many_parts_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"a": "=1", "b": n / 3 if n % 3 else None, "c": n} for n in range(10)]
+    write_frame(pd.DataFrame(rows), tmp_path / "whole.csv", 4)
+    monkeypatch.setattr(sheet, "ROWS", 3)
+    write_rows(iter(rows), ("a", "b", "c"), tmp_path / "parts.csv", 4)
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    write_rows(iter(()), ("a", "b"), tmp_path / "none.csv", 4)
+    assert (tmp_path / "none.csv").read_text() == "a,b\n"

@@ -60,10 +60,11 @@ def evaluate(
     device: DeviceName,
     tolerance_mm: float = TOLERANCE_MM,
     track: Track = untracked,
-) -> list[Row]:
+) -> int:
     """Predict and score the cases of every trained fold; write masks, scores.csv and reliability.csv.
 
-    A case is scored once per fold, under that fold's split.
+    A case is scored once per fold, under that fold's split. Rows are taken from the folds' journals when they are
+    written, and are never all in memory.
 
     Args:
         run: With cache and at least one trained fold.
@@ -72,6 +73,9 @@ def evaluate(
         device: To predict on.
         tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
+
+    Returns:
+        How many cases have scores.
 
     Raises:
         ModelError: If no fold is trained, or one was trained under another plan or on testing cases.
@@ -83,31 +87,43 @@ def evaluate(
     if folds[-1] >= len(splits):
         last = run.fold(folds[-1]).folder
         raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
-    rows: list[Row] = []
-    reliability: list[Row] = []
+    scored: list[_Scored] = []
     failed: dict[str, str] = {}
     with remembered(run.digests_file):
         noted = score_sources(run)  # before they are read
         for fold in folds:
             evaluation, cases = _open_fold(run, fold, splits[fold], dataset, device, tolerance_mm)
             noted |= score_sources_of_fold(run, fold)
-            for case_id, result in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
-                if isinstance(result, AutosegError):
-                    failed[case_id] = str(result)
+            sides = {case.id: side for side, case in cases}
+            for case_id, error in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
+                if error is not None:
+                    failed[case_id] = str(error)
                 else:
-                    rows += result
-                    reliability += evaluation.journal.reliability(case_id)
-            write_reliability(reliability, run.reliability_file)
-            write_scores(_in_order(rows), run.scores_file)
+                    scored.append(_Scored(fold, sides[case_id], case_id, evaluation.journal))
+            write_reliability(
+                (row for one in scored for row in one.journal.reliability(one.case)), run.reliability_file
+            )
+            write_scores((row for one in _in_order(scored) for row in one.journal.scored(one.case)), run.scores_file)
         note_score_sources(run, noted)
+    count = len({one.case for one in scored})
     if failed:
-        raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
-    return rows
+        raise CasesFailedError("evaluate", failed, done=count)
+    return count
 
 
-def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """Return rows by fold, then side, training first, as scores.csv has them."""
-    return sorted(rows, key=lambda row: (row["fold"], SIDES.index(row["split"])))
+@dataclass(frozen=True)
+class _Scored:
+    """A case that has scores, and where they are."""
+
+    fold: int
+    side: str
+    case: str
+    journal: ScoreJournal
+
+
+def _in_order(scored: Sequence[_Scored]) -> list[_Scored]:
+    """Return cases by fold, then side, training first, as scores.csv has them."""
+    return sorted(scored, key=lambda one: (one.fold, SIDES.index(one.side)))
 
 
 def _open_fold(
@@ -197,19 +213,18 @@ class _Evaluation:
 
 def _scored(
     evaluation: _Evaluation, cases: Sequence[tuple[str, CachedCase]]
-) -> Iterator[tuple[str, list[Row] | AutosegError]]:
-    """Predict one case after another, scoring and writing the previous one meanwhile."""
+) -> Iterator[tuple[str, AutosegError | None]]:
+    """Predict one case after another, scoring and writing the previous one meanwhile; yield what kept it from that."""
     model = evaluation.model
     with ThreadPoolExecutor(1) as pool:
-        waiting: tuple[str, Future[list[Row]]] | None = None
+        waiting: tuple[str, Future[None]] | None = None
         for split, case in cases:
             sources = evaluation.sources(case, split)  # before the label map is read: it may be edited meanwhile
-            rows = evaluation.journal.rows(case.id, sources, evaluation.mask(case))
-            if rows is not None:
+            if evaluation.journal.rows(case.id, sources, evaluation.mask(case)) is not None:
                 if waiting is not None:
                     yield _outcome(*waiting)
                 waiting = None
-                yield case.id, rows
+                yield case.id, None
                 continue
             try:
                 upsampler = model.infer(
@@ -226,14 +241,16 @@ def _scored(
             yield _outcome(*waiting)
 
 
-def _outcome(case_id: str, future: Future[list[Row]]) -> tuple[str, list[Row] | AutosegError]:
+def _outcome(case_id: str, future: Future[None]) -> tuple[str, AutosegError | None]:
     try:
-        return case_id, future.result()
+        future.result()
     except AutosegError as error:
         return case_id, error
+    return case_id, None
 
 
-def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> list[Row]:
+def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> None:
+    """Write the mask of a case, and its rows into the journal."""
     model, scheme = evaluation.model, evaluation.model.plan.scheme
     for atoms, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
         apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme)
@@ -256,7 +273,6 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     shown = [(scheme.organs[index], count) for index, count in counts.items() if index not in case.hidden]
     reliability = [row for organ, count in shown for row in reliability_rows(organ, count, about)]
     evaluation.journal.append(case.id, sources, evaluation.mask(case), rows, reliability)
-    return rows
 
 
 def _context_rows(

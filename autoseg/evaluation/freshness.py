@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from autoseg.dataset.origin import splits_of
 from autoseg.digests import file_digest, note_sources, noted_sources, remembered
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import Row, read_scores
-from autoseg.files import write_text
+from autoseg.files import atomic_path
 from autoseg.json_file import JsonError, parse_json
 from autoseg.metrics.registry import nsd_name
 from autoseg.run import Run
@@ -28,17 +29,23 @@ SCORES = "scores"  # the name under which their sources are noted
 class ScoreJournal:
     """The scored cases of a fold, with digests of their inputs: a file with one JSON line per case.
 
-    A line is written as soon as its case is scored, so an interrupted evaluation resumes where it stopped.
+    A line is written as soon as its case is scored, so an interrupted evaluation resumes where it stopped. Lines stay
+    in the file: what is held is where that of each case begins.
     """
 
     def __init__(self, file: Path) -> None:
         """Read the file; drop lines that are damaged or superseded by a later line of the same case."""
         self._file = file
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        lines = list(_lines(text))
-        self._lines: dict[str, dict[str, Any]] = {line["case"]: line for line in lines if line}
-        if len(self._lines) < len(lines) or (text and not text.endswith("\n")):
-            write_text(file, "".join(map(_as_line, self._lines.values())))
+        self._starts: dict[str, int] = {}  # case to the byte where its line begins
+        spare, is_whole = 0, True
+        for start, line in _lines_of(file):
+            entry, is_whole = _entry(line), line.endswith(b"\n")
+            if entry is None or entry["case"] in self._starts:
+                spare += 1
+            if entry is not None:
+                self._starts[entry["case"]] = start
+        if spare or not is_whole:
+            self._rewrite()
 
     def rows(self, case: str, sources: str, mask: Path) -> list[Row] | None:
         """Return the rows of a case; None if it is not scored or its inputs changed since.
@@ -48,22 +55,47 @@ class ScoreJournal:
             sources: Digest of everything that the rows depend on.
             mask: File of the predicted label map, which must be unchanged.
         """
-        line = self._lines.get(case)
-        if line is None or not mask.is_file() or [line["sources"], line["mask"]] != [sources, file_digest(mask)]:
+        line = self._line(case)
+        if not line or not mask.is_file() or [line["sources"], line["mask"]] != [sources, file_digest(mask)]:
             return None
         return list(line["rows"])
 
+    def scored(self, case: str) -> list[Row]:
+        """Return the rows of a case that was scored, whatever became of its inputs."""
+        return list(self._line(case).get("rows", ()))
+
     def reliability(self, case: str) -> list[Row]:
         """Return the rows of reliability.csv of a scored case."""
-        return list(self._lines.get(case, {}).get("reliability", ()))
+        return list(self._line(case).get("reliability", ()))
 
     def append(self, case: str, sources: str, mask: Path, rows: Sequence[Row], reliability: Sequence[Row] = ()) -> None:
         """Append the rows of a case whose mask is written, and those of reliability.csv."""
         line = {"case": case, "sources": sources, "mask": file_digest(mask), "rows": list(rows)}
         line["reliability"] = list(reliability)
-        self._lines[case] = line
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(_as_line(line))
+        with self._file.open("ab") as stream:
+            start = stream.seek(0, os.SEEK_END)
+            stream.write((json.dumps(line, default=float) + "\n").encode())
+        self._starts[case] = start
+
+    def _line(self, case: str) -> dict[str, Any]:
+        """Return the entry of a case, empty where it is not scored."""
+        if case not in self._starts:
+            return {}
+        with self._file.open("rb") as stream:
+            stream.seek(self._starts[case])
+            return _entry(stream.readline()) or {}
+
+    def _rewrite(self) -> None:
+        """Write the last line of each case, and no others."""
+        starts: dict[str, int] = {}
+        with atomic_path(self._file) as beside, beside.open("wb") as stream:
+            for case, start in self._starts.items():
+                with self._file.open("rb") as before:
+                    before.seek(start)
+                    line = before.readline()
+                starts[case] = stream.tell()
+                stream.write(line.rstrip(b"\n") + b"\n")
+        self._starts = starts
 
 
 def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
@@ -165,15 +197,20 @@ def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
     return [pair for pair in expected if pair not in scored]
 
 
-def _as_line(line: dict[str, Any]) -> str:
-    return json.dumps(line, default=float) + "\n"
+def _lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file with the byte where each begins; none where there is no file."""
+    start = 0
+    if file.is_file():
+        with file.open("rb") as stream:
+            for line in stream:
+                yield start, line
+                start += len(line)
 
 
-def _lines(text: str) -> Iterator[dict[str, Any] | None]:
-    """Yield the entry of each line of a text; None for a damaged one."""
-    for line in text.splitlines():
-        try:
-            entry = parse_json(line, "", dict)
-        except JsonError:
-            entry = None
-        yield entry if entry is not None and {"case", "sources", "mask", "rows"} <= set(entry) else None
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return what a line of a journal says; None of a damaged one."""
+    try:
+        entry = parse_json(line.decode("utf-8", errors="replace"), "", dict)
+    except JsonError:
+        return None
+    return entry if {"case", "sources", "mask", "rows"} <= set(entry) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import Row
 from autoseg.labels import Label
-from autoseg.sheet import write_frame
+from autoseg.sheet import write_rows
 from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "bin", "voxels", "true_voxels", "probability")
@@ -43,9 +43,9 @@ def reliability_rows(organ: Label, counts: Any, about: Row) -> list[Row]:
     ]
 
 
-def write_reliability(rows: Sequence[Row], file: Path) -> None:
+def write_reliability(rows: Iterable[Row], file: Path) -> None:
     """Write reliability.csv atomically."""
-    write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), file, digits=6)
+    write_rows(rows, COLUMNS, file, digits=6)
 
 
 def read_reliability(file: Path) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from autoseg.labels import Label
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.pair import organ_pairs
 from autoseg.metrics.registry import SHARE, computed_metrics, known_metric
-from autoseg.sheet import as_written, is_plain, read_sheet, write_frame
+from autoseg.sheet import as_written, is_plain, read_sheet, write_rows
 from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
@@ -65,9 +65,9 @@ def score_rows(
     ]
 
 
-def write_scores(rows: Sequence[Row], file: Path) -> None:
+def write_scores(rows: Iterable[Row], file: Path) -> None:
     """Write scores.csv atomically; undefined values stay blank."""
-    write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), file, digits=9)
+    write_rows(rows, COLUMNS, file, digits=9)
 
 
 def read_scores(file: Path) -> pd.DataFrame:

@@ -38,8 +38,7 @@ def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
     if options.stress:
         return _stress(run, options, track)
     dataset = {case.id: case for case in dataset_of(run).cases}
-    rows = evaluate_folds(run, splits_of(run), dataset, pick_device(options.device), options.tolerance_mm, track)
-    return len({row["case"] for row in rows})
+    return evaluate_folds(run, splits_of(run), dataset, pick_device(options.device), options.tolerance_mm, track)
 
 
 def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Track) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +95,14 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
     label.write_bytes(b"corrected label")
     found.append(usual.sources(case, "testing"))
     assert len(set(found)) == len(found)
+
+
+def test_the_rows_of_a_journal_stay_in_its_file(tmp_path: Path, mask: Path) -> None:
+    journal = ScoreJournal(tmp_path / "kept")
+    for number in range(30):
+        journal.append(f"case {number}", "model", mask, ROWS * 100, ROWS * 10)
+    for one in (journal, ScoreJournal(tmp_path / "kept")):
+        assert len(pickle.dumps(vars(one))) < 30 * 50
+        assert one.scored("case 17") == ROWS * 100
+        assert one.reliability("case 17") == ROWS * 10
+        assert one.scored("another") == []
