@@ -57,10 +57,12 @@ def predict(
     """
     work = _Work(model, statistics, options, outputs, watch or Stopwatch())
     due = work.refuse_others([job for job in jobs if not work.is_done(job)])
+    statistics.expect([job.name for job in due])
+    after = dict(zip([job.name for job in due], due[1:], strict=False))
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
             if tell is not None and reading.exception() is None:
-                following = due[due.index(job) + 1 :][:1]
+                following = [after[job.name]] if job.name in after else []
                 gib = model.memory_gib(reading.result()[0], options, _reading_bytes(following))
                 tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
             work.do(job, reading, writer)

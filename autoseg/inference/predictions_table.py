@@ -100,9 +100,11 @@ def read_rows(file: Path, start: int = 0) -> list[dict[str, Any]]:
         if file.suffix == ".json":
             frame = pd.DataFrame(read_json(file, list))
         else:
-            data = file.read_bytes()
-            head = data[: data.find(b"\n") + 1] if start else b""
-            whole = data[start : data.rfind(b"\n") + 1]
+            with file.open("rb") as stream:
+                head = stream.readline() if start else b""
+                stream.seek(start)
+                data = stream.read()
+            whole = data[: data.rfind(b"\n") + 1]
             texts = dict.fromkeys(("case", "organ", "key", "unusual", "unlike_training", "image", "place", "mask"), str)
             frame = pd.read_csv(
                 io.BytesIO(head + whole), dtype=texts, keep_default_na=False, na_values={"expected_dice": [""]}
@@ -116,12 +118,14 @@ def read_rows(file: Path, start: int = 0) -> list[dict[str, Any]]:
     raise VolumeError(f"{file}: is no table of predictions; move it away, or give another name")
 
 
-def torn_case(file: Path, rows: Sequence[Mapping[str, Any]]) -> str | None:
+def torn_case(file: Path, rows: Sequence[Mapping[str, Any]], start: int = 0) -> str | None:
     """Return the case whose rows a killed process or a full disk has cut off; None where all lines are whole.
 
-    Where not even its name is whole, it may be the last one of `rows`.
+    Where not even its name is whole, it may be the last one of `rows`, which were read from the byte `start` on.
     """
-    rest = file.read_bytes().rpartition(b"\n")[2].decode(errors="replace")
+    with file.open("rb") as stream:
+        stream.seek(start)
+        rest = stream.read().rpartition(b"\n")[2].decode(errors="replace")
     if not rest:
         return None
     first, *others = next(csv.reader([rest]))

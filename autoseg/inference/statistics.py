@@ -28,6 +28,7 @@ LOCK = "predictions.lock"  # in OUT
 WAIT_S = 600.0  # for another process that writes a mask into OUT
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
 MOST_LINES = 5  # of images to look at first
+FORGOTTEN = 100  # images whose rows are dropped at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class Statistics:
         """
         self._file, self._fresh = file, fresh
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._expected: Sequence[str] = ()  # cases that will be predicted, and the place of each among them
+        self._place: dict[str, int] = {}
         self._state: State | None = None  # of the file, when it was read or written
         self._is_appendable = False  # the file has all columns, and its last line is whole
         if file is not None and file.parent.is_dir():
@@ -90,7 +93,7 @@ class Statistics:
         if state is None:
             return
         rows = read_rows(self._file, start)
-        torn = torn_case(self._file, rows)
+        torn = torn_case(self._file, rows, start)
         for row in rows:
             if row["case"] != torn:  # of whom not all rows need be there
                 self._rows.setdefault(str(row["case"]), []).append(row)
@@ -118,9 +121,19 @@ class Statistics:
                 f"{mask}: is the mask of another image named {case}; give another OUT, or --overwrite to replace it"
             )
 
+    def expect(self, cases: Sequence[str]) -> None:
+        """Note which cases will be predicted, in their order: none of their rows holds any more."""
+        self._expected, self._place = cases, {case: place for place, case in enumerate(cases)}
+
     def forget(self, case: str) -> None:
-        """Drop a case's rows, before its mask is written anew."""
-        if self._rows.pop(case, None) is not None:
+        """Drop a case's rows, before its mask is written anew, and those of some that are expected after it.
+
+        The table is written anew for it, which would take longer and longer if it were for each case.
+        """
+        if case in self._rows:
+            place = self._place.get(case, len(self._expected))
+            for one in (case, *self._expected[place + 1 : place + FORGOTTEN]):
+                self._rows.pop(one, None)
             self._write()
 
     def add(self, case: str, origin: Origin, files: Sequence[Path], prediction: Prediction[object]) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import autoseg
 from autoseg.errors import CasesFailedError, PlanError, VolumeError
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_array
+from autoseg.inference import statistics
 from autoseg.inference.inputs import Input, folder_of, list_inputs
 from autoseg.inference.model import Model, OrganPrediction, Prediction, open_model
 from autoseg.inference.outputs.legend import write_legends
@@ -404,3 +406,28 @@ def test_a_disk_that_is_full_leaves_the_table_as_it_was(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match="full"):
         add(table, "b")
     assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_folder_that_is_predicted_anew_has_its_table_rewritten_once_for_many_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [f"c{number:02d}" for number in range(30)]
+    table = Statistics(tmp_path / NAME)
+    for case in cases:
+        add(table, case)
+    whole, written = (tmp_path / NAME).read_bytes(), list[Path]()
+    write_rows = statistics.write_rows
+
+    def noted(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        written.append(file)
+        write_rows(file, rows)
+
+    monkeypatch.setattr(statistics, "write_rows", noted)
+    monkeypatch.setattr(statistics, "FORGOTTEN", 10)
+    again = Statistics(tmp_path / NAME)
+    again.expect(cases)
+    for case in cases:
+        add(again, case)
+    assert len(written) == 3
+    again.sort()
+    assert (tmp_path / NAME).read_bytes() == whole
