@@ -26,7 +26,7 @@ COPIES = {  # files outside docs, and the pages that they become
     "plans/README.md": "plans.md",
 }
 CONTENTS = {
-    "Use": ("tutorial", "how-to", "cluster", "gallery"),
+    "Use": ("tutorial", "how-to", "cluster", "scaling", "gallery"),
     "Reference": ("reference", "command-line", "plan-keys", "reference/metrics", "api/index"),
     "Background": ("method", "plans", "benchmarks", "experiments", "decisions", "reliability"),
     "Contribute": ("contributing", "architecture", "security", "changelog"),
