@@ -113,6 +113,13 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
         f"factor {by(f'{f:g}' for f in new_plan.downsampling)}, crop {by(map(str, new_plan.crop_size))}, "
         f"batch {new_plan.batch_size}, {counted(new_plan.iterations, 'iteration')} -> {run.plan_text_file}"
     )
+    for second in new_plan.stages[1:]:
+        organs = ", ".join(organ.name for organ in second.labels)
+        say(
+            f"second stage: {organs}; factor {by(f'{f:g}' for f in second.downsampling)}, crop "
+            f"{by(map(str, second.crop_size))}, batch {second.batch_size}, {counted(second.iterations, 'iteration')}; "
+            "`train` trains both, one after the other"
+        )
 
 
 def preprocess(run: Run, options: PreprocessOptions) -> None:
@@ -143,7 +150,7 @@ def train(run: Run, options: TrainOptions) -> None:
             _tell_interrupted()
         return
     with logging_to(run), timed(run, "train"), display.training() as tell, interrupts() as stopped:
-        finished = step.train(run, options, tell, stopped)
+        finished = step.train(run, options, tell, stopped, display.track)
     for fold, iterations in finished.items():
         models = " and ".join(str(run.stage(n).fold(fold).model) for n in range(len(run.plan().stages)))
         say(f"fold {fold}: {counted(iterations, 'iteration')} -> {models}")

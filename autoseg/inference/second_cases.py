@@ -100,11 +100,16 @@ def second_cases(
     known = _known(folder, key, None if is_begun else origin)
     if known is None:
         maker = _Maker(first, plan, _required(sources(), both), folder, digest(key, origin))
-        errors = maker.errors(training, validation)
+        if not validation:
+            logger.warning(
+                "no case validates, so it is not known how the first stage errs on unseen ones: the second learns from "
+                "what it sees of the cases that it has learnt from, which is too good; split with validation cases"
+            )
+        errors = maker.errors(training, validation, track)
         sides = [(case, True) for case in training] + [(case, False) for case in validation]
         made = [
             case.id
-            for case, is_learnt in track(sides, "Looking again", len(sides))
+            for case, is_learnt in track(sides, "Making the second stage's cases", len(sides))
             if maker.make(case, errors, is_learnt)
         ]
         known = made, errors.margin_mm
@@ -187,15 +192,19 @@ class _Maker:
             raise ModelError(f"{case.id}: the first stage predicts nothing; train it again")
         return probabilities[list(self.classes)].astype(np.float32), upsampler.coarse
 
-    def errors(self, training: Sequence[CachedCase], validation: Sequence[CachedCase]) -> FirstErrors:
+    def errors(self, training: Sequence[CachedCase], validation: Sequence[CachedCase], track: Track) -> FirstErrors:
         """Measure how far the organs reach out of what the first stage sees, and how much of them it misses."""
-        unseen = [(case, *self.seen(case)) for case in covering_cases(validation, MEASURED)]
+        looked = covering_cases(validation, MEASURED)
+        asked = [*looked, *(covering_cases(training, MEASURED) if looked else ())]
+        seen_of = {case.id: self.seen(case) for case in track(asked, "Measuring the first stage's errors", len(asked))}
+        unseen = [(case, *seen_of[case.id]) for case in looked]
         reach_mm = [mm for case, _, mask in unseen if (mm := self._reach_mm(case, mask)) is not None]
         margin_mm = min(MOST_MARGIN_MM, max([self.plan.margin_mm or 0.0, *reach_mm]))
         displacements = [0.0] * len(self.classes)
         if unseen:
-            learnt = [(case, self.seen(case)[0]) for case in covering_cases(training, MEASURED)]
-            for organ in range(len(self.classes)):
+            learnt = [(case, seen_of[case.id][0]) for case in asked[len(looked) :]]
+            organs = range(len(self.classes))
+            for organ in track(organs, "Imitating the first stage's errors", len(organs)):
                 aim = _mean([self._dice(case, seen[organ], organ) for case, seen, _ in unseen])
                 tried = {
                     voxels: _mean(

@@ -27,6 +27,7 @@ from autoseg.plan import Plan
 from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
 from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
 from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable, require_one_device
+from autoseg.pool import Track, untracked
 from autoseg.run import FoldFolder, Run
 from autoseg.settings import with_settings
 from autoseg.training.checkpoint import forget_other_first_stage, planned_iterations
@@ -40,7 +41,11 @@ LESS = 0.8  # of the memory that a step was thought to take, after it did not fi
 
 
 def train(
-    run: Run, options: TrainOptions, tell: Callable[[int, Progress], None], stop: Callable[[], bool]
+    run: Run,
+    options: TrainOptions,
+    tell: Callable[[int, Progress], None],
+    stop: Callable[[], bool],
+    track: Track = untracked,
 ) -> dict[int, int]:
     """Train folds one after another, each from its checkpoint where there is one.
 
@@ -49,6 +54,7 @@ def train(
         options: What the user asks.
         tell: Called after each iteration with the fold.
         stop: Asked after each iteration.
+        track: Shows how the cases of a second stage are made, between the two trainings.
 
     Returns:
         Fold to the iterations it was to have; only those that are finished.
@@ -58,11 +64,15 @@ def train(
         LockedError: If another process writes to RUN.
     """
     with run.locked("train") if process_place().rank == 0 else nullcontext():  # once, where several train together
-        return _train(run, options, tell, stop)
+        return _train(run, options, tell, stop, track)
 
 
 def _train(
-    run: Run, options: TrainOptions, tell: Callable[[int, Progress], None], stop: Callable[[], bool]
+    run: Run,
+    options: TrainOptions,
+    tell: Callable[[int, Progress], None],
+    stop: Callable[[], bool],
+    track: Track,
 ) -> dict[int, int]:
     splits = splits_of(run)
     folds = tuple(range(len(splits))) if options.folds is None else options.folds
@@ -87,7 +97,7 @@ def _train(
                 release_memory(device)
                 if ending.is_near():
                     break
-                if not _trained(_second(run, fold, job, options), _telling(tell, fold, 1), ending.is_near):
+                if not _trained(_second(run, fold, job, options, track), _telling(tell, fold, 1), ending.is_near):
                     break
             finished[fold] = job.plan.iterations
         ending.clear()
@@ -122,7 +132,7 @@ def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: Devi
     return _job(run, first, run.fold(fold), sides, options, device)
 
 
-def _second(run: Run, fold: int, first: Fold, options: TrainOptions) -> Fold:
+def _second(run: Run, fold: int, first: Fold, options: TrainOptions, track: Track) -> Fold:
     """Return the training of the second stage of a fold, once it is made what that sees of each case."""
     (plan,) = run.plan().stages[1:]
     device, files = first.plan.device, run.stage(1).fold(fold)
@@ -138,6 +148,7 @@ def _second(run: Run, fold: int, first: Fold, options: TrainOptions) -> Fold:
             first.validation,
             lambda: {case.id: case for case in dataset_of(run).cases},
             files.cases,
+            track,
             is_begun=planned_iterations(files) is not None,
         )
     if not cases.training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from autoseg.inference import second_cases as module
 from autoseg.inference.second_cases import NOTE, SecondCases, second_cases
 from autoseg.inference.stage import Stage
 from autoseg.json_file import read_json
+from autoseg.pool import Item, Track, untracked
 
 STAGE = Stage(networks=(ByIntensity(-2.0, 3.0),), plan=FIRST)
 
@@ -33,15 +35,23 @@ def write_case(folder: Path, name: str, seen: int) -> Case:
 
 
 def made_of(
-    folder: Path, seen: dict[str, int], weights: str = "weights", *, gone: str = "", is_begun: bool = False
+    folder: Path,
+    seen: dict[str, int],
+    weights: str = "weights",
+    *,
+    gone: str = "",
+    is_begun: bool = False,
+    validating: int = 1,
+    track: Track = untracked,
 ) -> SecondCases:
-    """Return the second stage's cases, of which the last is a validation case."""
+    """Return the second stage's cases, of which the last ones validate."""
     sources = {name: write_case(folder, name, depth) for name, depth in seen.items()}
     preprocess(list(sources.values()), FIRST, folder / "cache")
     cases = [case for name in seen if (case := read_case(folder / "cache", name)) is not None]
     there = {name: source for name, source in sources.items() if name != gone}
-    parts = (cases[:-1], cases[-1:], lambda: there)
-    return second_cases(STAGE, weights, second(), *parts, folder / "second", is_begun=is_begun)
+    training = len(cases) - validating
+    parts = (cases[:training], cases[training:], lambda: there)
+    return second_cases(STAGE, weights, second(), *parts, folder / "second", track, is_begun=is_begun)
 
 
 def errors_in(folder: Path) -> dict[str, object]:
@@ -94,6 +104,35 @@ def test_a_case_of_which_nothing_is_found_is_left_out_and_told(
     cases = made_of(tmp_path, {"a": 0, "b": 16, "c": 16})
     assert [case.id for case in cases.training] == ["b"]
     assert "in 1 case the first stage finds nothing of vein" in caplog.text
+
+
+def test_each_pass_over_the_cases_is_shown_and_none_where_they_are_there(tmp_path: Path) -> None:
+    shown: list[tuple[str, int]] = []
+
+    def track(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        shown.append((what, total))
+        return items
+
+    depths = {"a": 16, "b": 16, "c": 8}
+    made_of(tmp_path, depths, track=track)
+    assert shown == [
+        ("Measuring the first stage's errors", 3),
+        ("Imitating the first stage's errors", 1),
+        ("Making the second stage's cases", 3),
+    ]
+    shown.clear()
+    made_of(tmp_path, depths, track=track)
+    assert not shown
+
+
+def test_without_a_validation_case_nothing_is_displaced_and_it_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = made_of(tmp_path, {"a": 16, "b": 8}, validating=0)
+    assert len(cases.training) == 2
+    assert errors_in(tmp_path)["displacements"] == [0.0]
+    assert "no case validates" in caplog.text
+    assert "with validation cases" in caplog.text
 
 
 def test_a_training_goes_on_with_the_cases_that_it_began_with_whatever_the_code(
