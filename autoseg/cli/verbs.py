@@ -31,6 +31,7 @@ from autoseg.timings import timed
 from autoseg.words import counted, some
 
 if TYPE_CHECKING:
+    from autoseg.plan import Plan
     from autoseg.report.formats import TextTable
     from autoseg.steps.run import StepOptions
 
@@ -107,19 +108,18 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     from autoseg.steps import plan as step
 
     with logging_to(run), timed(run, "plan"):
-        new_plan = step.plan(dataset, run, options, display.track).plan
-    by = " × ".join
-    say(
-        f"factor {by(f'{f:g}' for f in new_plan.downsampling)}, crop {by(map(str, new_plan.crop_size))}, "
-        f"batch {new_plan.batch_size}, {counted(new_plan.iterations, 'iteration')} -> {run.plan_text_file}"
-    )
-    for second in new_plan.stages[1:]:
+        decision = step.plan(dataset, run, options, display.track)
+    say(f"{_plan_line(decision.plan)} -> {run.plan_text_file}")
+    for second in decision.plan.stages[1:]:
         organs = ", ".join(organ.name for organ in second.labels)
-        say(
-            f"second stage: {organs}; factor {by(f'{f:g}' for f in second.downsampling)}, crop "
-            f"{by(map(str, second.crop_size))}, batch {second.batch_size}, {counted(second.iterations, 'iteration')}; "
-            "`train` trains both, one after the other"
-        )
+        say(f"second stage, of {organs}, which `train` trains after the first: {_plan_line(second)}")
+    for sentence in decision.advice:
+        say(sentence)
+
+
+def _plan_line(plan: Plan) -> str:
+    factor, crop = " × ".join(f"{f:g}" for f in plan.downsampling), " × ".join(map(str, plan.crop_size))
+    return f"factor {factor}, crop {crop}, batch {plan.batch_size}, {counted(plan.iterations, 'iteration')}"
 
 
 def preprocess(run: Run, options: PreprocessOptions) -> None:

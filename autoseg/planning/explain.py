@@ -55,6 +55,7 @@ def explain(decision: Decision, context: Context) -> str:
         *(_preset(plan) if decision.chosen is None else _choices(decision, decision.chosen, context)),
         *_changes(decision),
         *organs_section(decision, context.fingerprint, context.ceilings or {}, on_gpu=context.budget.device != "cpu"),
+        *(f"**Advice**: {escape(sentence)}." for sentence in decision.advice),
         *_network(decision, context.budget),
         *split_section(context.sides),
         *_training(decision, context),

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 ITERATIONS_SHARE = 0.9  # of a time budget; the rest goes into examinations and checkpoints
 # what makes a step the user's own: it is then measured, but not derived again
 STEP_KEYS = {"spacing_mm", "downsampling", "crop_size", "batch_size", "network", "precision"}
+FINER = "finer."  # before the key of a setting of a second stage
 FEWEST_ITERATIONS = 100  # of a plan whose time the user has not told
 SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 ATTEMPTS = 4  # at a plan whose measured step fits memory and time
@@ -224,19 +225,39 @@ def apply_settings(
     require_sensible_grid(plan, fingerprint)
     require_sides(plan)
     require_crops(plan, budget.processes)
-    gib = step_gib(plan, budget)
-    if gib > budget.step_gib:
-        cause = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
-        raise PlanError(
-            f"{cause}: a step would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are "
-            f"for it; {nearest_fit(plan, budget)}"
-        )
-    require_indexable(plan, budget)
+    cause = " ".join(f"--set {key}={value}" for key, value in settings.items()) or f"preset {plan.preset or ''}"
+    gib = _require_memory(plan, budget, f"{cause}: a step")
+    if plan.finer is not None:  # of a preset, which nothing else holds against the memory
+        require_crops(plan.finer, budget.processes)
+        _require_memory(plan.finer, budget, f"{cause}: a step of the second stage", FINER)
     if decision.chosen is not None and {"spacing_mm", "downsampling"} & set(settings):
         decision = replace(decision, chosen=grid_of(plan, fingerprint), rejected=(), finer_for=())
     elif decision.chosen is None:
         decision = replace(decision, grids=(grid_of(plan, fingerprint),))
     return replace(decision, plan=plan, step_gib=gib, changed=tuple(settings))
+
+
+def _require_memory(plan: Plan, budget: Budget, step: str, prefix: str = "") -> float:
+    """Return the memory of a step in GiB, if it fits.
+
+    Args:
+        plan: Of one stage.
+        budget: That it must fit.
+        step: What the user asked for, to begin the message with.
+        prefix: Of the keys of the plan in the way out.
+
+    Raises:
+        PlanError: If it does not; the text proposes the nearest that does.
+    """
+    gib = step_gib(plan, budget)
+    if gib > budget.step_gib:
+        way_out = nearest_fit(plan, budget).replace("--set ", f"--set {prefix}")
+        raise PlanError(
+            f"{step} would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are for it; "
+            f"{way_out}"
+        )
+    require_indexable(plan, budget)
+    return gib
 
 
 def _on_one_grid(plan: Plan, fingerprint: Fingerprint, settings: Mapping[str, str]) -> Plan:

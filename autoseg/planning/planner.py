@@ -45,6 +45,7 @@ class Decision:
     rejected: tuple[Rejected, ...] = ()  # finer than the chosen, finest first
     finer_for: tuple[str, ...] = ()  # organs for whose sake the crop sees less than usual
     changed: tuple[str, ...] = ()  # keys that the user set
+    advice: tuple[str, ...] = ()  # sentences on what else the user might plan
 
 
 def derive_plan(

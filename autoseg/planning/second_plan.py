@@ -17,15 +17,15 @@ from autoseg.labels import Label
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan, first_seen
 from autoseg.planning.budget import Budget, step_gib
-from autoseg.planning.fit import ITERATIONS_SHARE, FittedPlan, Measure, fit_plan
+from autoseg.planning.fit import FINER, ITERATIONS_SHARE, FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Cost, Decision, Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S, PROBABILITY
-from autoseg.planning.rules import CEILING
+from autoseg.planning.rules import CEILING, WorkingGrid
+from autoseg.words import joined
 
 WORTH = 0.97  # Dice; where no organ's ceiling is below CEILING, one below this is worth a second look
 LEAST_GAIN = 0.01  # of the ceiling, that an organ must have from the finer grid
 MARGIN_VOXELS = 3  # of the first stage's working grid, that a box shows around its organs at least
-FINER = "finer."  # before the key of a setting of the second stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,68 @@ def second_plan(
     Raises:
         PlanError: If no organ gains by it, or no finer grid fits.
     """
+    choice = _choose(first, planner, facts, budget, options.seed)
+    fitted = fit_plan(choice.decision, choice.boxed, budget, choice.derive, options, measure)
+    return SecondPlan(
+        fitted=fitted,
+        box=choice.boxed.median_shape,
+        before=choice.before,
+        after=choice.after,
+        without_gain=tuple(organ.name for organ in choice.without_gain),
+    )
+
+
+def second_advice(
+    first: Decision, planner: Planner, facts: Sequence[CaseFacts], budget: Budget, seed: int
+) -> tuple[str, ...]:
+    """Return a sentence where the grid costs organs more than a tenth that a second stage would not; else none.
+
+    Args:
+        first: A plan of one stage, its ceilings measured by the planner.
+        planner: As for `second_plan`.
+        facts: As for `second_plan`.
+        budget: As for `second_plan`.
+        seed: Of the plan.
+    """
+    own = first.chosen or first.grids[0]
+    known = planner.ceilings.get(own.spacing_mm, ())
+    if first.plan.finer is not None or budget.processes > 1 or not any(d is not None and d < CEILING for d in known):
+        return ()
+    try:
+        choice = _choose(first, planner, facts, budget, seed)
+    except PlanError:
+        return ()
+    organs = [name for name, dice in choice.after.items() if choice.before[name] < CEILING <= dice]
+    if not organs:
+        return ()
+    rises = ", ".join(f"{name} {100 * choice.before[name]:.1f} → {100 * choice.after[name]:.1f}" for name in organs)
+    return (
+        f"a second stage would look again in a box at {joined(choice.grid.spacing_mm)} mm, where ceilings rise (Dice, "
+        f"%): {rises}; plan with --stages 2 to have it, each stage then trains for half of the time",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """Organs and grid of a second stage."""
+
+    deriving: _Deriving
+    organs: Sequence[Label]
+    margin_mm: float
+    boxed: Fingerprint  # of the boxes around the organs
+    decision: Decision
+    grid: WorkingGrid
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    without_gain: Sequence[Label]
+
+    def derive(self, budget: Budget, cost: Cost) -> Decision:
+        """Return the plan for another budget or cost."""
+        return self.deriving.derive(self.boxed, self.organs, self.margin_mm, budget, cost)
+
+
+def _choose(first: Decision, planner: Planner, facts: Sequence[CaseFacts], budget: Budget, seed: int) -> _Choice:
+    """Choose organs and grid; errors as of `second_plan`."""
     _require_second_possible(first.plan)
     own, dataset = first.chosen or first.grids[0], planner.dataset
     ceilings = dict(zip(dataset.labels, planner.ceilings[own.spacing_mm], strict=True))
@@ -96,7 +158,7 @@ def second_plan(
             "nothing to gain; plan with --stages 1"
         )
     margin_mm = round(MARGIN_VOXELS * max(own.spacing_mm), 1)
-    deriving = _Deriving(first.plan, planner, facts, dataset, options.seed)
+    deriving = _Deriving(first.plan, planner, facts, dataset, seed)
     without_gain: list[Label] = []
     while True:
         boxed = deriving.boxed(organs, margin_mm)
@@ -113,20 +175,16 @@ def second_plan(
         organs = gaining
         if not organs:
             raise PlanError("--stages 2: no organ's ceiling rises on a finer grid that fits; plan with --stages 1")
-    fitted = fit_plan(
-        decision,
-        boxed,
-        budget,
-        lambda budget, cost: deriving.derive(boxed, organs, margin_mm, budget, cost),
-        options,
-        measure,
-    )
-    return SecondPlan(
-        fitted=fitted,
-        box=boxed.median_shape,
+    return _Choice(
+        deriving=deriving,
+        organs=organs,
+        margin_mm=margin_mm,
+        boxed=boxed,
+        decision=decision,
+        grid=grid,
         before={organ.name: ceilings[organ] or 0.0 for organ in organs},
         after={organ.name: finer[organ] or 0.0 for organ in organs},
-        without_gain=tuple(organ.name for organ in without_gain),
+        without_gain=without_gain,
     )
 
 

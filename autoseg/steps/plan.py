@@ -28,7 +28,8 @@ from autoseg.planning.explain import Context, explain
 from autoseg.planning.fit import FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
-from autoseg.planning.second_plan import options_of_stages, second_plan
+from autoseg.planning.requirements import require_one_device
+from autoseg.planning.second_plan import options_of_stages, second_advice, second_plan
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
@@ -72,6 +73,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
         track=track,
     )
     decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
+    require_one_device(decision.plan, options.gpus)
     measuring = _measuring(track) if is_local else None
     fitted = fit_plan(decision, data, budget, planner.derive, first_options, measuring)
     planner.measure_grids(fitted.decision)
@@ -81,6 +83,9 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
         second = second_plan(decision, planner, cohort.choosing, budget, second_options, measuring)
         decision = replace(decision, plan=_in_two_stages(decision.plan, second.plan))
         context = replace(context, second=second)
+    elif decision.chosen is not None:
+        advice = second_advice(decision, planner, cohort.choosing, budget, options.seed)
+        decision = replace(decision, advice=advice)
     with remembered(run.digests_file):
         _write(run, path, checked.dataset, options, decision, context)
     tell_of(cohort)

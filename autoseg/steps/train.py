@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,7 @@ from autoseg.network.weights import weights_digest
 from autoseg.options import TrainOptions
 from autoseg.plan import Plan
 from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
-from autoseg.planning.fit import ITERATIONS_SHARE, warn_of_few, warn_of_others
+from autoseg.planning.fit import FINER, ITERATIONS_SHARE, warn_of_few, warn_of_others
 from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable, require_one_device
 from autoseg.pool import Track, untracked
 from autoseg.run import FoldFolder, Run
@@ -82,6 +82,7 @@ def _train(
     ending = _Ending(run, stop)
     device = device_of(plan_of(run), options.device)
     require_one_device(run.plan(), process_place().size)
+    _require_later_memory(run, folds, device)
     if options.deterministic:
         repeat_exactly()
     finished = {}
@@ -243,16 +244,24 @@ def _training_plan(
     return with_settings(plan, {"iterations": str(iterations)})
 
 
-def _require_memory(plan: Plan, run: Run) -> None:
+def _require_memory(plan: Plan, run: Run, prefix: str = "") -> None:
     """Refuse a plan whose step the device cannot hold: it may have been edited, or made for another machine."""
     budget = detect_budget(plan.device, None, free_memory_gib(), world_size())
     gib = step_gib(plan, budget)
     if gib > budget.memory_gib:
+        way_out = nearest_fit(plan, budget).replace("--set ", f"--set {prefix}")
         raise PlanError(
-            f"{run.plan_file}: a step takes about {gib:.1f} GiB, this {budget.device} has {budget.memory_gib:.1f}; "
-            f"{nearest_fit(plan, budget)} (with `autoseg plan … --force`, or in the file)"
+            f"{run.plan_file}: a step {'of the second stage ' * bool(prefix)}takes about {gib:.1f} GiB, this "
+            f"{budget.device} has {budget.memory_gib:.1f}; {way_out} (with `autoseg plan … --force`, or in the file)"
         )
     require_indexable(plan, budget)
+
+
+def _require_later_memory(run: Run, folds: Sequence[int], device: DeviceName) -> None:
+    """Refuse a second stage whose step does not fit before the first one is trained."""
+    for number, plan in enumerate(run.plan().stages[1:], start=1):
+        if any(planned_iterations(run.stage(number).fold(fold)) is None for fold in folds):
+            _require_memory(plan.model_copy(update={"device": device}), run, FINER)
 
 
 def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoseg.dataset.facts import case_facts
-from autoseg.dataset.fingerprint import fingerprint
+from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset
 from autoseg.errors import PlanError
 from autoseg.imaging.grid import Grid, Triple
@@ -21,9 +21,9 @@ from autoseg.plan import parse_plan
 from autoseg.planning.budget import Budget
 from autoseg.planning.explain_second import second_section
 from autoseg.planning.fit import apply_settings
-from autoseg.planning.planner import Planner, derive_plan
+from autoseg.planning.planner import Decision, Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S
-from autoseg.planning.second_plan import SecondPlan, options_of_stages, second_plan
+from autoseg.planning.second_plan import SecondPlan, options_of_stages, second_advice, second_plan
 
 GRID = Grid(shape=(60, 80, 80), spacing_mm=(1.0, 1.0, 1.0))
 LABELS = (Label(value=1, name="liver"), Label(value=2, name="artery"), Label(value=3, name="duct"))
@@ -51,15 +51,23 @@ def planned(
     first_settings: dict[str, str] | None = None,
 ) -> tuple[SecondPlan, object]:
     """Plan a second stage where grids of 5 mm and of less leave organs so much of their Dice."""
+    first, planner, _ = first_of(coarse, finer, first_settings)
+    options = PlanOptions(stages=2, settings={"iterations": "7"} | (settings or {}))
+    return second_plan(first, planner, FACTS, BUDGET, options_of_stages(options, True)[1], None), first  # type: ignore[arg-type]
+
+
+def first_of(
+    coarse: tuple[float, ...], finer: tuple[float, ...], settings: dict[str, str] | None = None
+) -> tuple[Decision, Planner, Fingerprint]:
+    """Return a plan at 5 mm of one stage, and its planner."""
     data = fingerprint(DATASET, FACTS)  # type: ignore[arg-type]
     planner = Planner(fingerprint=data, seed=3, dataset=DATASET, jobs=1, track=lambda items, *_: iter(items))
     planner.ceilings[COARSE] = coarse
     for mm in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0):
         planner.ceilings[mm, mm, mm] = finer
-    first_settings = first_settings or {"spacing_mm": "[5,5,5]", "crop_size": "[8,16,16]"}
-    first = apply_settings(derive_plan(planner.fingerprint, BUDGET, 3, None), data, BUDGET, first_settings)
-    options = PlanOptions(stages=2, settings={"iterations": "7"} | (settings or {}))
-    return second_plan(first, planner, FACTS, BUDGET, options_of_stages(options, True)[1], None), first  # type: ignore[arg-type]
+    settings = settings or {"spacing_mm": "[5,5,5]", "crop_size": "[8,16,16]"}
+    first = apply_settings(derive_plan(planner.fingerprint, BUDGET, 3, None), data, BUDGET, settings)
+    return first, planner, data
 
 
 def test_organs_that_the_grid_costs_much_are_looked_at_again_finely_in_a_box_around_them() -> None:
@@ -97,6 +105,24 @@ def test_two_stages_that_would_gain_nothing_are_refused(
         planned(coarse, finer)
 
 
+@pytest.mark.parametrize(
+    ("coarse", "finer", "advice"),
+    [
+        ((0.97, 0.8, 0.7), (0.99, 0.98, 0.85), ["artery 80.0 → 98.0"]),  # a finer grid would cost the duct a tenth, too
+        ((0.97, 0.92, 0.91), (0.99, 0.99, 0.99), []),  # nothing costs a tenth
+        ((0.97, 0.8, 0.7), (0.99, 0.85, 0.8), []),
+    ],
+)
+def test_a_plan_of_one_stage_says_what_a_second_would_give(
+    coarse: tuple[float, ...], finer: tuple[float, ...], advice: list[str]
+) -> None:
+    first, planner, _ = first_of(coarse, finer)
+    told = second_advice(first, planner, FACTS, BUDGET, 3)  # type: ignore[arg-type]
+    assert [part in sentence for part, sentence in zip(advice, told, strict=True)] == [True] * len(advice)
+    assert all("--stages 2" in sentence and "duct" not in sentence for sentence in told)
+    assert not second_advice(first, planner, FACTS, replace(BUDGET, processes=2), 3)  # type: ignore[arg-type]
+
+
 def test_each_stage_has_its_settings_and_half_of_the_time() -> None:
     options = PlanOptions(stages=2, settings={"batch_size": "3", "finer.batch_size": "4"}, time_budget_s=600.0)
     first, second = options_of_stages(options, True)
@@ -108,6 +134,17 @@ def test_each_stage_has_its_settings_and_half_of_the_time() -> None:
     for refused in (replace(options, preset="roth2018"), replace(options, gpus=2)):
         with pytest.raises(PlanError, match="--stages 2"):
             options_of_stages(refused, True)
+
+
+def test_the_step_of_a_presets_second_stage_is_held_against_the_memory_too() -> None:
+    second, first = planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.95))
+    large = second.plan.model_copy(update={"batch_size": 64})
+    preset = replace(first, plan=first.plan.model_copy(update={"finer": large}), chosen=None)  # type: ignore[type-var]
+    data = fingerprint(DATASET, FACTS)  # type: ignore[arg-type]
+    needs = r"a step of the second stage would take .* GiB.*--set finer\.batch_size=\d+$"
+    with pytest.raises(PlanError, match=needs):
+        apply_settings(preset, data, replace(BUDGET, memory_gib=4.0), {})  # type: ignore[arg-type]
+    assert apply_settings(preset, data, replace(BUDGET, memory_gib=4e3), {}).plan.finer == large  # type: ignore[arg-type]
 
 
 def test_a_first_stage_without_a_spacing_is_refused_for_what_it_is() -> None:
