@@ -289,13 +289,14 @@ def view(run: Run, case: str | None, options: ViewOptions) -> None:
 
 
 def export(run: Run, file: Path) -> None:
-    """Write the models to one file, and tell its size."""
+    """Write the models to one file, and tell its size; as ONNX of two stages to two."""
     display.phase("Exporting")
     from autoseg.steps import export as step
 
     with logging_to(run):
-        step.export(run, file)
-    _tell_size(file)
+        files = step.export(run, file)
+    for written in files:
+        _tell_size(written)
 
 
 def show(model: Path) -> None:

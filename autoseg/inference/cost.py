@@ -25,6 +25,7 @@ class Stopwatch:
     def __init__(self) -> None:
         """Begin at zero."""
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.by_stage: list[float] = []  # seconds of each of two stages, all phases; empty where there is one
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -34,6 +35,16 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - began
+
+    @contextmanager
+    def stage(self, number: int) -> Iterator[None]:
+        """Add the time that the block takes to a stage, 0 or 1."""
+        self.by_stage += [0.0] * (number + 1 - len(self.by_stage))
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.by_stage[number] += time.perf_counter() - began
 
 
 def prediction_gib(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from autoseg.data.preprocess import plan_digest, working_image
 from autoseg.errors import ModelError, PlanError
@@ -19,23 +19,23 @@ from autoseg.imaging.convert import Files, to_volume
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
-from autoseg.inference.cost import Stopwatch
+from autoseg.inference.cost import PROBABILITY_BYTES, Stopwatch
 from autoseg.inference.novelty import unlike_training
 from autoseg.inference.organs import OrganPrediction, predicted_organs
 from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.postprocessing_file import Postprocessing, joined, read_postprocessing
+from autoseg.inference.second_percent import BoxPercent
 from autoseg.inference.second_stage import Original, look_again
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
-from autoseg.network.weights import MODEL, load_networks, model_files, read_facts, second_files
+from autoseg.network.weights import MODEL, Loaded, load_stages, model_files, read_facts, second_files
 from autoseg.plan import NetworkPlan, Plan
 from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
-Loaded = tuple[tuple[nn.Module, ...], Plan, dict[str, Any]]  # networks of a fold, their plan, facts of the training
 MaskForm = TypeVar("MaskForm", covariant=True)  # a Volume, or what `imaging.convert` gives back
 MASK_CODE = (  # what makes a mask
     "inference",
@@ -71,6 +71,7 @@ class Prediction(Generic[MaskForm]):
     organs: tuple[OrganPrediction, ...]
     unlike: tuple[str, ...]  # sentences on how the image differs from the training's
     probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where asked for
+    looked: BoxPercent | None = None  # of two stages: the probabilities that replace these in the second one's box
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +131,8 @@ class Model:
         """Refuse what the model cannot do.
 
         Raises:
-            PlanError: If mirroring is asked for and the training did not mirror, or probabilities of two stages.
+            PlanError: If mirroring is asked for and the training did not mirror.
         """
-        if options.probabilities and len(self.stages) > 1:
-            raise PlanError("--probabilities: the two stages of this model have them on two grids; leave it out")
         if options.mirrored and not self.plan.augmentation.mirrored:
             raise PlanError(
                 "--mirror: the training mirrored no crops, so the network knows no mirrored images; leave it out, or "
@@ -173,7 +172,7 @@ class Model:
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
         probabilities = upsampler.probabilities() if options.probabilities else None
         unlike = (*prepared.unlike, *upsampler.remarks)
-        return Prediction(mask=mask, organs=organs, unlike=unlike, probabilities=probabilities)
+        return Prediction(mask=mask, organs=organs, unlike=unlike, probabilities=probabilities, looked=upsampler.looked)
 
     def infer(
         self,
@@ -197,8 +196,11 @@ class Model:
         first, *later = self.stages
         if not later or original is None:
             return first.infer(image, full, options, watch, truth)
-        upsampler = first.infer(image, full, replace(options, probabilities=True), watch, truth)
-        return look_again(first, later[0], upsampler, original, options, watch or Stopwatch())
+        watch = watch or Stopwatch()
+        with watch.stage(0):
+            upsampler = first.infer(image, full, replace(options, probabilities=True), watch, truth)
+        with watch.stage(1):
+            return look_again(first, later[0], upsampler, original, options, watch)
 
     def memory_gib(
         self, prepared: PreparedImage, options: InferenceOptions = USUAL_OPTIONS, beside_bytes: float = 0.0
@@ -212,14 +214,17 @@ class Model:
         """
         grid, image_bytes = prepared.grid, prepared.image_bytes
         first, *later = self.stages
-        gib = [first.memory_gib(prepared.image, grid, image_bytes, options, beside_bytes)]
-        for stage in later:  # as if its box were the whole image
-            gib.append(stage.whole_memory_gib(grid, image_bytes, beside_bytes + image_bytes))
-        return max(gib)
+        if not later:
+            return first.memory_gib(prepared.image, grid, image_bytes, options, beside_bytes)
+        keeping = replace(options, probabilities=True)  # the second stage sees those of the first
+        first_gib = first.memory_gib(prepared.image, grid, image_bytes, keeping, beside_bytes + image_bytes)
+        kept = PROBABILITY_BYTES * first.plan.classes * prepared.image[0].size + 2.0 * math.prod(grid.shape)
+        beside_bytes += image_bytes + kept  # two masks of the first stage
+        return max(first_gib, *(stage.whole_memory_gib(grid, image_bytes, beside_bytes, options) for stage in later))
 
 
 def open_model(model: Path, device: DeviceName) -> Model:
-    """Load a model file, or all folds of a RUN, with both stages where its plan has two.
+    """Load a model file, or all folds of a RUN, with both stages where there are two.
 
     An ensemble cleans up the organs that each of its folds would, by the first fold's rules; its line from certainty to
     Dice is the mean of theirs.
@@ -237,36 +242,39 @@ def open_fold(run: Run, fold: int, device: DeviceName) -> Model:
 
 
 def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], device: DeviceName) -> Model:
-    loaded = _loaded(model, files, device)
-    later = _loaded(model, later_files, device)
+    by_stage = [*_loaded(model, files, device), *_loaded(model, later_files, device)]
+    folds = by_stage[0]
     digests, later_digests = ("".join(map(_digest_of, some)) for some in (files, later_files))
     return Model(
-        stages=tuple(_stage(parts, device) for parts in (loaded, later) if parts),
-        trained_on=frozenset(str(case) for _, _, facts in (*loaded, *later) for case in facts.get("trained_on", ())),
+        stages=tuple(_stage(parts, device) for parts in by_stage),
+        trained_on=frozenset(
+            str(case) for parts in by_stage for _, _, facts in parts for case in facts.get("trained_on", ())
+        ),
         postprocessing=joined(
-            [read_postprocessing(file, facts) for file, (_, _, facts) in zip(files, loaded, strict=True)]
+            [read_postprocessing(file, facts) for file, (_, _, facts) in zip(files, folds, strict=True)]
         ),
         digest=hashlib.sha256((digests + later_digests).encode()).hexdigest()[:16],
         later_digest=later_digests,
     )
 
 
-def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[Loaded]:
-    """Return the networks of the folds of one stage, with plan and facts; refuse folds of different plans."""
-    loaded = [load_networks(file, device) for file in files]
-    for _, other, _ in loaded[1:]:
-        plan = loaded[0][1]
-        if any(of(other) != of(plan) for of in (plan_digest, _outputs)):
+def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[tuple[Loaded, ...]]:
+    """Return the networks of the folds, with plan and facts, by stage; refuse folds of different plans."""
+    loaded = [load_stages(file, device) for file in files]
+    for other in loaded[1:]:
+        if list(map(_decides, other)) != list(map(_decides, loaded[0])):
             raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
-    for networks, _, _ in loaded:
-        for network in networks:
-            fold_norms(network)
-    return loaded
+    for stages in loaded:
+        for networks, _, _ in stages:
+            for network in networks:
+                fold_norms(network)
+    return list(zip(*loaded, strict=True))
 
 
-def _outputs(plan: Plan) -> tuple[NetworkPlan, float | None]:
-    """Return what decides the outputs of a network beside its weights and its input."""
-    return plan.network, plan.logit_scale
+def _decides(loaded: Loaded) -> tuple[str, NetworkPlan, float | None]:
+    """Return what decides the outputs of a stage's networks beside their weights."""
+    _, plan, _ = loaded
+    return plan_digest(plan), plan.network, plan.logit_scale
 
 
 def _stage(loaded: Sequence[Loaded], device: DeviceName) -> Stage:

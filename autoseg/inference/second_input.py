@@ -108,12 +108,19 @@ def probabilities_in(probabilities: FloatArray, box: Box, full: Voxels, shape: V
         full: Voxels of the image (Z, Y, X).
         shape: Voxels of the new grid.
     """
-    z, y, x = (_weights(*axis) for axis in zip(probabilities.shape[1:], full, box, shape, strict=True))
+    z, y, x = (weights_along(*axis) for axis in zip(probabilities.shape[1:], full, box, shape, strict=True))
     return np.stack([np.tensordot(z, y @ (channel @ x.T), axes=1) for channel in probabilities])
 
 
-def _weights(coarse: int, full: int, part: slice, size: int) -> FloatArray:
-    """Return the matrix (size, coarse) that interpolates an axis, constant beyond the outer centres."""
+def weights_along(coarse: int, full: int, part: slice, size: int) -> FloatArray:
+    """Return the matrix (size, coarse) that interpolates an axis, constant beyond the outer centres.
+
+    Args:
+        coarse: Voxels of the grid that is interpolated, over the whole image.
+        full: Voxels of the image.
+        part: Of these that the new grid fills.
+        size: Voxels of the new grid.
+    """
     places = part.start + (np.arange(size) + 0.5) * (part.stop - part.start) / size  # from the image's edge
     centres = np.clip(places * coarse / full - 0.5, 0.0, coarse - 1.0)
     before = np.minimum(centres.astype(int), max(coarse - 2, 0))

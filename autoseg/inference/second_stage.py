@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from autoseg.imaging.resample import FloatArray, resample_label
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.second_input import Probabilities, classes_of, first_box, part_of, second_image, widened
+from autoseg.inference.second_percent import box_percent
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Atoms
@@ -46,12 +47,21 @@ def look_again(
     probabilities = upsampler.probabilities()
     classes = classes_of(first.plan.scheme, second.plan.scheme)
     names = ", ".join(organ.name for organ in second.plan.labels)
+    unseen = [
+        organ.name
+        for index, organ in zip(classes, second.plan.labels, strict=True)
+        if not (upsampler.coarse == index).any()
+    ]
     upsampler.first = upsampler.mask.copy()
     full = _voxels(upsampler.mask)
     box = first_box(upsampler.coarse, classes, full)
     if box is None or probabilities is None:
         upsampler.remarks = (f"the first stage finds nothing of {names}, so the second had nothing to look at",)
         return upsampler
+    if unseen:
+        upsampler.remarks = (
+            f"the first stage finds nothing of {', '.join(unseen)}, so the second looked around the others alone",
+        )
     with watch.phase("read"):
         volume = original.read()
     margin_mm = [second.plan.margin_mm or 0.0] * 3
@@ -63,12 +73,15 @@ def look_again(
         if not any((*before, *behind)):
             break
         if number == LOOKS - 1:
-            upsampler.remarks = (f"{names}: reach out of the second stage's box, though it was widened",)
+            upsampler.remarks += (f"{names}: reach out of the second stage's box, though it was widened",)
             break
         further = ([mm * cut for mm, cut in zip(margin_mm, side, strict=True)] for side in (before, behind))
         box = widened(box, volume.grid, *further)
+    upsampler.box = box
     with watch.phase("upsample"):
         _paste(upsampler, seen, box, probabilities, classes)
+        if options.probabilities and (fine := seen.probabilities()) is not None:
+            upsampler.looked = box_percent(upsampler.mask[box], box, full, probabilities, fine, classes)
     return upsampler
 
 
@@ -94,7 +107,7 @@ class _Look:
             if self.original.truth is not None:
                 atoms = second_atoms(self.original.truth()[box], self.classes)
                 truth = resample_label(atoms, working_shape(part.grid, plan.spacing_mm, plan.downsampling))
-        return self.second.infer(image, part.grid.shape, replace(self.options, probabilities=False), self.watch, truth)
+        return self.second.infer(image, part.grid.shape, self.options, self.watch, truth)
 
 
 def second_atoms(atoms: Atoms, classes: Sequence[int]) -> Atoms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -101,11 +102,15 @@ class Stage:
         beside_bytes += PROBABILITY_BYTES * self.plan.classes * image[0].size if options.probabilities else 0
         return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
 
-    def whole_memory_gib(self, grid: Grid, image_bytes: int, beside_bytes: float = 0.0) -> float:
+    def whole_memory_gib(
+        self, grid: Grid, image_bytes: int, beside_bytes: float = 0.0, options: InferenceOptions = USUAL_OPTIONS
+    ) -> float:
         """Return the most memory that predicting a whole image takes on a CPU, in GiB; see `memory_gib`."""
         working = working_shape(grid, self.plan.spacing_mm, self.plan.downsampling)
         whole = (slice(0, working[0]), slice(0, working[1]), slice(0, working[2]))
         tile = self._tiling(whole, working, grid.shape).tile
+        if options.probabilities:  # its own, and those of all classes in percent
+            beside_bytes += self.plan.classes * (PROBABILITY_BYTES * math.prod(working) + math.prod(grid.shape))
         return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
 
     def _tiling(self, box: Box, working: tuple[int, ...], full: Voxels) -> Tiling:

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from autoseg.imaging.grid import Voxels
+from autoseg.imaging.grid import Box, Voxels
 from autoseg.inference.calibration import Certainty
 from autoseg.inference.device_mask import DeviceMask
 from autoseg.inference.reliability import Reliability
+from autoseg.inference.second_percent import BoxPercent
 from autoseg.labels import Atoms, LabelScheme
 
 CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
@@ -62,6 +63,8 @@ class Upsampler:
         self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
         self.certainty = Certainty(scheme)
         self.reliability = None if truth is None else Reliability(scheme, truth)
+        self.box: Box | None = None  # that a second stage has looked into, voxels of the image
+        self.looked: BoxPercent | None = None  # the probabilities of both stages, where they are kept
         self.first: Atoms | None = None  # the mask before a second stage has looked again
         self.remarks: tuple[str, ...] = ()  # sentences on what it could not see
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))

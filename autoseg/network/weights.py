@@ -29,6 +29,8 @@ from autoseg.words import is_text, shortened
 
 MODEL = "autoseg model 1"
 MOST_NETWORKS = 1000  # of an ensemble
+SECOND = "second."  # before the names of the tensors of a second stage
+Loaded = tuple[tuple[nn.Module, ...], Plan, dict[str, Any]]  # networks of a stage, their plan, facts of the training
 FACTS = "autoseg"  # the one field of the header: safetensors writes several in any order
 
 
@@ -157,15 +159,33 @@ def save_model(file: Path, plan: Plan, weights: Mapping[str, Tensor], facts: Map
     save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(dict(facts))})
 
 
-def save_ensemble(file: Path, plan: Plan, networks: Sequence[Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
-    """Write a model of several networks of one plan; its tensors are named after their network, as in 0.NAME."""
-    weights = {f"{number}.{name}": t for number, network in enumerate(networks) for name, t in network.items()}
-    about = dict(facts) | {"networks": len(networks)}
+def save_ensemble(
+    file: Path,
+    plan: Plan,
+    networks: Sequence[Mapping[str, Tensor]],
+    facts: Mapping[str, Any],
+    second: Sequence[Mapping[str, Tensor]] = (),
+) -> None:
+    """Write a model of several networks of one plan; its tensors are named after their network, as in 0.NAME.
+
+    Those of a second stage, whose plan is `plan.finer`, are named as in second.0.NAME.
+    """
+    numbered = [(f"{n}.", network) for n, network in enumerate(networks)]
+    numbered += [(f"{SECOND}{n}.", network) for n, network in enumerate(second)]
+    weights = {prefix + name: tensor for prefix, network in numbered for name, tensor in network.items()}
+    about = dict(facts) | {"networks": len(networks)} | ({"second_networks": len(second)} if second else {})
     save_tensors(file, MODEL, weights, {"plan": plan.model_dump_json(), "facts": json.dumps(about)})
 
 
-def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...], Plan, dict[str, Any]]:
-    """Return the networks of a model, ready for prediction on `device`, their plan, and the facts of their training.
+def load_networks(file: Path, device: DeviceName) -> Loaded:
+    """Return the networks of a model's first stage, their plan, and the facts of their training; see `load_stages`."""
+    return load_stages(file, device)[0]
+
+
+def load_stages(file: Path, device: DeviceName) -> tuple[Loaded, ...]:
+    """Return the networks of each stage of a model, ready for prediction on `device`, their plan, and their facts.
+
+    An exported file may hold two stages; the file of a fold holds one.
 
     Raises:
         ModelError: If the file is missing, damaged, foreign, or its tensors do not fit its plan.
@@ -174,16 +194,30 @@ def load_networks(file: Path, device: DeviceName) -> tuple[tuple[nn.Module, ...]
     weights, texts = load_tensors(file, MODEL)
     plan = require_known(parse_plan(texts.get("plan", ""), str(file)), str(file))
     facts = parse_facts(texts, file)
-    count = facts.get("networks")
-    parts = [weights] if count is None else [tensors_under(weights, f"{number}.") for number in range(count)]
-    for part in parts:
-        _require_fit(file, plan, part)
+    held = (("", "networks"), (SECOND, "second_networks"))[: len(plan.stages)]
+    parts = [
+        (stage, _parts(weights, prefix, facts.get(key))) for stage, (prefix, key) in zip(plan.stages, held, strict=True)
+    ]
+    for stage, of_stage in parts:
+        for part in of_stage:
+            _require_fit(file, stage, part)
+    return tuple((_networks(stage, of_stage, device), stage, facts) for stage, of_stage in parts)
+
+
+def _parts(weights: Mapping[str, Tensor], prefix: str, count: int | None) -> list[Mapping[str, Tensor]]:
+    """Return the tensors of each network of a stage; one whose tensors have no number where their count is not told."""
+    if count is None:
+        return [tensors_under(weights, prefix)]
+    return [tensors_under(weights, f"{prefix}{number}.") for number in range(count)]
+
+
+def _networks(plan: Plan, parts: Sequence[Mapping[str, Tensor]], device: DeviceName) -> tuple[nn.Module, ...]:
     networks = []
     for part in parts:
         network = build(plan)
         network.load_state_dict(part)
         networks.append(place(network, device).eval())
-    return tuple(networks), plan, facts
+    return tuple(networks)
 
 
 def _require_fit(file: Path, plan: Plan, tensors: Mapping[str, Tensor]) -> None:
@@ -201,6 +235,7 @@ class TrainingFacts(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
     networks: int | None = Field(default=None, ge=1, le=MOST_NETWORKS)  # None: one, whose tensors have no number
+    second_networks: int | None = Field(default=None, ge=1, le=MOST_NETWORKS)  # of a second stage in the same file
     trained_on: list[str] = []
     first_stage: str = ""  # of a second stage: digest of the weights of the first, behind which it was trained
     aftercare: dict[str, Any] = {}

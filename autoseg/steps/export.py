@@ -17,21 +17,32 @@ from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
 from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words
 from autoseg.inference.postprocessing_file import Postprocessing
-from autoseg.network.weights import MODEL, load_networks, parse_facts, read_facts, save_ensemble, save_model
+from autoseg.network.weights import (
+    MODEL,
+    load_networks,
+    parse_facts,
+    read_facts,
+    save_ensemble,
+    save_model,
+    second_files,
+)
 from autoseg.plan import Plan
 from autoseg.report.tables import text_rows
 from autoseg.run import Run
 from autoseg.version import VERSION
-from autoseg.words import counted
+from autoseg.words import counted, joined
 
 logger = logging.getLogger(__name__)
 
 
-def export(run: Run, file: Path) -> str:
-    """Write the models of all trained folds to one file, an ensemble where there are several; return its card.
+def export(run: Run, file: Path) -> tuple[Path, ...]:
+    """Write the models of all trained folds to one file, an ensemble where there are several, with both stages.
 
     The file holds weights, plan, organs, what `evaluate` learnt, and a card with the scores; no case's name. One that
-    ends in .onnx holds the network as ONNX, with plan and card in its metadata.
+    ends in .onnx holds the network as ONNX, with plan and card in its metadata; a second stage is a second such file.
+
+    Returns:
+        The files that were written.
 
     Raises:
         ModelError: If no fold is trained, their plans differ, or onnxruntime does not give the same masks.
@@ -41,8 +52,6 @@ def export(run: Run, file: Path) -> str:
         raise ModelError(f"{file}: is a folder; give a file, as in model.autoseg")
     if file.resolve().is_relative_to(run.folder.resolve()) and file.name == run.fold(0).model.name:
         raise ModelError(f"{file}: is where the RUN keeps its own models; give another FILE")
-    if run.plan_file.is_file() and run.plan().finer is not None:
-        raise ModelError(f"{run.folder}: a model of two stages cannot be exported yet; give `autoseg predict` the RUN")
     files = [run.fold(fold).model for fold in run.folds()]
     if not files:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
@@ -52,21 +61,25 @@ def export(run: Run, file: Path) -> str:
             "%s was not evaluated after its last training, so the file has no scores, clean-up or expected Dice; "
             "run `autoseg evaluate %s` before", run.folder, run.folder,
         )  # fmt: skip
-    parts = [load_networks(one, "cpu") for one in files]
-    networks = [network.state_dict() for part, _, _ in parts for network in part]
-    card = _card(run, parts[0][1], model.postprocessing, len(networks))
+    parts, later = ([load_networks(one, "cpu") for one in some] for some in (files, second_files(run, run.folds())))
+    networks, second = ([network.state_dict() for part, _, _ in of for network in part] for of in (parts, later))
+    plan = parts[0][1]
+    if later:  # the box of the most careful fold
+        plan = plan.model_copy(
+            update={"finer": later[0][1].model_copy(update={"margin_mm": model.stages[1].plan.margin_mm})}
+        )
+    card = _card(run, plan, model.postprocessing, len(networks))
     if file.suffix == ONNX_SUFFIX:
-        write_onnx(model, file, card)
-        return card
+        return write_onnx(model, file, card)
     facts = {
         "aftercare": model.postprocessing.model_dump(mode="json", by_alias=True),
         "card": card,
     }
-    if len(networks) == 1:
-        save_model(file, parts[0][1], networks[0], facts)
+    if len(networks) == 1 and not second:
+        save_model(file, plan, networks[0], facts)
     else:
-        save_ensemble(file, parts[0][1], networks, facts)
-    return card
+        save_ensemble(file, plan, networks, facts, second)
+    return (file,)
 
 
 def read_card(model: Path) -> str:
@@ -93,6 +106,7 @@ def _card(run: Run, plan: Plan, postprocessing: Postprocessing, networks: int) -
         f"Segments {', '.join(label.name for label in plan.labels)} in {', '.join(plan.channels)} volumes. {what}, "
         f"{'on a grid of ' + grid + ' mm' if plan.spacing_mm else 'on a grid coarser by ' + grid} (z, y, x). "
         f"Made with autoseg {VERSION} on {datetime.now(UTC):%Y-%m-%d}.",
+        *map(_of_second, plan.stages[1:]),
         "For research; not a medical device.",
     ]
     if known is not None:
@@ -109,6 +123,15 @@ def _card(run: Run, plan: Plan, postprocessing: Postprocessing, networks: int) -
         names = {place: organ.name for place, organ in enumerate(plan.labels, start=1)}
         lines += ["## Clean-up", *rules_in_words(postprocessing.cleanup, names)]
     return "\n\n".join(lines) + "\n"
+
+
+def _of_second(plan: Plan) -> str:
+    """Return what a second stage does, in words."""
+    grid = f"{joined(plan.spacing_mm)} mm" if plan.spacing_mm else f"its box's, coarser by {joined(plan.downsampling)}"
+    return (
+        f"A second stage of as many networks looks again at {', '.join(organ.name for organ in plan.labels)}, on a "
+        f"grid of {grid} (z, y, x), in a box around what the first sees of them."
+    )
 
 
 def _markdown(frame: pd.DataFrame) -> str:

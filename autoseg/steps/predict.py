@@ -102,6 +102,9 @@ def _last_lines(watch: Stopwatch, statistics: Statistics, verbose: bool) -> Iter
     """Yield the time of each phase and the memory where they are asked for, and which masks to look at first."""
     if verbose:
         yield ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in watch.seconds.items())
+        if watch.by_stage:
+            of_first, of_second = watch.by_stage
+            yield f"first stage {of_first:.1f} s, second stage {of_second:.1f} s, each with its network and upsampling"
         yield f"memory: {peak_memory_gib():.1f} GiB at most"
     for line in statistics.look_at_first():
         yield f"check this mask first: {line}"

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from two_stages import FIRST, FLOOR, GRID, OF_LIVER, OF_VEIN, ByIntensity, second
+from made import CT
+from two_stages import FIRST, FLOOR, GRID, LIVER, OF_LIVER, OF_VEIN, SEEN, VEIN, ByIntensity, second
 
-from autoseg.errors import PlanError
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.model import Model
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.labels import IGNORED
+from autoseg.plan import first_seen
 
 
 def two_stages(**changes: Any) -> Model:
@@ -84,9 +85,27 @@ def test_what_is_expected_of_an_organ_comes_from_the_stage_that_drew_it() -> Non
     assert both[1].expected_dice != alone[1].expected_dice
 
 
-def test_probabilities_of_two_stages_are_refused_in_a_line() -> None:
-    with pytest.raises(PlanError, match="--probabilities: the two stages"):
-        two_stages().require_possible(InferenceOptions(probabilities=True))
+def test_probabilities_of_both_stages_change_no_mask_and_agree_with_it() -> None:
+    image, model = scan((slice(2, 14), slice(13, 17), slice(14, 18))), two_stages()
+    asked = model.predict(image, InferenceOptions(probabilities=True))
+    np.testing.assert_array_equal(asked.mask.array, model.predict(image).mask.array)
+    assert asked.looked is not None
+    inside = asked.mask.array[asked.looked.box]
+    assert (inside == 9).any()
+    atoms = np.searchsorted([0, 4, 9], inside)
+    np.testing.assert_array_equal(asked.looked.percent.argmax(axis=0), atoms)
+    assert model.predict(image).looked is None
+
+
+def test_an_organ_that_the_first_stage_misses_among_others_is_told() -> None:
+    labels = (LIVER, VEIN)
+    channels = ("CT", *map(first_seen, labels))
+    finer = second(labels=labels, channels=channels, intensity=(CT, SEEN, SEEN))
+    stages = (Stage(networks=(ByIntensity(-2.0, 1.0),), plan=plan) for plan in (FIRST, finer))
+    model = Model(stages=tuple(stages), trained_on=frozenset())
+    (sentence,) = model.predict(scan(None)).unlike
+    assert sentence.startswith("the first stage finds nothing of vein, so the second looked around the others alone")
+    assert not model.predict(scan((slice(2, 14), slice(13, 17), slice(14, 18)))).unlike
 
 
 def test_other_organs_are_background_to_a_second_stage_and_the_unknown_stays_unknown() -> None:

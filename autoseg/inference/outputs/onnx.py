@@ -19,7 +19,9 @@ from autoseg.errors import ModelError
 from autoseg.files import atomic_path
 from autoseg.imaging.grid import Voxels
 from autoseg.inference.model import Model
+from autoseg.inference.stage import Stage
 from autoseg.labels import IN_REGION, LabelScheme
+from autoseg.plan import Plan
 from autoseg.words import counted
 
 SUFFIX = ".onnx"
@@ -43,30 +45,42 @@ class Probabilities(nn.Module):
         return total.mean(dim=0)
 
 
-def write_onnx(model: Model, file: Path, card: str) -> None:
+def write_onnx(model: Model, file: Path, card: str) -> tuple[Path, ...]:
     """Write a model as ONNX and check that onnxruntime gives the same masks, on two sizes of volumes.
 
-    Input `image`, float32 (B, C, Z, Y, X), normalised, each extent divisible by the network's divisor; output
-    `probabilities`, float32 (B, classes, Z, Y, X).
+    Of two stages the second goes to a file of its own, as in model_second.onnx. Input `image`, float32
+    (B, C, Z, Y, X), normalised, each extent divisible by the network's divisor; output `probabilities`, float32
+    (B, classes, Z, Y, X).
 
     Args:
         model: On the CPU.
         file: Where.
         card: What the model is, in words.
 
+    Returns:
+        The files, one a stage.
+
     Raises:
         ModelError: If a package is missing, or the masks differ.
         OSError: If the disk is full.
     """
     try:
-        import onnx
+        import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ModelError(f"{file}: {NO_PACKAGE}") from error
-    (stage,) = model.stages
+    files = (file, file.with_name(f"{file.stem}_second{file.suffix}"))[: len(model.stages)]
+    for stage, its_file in zip(model.stages, files, strict=True):
+        _write_stage(stage, its_file, card)
+    return files
+
+
+def _write_stage(stage: Stage, file: Path, card: str) -> None:
+    import onnx
+
     network = Probabilities(stage.networks, stage.plan.scheme).eval()
-    divisor = model.plan.network.divisor
-    example = torch.zeros((1, len(model.plan.channels), *(4 * d for d in divisor)))
+    divisor = stage.plan.network.divisor
+    example = torch.zeros((1, len(stage.plan.channels), *(4 * d for d in divisor)))
     axes = {0: "batch", 2: "z", 3: "y", 4: "x"}
     with atomic_path(file) as beside:
         with warnings.catch_warnings():
@@ -82,26 +96,26 @@ def write_onnx(model: Model, file: Path, card: str) -> None:
                 dynamo=False,
             )
         exported = onnx.load(str(beside))
-        for key, value in (("autoseg_plan", model.plan.model_dump_json()), ("autoseg_card", card)):
+        for key, value in (("autoseg_plan", stage.plan.model_dump_json()), ("autoseg_card", card)):
             exported.metadata_props.add(key=key, value=value)
         onnx.checker.check_model(exported)
         onnx.save(exported, str(beside))
-        _require_parity(network, beside, file, [(2, 3, 4), (5, 2, 3)], model)
+        _require_parity(network, beside, file, [(2, 3, 4), (5, 2, 3)], stage.plan)
 
 
-def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequence[Voxels], model: Model) -> None:
+def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequence[Voxels], plan: Plan) -> None:
     """Raise ModelError unless onnxruntime finds the same classes as PyTorch in float32."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(SEED)
     for size in sizes:
-        extent = tuple(n * d for n, d in zip(size, model.plan.network.divisor, strict=True))
-        image = generator.normal(size=(1, len(model.plan.channels), *extent)).astype(np.float32)
+        extent = tuple(n * d for n, d in zip(size, plan.network.divisor, strict=True))
+        image = generator.normal(size=(1, len(plan.channels), *extent)).astype(np.float32)
         with torch.no_grad():
             ours = network(torch.from_numpy(image)).numpy()
         (theirs,) = session.run(None, {"image": image})
-        apart = _voxels_apart(ours[0], theirs[0], model.plan.scheme)
+        apart = _voxels_apart(ours[0], theirs[0], plan.scheme)
         if apart:
             raise ModelError(
                 f"{file}: in onnxruntime the class differs in {counted(apart, 'voxel')} of a random volume; not written"
