@@ -47,7 +47,10 @@ LISTS = {
     "mask": (MASK_CODE, FIGURES),
     "preview": (PREVIEW_CODE, set[str]()),
     "clean-up": (postprocessing.CODE, FIGURES),
-    "scores": (evaluate.CODE, {*FIGURES, "evaluation/postprocessing.py"}),  # noted in the model file, which counts
+    "scores": (  # postprocessing is noted in the model file, which counts; where a second stage looked is no score
+        evaluate.CODE,
+        {*FIGURES, "evaluation/postprocessing.py", "evaluation/two_stages.py"},
+    ),
     "cached case": (preprocess.CODE, {"plan.py"}),
     "picture": (case_pictures.CODE, {"plan.py"}),
 }

@@ -24,6 +24,7 @@ from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score
 from autoseg.evaluation.postprocessing import with_postprocessing
 from autoseg.evaluation.reliability import reliability_rows, write_reliability
 from autoseg.evaluation.scores import FIRST_CEILING, FIRST_DICE, Row, score_rows, write_scores
+from autoseg.evaluation.two_stages import second_look
 from autoseg.imaging.grid import Grid, working_shape
 from autoseg.imaging.volumes import read_image, read_label, write_label
 from autoseg.inference.model import MASK_CODE, Model, open_fold
@@ -252,6 +253,8 @@ def _outcome(case_id: str, future: Future[None]) -> tuple[str, AutosegError | No
 def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> None:
     """Write the mask of a case, and its rows into the journal."""
     model, scheme = evaluation.model, evaluation.model.plan.scheme
+    for remark in upsampler.remarks:
+        logger.warning("%s: %s", case.id, remark)
     for atoms, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
         apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme)
     mask = scheme.decode(upsampler.mask)
@@ -272,7 +275,8 @@ def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str,
     counts = {} if upsampler.reliability is None else upsampler.reliability.counts()
     shown = [(scheme.organs[index], count) for index, count in counts.items() if index not in case.hidden]
     reliability = [row for organ, count in shown for row in reliability_rows(organ, count, about)]
-    evaluation.journal.append(case.id, sources, evaluation.mask(case), rows, reliability)
+    look = second_look(upsampler)
+    evaluation.journal.append(case.id, sources, evaluation.mask(case), rows, reliability, look)
 
 
 def _context_rows(

@@ -6,6 +6,7 @@ import json
 import os
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from autoseg.dataset.origin import splits_of
 from autoseg.digests import file_digest, note_sources, noted_sources, remembered
 from autoseg.errors import RunError
 from autoseg.evaluation.scores import Row, read_scores
+from autoseg.evaluation.two_stages import SecondLook
 from autoseg.files import atomic_path
 from autoseg.json_file import JsonError, parse_json
 from autoseg.metrics.registry import nsd_name
@@ -68,10 +70,20 @@ class ScoreJournal:
         """Return the rows of reliability.csv of a scored case."""
         return list(self._line(case).get("reliability", ()))
 
-    def append(self, case: str, sources: str, mask: Path, rows: Sequence[Row], reliability: Sequence[Row] = ()) -> None:
-        """Append the rows of a case whose mask is written, and those of reliability.csv."""
-        line = {"case": case, "sources": sources, "mask": file_digest(mask), "rows": list(rows)}
+    def append(
+        self,
+        case: str,
+        sources: str,
+        mask: Path,
+        rows: Sequence[Row],
+        reliability: Sequence[Row] = (),
+        look: SecondLook | None = None,
+    ) -> None:
+        """Append the rows of a case whose mask is written, those of reliability.csv, and what a second stage did."""
+        line: dict[str, Any] = {"case": case, "sources": sources, "mask": file_digest(mask), "rows": list(rows)}
         line["reliability"] = list(reliability)
+        if look is not None:
+            line["second_look"] = asdict(look)
         with self._file.open("ab") as stream:
             start = stream.seek(0, os.SEEK_END)
             stream.write((json.dumps(line, default=float) + "\n").encode())
@@ -96,6 +108,16 @@ class ScoreJournal:
                 starts[case] = stream.tell()
                 stream.write(line.rstrip(b"\n") + b"\n")
         self._starts = starts
+
+
+def read_looks(file: Path) -> dict[str, SecondLook]:
+    """Return what a second stage did in each scored case of a journal; empty where there is one stage."""
+    looks = {}
+    for _, line in _lines_of(file):
+        entry = _entry(line)
+        if entry is not None and entry.get("second_look") is not None:
+            looks[str(entry["case"])] = SecondLook.of(entry["second_look"])
+    return looks
 
 
 def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:

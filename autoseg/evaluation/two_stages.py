@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from autoseg.evaluation.scores import FIRST_CEILING, FIRST_DICE
 from autoseg.evaluation.statistics import by_case, organs_of
+from autoseg.inference.upsample import Upsampler
 
 COLUMNS = (
     "Organ", "N", "Ceiling, first stage (%)", "Ceiling (%)", "Dice, first stage (%)", "Dice (%)", "Gain (points)",
 )  # fmt: skip
+
+
+Ends = tuple[tuple[int, int], ...]  # of a box: its first voxel and the one behind its last, for each of (Z, Y, X)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondLook:
+    """Where a second stage looked in a case, and how long each stage took."""
+
+    box: Ends | None  # voxels of the image; None: the first stage found nothing to look at
+    seconds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, noted: Mapping[str, Any]) -> SecondLook:
+        """Return a look as it was noted in JSON."""
+        box = noted["box"]
+        ends = None if box is None else tuple((int(first), int(behind)) for first, behind in box)
+        return cls(box=ends, seconds=tuple(map(float, noted["seconds"])))
+
+
+def second_look(upsampler: Upsampler) -> SecondLook | None:
+    """Return where a second stage looked and how long it took; None where there is one stage."""
+    if not upsampler.stage_seconds:
+        return None
+    box = None if upsampler.box is None else tuple((part.start, part.stop) for part in upsampler.box)
+    return SecondLook(box=box, seconds=tuple(round(seconds, 2) for seconds in upsampler.stage_seconds))
+
+
+def stage_seconds(looks: Collection[SecondLook]) -> pd.DataFrame:
+    """Return the seconds that a case took, a row a stage; no row where there is one stage."""
+    columns = ["Stage", "N", "Median (s)", "Least (s)", "Most (s)"]
+    rows = []
+    for name, values in zip(("first", "second"), zip(*(look.seconds for look in looks), strict=True), strict=False):
+        rows.append([name, len(values), median(values), min(values), max(values)])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def two_stages(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:

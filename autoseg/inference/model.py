@@ -197,10 +197,13 @@ class Model:
         if not later or original is None:
             return first.infer(image, full, options, watch, truth)
         watch = watch or Stopwatch()
+        before = tuple(watch.by_stage) or (0.0, 0.0)
         with watch.stage(0):
             upsampler = first.infer(image, full, replace(options, probabilities=True), watch, truth)
         with watch.stage(1):
-            return look_again(first, later[0], upsampler, original, options, watch)
+            upsampler = look_again(first, later[0], upsampler, original, options, watch)
+        upsampler.stage_seconds = tuple(now - then for now, then in zip(watch.by_stage, before, strict=True))
+        return upsampler
 
     def memory_gib(
         self, prepared: PreparedImage, options: InferenceOptions = USUAL_OPTIONS, beside_bytes: float = 0.0

@@ -64,6 +64,7 @@ class Upsampler:
         self.certainty = Certainty(scheme)
         self.reliability = None if truth is None else Reliability(scheme, truth)
         self.box: Box | None = None  # that a second stage has looked into, voxels of the image
+        self.stage_seconds: tuple[float, ...] = ()  # that each of two stages took
         self.looked: BoxPercent | None = None  # the probabilities of both stages, where they are kept
         self.first: Atoms | None = None  # the mask before a second stage has looked again
         self.remarks: tuple[str, ...] = ()  # sentences on what it could not see

@@ -18,6 +18,7 @@ from autoseg.figures.planes import CaseArrays
 from autoseg.figures.surfaces import surfaces_figure
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
+from autoseg.imaging.grid import Box
 from autoseg.imaging.pictures import is_picture, stored_digest
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.json_file import JsonError, read_json
@@ -41,6 +42,7 @@ class View:
     caption: str
     organ: Label | None = None
     at_errors: bool = False  # whether an overlay shows the slices with the most errors
+    looked: Box | None = None  # that a second stage has looked into
 
     @property
     def focus(self) -> int | None:
@@ -108,7 +110,8 @@ class CaseWork:
     def sources(self, view: View) -> Sources:
         """Return digests of everything that a picture depends on."""
         organs = list(self.plan.scheme.names.items())
-        settings = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
+        settings: tuple[object, ...] = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
+        settings += () if view.looked is None else (view.looked,)
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
         return mask, None if self.case is None else stored_digest([*self.case.label_files, *self.case.images])
 
@@ -151,6 +154,7 @@ def _within(work: CaseWork) -> dict[int, tuple[int, ...]] | None:
 
 
 def _draw_view(view: View, case: CaseArrays, truth: Volume, mask: Volume) -> None:
+    case = replace(case, looked=view.looked)
     if view.kind == "surfaces":
         figure = surfaces_figure(truth.array, mask.array, case.spacing_mm, case.organs)
     elif view.kind == "case":

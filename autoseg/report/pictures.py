@@ -18,9 +18,11 @@ from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.errors import AutosegError
 from autoseg.evaluation.cases import chosen_cases, own_folds
+from autoseg.evaluation.freshness import read_looks
 from autoseg.evaluation.statistics import by_case, dice_by_organ
 from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.figures.windows import CT_WINDOW_HU
+from autoseg.imaging.grid import Box
 from autoseg.imaging.volumes import read_grid
 from autoseg.inference.outputs.legend import file_names
 from autoseg.machine import free_memory_gib
@@ -61,7 +63,11 @@ class DrawnPictures:
 def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: Track) -> DrawnPictures:
     """Draw all pictures that a run's scores, log and masks allow, and write their files into RUN/report."""
     splits = TESTING if scores["split"].isin(TESTING).any() else TRAINING
-    small, large = _small_views(run, scores), _views(run, plan, scores, splits)
+    looks = _looks(run, plan, scores)
+    small, large = (
+        [_framed(view, plan, looks) for view in views]
+        for views in (_small_views(run, scores), _views(run, plan, scores, splits))
+    )
     work, notes = _work_of(run, plan, scores, [*small, *large])
     drawings = Drawings(run.report)
     failed = _draw_all(work, drawings, jobs, track)
@@ -184,6 +190,29 @@ def _work_of(
         for name, _, fold in own_folds(scores).itertuples(index=False)
     }
     return work, notes
+
+
+def _looks(run: Run, plan: Plan, scores: pd.DataFrame) -> dict[str, Box]:
+    """Return the box that a second stage has looked into in each case; none where there is one stage."""
+    boxes: dict[str, Box] = {}
+    if plan.finer is None or scores.empty:
+        return boxes
+    by_fold = {fold: read_looks(run.fold(fold).evaluated) for fold in run.folds()}
+    for name, _, fold in own_folds(scores).itertuples(index=False):
+        look = by_fold.get(int(fold), {}).get(str(name))
+        if look is not None and look.box is not None:
+            z, y, x = (slice(first, behind) for first, behind in look.box)
+            boxes[str(name)] = (z, y, x)
+    return boxes
+
+
+def _framed(view: View, plan: Plan, looks: Mapping[str, Box]) -> View:
+    """Return a view of outlines with the second stage's box, where that looked at what it shows."""
+    again = () if plan.finer is None else plan.finer.labels
+    looked = looks.get(view.case)
+    if looked is None or view.kind not in ("case", "overlay") or (view.organ is not None and view.organ not in again):
+        return view
+    return replace(view, looked=looked, caption=f"{view.caption} The thin yellow box: what the second stage saw.")
 
 
 def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:

@@ -24,7 +24,7 @@ from autoseg.evaluation.stress import COLUMNS as STRESS
 from autoseg.evaluation.stress import stress_table
 from autoseg.evaluation.subgroups import gaps, grouped, subgroups
 from autoseg.evaluation.trust import EXPECTED, case_pairs, coverage, expected_dice
-from autoseg.evaluation.two_stages import two_stages
+from autoseg.evaluation.two_stages import SecondLook, stage_seconds, two_stages
 from autoseg.report.formats import TextTable
 
 
@@ -42,6 +42,7 @@ class Evidence:
     repetitions: tuple[pd.DataFrame, ...] = ()  # scores of the same plan with other seeds
     stress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STRESS)))
     stages: pd.DataFrame = field(default_factory=pd.DataFrame)  # of `provenance.stages`
+    looks: tuple[SecondLook, ...] = ()  # of a second stage, one a scored case
     reliability: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELIABILITY)))
 
     @cached_property
@@ -114,6 +115,12 @@ REVIEW = (
         frame=lambda e: two_stages(e.scores, TESTING),
         note="First stage: its mask alone, before clean-up. Ceiling: the Dice that the truth keeps after going to the "
         "grid of the stage and back; the second stage looks again at the organs whose ceiling it raises.",
+    ),
+    ReviewTable(
+        name="seconds", section="scores", title="Seconds that the stages took for a case.",
+        frame=lambda e: stage_seconds(e.looks),
+        note="From the normalised image to the mask, when the cases were evaluated; of the second stage reading the "
+        "image anew and all its looks are included.",
     ),
     ReviewTable(
         name="sizes", section="scores", title="Dice of the testing patients by size of the organ.",

@@ -16,7 +16,7 @@ from autoseg.dataset.statements import statements_of
 from autoseg.digests import remembered
 from autoseg.errors import RunError
 from autoseg.evaluation.cases import doubts
-from autoseg.evaluation.freshness import has_other_models, is_evaluated, stale_scores
+from autoseg.evaluation.freshness import has_other_models, is_evaluated, read_looks, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
 from autoseg.evaluation.records import EDGE, PATIENT, case_records
 from autoseg.evaluation.reliability import read_reliability
@@ -199,6 +199,7 @@ def _evidence(
     readers: pd.DataFrame | None,
 ) -> Evidence:
     """Return what is known of a run for the tables that a reviewer asks for."""
+    looked_in = run.folds() if run.plan_file.is_file() and run.plan().finer is not None else ()
     options = read_origin(run).get("options")
     excluded = options.get("exclude", ()) if isinstance(options, dict) else ()
     return Evidence(
@@ -209,6 +210,7 @@ def _evidence(
         excluded=tuple(map(str, excluded)),
         reliability=read_reliability(run.reliability_file),
         stages=stages(run),
+        looks=tuple(look for fold in looked_in for look in read_looks(run.fold(fold).evaluated).values()),
         readers=readers,
         externals={name: read_scores(folder.scores_file) for name, folder in run.externals().items()},
         repetitions=tuple(read_scores(again.scores_file) for again in run.repetitions() if is_evaluated(again)),

@@ -15,8 +15,8 @@ from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes, new_figure, save_figure
 from autoseg.figures.colours import PALETTE, luminance, organ_colour, organ_colours
 from autoseg.figures.curves import curves_figure, smoothed
-from autoseg.figures.overlays import overlay_figure
-from autoseg.figures.planes import CaseArrays, window_of
+from autoseg.figures.overlays import frame_box, overlay_figure
+from autoseg.figures.planes import PLANES, CaseArrays, Cut, window_of
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.labels import Label
 
@@ -149,6 +149,20 @@ def test_planes_are_as_large_as_the_patient_in_mm() -> None:
     sizes = [tuple(np.abs(np.diff(np.reshape(axes.images[0].get_extent(), (2, 2)))).ravel()) for axes in figure.axes]
     assert sizes == [(6.0, 2.5), (6.0, 12.0), (2.5, 12.0)]  # (width, height): x 6 x 1, y 5 x 0.5, z 4 x 3
     assert all(axes.get_aspect() == 1.0 for axes in figure.axes)
+
+
+def test_a_box_is_framed_in_mm_in_the_planes_that_cut_it() -> None:
+    cut = Cut(
+        at=(9, 5, 7), box=(slice(4, 20), slice(2, 30), slice(3, 33)), shape=(30, 40, 40), spacing_mm=(3.0, 1.0, 2.0)
+    )
+    axial, coronal, _ = PLANES
+    box = (slice(8, 12), slice(6, 20), slice(5, 25))
+    panels = new_figure(4.0, 2.0).subplots(1, 2)
+    frame_box(panels[0], axial, cut, box)
+    frame_box(panels[1], coronal, cut, box)  # at row 5, before the box
+    (frame,) = panels[0].patches
+    assert frame.get_bbox().bounds == ((5 - 3) * 2.0, 6 - 2, 20 * 2.0, 14)
+    assert not panels[1].patches
 
 
 def test_outlines_lie_on_the_organ_truth_solid_prediction_dashed() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from command_line import Cli, assert_one_line, copy_of
 
 from autoseg.dataset.split import TESTING
 from autoseg.dataset.split_file import load_splits
-from autoseg.evaluation.freshness import is_evaluated
+from autoseg.evaluation.freshness import is_evaluated, read_looks
 from autoseg.evaluation.two_stages import two_stages
 from autoseg.imaging.volumes import read_label
 from autoseg.inference.model import open_model
@@ -36,12 +37,19 @@ def finer_than(plan: Plan) -> Plan:
     return plan.model_copy(update=changes)
 
 
+def _write(run: Run, plan: Plan, finer: Plan) -> None:
+    run.plan_file.write_text(plan.model_copy(update={"finer": finer}).model_dump_json(), encoding="utf-8")
+
+
 def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     finished: Path, cohort: Path, tmp_path: Path, cli: Cli
 ) -> None:
     run = Run(copy_of(finished, tmp_path / "RUN"))
     plan = run.plan()
-    run.plan_file.write_text(plan.model_copy(update={"finer": finer_than(plan)}).model_dump_json(), encoding="utf-8")
+    too_large = finer_than(plan).model_copy(update={"batch_size": 4_000})
+    _write(run, plan, too_large)
+    assert_one_line(cli("train", run.folder), "a step of the second stage takes about", "--set finer.batch_size=")
+    _write(run, plan, finer_than(plan))
     assert not is_evaluated(run)
     assert_one_line(cli("evaluate", run.folder), "the second stage is not trained yet", "autoseg train")
     assert_one_line(cli("train", run.folder, "--gpus", "2", "--device", "cpu"), "two stages train on one device")
@@ -74,6 +82,9 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert not is_evaluated(run)
     second.model.write_bytes(second.model.read_bytes()[:-1])
     assert len(two_stages(scores, TESTING)) == len(plan.labels)
+    looks = read_looks(run.fold(0).evaluated)
+    assert set(looks) == set(split.cases())
+    assert all(min(look.seconds) >= 0 and len(look.seconds) == 2 for look in looks.values())
 
     case = split.testing[0]
     out = tmp_path / "out.nii.gz"
@@ -83,4 +94,34 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert len(model.stages) == 2
     assert not model.trained_on & set(split.testing)
     np.testing.assert_array_equal(read_label(out).array, read_label(run.fold(0).prediction(case)).array)
-    assert_one_line(cli("export", run.folder, tmp_path / "m.autoseg"), "two stages cannot be exported yet")
+
+    file = tmp_path / "m.autoseg"
+    code, shown, err = cli("export", run.folder, file)
+    assert code == 0, err
+    assert "A second stage of as many networks looks again at artery, liver" in cli("show", file)[1].replace("\n", " ")
+    assert b"phantom_0" not in file.read_bytes()
+    alone = tmp_path / "alone.nii.gz"
+    assert cli("predict", file, image, alone, "--device", "cpu")[0] == 0
+    np.testing.assert_array_equal(read_label(alone).array, read_label(out).array)
+    exported = open_model(file, "cpu")
+    assert [stage.plan for stage in exported.stages] == [stage.plan for stage in model.stages]
+    assert exported.postprocessing == model.postprocessing
+
+    likely = tmp_path / "likely.nii.gz"
+    options = ("--probabilities", "--no-clean-up", "--verbose", "--device", "cpu")
+    code, shown, err = cli("predict", file, image, likely, *options)
+    assert code == 0, err
+    assert "second stage" in shown
+    mask = read_label(likely).array
+    files = [tmp_path / "likely" / f"{organ.name}_percent.nii.gz" for organ in plan.labels]
+    percent = np.stack([read_label(one).array for one in files])
+    background = 100 - percent.sum(axis=0)
+    for organ, of_organ in zip(plan.labels, percent, strict=True):
+        where = mask == organ.value
+        assert (of_organ[where] >= percent.max(axis=0)[where] - 1).all()  # half precision and whole percent
+    assert (background[mask == 0] >= percent.max(axis=0)[mask == 0] - 4).all()
+
+    pytest.importorskip("onnxruntime")
+    code, shown, err = cli("export", run.folder, tmp_path / "m.onnx")
+    assert code == 0, err
+    assert "m_second.onnx" in shown
