@@ -15,7 +15,7 @@ import jinja2
 from autoseg.files import write_text
 from autoseg.sheet import harmless
 
-PAGE = 70  # characters of a small font that fit beside each other, two of them between columns
+PAGE = 75  # characters of a small font that fit beside each other, two of them between columns
 SUFFIXES = (".csv", ".md", ".tex", ".html")
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -124,6 +124,7 @@ def latex_table(table: TextTable) -> str:
             rf"\caption{{{latex_text(table.caption)}}}",
             rf"\label{{tab:{re.sub(r'^table[0-9]_', '', table.name)}}}",
             r"\small",
+            r"\setlength{\tabcolsep}{4pt}",
             "\n\\par\\medskip\n".join(parts),
             r"\end{table}",
             "",

@@ -51,7 +51,7 @@ def _of_testing(evidence: Evidence, tested: set[str]) -> Iterator[str]:
         yield f"Fewer than {FEWEST} testing {evidence.unit}s have {some(rare, MOST_NAMED)}: too few for an interval."
     smallest = detectable(evidence.scores, TESTING)
     if len(smallest):
-        low, high = (f"{end:.1f}" for end in smallest.iloc[:, -1].agg(["min", "max"]))
+        low, high = (f"{min(end, 100):.1f}" for end in smallest.iloc[:, -1].agg(["min", "max"]))
         points = low if low == high else f"{low} to {high}"
         yield f"Differences to another method of less than {points} points of Dice, by organ, would mostly stay unseen."
     scanners = evidence.records[SCANNER].dropna().nunique() if SCANNER in evidence.records else 0

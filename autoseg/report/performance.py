@@ -94,7 +94,8 @@ def write_tables(
 
 def _in_words(scores: pd.DataFrame, table: Table, dataset: str) -> str:
     """Return which cases a table counts, of which dataset, and which of several networks has predicted them."""
-    folds, of = folds_of(scores, table.splits), f" of {dataset}" if dataset else ""
+    folds = folds_of(scores, table.splits)
+    of = f" of {dataset}" if dataset.casefold() not in ("", "cases") else ""  # as a CSV file of them is often called
     if table.which == "testing":
         by = f", each predicted by the one of {in_words(folds, 'network')} that had not seen it" if folds > 1 else ""
         return f"{table.cases}{of}{by}"

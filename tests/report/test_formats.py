@@ -127,7 +127,7 @@ def test_latex_escapes_names_and_sets_the_total_apart(tmp_path: Path) -> None:
 
 
 def test_a_table_wider_than_a_page_is_printed_in_parts_that_all_name_the_rows() -> None:
-    columns = ("Organ", *(f"{letter * 30}" for letter in "abc"))
+    columns = ("Organ", *(f"{letter * 34}" for letter in "abc"))
     table = TextTable(name="t", title="T.", note="", columns=columns, rows=[["liver", "1", "2", "3"]])
     text = latex_table(table)
     assert text.count(r"\begin{tabular}{lr}") == 3

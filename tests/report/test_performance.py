@@ -69,6 +69,7 @@ def test_files_have_the_columns_of_the_page_and_the_form_of_the_paper_where_it_i
     assert tuple(file.read_text(encoding="utf-8").splitlines()[0].split(",")) == tables.page[0].columns
     assert tables.printed == tables.page
     assert tables.page[0].title == "Dice (%) of the testing cases of abdomen."
+    assert write_tables(run, SIX, with_paper=False, dataset="cases").page[0].title == "Dice (%) of the testing cases."
     assert len(write_tables(run, SIX, with_paper=True).printed) == 2
     assert file.read_text(encoding="utf-8").splitlines()[0] == "Organ,Avg.,Std.,Min.,Max.,N,Absent,Missed"
 
