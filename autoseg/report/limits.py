@@ -15,10 +15,12 @@ from autoseg.evaluation.records import EDGE, SCANNER
 from autoseg.evaluation.statistics import by_case, organs_of
 from autoseg.evaluation.trust import case_pairs, has_spread
 from autoseg.metrics.registry import NSD, known_metric
+from autoseg.planning.recipe import MANY_ITERATIONS
 from autoseg.report.review import Evidence
 from autoseg.words import counted, some
 
 MOST_NAMED = 8  # organs in a sentence
+STILL_RISING = 0.01  # of a Dice, over the last fifth of the training, from where on a longer one seems worth it
 COSTS = 0.01  # of a Dice, from which the working grid is worth a word
 
 
@@ -67,6 +69,14 @@ def _of_training(evidence: Evidence) -> Iterator[str]:
         )
     else:
         yield f"The {evidence.unit}s were divided once; another division would give other numbers."
+    if 0 < evidence.iterations < MANY_ITERATIONS:
+        done = counted(evidence.iterations, "iteration")
+        yield f"The training was short: {done}, and plans aim at {MANY_ITERATIONS} or more."
+    if evidence.late_gain is not None and evidence.late_gain >= STILL_RISING:
+        yield (
+            f"The validation Dice still rose by {100 * evidence.late_gain:.1f} points over the last fifth of the "
+            "training: a longer one may give more."
+        )
     if not evidence.repetitions:
         yield "The spread over seeds is not known, as each network was trained once."
     if evidence.stress.empty:

@@ -27,6 +27,8 @@ from autoseg.version import VERSION
 from autoseg.words import counted, in_minutes, in_words
 
 PACKAGES = ("autoseg", "torch", "batchgenerators", "SimpleITK", "numpy", "scikit-image", "pandas", "matplotlib")
+VALIDATION = "dice_validation_"  # of log.csv: how the columns of the organs begin
+LATE = 0.8  # of the iterations, from where on what the validation Dice gains is late
 _COMMAND = re.compile(r"\S+ \S+ INFO (?:\S*/)?(autoseg .+)")  # a line of log.txt that holds a command
 
 
@@ -69,6 +71,24 @@ def trained_iterations(stage: StageFolder) -> int:
     """Return the iterations of a stage's longest training so far; 0 where none is logged."""
     rows = [read_rows(stage.fold(fold).log) for fold in stage.folds()]
     return max((int(of_fold[-1]["iteration"]) for of_fold in rows if of_fold), default=0)
+
+
+def late_gain(run: Run) -> float | None:
+    """Return by how much the mean validation Dice (0 to 1) rose over the last fifth of a training, the mean over folds.
+
+    None where no fold was looked at both before and at the end.
+    """
+    gains = []
+    for fold in run.folds():
+        rows = [
+            (int(row["iteration"]), [float(row[key]) for key in row if key.startswith(VALIDATION) and row[key]])
+            for row in read_rows(run.fold(fold).log)
+        ]
+        seen = [(iteration, sum(dice) / len(dice)) for iteration, dice in rows if dice]
+        before = [dice for iteration, dice in seen if iteration <= LATE * seen[-1][0]]
+        if before:
+            gains.append(seen[-1][1] - before[-1])
+    return sum(gains) / len(gains) if gains else None
 
 
 def is_displaced(run: Run) -> bool:

@@ -41,6 +41,8 @@ class Evidence:
     externals: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # another dataset to its scores
     repetitions: tuple[pd.DataFrame, ...] = ()  # scores of the same plan with other seeds
     stress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STRESS)))
+    iterations: int = 0  # of the longest training; 0: not known
+    late_gain: float | None = None  # of `provenance.late_gain`
     stages: pd.DataFrame = field(default_factory=pd.DataFrame)  # of `provenance.stages`
     looks: tuple[SecondLook, ...] = ()  # of a second stage, one a scored case
     reliability: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELIABILITY)))

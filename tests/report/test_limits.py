@@ -36,6 +36,15 @@ def test_a_plain_run_knows_its_limits() -> None:
     assert "working grid" not in text
 
 
+def test_a_training_that_was_short_or_still_gained_is_a_limit() -> None:
+    text = " ".join(limits(replace(EVIDENCE, iterations=536, late_gain=0.0234)))
+    assert "The training was short: 536 iterations, and plans aim at 2000 or more." in text
+    assert "still rose by 2.3 points over the last fifth" in text
+    text = " ".join(limits(replace(EVIDENCE, iterations=2000, late_gain=0.004)))
+    assert "short" not in text
+    assert "still rose" not in text
+
+
 def test_what_was_done_is_no_limit() -> None:
     fold = EVIDENCE.splits[0]
     records = EVIDENCE.records.assign(**{SCANNER: ["one", "other"] * 3})

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import made
+import pytest
 from command_line import SMALL_PLAN, Cli
 from two_stages import FIRST, second
 
@@ -18,6 +19,7 @@ from autoseg.report.provenance import (
     commands_of,
     file_hashes,
     is_displaced,
+    late_gain,
     other_trainings,
     trained_iterations,
     trainings_of,
@@ -52,6 +54,26 @@ def test_a_training_is_told_by_its_iterations_and_the_time_of_its_steps(tmp_path
         "Fold 0 was trained for 2 iterations; its steps took 1 min.",
         "Fold 2 was trained for 1 iteration; its steps took 2 h 0 min.",
     )
+
+
+def test_folds_of_equal_trainings_are_told_in_one_sentence(tmp_path: Path) -> None:
+    for number in range(3):
+        folder = tmp_path / f"fold-{number}"
+        folder.mkdir()
+        (folder / "model.autoseg").touch()
+        (folder / "log.csv").write_text("iteration,seconds\n1,30.0\n2,30.0\n")
+    assert trainings_of(Run(tmp_path)) == ("Three folds were trained for 2 iterations each; all steps took 3 min.",)
+
+
+def test_what_the_validation_dice_gains_late_is_the_mean_over_folds(tmp_path: Path) -> None:
+    for number, end in ((0, "0.8,0.6"), (1, "0.7,")):  # means of 0.7 in both, before of 0.6 and 0.7
+        folder = tmp_path / f"fold-{number}"
+        folder.mkdir()
+        (folder / "model.autoseg").touch()
+        rows = ["1,0.1,0.1", "8,0.7,0.5" if number == 0 else "8,0.7,", "9,,", f"10,{end}", ""]
+        (folder / "log.csv").write_text("\n".join(["iteration,dice_validation_liver,dice_validation_vein", *rows]))
+    assert late_gain(Run(tmp_path)) == pytest.approx((0.1 + 0.0) / 2)
+    assert late_gain(Run(tmp_path / "none")) is None
 
 
 def test_a_model_of_other_training_cases_than_the_splits_is_told(tmp_path: Path) -> None:
