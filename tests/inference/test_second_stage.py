@@ -97,6 +97,15 @@ def test_probabilities_of_both_stages_change_no_mask_and_agree_with_it() -> None
     assert model.predict(image).looked is None
 
 
+def test_the_memory_that_is_predicted_counts_both_stages_and_what_is_kept_between_them() -> None:
+    image, model = scan(None), two_stages()
+    gib = model.memory_gib(model.prepare(image))
+    alone = Model(stages=model.stages[:1], trained_on=frozenset())
+    image_bytes = image.array.nbytes
+    assert gib > max(alone.memory_gib(alone.prepare(image)), model.stages[1].whole_memory_gib(GRID, image_bytes))
+    assert model.memory_gib(model.prepare(image), InferenceOptions(probabilities=True)) > gib
+
+
 def test_an_organ_that_the_first_stage_misses_among_others_is_told() -> None:
     labels = (LIVER, VEIN)
     channels = ("CT", *map(first_seen, labels))
