@@ -18,9 +18,9 @@ from autoseg.options import PlanOptions
 from autoseg.plan import Plan, first_seen
 from autoseg.planning.budget import Budget, step_gib
 from autoseg.planning.fit import FINER, ITERATIONS_SHARE, FittedPlan, Measure, fit_plan
-from autoseg.planning.planner import Cost, Decision, Planner, derive_plan
+from autoseg.planning.planner import Ceilings, Cost, Decision, Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S, PROBABILITY
-from autoseg.planning.rules import CEILING, WorkingGrid
+from autoseg.planning.rules import CEILING, WorkingGrid, low_ceilings
 from autoseg.words import joined
 
 WORTH = 0.97  # Dice; where no organ's ceiling is below CEILING, one below this is worth a second look
@@ -162,11 +162,10 @@ def _choose(first: Decision, planner: Planner, facts: Sequence[CaseFacts], budge
     without_gain: list[Label] = []
     while True:
         boxed = deriving.boxed(organs, margin_mm)
-        decision = deriving.derive(boxed, organs, margin_mm, budget, step_gib)
+        decision = deriving.heeding_ceilings(boxed, organs, margin_mm, budget)
         grid = decision.chosen or decision.grids[0]
         if not math.prod(grid.spacing_mm) < math.prod(own.spacing_mm):
             raise PlanError("--stages 2: no grid finer than the first stage's fits the memory; plan with --stages 1")
-        planner.measure([grid], first.plan)
         finer = dict(zip(dataset.labels, planner.ceilings[grid.spacing_mm], strict=True))
         gaining = [organ for organ in organs if (finer[organ] or 0.0) - (ceilings[organ] or 0.0) >= LEAST_GAIN]
         if gaining == organs:
@@ -230,6 +229,26 @@ class _Deriving:
             of_organs, [box for one in self.facts if (box := _boxed(one, organs, margin_mm)) is not None]
         )
 
+    def heeding_ceilings(
+        self, boxed: Fingerprint, organs: Sequence[Label], margin_mm: float, budget: Budget
+    ) -> Decision:
+        """Return a plan on a grid that costs no organ more than a tenth, or on the finest that fits; its grid measured.
+
+        For the sake of such an organ a crop may see less of the box, as of an image in a plan of one stage.
+        """
+        while True:
+            decision = self.derive(boxed, organs, margin_mm, budget, step_gib)
+            grid = decision.chosen or decision.grids[0]
+            is_known = grid.spacing_mm in self.planner.ceilings
+            self.planner.measure([grid], self.first)
+            if is_known or not low_ceilings(self._ceilings(organs), grid.spacing_mm):
+                return decision
+
+    def _ceilings(self, organs: Sequence[Label]) -> Ceilings:
+        """Return what grids, as far as they are measured, leave of some organs."""
+        places = [self.dataset.labels.index(organ) for organ in organs]
+        return {mm: tuple(dices[place] for place in places) for mm, dices in self.planner.ceilings.items()}
+
     def derive(
         self, boxed: Fingerprint, organs: Sequence[Label], margin_mm: float, budget: Budget, cost: Cost
     ) -> Decision:
@@ -248,7 +267,9 @@ class _Deriving:
         def costing(plan: Plan, budget: Budget) -> float:
             return cost(with_channels(plan), budget)
 
-        decision = derive_plan(boxed, budget, self.seed, None, costing, may_be_flat=False)  # as the images are not
+        decision = derive_plan(
+            boxed, budget, self.seed, self._ceilings(organs), costing, may_be_flat=False
+        )  # as the images are not
         return replace(decision, plan=with_channels(decision.plan))
 
 

@@ -9,7 +9,7 @@ import made
 import numpy as np
 import pytest
 
-from autoseg.dataset.facts import case_facts
+from autoseg.dataset.facts import CaseFacts, case_facts
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset
 from autoseg.errors import PlanError
@@ -32,16 +32,20 @@ BUDGET = Budget(device="cpu", memory_gib=8.0, bfloat16=False)
 COARSE: Triple = (5.0, 5.0, 5.0)
 
 
-def facts_of_a_case() -> object:
+def facts_of_twelve(*, is_wide: bool = False) -> list[CaseFacts]:
+    """Return the facts of twelve cases that are alike; wide ones have an artery from corner to corner."""
     label = np.zeros(GRID.shape, np.uint8)
+    if is_wide:
+        label[[0, -1], [0, -1], [0, -1]] = 2
     label[5:55, 10:50, 10:70] = 1
     label[20:40, 60:64, 30:50] = 2
     label[22:30, 66:68, 30:50] = 3
     image = np.where(label > 0, 60, -1000).astype(np.int16)[None]
-    return case_facts("a", Volume(array=image, grid=GRID, stored=GRID), label, DATASET.scheme)
+    facts = case_facts("a", Volume(array=image, grid=GRID, stored=GRID), label, DATASET.scheme)
+    return [replace(facts, case=f"case {number}") for number in range(12)]
 
 
-FACTS = [facts_of_a_case()] * 12
+FACTS = facts_of_twelve()
 
 
 def planned(
@@ -53,14 +57,14 @@ def planned(
     """Plan a second stage where grids of 5 mm and of less leave organs so much of their Dice."""
     first, planner, _ = first_of(coarse, finer, first_settings)
     options = PlanOptions(stages=2, settings={"iterations": "7"} | (settings or {}))
-    return second_plan(first, planner, FACTS, BUDGET, options_of_stages(options, True)[1], None), first  # type: ignore[arg-type]
+    return second_plan(first, planner, FACTS, BUDGET, options_of_stages(options, True)[1], None), first
 
 
 def first_of(
     coarse: tuple[float, ...], finer: tuple[float, ...], settings: dict[str, str] | None = None
 ) -> tuple[Decision, Planner, Fingerprint]:
     """Return a plan at 5 mm of one stage, and its planner."""
-    data = fingerprint(DATASET, FACTS)  # type: ignore[arg-type]
+    data = fingerprint(DATASET, FACTS)
     planner = Planner(fingerprint=data, seed=3, dataset=DATASET, jobs=1, track=lambda items, *_: iter(items))
     planner.ceilings[COARSE] = coarse
     for mm in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0):
@@ -86,6 +90,18 @@ def test_organs_that_the_grid_costs_much_are_looked_at_again_finely_in_a_box_aro
     assert "| duct | 70.0 | 95.0 | 25.0 |" in text
     whole = first.plan.model_copy(update={"finer": plan})  # type: ignore[attr-defined]
     assert parse_plan(whole.model_dump_json(), "plan").stages == (first.plan, plan)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("at_2_mm", "spacing_mm"), [(0.95, 2.0), (0.85, 1.5)])
+def test_for_an_organ_that_costs_a_tenth_a_crop_may_see_a_third_of_the_box(at_2_mm: float, spacing_mm: float) -> None:
+    first, planner, _ = first_of((0.97, 0.8, 0.99), (0.99, 0.98, 0.99))
+    planner.ceilings[2.0, 2.0, 2.0] = (0.98, at_2_mm, 0.99)
+    facts, budget = facts_of_twelve(is_wide=True), replace(BUDGET, cpu_step_voxels=40_000)
+    options = PlanOptions(stages=2, settings={"iterations": "7"})
+    second = second_plan(first, planner, facts, budget, options, None)
+    assert second.plan.spacing_mm == pytest.approx((spacing_mm,) * 3)
+    text = "\n".join(second_section(second, first.grids[0]))
+    assert ("33% of the box instead of 50%" in text) == (spacing_mm < 2.0)
 
 
 def test_an_organ_that_a_finer_grid_does_not_help_is_left_to_the_first_stage() -> None:
@@ -117,10 +133,10 @@ def test_a_plan_of_one_stage_says_what_a_second_would_give(
     coarse: tuple[float, ...], finer: tuple[float, ...], advice: list[str]
 ) -> None:
     first, planner, _ = first_of(coarse, finer)
-    told = second_advice(first, planner, FACTS, BUDGET, 3)  # type: ignore[arg-type]
+    told = second_advice(first, planner, FACTS, BUDGET, 3)
     assert [part in sentence for part, sentence in zip(advice, told, strict=True)] == [True] * len(advice)
     assert all("--stages 2" in sentence and "duct" not in sentence for sentence in told)
-    assert not second_advice(first, planner, FACTS, replace(BUDGET, processes=2), 3)  # type: ignore[arg-type]
+    assert not second_advice(first, planner, FACTS, replace(BUDGET, processes=2), 3)
 
 
 def test_each_stage_has_its_settings_and_half_of_the_time() -> None:
@@ -140,11 +156,11 @@ def test_the_step_of_a_presets_second_stage_is_held_against_the_memory_too() -> 
     second, first = planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.95))
     large = second.plan.model_copy(update={"batch_size": 64})
     preset = replace(first, plan=first.plan.model_copy(update={"finer": large}), chosen=None)  # type: ignore[type-var]
-    data = fingerprint(DATASET, FACTS)  # type: ignore[arg-type]
+    data = fingerprint(DATASET, FACTS)
     needs = r"a step of the second stage would take .* GiB.*--set finer\.batch_size=\d+$"
     with pytest.raises(PlanError, match=needs):
-        apply_settings(preset, data, replace(BUDGET, memory_gib=4.0), {})  # type: ignore[arg-type]
-    assert apply_settings(preset, data, replace(BUDGET, memory_gib=4e3), {}).plan.finer == large  # type: ignore[arg-type]
+        apply_settings(preset, data, replace(BUDGET, memory_gib=4.0), {})
+    assert apply_settings(preset, data, replace(BUDGET, memory_gib=4e3), {}).plan.finer == large
 
 
 def test_a_first_stage_without_a_spacing_is_refused_for_what_it_is() -> None:
