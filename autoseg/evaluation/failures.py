@@ -111,7 +111,9 @@ def _lost(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
         if by_organ:  # scores of an earlier version do not have all kinds
             kinds[kind] = pd.concat(by_organ)
     lost = pd.DataFrame(kinds or {"side": NOTHING}).rename_axis(["organ", "case"]).dropna()
-    return lost if side_pairs(_labels(scores)) else lost.drop(columns="side")
+    labels = _labels(scores)
+    impossible = ([] if side_pairs(labels) else ["side"]) + (["other_organ"] if len(labels) < 2 else [])
+    return lost.drop(columns=impossible, errors="ignore")
 
 
 def _labels(scores: pd.DataFrame) -> list[Label]:

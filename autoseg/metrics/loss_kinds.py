@@ -19,6 +19,7 @@ KINDS = {  # in the order in which they are looked for: a voxel has the first th
     "missed": "missed piece or organ",
     "extra": "extra piece",
     "cut": "cut by the field of view",
+    "other_organ": "confused with another organ",
     "far_beyond": "far beyond the border",
     "far_short": "far short of the border",
     "leak": "leak at the border",
@@ -30,6 +31,7 @@ def lost_voxels(
     prediction: Mask,
     truth: Mask,
     opposite: tuple[Mask, Mask],
+    others: tuple[Mask, Mask],
     cut: Mask | None,
     spacing_mm: Triple,
     labelled: tuple[Labelled, Labelled] | None = None,
@@ -38,14 +40,15 @@ def lost_voxels(
 
     Wrong side: predicted where the truth is the same organ of the other side, or the reverse. Missed: in a piece of
     the truth that no predicted voxel touches, which may be the whole organ. Extra: in a piece of the prediction that
-    no true voxel touches. Cut: near a face of the image that the true organ reaches. Far: predicted more than `FAR_MM`
-    from the nearest true voxel, or true and so far from the nearest predicted one. Leak and short: what is left, beyond
-    and within the border of the truth.
+    no true voxel touches. Cut: near a face of the image that the true organ reaches. Other organ: predicted where
+    the truth is another organ, or the reverse. Far: predicted more than `FAR_MM` from the nearest true voxel, or true
+    and so far from the nearest predicted one. Leak and short: what is left, beyond and within the border of the truth.
 
     Args:
         prediction: Of the organ, in the box around both (Z, Y, X).
         truth: Of the organ, in the same box.
         opposite: Prediction and truth of the organ of the other side, in the same box; empty where there is none.
+        others: Prediction and truth of all organs that share no voxel with this one, in the same box.
         cut: Voxels of the box near a face that the true organ reaches; None where it reaches none.
         spacing_mm: Voxel spacing (Z, Y, X).
         labelled: `in_pieces` of prediction and truth, where they are known already.
@@ -54,12 +57,14 @@ def lost_voxels(
     open_voxels = too_much | too_little
     limits: dict[str, Mask] = {"far_beyond": truth, "far_short": prediction}
     predicted_opposite, true_opposite = opposite
+    predicted_others, true_others = others
     pieces, true_pieces = labelled or (in_pieces(prediction), in_pieces(truth))
     regions = {
         "side": (too_much & true_opposite) | (too_little & predicted_opposite),
         "missed": _untouched(truth, prediction, true_pieces),
         "extra": _untouched(prediction, truth, pieces),
         "cut": np.zeros_like(open_voxels) if cut is None else cut,
+        "other_organ": (too_much & true_others) | (too_little & predicted_others),
         "far_beyond": too_much,
         "far_short": too_little,
         "leak": too_much,

@@ -34,6 +34,7 @@ class OrganPair:
     prediction_box: Box | None  # around the organ; None where it is absent
     truth_box: Box | None
     opposite: tuple[int, ...] = ()  # values of the same organ of the other side
+    others: tuple[int, ...] = ()  # values of the organs that share none with this one
     ignored: int | None = None  # None: the truth is known everywhere
 
     @property
@@ -68,9 +69,11 @@ class OrganPair:
         whole, box = self.overlap.prediction + self.overlap.truth, box_around((self.prediction_box, self.truth_box))
         if box is None:
             return None
-        opposite = [np.isin(labels[box], self.opposite) for labels in (self.prediction, self.truth)]
+        maps = self.prediction[box], self.truth[box]
+        opposite, others = ([np.isin(one, values) for one in maps] for values in (self.opposite, self.others))
         cut = near_faces(self.truth_box, box, self.truth.shape, self.spacing_mm)
-        counts = lost_voxels(*self.masks, (opposite[0], opposite[1]), cut, self.spacing_mm, self.labelled)
+        pairs = (opposite[0], opposite[1]), (others[0], others[1])
+        counts = lost_voxels(*self.masks, *pairs, cut, self.spacing_mm, self.labelled)
         return {kind: voxels / whole for kind, voxels in counts.items()}
 
     @cached_property
@@ -127,6 +130,7 @@ def organ_pairs(
             prediction_box=boxes[key],
             truth_box=true_boxes[key],
             opposite=labels.get(opposite.get(key, 0), ()),
+            others=tuple(value for other in labels.values() if not {*other} & {*values} for value in other),
             ignored=ignored,
         )
         for key, values in labels.items()

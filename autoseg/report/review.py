@@ -171,11 +171,11 @@ REVIEW = (
         frame=lambda e: failures(e.scores, TESTING),
         note="Every wrong voxel has one kind, looked for in this order: wrong side (it is the same organ of the other "
         "side), missed (a piece of the truth that no predicted voxel touches, or the whole organ), extra (a piece of "
-        "the prediction that no true voxel touches), cut (within 10 mm of a face of the image that the organ reaches), "
-        "far beyond and far short (more than 5 mm from the nearest voxel of the truth, or of the prediction), leak and "
-        "short (what is left, beyond and within the border of the truth). Cases and organs (of each case) count where "
-        "a kind costs a point of Dice or more. A label is doubtful where the model is sure of itself and contradicts "
-        "it.",
+        "the prediction that no true voxel touches), cut (within 10 mm of a face of the image that the organ "
+        "reaches), confused with another organ, far beyond and far short (more than 5 mm from the nearest voxel of "
+        "the truth, or of the prediction), leak and short (what is left, beyond and within the border of the truth). "
+        "Cases and organs (of each case) count where a kind costs a point of Dice or more. A label is doubtful where "
+        "the model is sure of itself and contradicts it.",
     ),
     ReviewTable(
         name="failures_by_organ", section="failures", title="Dice that each organ loses, in points, by kind of error.",

@@ -10,7 +10,8 @@ from autoseg.labels import LabelMap
 from autoseg.metrics.loss_kinds import KINDS
 from autoseg.metrics.pair import OrganPair, organ_pairs
 
-LEFT, RIGHT = 1, 2
+LEFT, RIGHT, NEAR = 1, 2, 3
+ORGANS = {LEFT: (LEFT,), RIGHT: (RIGHT,), NEAR: (NEAR,)}
 
 
 def row(*values: int) -> LabelMap:
@@ -19,8 +20,7 @@ def row(*values: int) -> LabelMap:
 
 
 def pair_of(prediction: LabelMap, truth: LabelMap, spacing_mm: tuple[float, float, float]) -> OrganPair:
-    pairs = organ_pairs(prediction, truth, {LEFT: (LEFT,), RIGHT: (RIGHT,)}, spacing_mm, {LEFT: RIGHT, RIGHT: LEFT})
-    return pairs[LEFT]
+    return organ_pairs(prediction, truth, ORGANS, spacing_mm, {LEFT: RIGHT, RIGHT: LEFT})[LEFT]
 
 
 def lost(prediction: LabelMap, truth: LabelMap, x_mm: float = 2.0) -> dict[str, float]:
@@ -45,6 +45,9 @@ def inner(*lines: LabelMap) -> tuple[LabelMap, ...]:
         (row(1, 1, 0, 0, 1), row(1, 1, 0, 0, 0), {"extra": 1}),
         (row(1, 1, 1, 0, 1), row(1, 1, 2, 2, 2), {"side": 2}),
         (row(1, 2, 2, 0, 0), row(1, 1, 1, 0, 0), {"side": 2}),
+        (row(1, 1, 1, 1, 0), row(1, 1, 3, 0, 0), {"other_organ": 1, "leak": 1}),
+        (row(1, 3, 3, 0, 0), row(1, 1, 1, 1, 0), {"other_organ": 2, "far_short": 1}),
+        (row(3, 3, 3, 0, 0), row(1, 1, 3, 0, 0), {"missed": 2}),
     ],
 )
 def test_each_wrong_voxel_has_its_kind(prediction: LabelMap, truth: LabelMap, expected: dict[str, int]) -> None:
@@ -88,12 +91,20 @@ def test_far_voxels_are_those_of_a_distance_transform() -> None:
 def test_all_kinds_together_are_what_the_dice_lacks() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        prediction, truth = (rng.integers(0, 3, (4, 5, 6), dtype=np.uint8) for _ in range(2))
+        prediction, truth = (rng.integers(0, 4, (4, 5, 6), dtype=np.uint8) for _ in range(2))
         pair = pair_of(prediction, truth, (3.0, 3.0, 3.0))
         assert pair.lost is not None
         assert pair.overlap.dice is not None
         assert tuple(pair.lost) == tuple(KINDS)
         assert sum(pair.lost.values()) == pytest.approx(1 - pair.overlap.dice)
+
+
+def test_a_region_that_lies_within_another_is_no_other_organ() -> None:
+    prediction, truth = inner(row(2, 2, 1, 0, 0), row(1, 2, 3, 0, 0))
+    pairs = organ_pairs(prediction, truth, {1: (1, 2), 2: (2,), 3: (3,)}, (100.0, 100.0, 2.0))
+    whole, lesion = ({kind: share for kind, share in (pairs[key].lost or {}).items() if share} for key in (1, 2))
+    assert list(whole) == ["other_organ"]  # the spleen's voxel that was taken for liver
+    assert list(lesion) == ["leak"]  # liver that was taken for its lesion
 
 
 def test_an_organ_in_neither_map_loses_nothing() -> None:

@@ -16,7 +16,7 @@ ORDER += ["volume_difference_percent", "missed", "nsd_2mm", "hd95_mm", "hd100_mm
 
 
 ON_ORIGINAL = [
-    "hd95_all_mm", "lost_side", "lost_missed", "lost_extra", "lost_cut", "lost_far_beyond",
+    "hd95_all_mm", "lost_side", "lost_missed", "lost_extra", "lost_cut", "lost_other_organ", "lost_far_beyond",
     "lost_far_short", "lost_leak", "lost_short", "pieces_true",
     "pieces_missed", "pieces_invented", "pieces_f1", "pieces_dice",
 ]  # fmt: skip
