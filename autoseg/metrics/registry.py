@@ -155,7 +155,7 @@ METRICS = {
         ),
         Metric(
             name="volume_difference_percent", title="Volume diff.", unit="%", decimals=1, range=(-100.0, math.inf),
-            note="Volume difference: prediction − truth, in % of truth.", compute=_relative_difference,
+            note="Volume difference: prediction − reference, in % of the reference.", compute=_relative_difference,
         ),
         Metric(
             name="missed", title="Missed", unit="", decimals=0, range=SHARE, in_table=False,
@@ -164,7 +164,7 @@ METRICS = {
         nsd(TOLERANCE_MM),
         Metric(
             name="hd95_mm", title="HD95", unit="mm", decimals=1, higher_is_better=False, case_column=3,
-            note="HD95, ASSD: over cases where truth and prediction both have the organ.",
+            note="HD95, ASSD: over cases where reference and prediction both have the organ.",
             compute=_of_surfaces(lambda distances: distances.hausdorff_mm(95)),
         ),
         Metric(

@@ -122,7 +122,7 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
         media_type="image/svg+xml",
         caption=(
             f"Dice reached in the {splits_name(splits)} cases that have the organ, beside the resolution ceiling: what "
-            "the truth itself keeps after going to the working grid and back."
+            "the reference itself keeps after going to the working grid and back."
         ),
         alt="Dice reached beside the resolution ceiling of each organ",
     )

@@ -115,8 +115,8 @@ REVIEW = (
     ReviewTable(
         name="two_stages", section="scores", title="What the second stage gains in the testing cases.",
         frame=lambda e: two_stages(e.scores, TESTING),
-        note="First stage: its mask alone, before clean-up. Ceiling: the Dice that the truth keeps after going to the "
-        "grid of the stage and back; the second stage looks again at the organs whose ceiling it raises.",
+        note="First stage: its mask alone, before clean-up. Ceiling: the Dice that the reference keeps after going to "
+        "the grid of the stage and back; the second stage looks again at the organs whose ceiling it raises.",
     ),
     ReviewTable(
         name="seconds", section="scores", title="Seconds that the stages took for a case.",
@@ -150,15 +150,15 @@ REVIEW = (
     ReviewTable(
         name="distances", section="scores", title="Distances of the testing cases, with misses counted.",
         frame=lambda e: distances(e.scores, TESTING), decimals=1,
-        note="HD95 exists only where truth and prediction both have the organ (N). With misses: an organ that is in "
+        note="HD95 exists only where reference and prediction both have the organ (N). With misses: an organ in "
         "only one of them counts as the diagonal of the image: missing an organ never looks better than finding it.",
     ),
     ReviewTable(
         name="pieces", section="scores", title="Pieces of organs that mostly have several, in the testing cases.",
         frame=lambda e: pieces(e.scores, TESTING),
         note="A piece (voxels that touch) is found where one of the prediction overlaps it by more than half of both "
-        "together (IoU above 0.5); a piece of the prediction that is none of the truth is invented. Lesion-wise Dice: "
-        "the mean over all pieces of all cases, 0 for each that was missed or invented.",
+        "together (IoU above 0.5); a piece of the prediction that is none of the reference is invented. Lesion-wise "
+        "Dice: the mean over all pieces of all cases, 0 for each that was missed or invented.",
     ),
     ReviewTable(
         name="detectable", section="scores", title="The smallest difference that the testing cases could have shown.",
@@ -170,12 +170,12 @@ REVIEW = (
         name="failures", section="failures", title="What the Dice of the testing cases is lost to.",
         frame=lambda e: failures(e.scores, TESTING),
         note="Every wrong voxel has one kind, looked for in this order: wrong side (it is the same organ of the other "
-        "side), missed (a piece of the truth that no predicted voxel touches, or the whole organ), extra (a piece of "
-        "the prediction that no true voxel touches), cut (within 10 mm of a face of the image that the organ "
-        "reaches), confused with another organ, far beyond and far short (more than 5 mm from the nearest voxel of "
-        "the truth, or of the prediction), leak and short (what is left, beyond and within the border of the truth). "
-        "Cases and organs (of each case) count where a kind costs a point of Dice or more. A label is doubtful where "
-        "the model is sure of itself and contradicts it.",
+        "side), missed (a piece of the reference that no predicted voxel touches, or the whole organ), extra (a "
+        "piece of the prediction that no true voxel touches), cut (within 10 mm of a face of the image that the "
+        "organ reaches), confused with another organ, far beyond and far short (more than 5 mm from the nearest "
+        "voxel of the reference, or of the prediction), leak and short (what is left, beyond and within the border "
+        "of the reference). Cases and organs (of each case) count where a kind costs a point of Dice or more. A "
+        "label is doubtful where the model is sure of itself and contradicts it.",
     ),
     ReviewTable(
         name="failures_by_organ", section="failures", title="Dice that each organ loses, in points, by kind of error.",
@@ -201,10 +201,10 @@ REVIEW = (
         name="expected", section="trust", title="Expected against true Dice of the testing cases.",
         frame=lambda e: expected_dice(e.scores, TESTING),
         decimals={**dict.fromkeys(EXPECTED, 1), "Spearman's ρ": 2},
-        note="What the model expects of itself without the truth, where it found the organ. MAE: mean absolute error. "
-        "ρ: rank correlation of expected and true Dice: near 0, or blank as the model expects the same of all, it "
-        "cannot tell good masks from bad ones. In the last row it is that of the cases, by means over their organs; an "
-        "organ that was not found counts as 0.",
+        note="What the model expects of itself without the reference, where it found the organ. MAE: mean absolute "
+        "error. ρ: rank correlation of expected and true Dice: near 0, or blank as the model expects the same of "
+        "all, it cannot tell good masks from bad ones. In the last row it is that of the cases, by means over their "
+        "organs; an organ that was not found counts as 0.",
     ),
     ReviewTable(
         name="coverage", section="trust", title="Dice when the least trusted testing cases are left to a reader.",
