@@ -1,30 +1,30 @@
-"""Work on many cases at once: local processes; one failing case never stops the others."""
+"""Work on many cases at once: local processes, or a cluster's; one failing case never stops the others."""
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
-import signal
-import threading
+import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from functools import partial
+from itertools import chain, islice
 from typing import Any, Generic, Protocol, TypeVar
-
-from threadpoolctl import threadpool_limits
 
 from autoseg import processes
 from autoseg.errors import AutosegError
-from autoseg.processes import Vigil, WorkerLostError, end_with_parent, start_tracker
+from autoseg.hands import LocalProcesses
+from autoseg.processes import WorkerLostError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 LITTLE_MEMORY = "there is too little memory for it"
-KILLED = "its worker process was killed, most likely for lack of memory; use -j 1"
-END_S = 3.0  # how long a process may take to end when asked
+TRIES = 2  # of an item beside others; where its worker is lost each time, it has one more, alone
+AHEAD = 2  # tasks a worker: one that it does, and one that waits for it
+MOST_ITEMS = 64  # of a task
 
 
 class Track(Protocol):
@@ -39,36 +39,72 @@ def untracked(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
     return items
 
 
-def each(
-    function: Callable[[Item], Result], items: Mapping[str, Item], jobs: int
-) -> Iterator[tuple[str, Result | AutosegError]]:
-    """Call `function` on every item, in `jobs` processes; yield (name, result or error) as they finish.
+class Submit(Protocol):
+    """Hands a task to a worker."""
 
-    A process that is killed, or does nothing any more, is replaced, and the others go on. Its item is tried again when
-    all others are done, alone, as it may have been the sum of all that was too much for the memory.
+    def __call__(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Future[Report[Result]]:
+        """Have `call_each` called; the future fails by a `WorkerLostError` where the worker is lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Who works: an executor's processes, here or on other machines."""
+
+    submit: Submit
+    width: Callable[[], int]  # workers, as of now
+    examine: Callable[[], None]  # is called every EXAMINE_S while one waits for them; may raise what ends all
+    task_s: float = 0.0  # how long a task should take, so that sending it costs little beside; 0: one item each
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What came of an item."""
+
+    value: Any  # Result | AutosegError
+    bug: Exception | None = None  # no user's mistake: ends all
+
+
+@dataclass(frozen=True)
+class Report(Generic[Result]):
+    """What came of the items of a task."""
+
+    outcomes: tuple[Outcome[Result], ...]
+    seconds: float
+    warnings: tuple[str, ...] = ()  # of a worker whose own nobody reads
+
+
+def each(
+    function: Callable[[Item], Result],
+    items: Mapping[str, Item] | Iterable[tuple[str, Item]],
+    crew: int | Crew,
+) -> Iterator[tuple[str, Result | AutosegError]]:
+    """Call `function` on every item; yield (name, result or error) as they finish.
+
+    Items are taken when there is a worker for them, so that only those under way are held. One whose worker is lost is
+    tried again when all others have begun; where that happens twice, alone, when all others are done, as it may have
+    been the sum of all that was too much for the memory. It is named where it loses that worker, too.
 
     Args:
-        function: Importable by name, as its processes are spawned.
-        items: Name to argument.
-        jobs: Number of processes; 1 works in this process.
+        function: Importable by name, as it is called in other processes.
+        items: Name to argument, or pairs of them.
+        crew: Who works. A number: so many processes of this machine; 1 is this process.
     """
-    if jobs <= 1 or len(items) <= 1:
-        for name, item in items.items():
-            try:
-                yield name, function(item)
-            except AutosegError as error:
-                yield name, error
-            except MemoryError:
-                yield name, AutosegError(LITTLE_MEMORY)
+    pairs = iter(items.items() if isinstance(items, Mapping) else items)
+    if isinstance(crew, Crew):
+        many = _Flow(function, pairs, crew, TRIES)
+        yield from many.results()
+        yield from _alone(function, many.suspects, crew)
         return
-    lost = []
-    for name, result in _in_processes(function, items, jobs):
-        if isinstance(result, WorkerLostError):
-            lost.append(name)
-        else:
-            yield name, result
-    for name in lost:
-        yield from _in_processes(function, {name: items[name]}, 1)
+    first = tuple(islice(pairs, 2))
+    if crew <= 1 or len(first) < 2:
+        yield from _here(function, chain(first, pairs))
+        return
+    with local_crew(crew) as processes_here:
+        many = _Flow(function, chain(first, pairs), processes_here, TRIES)
+        yield from many.results()
+    if many.suspects:
+        with local_crew(1) as one:  # the others have given their memory back
+            yield from _alone(function, many.suspects, one)
 
 
 def in_own_process(function: Callable[[Item], Result], item: Item) -> Result:
@@ -77,195 +113,127 @@ def in_own_process(function: Callable[[Item], Result], item: Item) -> Result:
     Raises:
         WorkerLostError: If the process is killed or hangs.
     """
-    for _, result in _in_processes(function, {"": item}, 1, is_worker=False):
-        if isinstance(result, AutosegError):
-            raise result
-        return result
-    raise WorkerLostError(KILLED)
+    with local_crew(1, is_worker=False) as crew:
+        flow = _Flow(function, iter([("", item)]), crew, tries=1)
+        for _, result in flow.results():
+            if isinstance(result, AutosegError):
+                raise result
+            return result
+    raise flow.lost[""]
 
 
-def _in_processes(
-    function: Callable[[Item], Result], items: Mapping[str, Item], jobs: int, is_worker: bool = True
-) -> Iterator[tuple[str, Result | AutosegError]]:
-    due: queue.SimpleQueue[tuple[str, Item]] = queue.SimpleQueue()
-    for named in items.items():
-        due.put(named)
-    done: queue.SimpleQueue[tuple[str, _Outcome[Result]]] = queue.SimpleQueue()
-    hands = [_Hand(function, due, done, is_worker) for _ in range(min(jobs, len(items)))]
-    vigil = Vigil()
+@contextmanager
+def local_crew(size: int, is_worker: bool = True) -> Iterator[Crew]:
+    """Give processes of this machine, which end with the block; arguments as of `LocalProcesses`."""
+    with LocalProcesses(size, is_worker) as hands:
+        yield Crew(submit=partial(hands.submit, call_each), width=lambda: size, examine=hands.examine)
+
+
+def call_each(function: Callable[[Item], Result], items: Sequence[Item]) -> Report[Result]:
+    """Do a task, where the worker is: call `function` on each item; it never raises."""
+    began = time.perf_counter()
+    outcomes = tuple(_called(function, item) for item in items)
+    return Report(outcomes, time.perf_counter() - began)
+
+
+def _called(function: Callable[[Any], Any], item: Any) -> Outcome[Any]:
     try:
-        for _ in items:
-            while True:
-                try:
-                    name, outcome = done.get(timeout=processes.EXAMINE_S)
-                    break
-                except queue.Empty:
-                    hanging = vigil.hanging([pid for hand in hands if (pid := hand.working_pid) is not None])
-                    for hand in hands:
-                        hand.end_if_among(hanging)
-            if outcome.bug is not None:
-                raise outcome.bug
-            yield name, outcome.value
-    finally:
-        _end(hands)
-
-
-@dataclass(frozen=True)
-class _Outcome(Generic[Result]):
-    """What came of an item."""
-
-    value: Any  # Result | AutosegError
-    bug: Exception | None = None  # no user's mistake: ends all
-
-
-class _Hand(Generic[Item, Result]):
-    """A thread with a process that works for it; a new one where that is lost."""
-
-    def __init__(
-        self,
-        function: Callable[[Item], Result],
-        due: queue.SimpleQueue[tuple[str, Item]],
-        done: queue.SimpleQueue[tuple[str, _Outcome[Result]]],
-        is_worker: bool,
-    ) -> None:
-        self.function, self.due, self.done, self.is_worker = function, due, done, is_worker
-        self.is_ended = False
-        self.working_pid: int | None = None  # of the process, while it has an item
-        self._lost = KILLED
-        self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
-        self.thread = threading.Thread(target=self._work, daemon=True)
-        self.thread.start()
-
-    def end_if_among(self, hanging: list[int]) -> None:
-        """Kill the process if it is one that hangs."""
-        process = self._process
-        if process is not None and self.working_pid in hanging:
-            self._lost = (
-                f"its worker process did nothing for {processes.HANGS_S:.0f} s (it was stopped, or waits for a disk "
-                "that does not answer); see to that, then run the same command again"
-            )
-            process.kill()
-
-    def end(self) -> None:
-        """Begin nothing more; ask the process to end."""
-        self.is_ended = True
-        process = self._process
-        if process is not None and self.working_pid is not None:
-            process.terminate()
-
-    def kill(self) -> None:
-        """End the process at once."""
-        if self._process is not None:
-            self._process.kill()
-
-    def _work(self) -> None:
-        while not self.is_ended:
-            try:
-                name, item = self.due.get_nowait()
-            except queue.Empty:
-                break
-            self.done.put((name, self._outcome(item)))
-        if self._pipe is not None:
-            self._pipe.close()  # the process reads that nothing comes any more
-        if self._process is not None:
-            self._process.join()
-
-    def _outcome(self, item: Item) -> _Outcome[Result]:
-        try:
-            process, pipe = self._running()
-            self.working_pid = process.pid
-            pipe.send(item)
-            outcome: _Outcome[Result] = pipe.recv()
-        except (EOFError, OSError):
-            outcome = _Outcome(WorkerLostError(self._lost))
-            self._drop()
-        except Exception as error:  # noqa: BLE001 - what cannot be sent; told to the one who waits
-            outcome = _Outcome(None, error)
-        self.working_pid = None
-        return outcome
-
-    def _running(self) -> tuple[BaseProcess, Connection]:
-        """Return the process and the pipe to it; start it where there is none."""
-        if self._process is None or self._pipe is None:
-            self._process, self._pipe = self._started()
-            if self.is_ended:  # meanwhile
-                self._process.terminate()
-        return self._process, self._pipe
-
-    def _started(self) -> tuple[BaseProcess, Connection]:
-        """Start a process; return it and the pipe to it.
-
-        Raises:
-            OSError: If the system has no room for one; the reason is noted.
-        """
-        start_tracker()
-        context = multiprocessing.get_context("spawn")
-        pipe, other = context.Pipe()
-        try:
-            process = context.Process(target=_serve, args=(self.function, other, self.is_worker), daemon=self.is_worker)
-            process.start()
-        except OSError as error:
-            self._lost = f"no worker process could be started for it ({error.strerror or error}); use -j 1"
-            pipe.close()
-            raise
-        finally:
-            other.close()
-        return process, pipe
-
-    def _drop(self) -> None:
-        process, pipe = self._process, self._pipe
-        self._process, self._pipe, self._lost = None, None, KILLED
-        if pipe is not None:
-            pipe.close()
-        if process is not None:
-            process.kill()
-            process.join(END_S)  # one that waits for a disk cannot even be killed
-
-
-def _end(hands: list[_Hand[Any, Any]]) -> None:
-    """End all processes: those that have work are asked, so that they remove what is half written, then killed."""
-    for hand in hands:
-        hand.end()
-    for hand in hands:
-        hand.thread.join(END_S)
-    for hand in hands:
-        if hand.thread.is_alive():
-            hand.kill()
-            hand.thread.join(END_S)
-
-
-def _serve(function: Callable[[Any], Any], pipe: Connection, is_worker: bool) -> None:
-    """Be the process: take items and give what comes of each, until the other end is closed."""
-    end_with_parent()  # its thread waits for this process
-    _prepare(is_worker)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            item = pipe.recv()
-            pipe.send(_called(function, item))
-
-
-def _called(function: Callable[[Any], Any], item: Any) -> _Outcome[Any]:
-    try:
-        return _Outcome(function(item))
+        return Outcome(function(item))
     except AutosegError as error:
-        return _Outcome(error)
+        return Outcome(error)
     except MemoryError:
-        return _Outcome(AutosegError(f"{LITTLE_MEMORY}; use -j 1"))
+        return Outcome(AutosegError(f"{LITTLE_MEMORY}; use -j 1"))
     except Exception as error:  # noqa: BLE001 - a bug is raised in the parent
         error.add_note(traceback.format_exc())
-        return _Outcome(None, error)
+        return Outcome(None, error)
 
 
-def _prepare(is_worker: bool) -> None:
-    """Leave Ctrl-C to the parent; of several that share the cores, keep each one's linear algebra on one thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    if is_worker:
-        import numpy  # noqa: F401 - only libraries that are loaded can be limited
+def _here(
+    function: Callable[[Item], Result], pairs: Iterable[tuple[str, Item]]
+) -> Iterator[tuple[str, Result | AutosegError]]:
+    for name, item in pairs:
+        try:
+            yield name, function(item)
+        except AutosegError as error:
+            yield name, error
+        except MemoryError:
+            yield name, AutosegError(LITTLE_MEMORY)
 
-        threadpool_limits(limits=1)
+
+def _alone(
+    function: Callable[[Item], Result], suspects: Sequence[tuple[str, Item]], crew: Crew
+) -> Iterator[tuple[str, Result | AutosegError]]:
+    """Call `function` on one item after another; yield an error for each that loses its worker once more."""
+    for name, item in suspects:
+        flow = _Flow(function, iter([(name, item)]), crew, tries=1)
+        yield from flow.results()
+        yield from flow.lost.items()
 
 
-def _leave(number: int, _: object) -> None:
-    raise SystemExit(128 + number)  # past what catches exceptions, through what cleans up
+class _Flow(Generic[Item, Result]):
+    """Items on their way: a window of them is under way, and those whose worker was lost come again."""
+
+    def __init__(
+        self, function: Callable[[Item], Result], pairs: Iterator[tuple[str, Item]], crew: Crew, tries: int
+    ) -> None:
+        self.suspects: list[tuple[str, Item]] = []  # that have lost their worker at every try
+        self.lost: dict[str, WorkerLostError] = {}  # name of each that has lost one to the last cause
+        self._function, self._due, self._crew, self._tries = function, pairs, crew, tries
+        self._again: deque[tuple[str, Item]] = deque()
+        self._losses: dict[str, int] = {}
+        self._done: queue.SimpleQueue[Future[Report[Result]]] = queue.SimpleQueue()
+        self._under_way: dict[Future[Report[Result]], list[tuple[str, Item]]] = {}
+        self._items, self._seconds = 0, 0.0  # that are done, and what they took
+
+    def results(self) -> Iterator[tuple[str, Result | AutosegError]]:
+        """Yield name, and result or error, of all but the suspects."""
+        try:
+            while self._fill():
+                future = self._next()
+                pairs = self._under_way.pop(future)
+                try:
+                    report = future.result()
+                except WorkerLostError as error:
+                    self._note_lost(pairs, error)
+                    continue
+                self._items, self._seconds = self._items + len(pairs), self._seconds + report.seconds
+                self._fill()  # before who asks does something with what is done
+                for (name, _), outcome in zip(pairs, report.outcomes, strict=True):
+                    if outcome.bug is not None:
+                        raise outcome.bug
+                    yield name, outcome.value
+        finally:
+            for future in self._under_way:
+                future.cancel()
+
+    def _fill(self) -> bool:
+        """Hand out tasks while workers have room for them; return whether any is under way."""
+        most = AHEAD * max(1, self._crew.width())
+        while len(self._under_way) < most and (pairs := self._next_items()):
+            future = self._crew.submit(self._function, [item for _, item in pairs])
+            self._under_way[future] = pairs
+            future.add_done_callback(self._done.put)
+        return bool(self._under_way)
+
+    def _next_items(self) -> list[tuple[str, Item]]:
+        """Return the items of the next task: those of `again` come last, each in a task of its own."""
+        count, task_s = 1, self._crew.task_s
+        if task_s and self._items:
+            count = max(1, min(MOST_ITEMS, int(task_s * self._items / max(self._seconds, 1e-9))))
+        return list(islice(self._due, count)) or [self._again.popleft() for _ in range(min(1, len(self._again)))]
+
+    def _next(self) -> Future[Report[Result]]:
+        while True:
+            try:
+                return self._done.get(timeout=processes.EXAMINE_S)
+            except queue.Empty:
+                self._crew.examine()
+
+    def _note_lost(self, pairs: Sequence[tuple[str, Item]], error: WorkerLostError) -> None:
+        for name, item in pairs:
+            self.lost[name] = error
+            self._losses[name] = self._losses.get(name, 0) + 1
+            if self._losses[name] < self._tries:
+                self._again.append((name, item))
+            else:
+                self.suspects.append((name, item))

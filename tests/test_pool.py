@@ -9,16 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import psutil
 import pytest
 
 from autoseg import processes
 from autoseg.errors import AutosegError, VolumeError
-from autoseg.pool import each, in_own_process
+from autoseg.pool import Crew, call_each, each, in_own_process
+from autoseg.processes import WorkerLostError
 
 
 def halved(number: int) -> int:
@@ -138,9 +142,71 @@ def test_where_no_process_can_be_started_each_case_fails_with_the_reason(monkeyp
 def test_after_a_killed_worker_the_others_go_on_beside_each_other_and_its_case_is_tried_again(tmp_path: Path) -> None:
     found = dict(each(killed_beside_others, {str(n): (tmp_path, n) for n in range(12)}, 2))
     assert all(isinstance(pid, int) for pid in found.values())
-    others = [pid for name, pid in found.items() if name != "0"]
-    assert len(set(others)) == 2
-    assert found["0"] not in others
+    assert len(set(found.values())) == 2
+
+
+def killing(folder_and_number: tuple[Path, int]) -> int:
+    """Be killed with number 3 as often as there are files called `again`; note each try."""
+    folder, number = folder_and_number
+    (folder / f"{number}.{len(list(folder.glob(f'{number}.*')))}").touch()
+    if number == 3 and len(list(folder.glob("3.*"))) <= len(list(folder.glob("again*"))):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize(("kills", "is_named"), [(2, False), (9, True)])
+def test_who_loses_its_worker_twice_works_alone_and_is_named_if_that_is_lost_too(
+    tmp_path: Path, kills: int, is_named: bool
+) -> None:
+    for number in range(kills):
+        (tmp_path / f"again{number}").touch()
+    results = list(each(killing, ((str(n), (tmp_path, n)) for n in range(6)), 2))
+    name, value = results[-1]
+    assert name == "3"  # when all others are done
+    assert isinstance(value, AutosegError) == is_named
+    assert len(list(tmp_path.glob("3.*"))) == 3
+    assert sorted(results[:-1]) == [(str(n), n) for n in (0, 1, 2, 4, 5)]
+    assert [len(list(tmp_path.glob(f"{n}.*"))) for n in (0, 1, 2, 4, 5)] == [1] * 5  # no neighbour is done twice
+
+
+def crew_of_one(tasks: list[list[int]], task_s: float = 0.0) -> Crew:
+    """Return a crew that works in this process, notes the tasks, and is lost with a task that holds 3."""
+
+    def submit(function: Callable[[Any], Any], items: Sequence[Any]) -> Future[Any]:
+        tasks.append(list(items))
+        future: Future[Any] = Future()
+        if 3 in items:
+            future.set_exception(WorkerLostError("lost"))
+        else:
+            future.set_result(replace(call_each(function, items), seconds=0.01 * len(items)))
+        return future
+
+    return Crew(submit=submit, width=lambda: 1, examine=lambda: None, task_s=task_s)
+
+
+def test_small_items_go_in_tasks_of_many_and_who_was_beside_a_lost_one_is_not_blamed() -> None:
+    tasks: list[list[int]] = []
+    items = ((f"n{n}", 2 * n if n != 30 else 3) for n in range(60))
+    results = dict(each(halved, items, crew_of_one(tasks, task_s=0.105)))
+    assert {len(task) for task in tasks[2:]} == {10, 8, 1}  # 0.105 s at 0.01 s each; the last of all; those tried again
+    assert {name: value for name, value in results.items() if name != "n30"} == {
+        f"n{n}": n for n in range(60) if n != 30
+    }
+    assert str(results["n30"]) == "lost"
+    assert [task for task in tasks if 3 in task][1:] == [[3], [3]]
+
+
+def test_items_are_taken_when_there_is_a_worker_for_them() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[tuple[str, int]]:
+        for number in range(0, 100, 4):
+            taken.append(number)
+            yield str(number), number
+
+    results = each(halved, items(), crew_of_one([]))
+    assert next(results) == ("0", 0)
+    assert len(taken) <= 3  # that one, and two ahead
 
 
 def test_results_larger_than_a_pipe_holds_come_whole() -> None:
