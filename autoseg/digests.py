@@ -16,7 +16,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ PACKAGE = Path(__file__).parent
 SETTLED_S = 2.0  # some file systems count in steps of this
 NOTE_WAIT_S = 60.0  # for another process to note what it read, which takes milliseconds
 UNREADABLE = "unreadable"
+NOTED = 5  # values of a file that are noted: its state, and the digest
 State = tuple[int, int, int, int]  # size (bytes), time of the content and of the inode (ns), inode
 _known: dict[str, tuple[State, str]] = {}  # of this process: absolute path to state and digest
 
@@ -114,16 +115,21 @@ def remembered(file: Path) -> Iterator[None]:
     The file may be lost without harm: what it remembers is then read again.
     """
     before = _read(file).get("files")
-    for name, entry in before.items() if isinstance(before, dict) else ():
-        with suppress(TypeError, ValueError):  # of one that is damaged
-            size, content_ns, inode_ns, inode, found = entry
-            _known.setdefault(name, ((size, content_ns, inode_ns, inode), str(found)))
+    for name, (*state, found) in _sound(before).items():
+        size, content_ns, inode_ns, inode = state
+        _known.setdefault(name, ((size, content_ns, inode_ns, inode), str(found)))
     try:
         yield
     finally:
         files = {name: [*state, found] for name, (state, found) in _known.items()}
         if file.parent.is_dir() and files != before:
-            _note(file, "files", files)
+            _note(file, "files", files, beside=True)
+
+
+def _sound(noted: object) -> dict[str, list[Any]]:
+    """Return the entries of files that are not damaged."""
+    entries = noted.items() if isinstance(noted, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == NOTED}
 
 
 def note_sources(file: Path, product: str, sources: Mapping[str, str]) -> None:
@@ -137,10 +143,12 @@ def noted_sources(file: Path, product: str) -> dict[str, str] | None:
     return noted if isinstance(noted, dict) else None
 
 
-def _note(file: Path, name: str, value: Mapping[str, Any]) -> None:
-    """Set one entry of the file; of several processes that do so none loses what another one notes."""
+def _note(file: Path, name: str, value: Mapping[str, Any], beside: bool = False) -> None:
+    """Set one entry of the file, or add to it; of several processes that do so none loses what another one notes."""
     with lock(file.parent, "autoseg", NOTE_WAIT_S, f"{file.name}.lock"):
-        write_text(file, json.dumps(_read(file) | {name: value}, indent=0))
+        noted = _read(file)
+        there = _sound(noted.get(name)) if beside else {}
+        write_text(file, json.dumps(noted | {name: {**there, **value}}, indent=0))
 
 
 def _read(file: Path) -> dict[str, Any]:

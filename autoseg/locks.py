@@ -86,6 +86,11 @@ def lock(folder: Path, what: str, wait_s: float = 0.0, name: str = NAME) -> Iter
                 path.rmdir()
 
 
+def is_held(folder: Path, name: str = NAME) -> bool:
+    """Return whether this thread holds the lock of a folder."""
+    return folder.resolve() / name in _of_thread.__dict__.get("files", ())
+
+
 def _take_within(folder: Path, file: Path, what: str, wait_s: float) -> int | None:
     """Return the descriptor of a lock's file that is ours now, None where a parent holds it for us.
 

@@ -6,62 +6,36 @@ the processes of a team get (`flags.arguments_of`) follow from the fields.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoseg.errors import PlanError
-from autoseg.flags import Notation, option
+from autoseg.flags import option
 from autoseg.metrics import TOLERANCE_MM
+from autoseg.notations import FOLD, NAMES, PART, SETTINGS, TIME
+from autoseg.parts import Part
 
 _DEVICES = "auto|cpu|cuda|mps"
 
 
-def seconds_of(text: str) -> float:
-    """Return a time in seconds.
-
-    Raises:
-        PlanError: If the text is not a number with s, m, h or d behind it.
-
-    >>> seconds_of("45m")
-    2700.0
-    """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    try:
-        seconds = float(text[:-1]) * units[text[-1:]]
-    except (ValueError, KeyError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise PlanError(f"--time-budget {text}: give a time as 90s, 45m, 2h or 1d")
-    return seconds
-
-
-def _settings_of(texts: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    wrong = [key for key, equals, _ in pairs if not equals or not key]
-    if wrong:
-        raise PlanError(f"--set {wrong[0]}: write it as KEY=VALUE, as in --set batch_size=2")
-    return {key.strip(): value for key, _, value in pairs}
-
-
-def _folds_of(text: str) -> tuple[int, ...] | None:
-    if text != "all" and not text.isdigit():
-        raise PlanError(f"--fold {text}: give a number or all")
-    return None if text == "all" else (int(text),)
-
-
-_TIME = Notation(asked_as=str, read=seconds_of, write=lambda seconds: [f"{seconds:.15g}s"])
-_FOLD = Notation(asked_as=str, read=_folds_of, write=lambda folds: ["all" if folds is None else str(folds[0])])
-_NAMES = Notation(asked_as=list[str], read=tuple, write=list)
-_SETTINGS = Notation(
-    asked_as=list[str], read=_settings_of, write=lambda settings: [f"{key}={value}" for key, value in settings.items()]
-)
-
-
 def _jobs() -> Any:
     return option(None, "-j", "--jobs", least=1, decides=False, help="Processes. Default: one a core.")
+
+
+def _cluster() -> Any:
+    return option(
+        None, "--cluster", metavar="ADDRESS|FILE", decides=False,
+        help="Let the workers of this Dask scheduler do it: its address, or its file (pip install '.[cluster]').",
+    )  # fmt: skip
+
+
+def _part() -> Any:
+    return option(
+        None, "--part", metavar="K/N", notation=PART, decides=False,
+        help="Do a share of the cases, as task K of an array of N; a last call without it gathers.",
+    )  # fmt: skip
 
 
 def _device() -> Any:
@@ -74,7 +48,7 @@ def _tolerance() -> Any:
 
 def _time_budget(excludes: str | None = None) -> Any:
     return option(
-        None, "--time-budget", metavar="45m", notation=_TIME, excludes=excludes, decides=False,
+        None, "--time-budget", metavar="45m", notation=TIME, excludes=excludes, decides=False,
         help="Train for this long, each fold: 90s, 45m, 2h or 1d.",
     )  # fmt: skip
 
@@ -88,6 +62,8 @@ class CheckOptions:
         None, "--labels", metavar="FILE", help="Write the names in the label maps as a labels.csv to be edited."
     )
     jobs: int | None = _jobs()
+    part: Part | None = _part()
+    cluster: str | None = _cluster()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +75,9 @@ class PlanOptions:
     device: str = _device()
     seed: int = option(0, "--seed", least=0, help="Decides split, initial weights and every crop.")
     settings: Mapping[str, str] = option(
-        dict, "--set", metavar="KEY=VALUE", notation=_SETTINGS, help="Change a key of the plan."
+        dict, "--set", metavar="KEY=VALUE", notation=SETTINGS, help="Change a key of the plan."
     )
-    exclude: tuple[str, ...] = option((), "--exclude", metavar="CASE", notation=_NAMES, help="Leave a case out.")
+    exclude: tuple[str, ...] = option((), "--exclude", metavar="CASE", notation=NAMES, help="Leave a case out.")
     folds: int = option(1, "--folds", least=1, help="Folds of a cross-validation; 1: one split.")
     split: Path | None = option(
         None, "--split", metavar="FILE", help="Which cases train and test: JSON as split.json, or CSV."
@@ -116,6 +92,8 @@ class PlanOptions:
     gpus: int = option(1, "--gpus", least=1, decides=False, help="Plan for so many GPUs that train together.")
     force: bool = option(False, "--force", decides=False, help="Overwrite a plan that was edited.")
     jobs: int | None = _jobs()
+    part: Part | None = _part()
+    cluster: str | None = _cluster()
     iterations: int | None = None  # of the training that follows, where `run` knows it already
 
     def require_compatible(self) -> None:
@@ -141,6 +119,8 @@ class PreprocessOptions:
     """What the user asks of `preprocess`."""
 
     jobs: int | None = _jobs()
+    cluster: str | None = _cluster()
+    part: Part | None = _part()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +128,7 @@ class TrainOptions:
     """What the user asks of `train`."""
 
     folds: tuple[int, ...] | None = option(
-        None, "--fold", metavar="K|all", notation=_FOLD, help="Which folds to train. Default: all."
+        None, "--fold", metavar="K|all", notation=FOLD, help="Which folds to train. Default: all."
     )
     iterations: int | None = option(None, "--iterations", least=1, help="Instead of the plan's.")
     time_budget_s: float | None = _time_budget(excludes="--iterations")
@@ -194,6 +174,8 @@ class PredictOptions:
         False, "--dicom-seg", help="For a DICOM series: write the mask as DICOM SEG, too (pip install '.[dicom]')."
     )
     rtstruct: bool = option(False, "--rtstruct", help="For a DICOM series: write contours as an RT Structure Set, too.")
+    part: Part | None = _part()
+    cluster: str | None = _cluster()
     overwrite: bool = option(False, "--overwrite", help="Predict again where this model's mask is there.")
     verbose: bool = option(False, "--verbose", help="Say how long each stage took.")
 
@@ -208,6 +190,8 @@ class EvaluateOptions:
         None, "--dataset", metavar="OTHER", help="Evaluate on another dataset instead: an external test."
     )
     stress: bool = option(False, "--stress", help="Evaluate testing cases with noise, blur, shifts and flips instead.")
+    part: Part | None = _part()
+    cluster: str | None = _cluster()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +208,8 @@ class ScoreOptions:
     )
     tolerance_mm: float = _tolerance()
     jobs: int | None = _jobs()
+    part: Part | None = _part()
+    cluster: str | None = _cluster()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +235,7 @@ class ReportOptions:
     )
     pdf: bool = option(False, "--pdf", help="Print the page to report.pdf, too; needs Chromium or Chrome.")
     jobs: int | None = _jobs()
+    cluster: str | None = _cluster()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoseg.errors import RunError
 from autoseg.files import remove_leftovers
-from autoseg.locks import lock
+from autoseg.parts import Part, lock_part
 from autoseg.plan import Plan, load_plan
 from autoseg.report_folder import ReportFolder
 
@@ -207,11 +207,12 @@ class Run(StageFolder):
         return ReportFolder(self.folder / "report")
 
     @contextmanager
-    def locked(self, verb: str) -> Iterator[None]:
+    def locked(self, verb: str, part: Part | None = None) -> Iterator[None]:
         """Be the one process that writes to the RUN; remove first what killed ones have left.
 
         Args:
             verb: That writes, as in "train".
+            part: Of its work that this process does, beside others that do other parts.
 
         Raises:
             LockedError: If another process writes to it; the text says who.
@@ -219,7 +220,7 @@ class Run(StageFolder):
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise RunError(f"{self.folder}: RUN must be a folder, and this is a file; give another name")
-        with lock(self.folder, f"autoseg {verb}"):
+        with lock_part(self.folder, f"autoseg {verb}", part):
             for folder in filter(Path.is_dir, self._written_folders()):
                 remove_leftovers(folder)
             yield

@@ -10,8 +10,11 @@ from typing import Any
 
 from autoseg.files import write_text
 from autoseg.json_file import JsonError, read_json
+from autoseg.locks import lock
 from autoseg.machine import machine_in_words
 from autoseg.run import Run
+
+NOTE_WAIT_S = 60.0  # for another part of the verb to note its own, which takes milliseconds
 
 
 @contextmanager
@@ -19,9 +22,14 @@ def timed(run: Run, verb: str) -> Iterator[None]:
     """Add the seconds that a verb works on a RUN to those of before, if it ends without an error."""
     start = time.monotonic()
     yield
+    with lock(run.folder, "autoseg", NOTE_WAIT_S, f"{run.timings_file.name}.lock"):
+        _add(run, verb, time.monotonic() - start)
+
+
+def _add(run: Run, verb: str, seconds: float) -> None:
     noted = read_timings(run)
     before = float(noted.get(verb, {}).get("seconds", 0.0))
-    noted[verb] = {"seconds": round(before + time.monotonic() - start, 1), "machine": machine_in_words()}
+    noted[verb] = {"seconds": round(before + seconds, 1), "machine": machine_in_words()}
     write_text(run.timings_file, json.dumps(noted, indent=1))
 
 

@@ -16,10 +16,10 @@ import autoseg
 
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
-    "version", "words", "errors", "processes", "files", "locks", "json_file", "sheet", "digests", "machine", "pool",
-    "labels", "plan", "settings", "report_folder", "run", "timings", "imaging", "dataset", "metrics", "flags",
-    "options", "figures", "network", "planning", "phantom", "data", "inference", "training", "evaluation", "report",
-    "steps", "cli", "__main__",
+    "version", "words", "errors", "processes", "files", "locks", "json_file", "sheet", "digests", "machine",
+    "hands", "pool", "parts", "part_notes", "cluster", "labels", "plan", "settings", "report_folder", "run",
+    "timings", "imaging", "dataset", "metrics", "flags", "notations", "options", "figures", "network", "planning",
+    "phantom", "data", "inference", "training", "evaluation", "report", "steps", "cli", "__main__",
 ]  # fmt: skip
 DOORS = {
     "SimpleITK": "imaging",
@@ -28,6 +28,7 @@ DOORS = {
     "skimage": "figures",  # and metrics, which take skeletons
     "pydicom": "imaging",  # and where an object is written with it
     "highdicom": "inference",
+    "distributed": "cluster",
     "contourpy": "inference",
     "onnx": "inference",
     "onnxruntime": "inference",

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from autoseg.cli.parameters import with_options
 from autoseg.errors import PlanError
 from autoseg.flags import arguments_of, options_of
+from autoseg.notations import seconds_of
 from autoseg.options import (
     CheckOptions,
     CohortOptions,
@@ -26,8 +27,8 @@ from autoseg.options import (
     ScoreOptions,
     TrainOptions,
     ViewOptions,
-    seconds_of,
 )
+from autoseg.parts import Part
 
 EVERY = (
     CheckOptions, CohortOptions, CompareOptions, EvaluateOptions, PlanOptions, PredictOptions, PreprocessOptions,
@@ -36,7 +37,8 @@ EVERY = (
 OTHER = {  # a value that is not the default, by a field's type
     "str": "mps", "str | None": "cuda", "int": 7, "int | None": 3, "float": 1.5, "float | None": 90.25,
     "Path": Path("a.csv"), "Path | None": Path("b.csv"), "tuple[str, ...]": ("one", "two"),
-    "tuple[int, ...] | None": (2,), "Mapping[str, str]": {"crop_size": "[8,8,8]", "loss.kind": "dice"},
+    "tuple[int, ...] | None": (2,), "Part | None": Part(1, 3),
+    "Mapping[str, str]": {"crop_size": "[8,8,8]", "loss.kind": "dice"},
 }  # fmt: skip
 ASKED = [pytest.param(kind, name, id=f"{kind.__name__}.{name}") for kind in EVERY for name in options_of(kind)]
 

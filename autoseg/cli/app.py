@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from autoseg.cli import all_steps, verbs
 from autoseg.cli import parameters as ask
-from autoseg.cli import verbs
 from autoseg.cli.console import end_on_signals, exit_when_interrupted, output, say_error, say_next
 from autoseg.cli.progress import display
 from autoseg.errors import AutosegError
@@ -35,8 +35,11 @@ from autoseg.processes import end_with_parent
 from autoseg.run import Run
 
 DEMO_EVALUATION = EvaluateOptions(tolerance_mm=3.0)  # the phantoms' voxels are larger than the usual 2 mm
-WholePlanOptions = Annotated[PlanOptions, ask.without("--time-budget", "--gpus")]  # which come with the training's
-OwnEvaluateOptions = Annotated[EvaluateOptions, ask.without("--dataset", "--stress")]  # which `run` does not do
+# which come with the training's, or are not for all steps together
+WholePlanOptions = Annotated[PlanOptions, ask.without("--time-budget", "--gpus", "--part")]
+OwnEvaluateOptions = Annotated[
+    EvaluateOptions, ask.without("--dataset", "--stress", "--part")
+]  # which `run` does not do
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -74,7 +77,8 @@ def check_command(dataset: ask.DatasetPath, options: CheckOptions) -> None:
     Example: autoseg check DATA/hippocampus --json problems.json
     """
     verbs.check(dataset, options)
-    say_next("plan", dataset, "RUN")
+    if options.part is None:
+        say_next("plan", dataset, "RUN")
 
 
 @verb("plan")
@@ -84,7 +88,8 @@ def plan_command(dataset: ask.DatasetPath, run: ask.RunPath, options: PlanOption
     Example: autoseg plan DATA/hippocampus RUN --device cpu
     """
     verbs.plan(dataset, Run(run), options)
-    say_next("preprocess", run)
+    if options.part is None:
+        say_next("preprocess", run)
 
 
 @verb("preprocess")
@@ -94,7 +99,8 @@ def preprocess_command(run: ask.RunPath, options: PreprocessOptions) -> None:
     Example: autoseg preprocess RUN -j 4
     """
     verbs.preprocess(Run(run), options)
-    say_next("train", run)
+    if options.part is None:
+        say_next("train", run)
 
 
 @verb("train")
@@ -123,7 +129,8 @@ def evaluate_command(run: ask.RunPath, options: EvaluateOptions) -> None:
     Example: autoseg evaluate RUN
     """
     verbs.evaluate(Run(run), options)
-    say_next("report", run)
+    if options.part is None:
+        say_next("report", run)
 
 
 @verb("score")
@@ -133,7 +140,8 @@ def score_command(predictions: ask.Predictions, references: ask.References, opti
     Example: autoseg score RUN/fold-0/predictions DATA/hippocampus/labelsTr --labels DATA/hippocampus/dataset.json
     """
     verbs.score(predictions, references, options)
-    say_next("compare", options.out, "OTHER.csv")
+    if options.part is None:
+        say_next("compare", options.out, "OTHER.csv")
 
 
 @verb("compare")
@@ -195,7 +203,7 @@ def run_command(
 
     Example: autoseg run DATA/hippocampus RUN --device cpu
     """
-    verbs.run_all(dataset, Run(run), planning, training, evaluation, repeating.repeat)
+    all_steps.run_all(dataset, Run(run), planning, training, evaluation, repeating.repeat)
     say_next("predict", run, "scan.nii.gz", "mask.nii.gz")
 
 
@@ -211,7 +219,7 @@ def demo_command(
 
     Example: autoseg demo RUN
     """
-    verbs.demo(Run(run), cohort, planning, training, evaluation)
+    all_steps.demo(Run(run), cohort, planning, training, evaluation)
     say_next("run", "DATASET", "RUN")
 
 

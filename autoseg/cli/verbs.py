@@ -15,7 +15,6 @@ from autoseg.errors import AutosegError, CasesFailedError
 from autoseg.machine import has_screen
 from autoseg.options import (
     CheckOptions,
-    CohortOptions,
     CompareOptions,
     EvaluateOptions,
     PlanOptions,
@@ -26,6 +25,7 @@ from autoseg.options import (
     TrainOptions,
     ViewOptions,
 )
+from autoseg.parts import Part
 from autoseg.run import Run
 from autoseg.timings import timed
 from autoseg.words import counted, some
@@ -33,51 +33,6 @@ from autoseg.words import counted, some
 if TYPE_CHECKING:
     from autoseg.plan import Plan
     from autoseg.report.formats import TextTable
-    from autoseg.steps.run import StepOptions
-
-
-def run_all(
-    dataset: Path,
-    run: Run,
-    planning: PlanOptions,
-    training: TrainOptions,
-    evaluation: EvaluateOptions,
-    repeat: int = 1,
-) -> None:
-    """Take every step from plan to report that is due, those of repetitions before the report."""
-    from autoseg.steps.run import due_steps, repeated_steps
-
-    with run.locked("run"), logging_to(run):
-        for options in due_steps(dataset, run, planning, training, evaluation):
-            if isinstance(options, ReportOptions):
-                for again, its_options in repeated_steps(dataset, run, training, evaluation, repeat):
-                    _step(dataset, again, its_options)
-            _step(dataset, run, options)
-
-
-def _step(dataset: Path, run: Run, options: StepOptions) -> None:
-    match options:
-        case PlanOptions():
-            plan(dataset, run, options)
-        case PreprocessOptions():
-            preprocess(run, options)
-        case TrainOptions():
-            train(run, options)
-        case EvaluateOptions():
-            evaluate(run, options)
-        case ReportOptions():
-            report(run, options)
-
-
-def demo(
-    run: Run, cohort: CohortOptions, planning: PlanOptions, training: TrainOptions, evaluation: EvaluateOptions
-) -> None:
-    """Make phantoms, then take every step."""
-    from autoseg.steps.demo import demo_training, make_cohort
-
-    with run.locked("demo"):
-        dataset = make_cohort(run, cohort, planning, display.track)
-        run_all(dataset, run, planning, demo_training(training), evaluation)
 
 
 def check(dataset: Path, options: CheckOptions) -> None:
@@ -90,6 +45,9 @@ def check(dataset: Path, options: CheckOptions) -> None:
     from autoseg.steps.check import check_and_write
 
     checked = check_and_write(dataset, options, display.track)
+    if options.part is not None:
+        say(f"{counted(len(checked.examinations), 'case')} checked{_as_part(options.part)}")
+        return
     show_findings(checked.findings)
     if options.labels is not None:
         say(f"the names in the label maps, to be edited and saved as labels.csv beside the dataset -> {options.labels}")
@@ -107,6 +65,11 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     display.phase("Planning")
     from autoseg.steps import plan as step
 
+    if options.part is not None:
+        with logging_to(run):
+            cases = step.examine_part(dataset, run, options, display.track)
+        say(f"{counted(cases, 'case')} examined{_as_part(options.part)}")
+        return
     with logging_to(run), timed(run, "plan"):
         decision = step.plan(dataset, run, options, display.track)
     say(f"{_plan_line(decision.plan)} -> {run.plan_text_file}")
@@ -130,7 +93,8 @@ def preprocess(run: Run, options: PreprocessOptions) -> None:
     with logging_to(run), timed(run, "preprocess"):
         cached = step.preprocess(run, options, display.track)
     why = "" if cached else ", as all are up to date"
-    say(f"{counted(cached, 'case')} preprocessed{why} -> {run.cache}")
+    where = f" -> {run.cache}" if options.part is None else _as_part(options.part)
+    say(f"{counted(cached, 'case')} preprocessed{why}{where}")
 
 
 def train(run: Run, options: TrainOptions) -> None:
@@ -189,6 +153,9 @@ def evaluate(run: Run, options: EvaluateOptions) -> None:
 
     with logging_to(run), timed(run, "evaluate"):
         cases = step.evaluate(run, options, display.track)
+    if options.part is not None:
+        say(f"{counted(cases, 'case')} scored{_as_part(options.part)}")
+        return
     say(f"{counted(cases, 'case')} scored -> {run.scores_file}")
 
 
@@ -203,7 +170,9 @@ def score(predictions: Path, references: Path, options: ScoreOptions) -> None:
     from autoseg.steps import score as step
 
     scored = step.score(predictions, references, options, display.track)
-    if scored.cases or scored.failed is None:
+    if options.part is not None:
+        say(f"{counted(scored.cases, 'case')} scored{_as_part(options.part)}")
+    elif scored.cases or scored.failed is None:
         say(f"{counted(scored.cases, 'case')} scored -> {options.out}")
     if scored.by_organ is not None:
         table = scored.by_organ.itertuples(index=False)
@@ -304,6 +273,11 @@ def show(model: Path) -> None:
     from autoseg.steps.export import read_card
 
     say(read_card(model))
+
+
+def _as_part(part: Part) -> str:
+    """Return the end of a sentence on what a part has done."""
+    return f", as part {part}; the same command without --part gathers all"
 
 
 def _tell_size(file: Path) -> None:

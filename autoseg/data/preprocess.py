@@ -21,7 +21,7 @@ from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.labels import Atoms, LabelScheme
 from autoseg.machine import GIB, free_memory_gib
 from autoseg.plan import Intensity, Plan
-from autoseg.pool import Track, each, untracked
+from autoseg.pool import Crew, Track, each, untracked
 from autoseg.words import counted
 
 CODE = ("data/preprocess.py", "data/cache.py", "imaging", "labels.py")  # what makes a cached case
@@ -74,7 +74,9 @@ def _require_room(grid: Grid, shape: Voxels, channels: int) -> None:
         )
 
 
-def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1, track: Track = untracked) -> int:
+def preprocess(
+    sources: Sequence[Case], plan: Plan, folder: Path, crew: int | Crew = 1, track: Track = untracked
+) -> int:
     """Cache every case that is not cached yet for this plan; return their number.
 
     Raises:
@@ -82,9 +84,9 @@ def preprocess(sources: Sequence[Case], plan: Plan, folder: Path, jobs: int = 1,
     """
     folder.mkdir(parents=True, exist_ok=True)
     stale = [source for source in sources if not is_cached(source, plan, folder)]
-    work = {source.id: (source, plan, folder, source_digest(source)) for source in stale}  # before they are read
+    work = ((source.id, (source, plan, folder, source_digest(source))) for source in stale)  # before they are read
     failed: dict[str, str] = {}
-    for name, result in track(each(_preprocess_case, work, jobs), "Preprocessing", len(work)):
+    for name, result in track(each(_preprocess_case, work, crew), "Preprocessing", len(stale)):
         if isinstance(result, AutosegError):
             failed[name] = str(result)
     if failed:

@@ -8,10 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
@@ -19,27 +15,30 @@ from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.load import Case
 from autoseg.dataset.split import SIDES, Split
 from autoseg.digests import code_digest, digest, files_digest, remembered
-from autoseg.errors import AutosegError, CasesFailedError, ModelError, VolumeError
+from autoseg.errors import AutosegError, CasesFailedError, ModelError
 from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
-from autoseg.evaluation.reliability import reliability_rows, write_reliability
-from autoseg.evaluation.scores import FIRST_CEILING, FIRST_DICE, Row, score_rows, write_scores
-from autoseg.evaluation.two_stages import second_look
-from autoseg.imaging.grid import Grid, working_shape
-from autoseg.imaging.volumes import read_image, read_label, write_label
+from autoseg.evaluation.reliability import write_reliability
+from autoseg.evaluation.score_case import (
+    CaseToScore,
+    FoldOnDevice,
+    ScoredCase,
+    infer_and_score,
+    infer_case,
+    score_case,
+)
+from autoseg.evaluation.scores import write_scores
+from autoseg.imaging.grid import Grid
 from autoseg.inference.model import MASK_CODE, Model, open_fold
-from autoseg.inference.postprocess import apply_rules
-from autoseg.inference.second_stage import Original
 from autoseg.inference.upsample import Upsampler
-from autoseg.labels import IGNORED, Atoms, Label
+from autoseg.locks import lock
 from autoseg.metrics import TOLERANCE_MM
-from autoseg.metrics.overlap import dice
 from autoseg.metrics.registry import METRICS
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
 from autoseg.network.weights import MODEL, read_facts
-from autoseg.planning.ceiling import ceilings
-from autoseg.pool import Track, untracked
+from autoseg.parts import Part, share_of
+from autoseg.pool import Crew, Track, each, untracked
 from autoseg.run import FoldFolder, Run
 from autoseg.words import counted
 
@@ -48,10 +47,13 @@ CODE = (
     *MASK_CODE,
     "metrics",
     "evaluation/evaluate.py",
+    "evaluation/score_case.py",
     "evaluation/scores.py",
     "evaluation/reliability.py",
     "planning/ceiling.py",
 )
+FIT_LOCK = "postprocessing.lock"  # in the folder of a fold
+FIT_WAIT_S = 24 * 3600.0  # for another part that fits the postprocessing, which predicts validation cases
 
 
 def evaluate(
@@ -61,11 +63,14 @@ def evaluate(
     device: DeviceName,
     tolerance_mm: float = TOLERANCE_MM,
     track: Track = untracked,
+    part: Part | None = None,
+    crew: Crew | None = None,
 ) -> int:
     """Predict and score the cases of every trained fold; write masks, scores.csv and reliability.csv.
 
     A case is scored once per fold, under that fold's split. Rows are taken from the folds' journals when they are
-    written, and are never all in memory.
+    written, and are never all in memory. A part notes what came of its cases, and leaves the tables to the call that
+    gathers.
 
     Args:
         run: With cache and at least one trained fold.
@@ -74,6 +79,8 @@ def evaluate(
         device: To predict on.
         tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
+        part: Of the cases of each fold; None: all.
+        crew: Who predicts and scores; None: this process.
 
     Returns:
         How many cases have scores.
@@ -93,19 +100,23 @@ def evaluate(
     with remembered(run.digests_file):
         noted = score_sources(run)  # before they are read
         for fold in folds:
-            evaluation, cases = _open_fold(run, fold, splits[fold], dataset, device, tolerance_mm)
+            evaluation, cases = _open_fold(run, fold, splits[fold], dataset, device, tolerance_mm, part)
             noted |= score_sources_of_fold(run, fold)
-            sides = {case.id: side for side, case in cases}
-            for case_id, error in track(_scored(evaluation, cases), f"Evaluating fold {fold}", len(cases)):
-                if error is not None:
-                    failed[case_id] = str(error)
-                else:
-                    scored.append(_Scored(fold, sides[case_id], case_id, evaluation.journal))
-            write_reliability(
-                (row for one in scored for row in one.journal.reliability(one.case)), run.reliability_file
-            )
-            write_scores((row for one in _in_order(scored) for row in one.journal.scored(one.case)), run.scores_file)
-        note_score_sources(run, noted)
+            results = _scored(evaluation, cases)
+            if crew is not None:
+                at = FoldOnDevice(run=run, fold=fold, device=device, digest=evaluation.model.digest)
+                results = _scored_by(crew, at, evaluation, cases)
+            errors = dict(track(results, f"Evaluating fold {fold}", len(cases)))
+            failed |= {case_id: str(error) for case_id, error in errors.items() if error is not None}
+            done = [(side, case.id) for side, case in cases if errors.get(case.id) is None]
+            scored += [_Scored(fold, side, case_id, evaluation.journal) for side, case_id in done]
+            if part is None:
+                reliability = (row for one in scored for row in one.journal.reliability(one.case))
+                write_reliability(reliability, run.reliability_file)
+                rows = (row for one in _in_order(scored) for row in one.journal.scored(one.case))
+                write_scores(rows, run.scores_file)
+        if part is None:
+            note_score_sources(run, noted)
     count = len({one.case for one in scored})
     if failed:
         raise CasesFailedError("evaluate", failed, done=count)
@@ -128,16 +139,25 @@ def _in_order(scored: Sequence[_Scored]) -> list[_Scored]:
 
 
 def _open_fold(
-    run: Run, fold: int, split: Split, dataset: Mapping[str, Case], device: DeviceName, tolerance_mm: float
+    run: Run,
+    fold: int,
+    split: Split,
+    dataset: Mapping[str, Case],
+    device: DeviceName,
+    tolerance_mm: float,
+    part: Part | None,
 ) -> tuple[_Evaluation, list[tuple[str, CachedCase]]]:
     """Open a fold's model, postprocessing fitted, and its cached cases, each with its side of the split."""
     file, settings = run.fold(fold).model, plan_digest(plan_of(run))
-    model = open_fold(run, fold, device)
-    _require_fitting(run, fold, model, split)
-    validation = read_cases(run.cache, split.validation, settings)
-    model = with_postprocessing(file, model, validation, dataset, load_fingerprint(run.fingerprint_file))
+    share = share_of(part, split.cases())
+    with lock(file.parent, "autoseg evaluate", FIT_WAIT_S, FIT_LOCK):  # one part fits, the others wait and read
+        model = open_fold(run, fold, device)
+        _require_fitting(run, fold, model, split)
+        validation = read_cases(run.cache, split.validation, settings)
+        model = with_postprocessing(file, model, validation, dataset, load_fingerprint(run.fingerprint_file))
     sides = reversed(split.sides().items())  # testing cases first: they are what one waits for
-    cases = [(side, case) for side, ids in sides for case in read_cases(run.cache, ids, settings)]
+    chosen = [(side, [case_id for case_id in ids if case_id in share]) for side, ids in sides]
+    cases = [(side, case) for side, ids in chosen for case in read_cases(run.cache, ids, settings)]
     _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
     evaluation = _Evaluation(
         model=model,
@@ -146,7 +166,7 @@ def _open_fold(
         fold=fold,
         files=run.fold(fold),
         tolerance_mm=tolerance_mm,
-        journal=ScoreJournal(run.fold(fold).evaluated),
+        journal=ScoreJournal(run.fold(fold).evaluated, part),
     )
     return evaluation, cases
 
@@ -200,37 +220,42 @@ class _Evaluation:
         how = (tuple(METRICS), self.model.runs, self.tolerance_mm)
         return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
 
-    def original(self, case: CachedCase) -> Original | None:
-        """Return the image of a case with its truth, for a second stage; None where the dataset has it no more."""
-        source, scheme = self.dataset.get(case.id), self.model.plan.scheme
-        if source is None:
-            return None
+    def to_score(self, case: CachedCase, split: str) -> CaseToScore:
+        """Return a case with what scoring it takes."""
+        return CaseToScore(
+            case=case,
+            source=self.dataset.get(case.id),
+            split=split,
+            fold=self.fold,
+            mask=self.mask(case),
+            tolerance_mm=self.tolerance_mm,
+        )
 
-        def truth() -> Atoms:
-            return scheme.encode(read_label(source.label_files, case.grid, scheme).array, case.id)
+    def is_fresh(self, case: CachedCase, sources: str) -> bool:
+        """Return whether a case was scored from the same sources."""
+        return self.journal.rows(case.id, sources, self.mask(case)) is not None
 
-        return Original(read=lambda: read_image(source.images), truth=truth)
+    def note(self, case: CachedCase, sources: str, scored: ScoredCase) -> None:
+        """Note what came of a case."""
+        self.journal.append(case.id, sources, self.mask(case), scored.rows, scored.reliability, scored.look)
 
 
 def _scored(
     evaluation: _Evaluation, cases: Sequence[tuple[str, CachedCase]]
 ) -> Iterator[tuple[str, AutosegError | None]]:
     """Predict one case after another, scoring and writing the previous one meanwhile; yield what kept it from that."""
-    model = evaluation.model
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[str, Future[None]] | None = None
         for split, case in cases:
             sources = evaluation.sources(case, split)  # before the label map is read: it may be edited meanwhile
-            if evaluation.journal.rows(case.id, sources, evaluation.mask(case)) is not None:
+            if evaluation.is_fresh(case, sources):
                 if waiting is not None:
                     yield _outcome(*waiting)
                 waiting = None
                 yield case.id, None
                 continue
             try:
-                upsampler = model.infer(
-                    case.image(), case.grid.shape, truth=case.label(), original=evaluation.original(case)
-                )
+                upsampler = infer_case(evaluation.model, evaluation.to_score(case, split))
             except AutosegError as error:
                 yield case.id, error
                 continue
@@ -240,6 +265,27 @@ def _scored(
             waiting = case.id, future
         if waiting is not None:
             yield _outcome(*waiting)
+
+
+def _scored_by(
+    crew: Crew, fold: FoldOnDevice, evaluation: _Evaluation, cases: Sequence[tuple[str, CachedCase]]
+) -> Iterator[tuple[str, AutosegError | None]]:
+    """Have cases predicted and scored by others; yield what kept a case from that. Those that are fresh come first."""
+    due: dict[str, tuple[CachedCase, str, str]] = {}
+    for split, case in cases:
+        sources = evaluation.sources(case, split)
+        if evaluation.is_fresh(case, sources):
+            yield case.id, None
+        else:
+            due[case.id] = case, split, sources
+    work = ((name, (fold, evaluation.to_score(case, split))) for name, (case, split, _) in due.items())
+    for name, result in each(infer_and_score, work, crew):
+        if isinstance(result, AutosegError):
+            yield name, result
+        else:
+            case, _, sources = due[name]
+            evaluation.note(case, sources, result)
+            yield name, None
 
 
 def _outcome(case_id: str, future: Future[None]) -> tuple[str, AutosegError | None]:
@@ -252,54 +298,4 @@ def _outcome(case_id: str, future: Future[None]) -> tuple[str, AutosegError | No
 
 def _finish(evaluation: _Evaluation, case: CachedCase, split: str, sources: str, upsampler: Upsampler) -> None:
     """Write the mask of a case, and its rows into the journal."""
-    model, scheme = evaluation.model, evaluation.model.plan.scheme
-    for remark in upsampler.remarks:
-        logger.warning("%s: %s", case.id, remark)
-    for atoms, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
-        apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme)
-    mask = scheme.decode(upsampler.mask)
-    write_label(evaluation.mask(case), mask, case.stored)
-    if case.id not in evaluation.dataset:
-        raise VolumeError(f"{case.id}: is no longer in the dataset; its mask is written but not scored")
-    truth = read_label(evaluation.dataset[case.id].label_files, case.grid, scheme)
-    coarse, coarse_truth = scheme.decode(upsampler.coarse), scheme.decode(case.label())
-    about = {"fold": evaluation.fold, "case": case.id, "split": split}
-    on = {"original": (mask, truth.array, case.grid), "working": (coarse, coarse_truth, case.working)}
-    organs = {organ: scheme.values_of(organ) for organ in scheme.shown(case.hidden).values()}
-    rows = []
-    for name, (prediction, reference, grid) in on.items():
-        of_grid = {**about, "grid": name}
-        tolerance_mm, unknown = evaluation.tolerance_mm, scheme.ignored
-        rows += score_rows(prediction, reference, organs, grid.spacing_mm, of_grid, tolerance_mm, unknown)
-    rows += _context_rows(model, upsampler, truth.array, case, {**about, "grid": "original"})
-    counts = {} if upsampler.reliability is None else upsampler.reliability.counts()
-    shown = [(scheme.organs[index], count) for index, count in counts.items() if index not in case.hidden]
-    reliability = [row for organ, count in shown for row in reliability_rows(organ, count, about)]
-    look = second_look(upsampler)
-    evaluation.journal.append(case.id, sources, evaluation.mask(case), rows, reliability, look)
-
-
-def _context_rows(
-    model: Model, upsampler: Upsampler, truth: npt.NDArray[np.int32], case: CachedCase, about: Mapping[str, Any]
-) -> list[Row]:
-    """Return the rows to read the Dice against: what the model expects, the ceiling, and of two stages the first's."""
-    scheme, organs = model.plan.scheme, model.plan.labels
-    expected = [model.postprocessing.calibration.expected(estimate) for estimate in upsampler.certainty.estimates()]
-    grids = [working_shape(case.grid, s.plan.spacing_mm, s.plan.downsampling) for s in model.stages[1:]]
-    first, *finer = ceilings(truth, scheme, [case.working.shape, *grids])
-    again = {organ.value for stage in model.stages[1:] for organ in stage.plan.labels}
-    highest = first | {value: kept for of_grid in finer for value, kept in of_grid.items() if value in again}
-    values: list[tuple[Label, str, float | None]] = [
-        (organ, "expected_dice", value) for organ, value in zip(organs, expected, strict=True)
-    ]
-    values += [(organ, "ceiling_dice", highest.get(organ.value)) for organ in organs]
-    if upsampler.first is not None:
-        reached = dice(upsampler.first, scheme.encode(truth, case.id), scheme.atoms_of, IGNORED)
-        values += [(organ, FIRST_DICE, reached[index]) for index, organ in scheme.organs.items()]
-        values += [(organ, FIRST_CEILING, first.get(organ.value)) for organ in organs]
-    labelled = scheme.shown(case.hidden).values()
-    return [
-        {**about, "organ": organ.name, "label": organ.value, "metric": metric, "value": value}
-        for organ, metric, value in values
-        if organ in labelled
-    ]
+    evaluation.note(case, sources, score_case(evaluation.model, evaluation.to_score(case, split), upsampler))

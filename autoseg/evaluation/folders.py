@@ -15,6 +15,7 @@ import numpy.typing as npt
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.evaluation.instances import instance_rows
 from autoseg.evaluation.mask_pairs import pair_masks
+from autoseg.evaluation.pairs import Pair, ScoredPair
 from autoseg.evaluation.scores import Row, score_rows
 from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.grid import corner_distance_mm
@@ -23,7 +24,8 @@ from autoseg.imaging.slicer_segments import is_layered, slicer_names
 from autoseg.imaging.volumes import Volume, on_one_grid, read_label
 from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, LabelScheme
 from autoseg.metrics import TOLERANCE_MM
-from autoseg.pool import Track, each, untracked
+from autoseg.part_notes import PartNotes
+from autoseg.pool import Crew, Track, each, untracked
 from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
@@ -42,21 +44,6 @@ class PartlyScoredError(CasesFailedError):
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """What one process needs to score a case."""
-
-    name: str
-    prediction: Path
-    reference: Path
-    labels: tuple[Label, ...]  # to score
-    within: Mapping[int, tuple[int, ...]]  # values within an organ, by its own; its own alone where it is not named
-    named: LabelScheme  # what segments may be called as
-    tolerance_mm: float
-    ignored: int | None  # value of the reference whose voxels are not scored
-    by_piece: bool  # whether each piece of an organ is listed
-
-
-@dataclass(frozen=True)
 class _Names:
     """What masks say of their organs."""
 
@@ -65,28 +52,19 @@ class _Names:
     of_slicer: list[dict[int, str]]  # segments by their values
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """The scores of a case, and the label values on either side."""
-
-    rows: list[Row]
-    pieces: list[Row]  # as `instance_rows`
-    predicted: frozenset[int]
-    true: frozenset[int]
-
-
 def score_folders(
     predictions: Path,
     references: Path,
     names: Mapping[int, str] | None = None,
     labelled: Mapping[str, Collection[int]] | None = None,
     tolerance_mm: float = TOLERANCE_MM,
-    jobs: int = 1,
+    crew: int | Crew = 1,
     track: Track = untracked,
     ignored: int | None = None,
     common: bool = False,
     within: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
     take_pieces: Callable[[list[Row]], None] | None = None,
+    notes: PartNotes[Pair, ScoredPair] | None = None,
 ) -> list[Row]:
     """Score the masks of one folder against those of the same name in another.
 
@@ -97,12 +75,13 @@ def score_folders(
             segments where all masks name them.
         labelled: Case to the values of the organs that its reference shows; a case that is not in it shows all.
         tolerance_mm: Of the normalised surface Dice.
-        jobs: Processes.
+        crew: Who scores: a number of processes, or a cluster's.
         track: Shows progress.
         common: Whether references without a prediction are left out; else each of them is a failure.
         ignored: Value of the references where the truth is not known: nothing there is scored.
         within: Values within an organ that is a region, by the value that it is named by.
         take_pieces: Takes the `instance_rows` of each case.
+        notes: Of parts, and the part that is to be done.
 
     Raises:
         RunError: If a folder is missing or no names match.
@@ -110,7 +89,7 @@ def score_folders(
     """
     pairs, failed = pair_masks(predictions, references, common)
     if names is None:
-        labels, unread = _labels_in(pairs, jobs, track)
+        labels, unread = _labels_in(pairs, crew, track)
         failed |= unread
     else:
         ordered = names.items() if within else sorted(names.items())  # regions keep the order of painting
@@ -124,11 +103,13 @@ def score_folders(
     labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
     by_piece = take_pieces is not None
     work = {
-        name: _Pair(name, *pair, labels_of.get(name, labels), dict(within), named, tolerance_mm, ignored, by_piece)
+        name: Pair(name, *pair, labels_of.get(name, labels), dict(within), named, tolerance_mm, ignored, by_piece)
         for name, pair in pairs.items()
     }
     good = {name: pair for name, pair in work.items() if name not in failed}
-    for name, scored in track(each(_score_pair, good, jobs), "Scoring", len(good)):
+    share = good if notes is None else notes.share(good)
+    scores = each(_score_pair, good, crew) if notes is None else notes.each(_score_pair, good, crew)
+    for name, scored in track(scores, "Scoring", len(share)):
         if isinstance(scored, AutosegError):
             failed[name] = str(scored)
         else:
@@ -191,7 +172,7 @@ def _in_order(rows: list[Row]) -> list[Row]:
 
 
 def _labels_in(
-    pairs: Mapping[str, tuple[Path, Path]], jobs: int, track: Track
+    pairs: Mapping[str, tuple[Path, Path]], crew: int | Crew, track: Track
 ) -> tuple[tuple[Label, ...], dict[str, str]]:
     """Return a label for each value that occurs, and the causes of the pairs that cannot be read.
 
@@ -202,7 +183,7 @@ def _labels_in(
     named: list[dict[int, str]] = []
     of_slicer: list[dict[int, str]] = []  # their numbers are values, too
     failed: dict[str, str] = {}
-    for name, result in track(each(_names_of, pairs, jobs), "Reading", len(pairs)):
+    for name, result in track(each(_names_of, pairs, crew), "Reading", len(pairs)):
         if isinstance(result, AutosegError):
             failed[name] = str(result)
         else:
@@ -249,7 +230,7 @@ def _values(labels: npt.NDArray[np.integer[Any]]) -> frozenset[int]:
     return frozenset(int(value) for value in np.flatnonzero(counts))
 
 
-def _score_pair(pair: _Pair) -> _Scored:
+def _score_pair(pair: Pair) -> ScoredPair:
     prediction, truth = on_one_grid(
         pair.prediction,
         read_label(pair.prediction, scheme=pair.named),
@@ -261,7 +242,7 @@ def _score_pair(pair: _Pair) -> _Scored:
     spacing_mm = truth.grid.spacing_mm
     rows = score_rows(prediction.array, truth.array, organs, spacing_mm, about, pair.tolerance_mm, pair.ignored)
     pieces = instance_rows(pair.name, prediction.array, truth, organs, pair.ignored) if pair.by_piece else ()
-    return _Scored(rows, list(pieces), _values(prediction.array), _values(truth.array))
+    return ScoredPair(rows, list(pieces), _values(prediction.array), _values(truth.array))
 
 
 def _require_same_grid(file: Path, prediction: Volume, truth: Volume) -> None:

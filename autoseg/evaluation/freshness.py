@@ -21,6 +21,7 @@ from autoseg.evaluation.two_stages import SecondLook
 from autoseg.files import atomic_path
 from autoseg.json_file import JsonError, parse_json
 from autoseg.metrics.registry import nsd_name
+from autoseg.parts import Part
 from autoseg.run import Run
 from autoseg.words import counted
 
@@ -32,22 +33,37 @@ class ScoreJournal:
     """The scored cases of a fold, with digests of their inputs: a file with one JSON line per case.
 
     A line is written as soon as its case is scored, so an interrupted evaluation resumes where it stopped. Lines stay
-    in the file: what is held is where that of each case begins.
+    in the file: what is held is where that of each case begins. A part of an evaluation has a file of its own,
+    which the whole takes in.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Read the file; drop lines that are damaged or superseded by a later line of the same case."""
-        self._file = file
-        self._starts: dict[str, int] = {}  # case to the byte where its line begins
-        spare, is_whole = 0, True
-        for start, line in _lines_of(file):
-            entry, is_whole = _entry(line), line.endswith(b"\n")
-            if entry is None or entry["case"] in self._starts:
-                spare += 1
-            if entry is not None:
-                self._starts[entry["case"]] = start
-        if spare or not is_whole:
+    def __init__(self, file: Path, part: Part | None = None) -> None:
+        """Read the file and those of parts; drop lines that are damaged or superseded by a later line of the same case.
+
+        Args:
+            file: Of the whole.
+            part: That lines are appended for; nothing but its own file is changed.
+        """
+        parts = sorted(file.parent.glob(_file_of_part(file, "*-of-*").name))
+        self._file = file if part is None else _file_of_part(file, f"{part.number}-of-{part.of}")
+        self._starts: dict[str, tuple[Path, int]] = {}  # case to the file, and the byte in it, where its line begins
+        spare, torn = 0, set[Path]()
+        for one in (file, *parts):
+            for start, line in _lines_of(one):
+                entry = _entry(line)
+                if not line.endswith(b"\n"):
+                    torn.add(one)
+                if entry is None or entry["case"] in self._starts:
+                    spare += 1
+                if entry is not None:
+                    self._starts[entry["case"]] = one, start
+        if part is None and (spare or torn or parts):
             self._rewrite()
+            for one in parts:
+                one.unlink()
+        elif self._file in torn:
+            with self._file.open("ab") as stream:
+                stream.write(b"\n")
 
     def rows(self, case: str, sources: str, mask: Path) -> list[Row] | None:
         """Return the rows of a case; None if it is not scored or its inputs changed since.
@@ -87,25 +103,26 @@ class ScoreJournal:
         with self._file.open("ab") as stream:
             start = stream.seek(0, os.SEEK_END)
             stream.write((json.dumps(line, default=float) + "\n").encode())
-        self._starts[case] = start
+        self._starts[case] = self._file, start
 
     def _line(self, case: str) -> dict[str, Any]:
         """Return the entry of a case, empty where it is not scored."""
         if case not in self._starts:
             return {}
-        with self._file.open("rb") as stream:
-            stream.seek(self._starts[case])
+        file, start = self._starts[case]
+        with file.open("rb") as stream:
+            stream.seek(start)
             return _entry(stream.readline()) or {}
 
     def _rewrite(self) -> None:
         """Write the last line of each case, and no others."""
-        starts: dict[str, int] = {}
+        starts: dict[str, tuple[Path, int]] = {}
         with atomic_path(self._file) as beside, beside.open("wb") as stream:
-            for case, start in self._starts.items():
-                with self._file.open("rb") as before:
+            for case, (file, start) in self._starts.items():
+                with file.open("rb") as before:
                     before.seek(start)
                     line = before.readline()
-                starts[case] = stream.tell()
+                starts[case] = self._file, stream.tell()
                 stream.write(line.rstrip(b"\n") + b"\n")
         self._starts = starts
 
@@ -217,6 +234,10 @@ def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
     scored = set(zip(scores["fold"], scores["case"], strict=True))
     expected = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
     return [pair for pair in expected if pair not in scored]
+
+
+def _file_of_part(file: Path, part: str) -> Path:
+    return file.with_name(f"{file.stem}.{part}{file.suffix}")
 
 
 def _lines_of(file: Path) -> Iterator[tuple[int, bytes]]:

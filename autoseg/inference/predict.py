@@ -55,7 +55,7 @@ def predict(
     Raises:
         CasesFailedError: When all others are done, if some could not be predicted.
     """
-    work = _Work(model, statistics, options, outputs, watch or Stopwatch())
+    work = Work(model, statistics, options, outputs, watch or Stopwatch())
     due = work.refuse_others([job for job in jobs if not work.is_done(job)])
     statistics.expect([job.name for job in due])
     after = dict(zip([job.name for job in due], due[1:], strict=False))
@@ -73,7 +73,7 @@ def predict(
     return len(due)
 
 
-class _Work:
+class Work:
     """Predicts one job after another; each is written while the next is predicted."""
 
     def __init__(
@@ -100,27 +100,19 @@ class _Work:
         """Yield each job with its image, while the next one is being read and prepared."""
         reading: Reading | None = None
         for job, after in zip(jobs, [*jobs[1:], None], strict=False):
-            now = reading or pool.submit(self._read, job)
+            now = reading or self._begun(job, pool)
             now.exception()  # wait: the next one is read only when this one is
-            reading = pool.submit(self._read, after) if after else None
+            reading = self._begun(after, pool) if after else None
             yield job, now
 
-    def _read(self, job: Input) -> tuple[PreparedImage, Volume | None]:
-        """Return the prepared image, and the image itself where a preview is drawn from it."""
-        with _raise_as_job_error():
-            with self.watch.phase("read"):
-                image = read_image(job.images, job.series)
-            for remark in image.remarks:
-                logger.warning("%s: %s", job.name, remark.found)
-            if 1 in image.stored.shape and min(self.model.plan.crop_size) > 1:
-                logger.warning("%s: is a single slice, and the model has learnt from volumes", job.images[0])
-            return self.model.prepare(image, self.watch), image if self.outputs.preview else None
+    def _begun(self, job: Input, pool: ThreadPoolExecutor) -> Reading:
+        return pool.submit(read_input, self.model, job, self.outputs, self.watch)
 
     def do(self, job: Input, reading: Reading, writer: ThreadPoolExecutor) -> None:
         """Predict a job and have it written."""
         try:
             prepared, image = reading.result()
-            with _raise_as_job_error():
+            with raise_as_job_error():
                 prediction = self.model.segment(prepared, self.options, self.watch)
         except AutosegError as error:
             self.failed[job.name] = str(error)
@@ -131,11 +123,20 @@ class _Work:
     def _write(self, job: Input, image: Volume | None, prediction: Prediction[Volume]) -> None:
         """Write the files of a job and its rows, alone in OUT."""
         origin = self._origin(job)
-        with _raise_as_job_error(), self.statistics.locked(), self.watch.phase("write"):
+        with raise_as_job_error(), self.statistics.locked(), self.watch.phase("write"):
             self.statistics.require_same_image(job.name, job.out, origin)
             self.statistics.forget(job.name)
             write_outputs(job, self.model.plan, image, prediction, self.outputs)
             self.statistics.add(job.name, origin, self._files(job), prediction)
+
+    def note(self, job: Input, prediction: Prediction[None]) -> None:
+        """Write the rows of a job whose files others have written."""
+        try:
+            with raise_as_job_error(), self.statistics.locked():
+                self.statistics.forget(job.name)
+                self.statistics.add(job.name, self._origin(job), self._files(job), prediction)
+        except AutosegError as error:
+            self.failed[job.name] = str(error)
 
     def settle(self, leave: int) -> None:
         """Wait until at most `leave` jobs are still being written."""
@@ -162,8 +163,24 @@ class _Work:
         return output_files(job, self.model.plan, self.outputs, self.options.probabilities)
 
 
+def read_input(model: Model, job: Input, outputs: Outputs, watch: Stopwatch) -> tuple[PreparedImage, Volume | None]:
+    """Return the prepared image of a job, and the image itself where a preview is drawn from it.
+
+    Raises:
+        AutosegError: If it cannot be read or used.
+    """
+    with raise_as_job_error():
+        with watch.phase("read"):
+            image = read_image(job.images, job.series)
+        for remark in image.remarks:
+            logger.warning("%s: %s", job.name, remark.found)
+        if 1 in image.stored.shape and min(model.plan.crop_size) > 1:
+            logger.warning("%s: is a single slice, and the model has learnt from volumes", job.images[0])
+        return model.prepare(image, watch), image if outputs.preview else None
+
+
 @contextmanager
-def _raise_as_job_error() -> Iterator[None]:
+def raise_as_job_error() -> Iterator[None]:
     """Turn what the system refuses into an error of the one job.
 
     Raises:

@@ -30,7 +30,7 @@ from autoseg.imaging.resample import Axes, FloatArray, all_weights, resample_lab
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.labels import IGNORED, IN_REGION, Atoms, LabelMap, LabelScheme, Mask
 from autoseg.metrics.overlap import overlap
-from autoseg.pool import Track, each, untracked
+from autoseg.pool import Crew, Track, each, untracked
 
 LEAST_OF_EACH = 6  # set of organs that cases are labelled with
 MOST_CASES = 24  # label maps that are read; of 103 head-and-neck cases they gave the mean to within 0.02
@@ -77,7 +77,7 @@ def dataset_ceilings(
     scheme: LabelScheme,
     spacings_mm: Sequence[Triple | None],
     downsampling: Triple = (1.0, 1.0, 1.0),
-    jobs: int = 1,
+    crew: int | Crew = 1,
     track: Track = untracked,
     flat: int | None = None,
 ) -> tuple[tuple[float | None, ...], ...]:
@@ -92,7 +92,7 @@ def dataset_ceilings(
         spacings_mm: Of the working grids (Z, Y, X); each case's shape follows from its own extent. None: each image
             is divided by `downsampling`.
         downsampling: Factors (Z, Y, X), used where a spacing is None.
-        jobs: Number of processes.
+        crew: Who reads: a number of processes, or a cluster's.
         track: Shows progress.
         flat: Axis along which slices stay as they are.
 
@@ -103,7 +103,7 @@ def dataset_ceilings(
     values = tuple(scheme.names)
     work = {case.id: (case, scheme, tuple(spacings_mm), downsampling, flat) for case in chosen}
     by_case: dict[str, list[dict[int, float]]] = {}
-    for name, result in track(each(_case_ceilings, work, jobs), "Measuring the grids", len(work)):
+    for name, result in track(each(_case_ceilings, work, crew), "Measuring the grids", len(work)):
         if not isinstance(result, AutosegError):
             by_case[name] = result
     in_order = [by_case[case.id] for case in chosen if case.id in by_case]  # so that sums do not depend on who is first

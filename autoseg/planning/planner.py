@@ -18,7 +18,7 @@ from autoseg.planning.budget import Budget, share_of, step_gib
 from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.recipe import default_plan
 from autoseg.planning.rules import WorkingGrid
-from autoseg.pool import Track
+from autoseg.pool import Crew, Track
 
 MEASURED_FINER = 2  # working grids finer than the chosen one whose ceilings are measured
 Cost = Callable[[Plan, Budget], float]  # GiB of a training step
@@ -111,7 +111,7 @@ class Planner:
     fingerprint: Fingerprint
     seed: int
     dataset: Dataset  # the cases that may decide on the plan
-    jobs: int
+    crew: int | Crew
     track: Track
     ceilings: dict[Triple, tuple[float | None, ...]] = field(default_factory=dict)  # by a grid's spacing, one an organ
 
@@ -138,7 +138,7 @@ class Planner:
         spacings = [None if plan.spacing_mm is None else grid.spacing_mm for grid in grids]
         cases, scheme = self.dataset.cases, self.dataset.scheme
         factors, flat = plan.downsampling, plan.flat
-        by_organ = dataset_ceilings(cases, scheme, spacings, factors, self.jobs, self.track, flat)
+        by_organ = dataset_ceilings(cases, scheme, spacings, factors, self.crew, self.track, flat)
         self.ceilings.update(zip((grid.spacing_mm for grid in grids), zip(*by_organ, strict=True), strict=True))
 
 

@@ -27,7 +27,7 @@ from autoseg.imaging.volumes import read_grid
 from autoseg.inference.outputs.legend import file_names
 from autoseg.machine import free_memory_gib
 from autoseg.plan import Plan
-from autoseg.pool import Track, each
+from autoseg.pool import Crew, Track, each
 from autoseg.report.case_pictures import CaseWork, Drawings, Sources, View, draw_case
 from autoseg.report.charts import (
     agreement_picture,
@@ -60,7 +60,7 @@ class DrawnPictures:
     notes: tuple[str, ...]  # sentences about charts and all cases
 
 
-def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: Track) -> DrawnPictures:
+def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, crew: int | Crew, track: Track) -> DrawnPictures:
     """Draw all pictures that a run's scores, log and masks allow, and write their files into RUN/report."""
     splits = TESTING if scores["split"].isin(TESTING).any() else TRAINING
     looks = _looks(run, plan, scores)
@@ -70,7 +70,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
     )
     work, notes = _work_of(run, plan, scores, [*small, *large])
     drawings = Drawings(run.report)
-    failed = _draw_all(work, drawings, jobs, track)
+    failed = _draw_all(work, drawings, crew, track)
     drawn_small, drawn_large = (
         [view for view in views if work[view.case].has_drawn(view, drawings)] for views in (small, large)
     )
@@ -100,17 +100,18 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, jobs: int, track: 
     return DrawnPictures(pictures=pictures, failed=failed, notes=(*notes, *undrawn))
 
 
-def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, jobs: int, track: Track) -> dict[str, str]:
+def _draw_all(work: Mapping[str, CaseWork], drawings: Drawings, crew: int | Crew, track: Track) -> dict[str, str]:
     """Draw the pictures that are missing or out of date; return failed case to cause."""
     undrawn = {name: one.without_drawn(drawings) for name, one in work.items()}
     drawings.keep_only(_files(work) - _files(undrawn))
     stale = _parts(one for one in undrawn.values() if one.case is not None)
-    jobs = max(1, min(jobs, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
+    if isinstance(crew, int):
+        crew = max(1, min(crew, int(0.5 * free_memory_gib() * 2**30 / (VOXEL_BYTES * _most_voxels(stale.values())))))
     sources = {name: [(view, one.sources(view)) for view in one.views] for name, one in stale.items()}
     failed: dict[str, str] = {}
     drawn: list[tuple[View, Sources]] = []
     try:
-        for name, result in track(each(draw_case, stale, jobs), "Drawing the cases", len(stale)):
+        for name, result in track(each(draw_case, stale, crew), "Drawing the cases", len(stale)):
             if isinstance(result, AutosegError):
                 failed[stale[name].views[0].case] = str(result)
                 continue

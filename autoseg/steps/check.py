@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from autoseg.dataset.check import all_findings
+from autoseg.dataset.examination_json import from_json, to_json
 from autoseg.dataset.examine import Examination, examine_case
 from autoseg.dataset.facts import sample_size
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.label_proposal import write_proposal
-from autoseg.dataset.load import Dataset, load_dataset
+from autoseg.dataset.load import Case, Dataset, load_dataset
 from autoseg.dataset.memory import examining_bytes, jobs_for
 from autoseg.dataset.survey import ManyNamesError
+from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, DatasetError
 from autoseg.imaging.segment_values import TABLE
 from autoseg.options import CheckOptions
-from autoseg.pool import Track, each, untracked
+from autoseg.part_notes import Form, clear_notes, part_notes
+from autoseg.parts import Part, share_of
+from autoseg.pool import Crew, Track, each, untracked
+from autoseg.steps.crew import cluster_of
+
+CODE = ("dataset", "imaging", "labels.py")  # what examines a case
+EachOf = Callable[[Callable[[Case], Examination], Mapping[str, Case]], Iterator[tuple[str, Examination | AutosegError]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,25 +50,52 @@ class DatasetCheck:
         return {label.name: sum(label.value in case.values for case in facts) for label in labels}
 
 
-def check(path: Path, jobs: int | None = None, track: Track = untracked) -> DatasetCheck:
+def check(
+    path: Path,
+    jobs: int | None = None,
+    track: Track = untracked,
+    crew: Crew | None = None,
+    product: Path | None = None,
+    part: Part | None = None,
+) -> DatasetCheck:
     """Examine every case of a dataset.
 
     Args:
         path: Of the dataset.
         jobs: Processes; None: one a core, as far as memory goes.
         track: Shows progress.
+        crew: Who examines instead of these processes.
+        product: What is made of it, a file beside which parts note what they found; None: nothing is noted.
+        part: Of the cases, which are noted and not set against others; None: all.
 
     Raises:
         DatasetError: If the dataset as a whole cannot be understood.
+        LockedError: If another process does the same part.
     """
     dataset = load_dataset(path)
+    who = crew or jobs_for(dataset.cases, jobs, examining_bytes)
+    if product is None:
+        return _check(dataset, partial(each, crew=who), track, part)
+    with part_notes(product, "autoseg check", part, _form(dataset)) as notes:
+        return _check(dataset, partial(notes.each, crew=who), track, part)
+
+
+def _form(dataset: Dataset) -> Form[Case, Examination]:
+    return Form(
+        dump=to_json,
+        load=from_json,
+        files=lambda case: (*case.images, *case.label_files),
+        how=digest(replace(dataset, cases=()), sample_size(len(dataset.cases)), code_digest(*CODE)),
+    )
+
+
+def _check(dataset: Dataset, each_of: EachOf, track: Track, part: Part | None) -> DatasetCheck:
     sample = sample_size(len(dataset.cases))
     examine = partial(examine_case, dataset=replace(dataset, cases=()), sample=sample)
     work = {case.id: case for case in dataset.cases}
     by_case: dict[str, Examination] = {}
     crashes: list[Finding] = []
-    processes = jobs_for(dataset.cases, jobs, examining_bytes)
-    for name, result in track(each(examine, work, processes), "Checking", len(work)):
+    for name, result in track(each_of(examine, work), "Checking", len(share_of(part, work))):
         if isinstance(result, AutosegError):
             crashes.append(
                 Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
@@ -67,7 +103,7 @@ def check(path: Path, jobs: int | None = None, track: Track = untracked) -> Data
         else:
             by_case[name] = result
     examinations = tuple(by_case[case.id] for case in dataset.cases if case.id in by_case)
-    findings = [*crashes, *all_findings(examinations, dataset)]
+    findings = [*crashes, *(all_findings(examinations, dataset) if part is None else ())]
     return DatasetCheck(dataset=dataset, examinations=examinations, findings=findings)
 
 
@@ -78,20 +114,26 @@ def check_and_write(path: Path, options: CheckOptions, track: Track = untracked)
         DatasetError: If the dataset as a whole cannot be understood, or the table of names is there already.
         ManyNamesError: If there are too many names; they are written before.
     """
+    if options.part is not None and options.json is None:
+        raise DatasetError("--part: give --json FILE, too; beside it the parts leave what they found")
     if options.labels is not None and options.labels.exists():
         raise DatasetError(f"--labels {options.labels}: is there already; give another FILE, or move it away")
     try:
-        checked = check(path, options.jobs, track)
+        with cluster_of(options.cluster, path, is_written=False) as crew:
+            checked = check(path, options.jobs, track, crew, options.json, options.part)
     except ManyNamesError as error:
         if options.labels is None:
             raise
         write_proposal(options.labels, error.names, ())
         way_out = f"they are in {options.labels}: keep and join those that count, save it as {TABLE} beside the dataset"
         raise ManyNamesError(path, error.names, way_out) from error
+    if options.part is not None:
+        return checked
     if options.labels is not None:
         dataset = checked.dataset
         names = {examination.case: examination.names for examination in checked.examinations}
         write_proposal(options.labels, names, dataset.labels if dataset.is_listed else ())
     if options.json is not None:
         write_check(checked.findings, options.json)
+        clear_notes(options.json)
     return checked

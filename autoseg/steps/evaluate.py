@@ -7,7 +7,7 @@ from typing import Any
 
 from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of, splits_of
-from autoseg.errors import AutosegError, CasesFailedError, ModelError
+from autoseg.errors import AutosegError, CasesFailedError, ModelError, PlanError
 from autoseg.evaluation.evaluate import evaluate as evaluate_folds
 from autoseg.evaluation.external import evaluate_external
 from autoseg.evaluation.freshness import note_models
@@ -17,6 +17,7 @@ from autoseg.network.device import pick_device
 from autoseg.options import EvaluateOptions
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
+from autoseg.steps.crew import cluster_of
 
 STRESSED = 10  # testing cases with changed images, over all folds
 
@@ -28,7 +29,10 @@ def evaluate(run: Run, options: EvaluateOptions, track: Track = untracked) -> in
         CasesFailedError: When all others are done, if some cases failed.
         LockedError: If another process writes to RUN.
     """
-    with run.locked("evaluate"):
+    for flag, value in (("--part", options.part), ("--cluster", options.cluster)):
+        if value is not None and (options.stress or options.dataset is not None):
+            raise PlanError(f"{flag}: is for the RUN's own cases; leave it out with --dataset and --stress")
+    with run.locked("evaluate", options.part):
         return _evaluate(run, options, track)
 
 
@@ -38,7 +42,9 @@ def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
     if options.stress:
         return _stress(run, options, track)
     dataset = {case.id: case for case in dataset_of(run).cases}
-    return evaluate_folds(run, splits_of(run), dataset, pick_device(options.device), options.tolerance_mm, track)
+    of_run, device = (run, splits_of(run), dataset), pick_device(options.device)
+    with cluster_of(options.cluster, run.folder) as crew:
+        return evaluate_folds(*of_run, device, options.tolerance_mm, track, options.part, crew)
 
 
 def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Track) -> int:

@@ -22,6 +22,7 @@ from autoseg.files import write_generation
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
+from autoseg.part_notes import clear_notes
 from autoseg.plan import Plan, parse_plan
 from autoseg.planning.budget import StepCost, choose_budget
 from autoseg.planning.explain import Context, explain
@@ -30,10 +31,11 @@ from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.planning.requirements import require_one_device
 from autoseg.planning.second_plan import options_of_stages, second_advice, second_plan
-from autoseg.pool import Track, untracked
+from autoseg.pool import Crew, Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
 from autoseg.steps.cohort import Cohort, cohort_of, comparable, tell_of
+from autoseg.steps.crew import cluster_of
 from autoseg.training.measure import measure_step
 
 logger = logging.getLogger(__name__)
@@ -50,10 +52,26 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
     """
     with run.locked("plan"):
         _require_startable(run, options)
-        return _plan(path, run, options, track)
+        with cluster_of(options.cluster, run.folder) as cluster:
+            decision = _plan(path, run, options, cluster, track)
+        clear_notes(run.check_file)
+        return decision
 
 
-def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
+def examine_part(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -> int:
+    """Examine a part of the cases, for the `plan` that gathers; return how many could be.
+
+    Raises:
+        DatasetError: If the dataset as a whole cannot be understood.
+        LockedError: If another process that does not do another part writes to RUN.
+    """
+    with run.locked("plan", options.part):
+        _require_startable(run, options)
+        with cluster_of(options.cluster, run.folder) as crew:
+            return len(check(path, options.jobs, track, crew, run.check_file, options.part).examinations)
+
+
+def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, track: Track) -> Decision:
     budget, is_local = choose_budget(options)
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
@@ -61,7 +79,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
     if options.stages > 1:
         first_options, second_options = options_of_stages(options, budget.device == "cpu")
     preset = None if options.preset is None else load_preset(options.preset)
-    checked = check(path, options.jobs, track)
+    checked = check(path, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
     cohort = cohort_of(path, checked, options, run)
     data = fingerprint(checked.dataset, cohort.choosing)
@@ -69,7 +87,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, track: Track) -> Decision:
         fingerprint=data,
         seed=options.seed,
         dataset=of_cases(checked.dataset, {one.case for one in cohort.choosing}),
-        jobs=options.jobs or usable_cores(),
+        crew=cluster or options.jobs or usable_cores(),
         track=track,
     )
     decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)

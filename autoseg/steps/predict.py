@@ -13,12 +13,15 @@ from autoseg.inference.model import Model, open_model
 from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, require_outputs
 from autoseg.inference.predict import predict as predict_inputs
+from autoseg.inference.predict_elsewhere import predict_elsewhere
 from autoseg.inference.stage import InferenceOptions
 from autoseg.inference.statistics import NAME, Statistics, require_table
 from autoseg.machine import peak_memory_gib
 from autoseg.network.device import pick_device
 from autoseg.options import PredictOptions
+from autoseg.parts import share_of
 from autoseg.pool import Track, untracked
+from autoseg.steps.crew import cluster_of
 from autoseg.words import counted
 
 NAMED = 3  # cases in the line on those that the model has learnt from
@@ -54,7 +57,8 @@ def predict(
         AutosegError: Before anything is predicted, if an option is not possible.
         CasesFailedError: When all others are done, if some images could not be predicted.
     """
-    opened = open_model(model, pick_device(options.device))
+    device = pick_device(options.device)
+    opened = open_model(model, device)
     inputs = list_inputs(image, out, len(opened.plan.channels), options.series)
     way = InferenceOptions(mirrored=options.mirror, cleaned=options.cleanup, probabilities=options.probabilities)
     outputs = Outputs(
@@ -62,13 +66,19 @@ def predict(
     )
     _require_possible(opened, inputs, way, outputs, options.statistics)
     _warn_of_training_cases(opened, inputs, say)
+    share = share_of(options.part, [one.name for one in inputs])
+    inputs = tuple(one for one in inputs if one.name in share)
     folder = folder_of(out)
     write_legends(folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name)
     statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
     watch = Stopwatch()
     say_memory = say if options.verbose and opened.plan.device == "cpu" else None
     try:
-        masks = predict_inputs(opened, inputs, statistics, way, outputs, track, watch, say_memory)
+        with cluster_of(options.cluster, folder or out.parent) as crew:
+            if crew is None:
+                masks = predict_inputs(opened, inputs, statistics, way, outputs, track, watch, say_memory)
+            else:
+                masks = predict_elsewhere(crew, model, device, opened, inputs, statistics, way, outputs, track)
     finally:
         if options.statistics is not None:
             statistics.write(options.statistics)

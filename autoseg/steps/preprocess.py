@@ -13,9 +13,11 @@ from autoseg.digests import remembered
 from autoseg.imaging.grid import Grid, working_shape
 from autoseg.network.build import plan_of
 from autoseg.options import PreprocessOptions
+from autoseg.parts import share_of
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
 from autoseg.run import Run
+from autoseg.steps.crew import cluster_of
 
 READING_BYTES, WORKING_BYTES = 12.0, 20.0  # of a voxel of the image, and of its working grid; measured
 
@@ -31,10 +33,15 @@ def preprocess(run: Run, options: PreprocessOptions, track: Track = untracked) -
     patients = {case.id: case.patient for case in dataset.cases}
     splits = load_splits(run.split_file, tuple(patients), patients)
     names = {name for split in splits for name in split.cases()}
-    cases = [case for case in dataset.cases if case.id in names]
-    with run.locked("preprocess"), remembered(run.digests_file):
-        jobs = jobs_for(cases, options.jobs, partial(_channel_bytes, plan.stages[0]))
-        return preprocess_cases(cases, plan.stages[0], run.cache, jobs, track)
+    share = share_of(options.part, names)
+    cases = [case for case in dataset.cases if case.id in share]
+    with (
+        run.locked("preprocess", options.part),
+        remembered(run.digests_file),
+        cluster_of(options.cluster, run.folder) as cluster,
+    ):
+        crew = cluster or jobs_for(cases, options.jobs, partial(_channel_bytes, plan.stages[0]))
+        return preprocess_cases(cases, plan.stages[0], run.cache, crew, track)
 
 
 def _channel_bytes(plan: Plan, grid: Grid) -> float:

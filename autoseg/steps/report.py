@@ -28,7 +28,6 @@ from autoseg.figures.colours import organ_colours
 from autoseg.files import write_text
 from autoseg.labels import organ_key
 from autoseg.locks import lock
-from autoseg.machine import usable_cores
 from autoseg.metrics.registry import NSD, known_metric
 from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
@@ -61,6 +60,7 @@ from autoseg.report.review import REVIEW, Evidence, flow_of, review_tables
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import case_scores, paper_tables
 from autoseg.run import Run
+from autoseg.steps.crew import crew_of
 from autoseg.words import some
 
 ShowTables = Callable[[Sequence[TextTable]], None]
@@ -108,8 +108,8 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     tables = _score_tables(run, scores, beside, dict(records[PATIENT]), plan.name)
     if show is not None:
         show(tables.printed if len(scores) else ())
-    with remembered(run.digests_file):
-        drawn = draw_pictures(run, plan, scores, options.jobs or usable_cores(), track)
+    with remembered(run.digests_file), crew_of(options.cluster, options.jobs, run.folder) as crew:
+        drawn = draw_pictures(run, plan, scores, crew, track)
     checks, problem = check_rows(run)
     readers = None if options.observers is None else _readers(options.observers, scores)
     evidence = _evidence(run, scores, records, checks or (), readers)

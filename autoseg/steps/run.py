@@ -34,11 +34,11 @@ def due_steps(
             planning.time_budget_s is not None and not is_slower
         ):  # measured just now: the plan's iterations fit the time
             training = replace(training, time_budget_s=None)
-    yield PreprocessOptions(jobs=planning.jobs)
+    yield PreprocessOptions(jobs=planning.jobs, cluster=planning.cluster)
     yield training
     if not is_evaluated(run, evaluation.tolerance_mm):
         yield evaluation
-    yield ReportOptions(jobs=planning.jobs)
+    yield ReportOptions(jobs=planning.jobs, cluster=planning.cluster)
 
 
 def repeated_steps(
@@ -64,6 +64,7 @@ def repeated_steps(
             split=run.split_file,
             exclude=tuple(excluded),
             device=plan.device,
+            cluster=evaluation.cluster,
         )
         for options in due_steps(dataset, again, planning, training, evaluation):
             if not isinstance(options, ReportOptions):

@@ -12,10 +12,12 @@ from autoseg.errors import CasesFailedError
 from autoseg.evaluation.failures import pieces as pieces_by_organ
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
 from autoseg.evaluation.instances import instances_file, write_instances
+from autoseg.evaluation.pairs import Pair, ScoredPair, form_of_scores
 from autoseg.evaluation.scores import COLUMNS, Row, write_scores
-from autoseg.machine import usable_cores
 from autoseg.options import ScoreOptions
-from autoseg.pool import Track, untracked
+from autoseg.part_notes import PartNotes, clear_notes, part_notes
+from autoseg.pool import Crew, Track, untracked
+from autoseg.steps.crew import crew_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,25 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
         RunError: If a folder is missing, no names match, or the file for the scores must not be replaced.
     """
     require_free(options.out)
-    labels, jobs = options.labels, options.jobs or usable_cores()
+    with (
+        part_notes(options.out, "autoseg score", options.part, form_of_scores()) as notes,
+        crew_of(options.cluster, options.jobs, references, is_written=False) as crew,
+    ):
+        scored = _score(predictions, references, options, notes, crew, track)
+    if options.part is None and scored.cases:
+        clear_notes(options.out)
+    return scored
+
+
+def _score(
+    predictions: Path,
+    references: Path,
+    options: ScoreOptions,
+    notes: PartNotes[Pair, ScoredPair],
+    crew: int | Crew,
+    track: Track,
+) -> ScoredMasks:
+    labels = options.labels
     names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
     rows: list[Row]
     pieces: list[Row] = []
@@ -50,15 +70,18 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
             names,
             labelled,
             tolerance_mm,
-            jobs,
+            crew,
             track,
             ignored,
             common=options.common,
             within=within,
             take_pieces=pieces.extend if options.instances else None,
+            notes=notes,
         )
     except PartlyScoredError as error:
         rows, failed = error.rows, error
+    if options.part is not None:
+        return ScoredMasks(cases=len({row["case"] for row in rows}), failed=failed)
     if rows or failed is None:
         write_scores(rows, options.out)
         if not options.instances:

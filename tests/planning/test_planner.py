@@ -25,7 +25,7 @@ SLOW = Budget(device="cpu", memory_gib=20.0, bfloat16=True, cpu_step_voxels=100_
 
 def make_planner() -> Planner:
     dataset = Dataset(name="data", root=Path(), channels=("CT",), labels=(), cases=())
-    return Planner(fingerprint=FINGERPRINT, seed=0, dataset=dataset, jobs=1, track=untracked)
+    return Planner(fingerprint=FINGERPRINT, seed=0, dataset=dataset, crew=1, track=untracked)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def first_of(
 ) -> tuple[Decision, Planner, Fingerprint]:
     """Return a plan at 5 mm of one stage, and its planner."""
     data = fingerprint(DATASET, FACTS)
-    planner = Planner(fingerprint=data, seed=3, dataset=DATASET, jobs=1, track=lambda items, *_: iter(items))
+    planner = Planner(fingerprint=data, seed=3, dataset=DATASET, crew=1, track=lambda items, *_: iter(items))
     planner.ceilings[COARSE] = coarse
     for mm in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0):
         planner.ceilings[mm, mm, mm] = finer

@@ -1,0 +1,120 @@
+"""What parts of a verb have found of their cases, left beside its product until a call without a part gathers it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from autoseg.digests import digest, states_of
+from autoseg.errors import AutosegError
+from autoseg.files import write_text
+from autoseg.json_file import JsonError, parse_json
+from autoseg.parts import Part, lock_part, share_of
+from autoseg.pool import Crew, each
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form(Generic[Item, Result]):
+    """How the result of a case is noted."""
+
+    dump: Callable[[Result], Any]  # as what JSON holds
+    load: Callable[[Any], Result]  # the inverse
+    files: Callable[[Item], Sequence[Path]]  # that it is made from
+    how: str  # digest of what it is made from beside the item itself
+
+
+class PartNotes(Generic[Item, Result]):
+    """The results of cases: lines of JSON in a folder beside the product, a file a part."""
+
+    def __init__(self, folder: Path, part: Part | None, form: Form[Item, Result]) -> None:
+        """Read what is noted; what a killed process has left half written does not count.
+
+        Args:
+            folder: Of the notes; it may be missing.
+            part: That is at work; None: the call that gathers.
+            form: Of the results.
+        """
+        self.part = part
+        self._folder, self._form = folder, form
+        self._lines = {line["case"]: line for file in sorted(folder.glob("*-of-*.jsonl")) for line in _lines(file)}
+        self._file = None if part is None else folder / f"{part.number}-of-{part.of}.jsonl"
+        if self._file is not None and self._file.is_file() and not self._file.read_bytes().endswith(b"\n"):
+            write_text(self._file, "".join(json.dumps(line) + "\n" for line in _lines(self._file)))
+
+    def share(self, names: Mapping[str, object]) -> frozenset[str]:
+        """Return the names of the cases that are to be done."""
+        return share_of(self.part, names)
+
+    def each(
+        self, function: Callable[[Item], Result], items: Mapping[str, Item], crew: int | Crew
+    ) -> Iterator[tuple[str, Result | AutosegError]]:
+        """Do as `pool.each`, but take what is noted from there, and, as a part, do its share and note it."""
+        share = self.share(items)
+        due: dict[str, tuple[Item, str]] = {}
+        for name in filter(share.__contains__, items):
+            sources = self._sources(items[name])
+            line = self._lines.get(name)
+            if line is None or line["sources"] != sources:
+                due[name] = items[name], sources
+            elif self.part is None:
+                yield name, self._form.load(line["result"])
+        for name, result in each(function, ((name, item) for name, (item, _) in due.items()), crew):
+            if self._file is not None and not isinstance(result, AutosegError):
+                line = {"case": name, "sources": due[name][1], "result": self._form.dump(result)}
+                with self._file.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(line, default=float) + "\n")
+            yield name, result
+
+    def _sources(self, item: Item) -> str:
+        return digest(states_of(self._form.files(item)), item, self._form.how)
+
+
+@contextmanager
+def part_notes(
+    product: Path, what: str, part: Part | None, form: Form[Item, Result]
+) -> Iterator[PartNotes[Item, Result]]:
+    """Give the notes on a product, alone or beside other parts.
+
+    Args:
+        product: That is made of them, a file.
+        what: Is done meanwhile, as in "autoseg score".
+        part: That is done; None: all of it.
+        form: Of the results.
+
+    Raises:
+        LockedError: If another process works on the same.
+    """
+    folder = _folder(product)
+    if part is None and not folder.is_dir():
+        yield PartNotes(folder, None, form)
+        return
+    with lock_part(folder, what, part):
+        yield PartNotes(folder, part, form)
+
+
+def clear_notes(product: Path) -> None:
+    """Remove the notes on a product that is written."""
+    shutil.rmtree(_folder(product), ignore_errors=True)
+
+
+def _folder(product: Path) -> Path:
+    return product.with_name(f"{product.name}.parts")
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file that are whole."""
+    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            line = parse_json(text, f"{file}, line {number}", dict)
+        except JsonError:
+            continue
+        if {"case", "sources", "result"} <= set(line):
+            yield line

@@ -1,0 +1,84 @@
+"""Parts of a verb, and the call that gathers: the same files as of one call."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import Cli, copy_of
+
+
+def test_an_evaluation_in_parts_gives_the_same_files(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    masks = run / "fold-0" / "predictions"
+    shutil.rmtree(masks)
+    for file in (run / "scores.csv", run / "reliability.csv", run / "fold-0" / "evaluated.jsonl"):
+        file.unlink()
+    for part, cases in (("1/2", 3), ("2/2", 2)):
+        assert (
+            f"{cases} cases scored, as part {part}; the same command without" in cli("evaluate", run, "--part", part)[1]
+        )
+        assert not (run / "scores.csv").exists()
+    written = {file: file.stat().st_mtime_ns for file in masks.iterdir()}
+    assert "5 cases scored" in cli("evaluate", run)[1]
+    assert {file: file.stat().st_mtime_ns for file in masks.iterdir()} == written
+    for name in ("scores.csv", "reliability.csv"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+    assert [file.name for file in (run / "fold-0").glob("evaluated*")] == ["evaluated.jsonl"]
+    _, _, message = cli("evaluate", run, "--stress", "--part", "1/2")
+    assert "--part: is for the RUN's own cases; leave it out with --dataset and --stress" in message
+
+
+def test_a_check_in_parts_finds_what_one_call_finds(cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    data = copy_of(cohort, tmp_path / "data")
+    (data / "labelsTr" / "phantom_003.nii.gz").write_bytes(b"damaged")
+    whole, file = tmp_path / "whole.json", tmp_path / "parts.json"
+    assert cli("check", data, "-j", "1", "--json", whole)[0] == 1
+    for part in ("1/2", "2/2"):
+        assert cli("check", data, "-j", "1", "--json", file, "--part", part)[0] == 0
+        assert not file.exists()
+    assert cli("check", data, "-j", "1", "--json", file)[0] == 1
+    assert file.read_bytes() == whole.read_bytes()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["data", "parts.json", "whole.json"]
+    assert "--part: give --json FILE, too" in cli("check", data, "--part", "1/2")[2]
+
+
+def test_scores_in_parts_are_those_of_one_call(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    masks, truth = finished / "fold-0" / "predictions", cohort / "labelsTr"
+    whole, file = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    how = ("--labels", cohort / "dataset.json", "--instances", "-j", "1")
+    assert cli("score", masks, truth, "--out", whole, *how)[0] == 0
+    for part, cases in (("1/2", 3), ("2/2", 2)):
+        assert (
+            f"{cases} cases scored, as part {part}"
+            in cli("score", masks, truth, "--out", file, *how, "--part", part)[1]
+        )
+    assert "5 cases scored" in cli("score", masks, truth, "--out", file, *how)[1]
+    assert file.read_bytes() == whole.read_bytes()
+    pieces = [tmp_path / f"{name}_instances.csv" for name in ("parts", "whole")]
+    assert pieces[0].read_bytes() == pieces[1].read_bytes()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
+        [whole.name, file.name, *(p.name for p in pieces)]
+    )
+
+
+def test_predictions_in_parts_make_one_table(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("phantom_000_0000.nii.gz", "phantom_001_0000.nii.gz"):
+        shutil.copy(cohort / "imagesTr" / name, scans)
+    outs = tmp_path / "whole", tmp_path / "parts"
+    assert cli("predict", finished, scans, outs[0])[0] == 0
+    for part in ("2/2", "1/2"):
+        assert "1 mask" in cli("predict", finished, scans, outs[1], "--part", part)[1]
+    assert "0 masks, 2 more were there" in cli("predict", finished, scans, outs[1])[1]
+    names = sorted(entry.name for entry in outs[0].iterdir())
+    assert [(outs[1] / name).read_bytes() for name in names] == [(outs[0] / name).read_bytes() for name in names]
+
+
+@pytest.mark.parametrize("text", ["4/3", "0/3", "one"])
+def test_what_is_no_part_is_refused_in_a_line(text: str, finished: Path, cli: Cli) -> None:
+    code, _, message = cli("preprocess", finished, "--part", text)
+    assert code == 1
+    assert f"error: --part {text}: give the part and how many there are, as in 1/3, 2/3 and 3/3" in message
