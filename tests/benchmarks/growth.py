@@ -22,50 +22,21 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
-from autoseg.imaging.grid import Grid
-from autoseg.imaging.volumes import write_array, write_label
-from autoseg.machine import peak_memory_gib
-from autoseg.options import (
-    CheckOptions,
-    EvaluateOptions,
-    PlanOptions,
-    PredictOptions,
-    PreprocessOptions,
-    ReportOptions,
-    ScoreOptions,
-    TrainOptions,
-)
-from autoseg.run import Run
-from autoseg.steps.check import check_and_write
-from autoseg.steps.evaluate import evaluate
-from autoseg.steps.plan import plan
-from autoseg.steps.predict import predict
-from autoseg.steps.preprocess import preprocess
-from autoseg.steps.report import report
-from autoseg.steps.score import score
-from autoseg.steps.train import train
-
 ROOT = Path(__file__).parents[2]
+VERBS = ("check", "plan", "preprocess", "train", "predict", "evaluate", "score", "report")
 SIDE = 16
 JOBS = 2
-TINY = {  # a network whose cost hides nothing
-    "iterations": "2",
-    "crop_size": "16,16,16",
-    "batch_size": "2",
-}
 
 
 def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("folder", type=Path)
     asked.add_argument("--cases", type=int, nargs="+", default=[100, 1000, 4000])
-    asked.add_argument("--verbs", nargs="+", choices=list(VERBS), default=list(VERBS))
-    asked.add_argument("--measure", choices=list(VERBS), help=argparse.SUPPRESS)
+    asked.add_argument("--verbs", nargs="+", choices=VERBS, default=list(VERBS))
+    asked.add_argument("--measure", choices=VERBS, help=argparse.SUPPRESS)
     given = asked.parse_args()
     if given.measure:
-        _measure(VERBS[given.measure], given.folder)
+        _measure(given.measure, given.folder)
         return
     costs: dict[str, list[dict[str, float]]] = {verb: [] for verb in given.verbs}
     for count in given.cases:
@@ -112,6 +83,11 @@ def table(cases: list[int], costs: dict[str, list[dict[str, float]]]) -> str:
 
 def write_dataset(folder: Path, count: int) -> None:
     """Write a dataset in nnU-Net's layout: a body with two ellipsoids, a little different in every case."""
+    import numpy as np
+
+    from autoseg.imaging.grid import Grid
+    from autoseg.imaging.volumes import write_array, write_label
+
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     about = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "liver": 1, "spleen": 2}}
@@ -139,10 +115,13 @@ def _cost(verb: str, place: Path) -> dict[str, float]:
     return cost
 
 
-def _measure(verb: Callable[[Path], None], place: Path) -> None:
+def _measure(verb: str, place: Path) -> None:
     """Run a verb and print what it took, as JSON."""
+    from autoseg.machine import peak_memory_gib
+
+    call = _verbs(place)[verb]
     before = cpu_seconds()
-    verb(place)
+    call()
     sys.stdout.write(f"\n{json.dumps({'cpu_s': cpu_seconds() - before, 'peak_mb': 1024 * peak_memory_gib()})}\n")
 
 
@@ -152,31 +131,27 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _train(place: Path) -> None:
-    train(Run(place / "RUN"), TrainOptions(device="cpu", workers=1), lambda _, __: None, lambda: False)
+def _verbs(place: Path) -> dict[str, Callable[[], object]]:
+    """Return what runs each verb; imported here, as worker processes load this module, too."""
+    from autoseg import options
+    from autoseg.run import Run
+    from autoseg.steps import check, evaluate, plan, predict, preprocess, report, score, train
 
-
-def _predict(place: Path) -> None:
-    images, out = place / "data" / "imagesTr", place / "masks"
-    predict(Run(place / "RUN").folder, images, out, PredictOptions(device="cpu"), lambda _: None)
-
-
-def _score(place: Path) -> None:
-    score(place / "masks", place / "data" / "labelsTr", ScoreOptions(out=place / "scores.csv", jobs=JOBS))
-
-
-VERBS: dict[str, Callable[[Path], object]] = {
-    "check": lambda place: check_and_write(place / "data", CheckOptions(json=place / "check.json", jobs=JOBS)),
-    "plan": lambda place: plan(
-        place / "data", Run(place / "RUN"), PlanOptions(gpu_memory_gib=8.0, settings=TINY, jobs=JOBS)
-    ),
-    "preprocess": lambda place: preprocess(Run(place / "RUN"), PreprocessOptions(jobs=JOBS)),
-    "train": _train,
-    "predict": _predict,
-    "evaluate": lambda place: evaluate(Run(place / "RUN"), EvaluateOptions(device="cpu")),
-    "score": _score,
-    "report": lambda place: report(Run(place / "RUN"), ReportOptions(jobs=JOBS)),
-}
+    data, run, masks = place / "data", Run(place / "RUN"), place / "masks"
+    checking = options.CheckOptions(json=place / "check.json", jobs=JOBS)
+    planning = options.PlanOptions(device="cpu", iterations=2, jobs=JOBS)
+    training, predicting = options.TrainOptions(workers=0), options.PredictOptions(device="cpu")
+    scoring = options.ScoreOptions(out=place / "scores.csv", jobs=JOBS)
+    return {
+        "check": lambda: check.check_and_write(data, checking),
+        "plan": lambda: plan.plan(data, run, planning),
+        "preprocess": lambda: preprocess.preprocess(run, options.PreprocessOptions(jobs=JOBS)),
+        "train": lambda: train.train(run, training, lambda _, __: None, lambda: False),
+        "predict": lambda: predict.predict(run.folder, data / "imagesTr", masks, predicting, lambda _: None),
+        "evaluate": lambda: evaluate.evaluate(run, options.EvaluateOptions(device="cpu")),
+        "score": lambda: score.score(masks, data / "labelsTr", scoring),
+        "report": lambda: report.report(run, options.ReportOptions(jobs=JOBS)),
+    }
 
 
 if __name__ == "__main__":
