@@ -138,8 +138,8 @@ def _nearer(
 ) -> dict[int, tuple[int, float]]:
     """Return the nearest other, and its distance, for each of some thumbnails whose nearest is nearer than a limit.
 
-    No pair is missed: the mean of a thumbnail over its eight mirror images is a projection, alike for all of them, so
-    two means never lie further apart than the two thumbnails, mirrored or not.
+    No pair is missed: what a thumbnail has in common with its eight mirror images is a projection, the same for all of
+    them, so two of these never lie further apart than the two thumbnails, mirrored or not.
 
     Args:
         thumbnails: One a row.
@@ -149,12 +149,13 @@ def _nearer(
     """
     if limit <= 0:
         return {}
-    cubes = thumbnails.reshape(-1, *(THUMBNAIL,) * 3).astype(np.float64)
+    cubes = thumbnails.reshape(-1, *(THUMBNAIL,) * 3)
     for axis in (1, 2, 3):
-        cubes = (cubes + np.flip(cubes, axis)) / 2
-    means = cubes.reshape(len(cubes), -1)
-    _, directions = np.linalg.eigh(np.cov(means, rowvar=False))
-    places = means @ directions[:, -DIRECTIONS:]  # the coordinates that differ most: those of a projection, too
+        first, last = np.split(cubes, 2, axis)
+        cubes = (first + np.flip(last, axis)) / np.float32(math.sqrt(2))
+    common = cubes.reshape(len(cubes), -1)
+    _, directions = np.linalg.eigh(np.cov(common, rowvar=False))
+    places = common @ directions[:, -DIRECTIONS:]  # the coordinates that differ most: those of a projection, too
     tree, targets = cKDTree(places[others]), np.array(others)
     nearer = {}
     for number in of:
