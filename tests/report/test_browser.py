@@ -95,7 +95,7 @@ def test_a_click_sorts_by_numbers_up_then_down_then_as_it_was_with_the_total_las
     )
     up, down, before, total = said(page, script)
     assert (up, down, before) == (["<scri", "liver"], ["liver", "<scri"], ["liver", "<scri"])
-    assert total == "Mean over organs"
+    assert total == "Total Avg."
 
 
 def test_a_link_to_a_case_opens_it_beside_the_three_worst(tmp_path: Path) -> None:
