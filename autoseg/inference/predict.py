@@ -57,7 +57,6 @@ def predict(
     """
     work = Work(model, statistics, options, outputs, watch or Stopwatch())
     due = work.refuse_others([job for job in jobs if not work.is_done(job)])
-    statistics.expect([job.name for job in due])
     after = dict(zip([job.name for job in due], due[1:], strict=False))
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):

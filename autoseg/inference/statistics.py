@@ -28,7 +28,6 @@ LOCK = "predictions.lock"  # in OUT
 WAIT_S = 600.0  # for another process that writes a mask into OUT
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
 MOST_LINES = 5  # of images to look at first
-FORGOTTEN = 100  # images whose rows are dropped at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,8 @@ class Statistics:
     """The rows of all images predicted so far; those of each are appended, so that a folder can be gone on with.
 
     Several processes may write to one table: each takes its lock, reads what the others have appended, and appends
-    the rows of one image. Rows that are replaced have all written anew, as has a table whose end is torn.
+    the rows of one image. Of an image that is predicted anew the last rows hold; those before them go when the table
+    is sorted. A table whose end is torn is written anew.
     """
 
     def __init__(self, file: Path | None, fresh: bool = False) -> None:
@@ -59,8 +59,7 @@ class Statistics:
         """
         self._file, self._fresh = file, fresh
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._expected: Sequence[str] = ()  # cases that will be predicted, and the place of each among them
-        self._place: dict[str, int] = {}
+        self._has_old = False  # the file may have rows that no longer hold
         self._state: State | None = None  # of the file, when it was read or written
         self._is_appendable = False  # the file has all columns, and its last line is whole
         if file is not None and file.parent.is_dir():
@@ -96,8 +95,17 @@ class Statistics:
         torn = torn_case(self._file, rows, start)
         for row in rows:
             if row["case"] != torn:  # of whom not all rows need be there
-                self._rows.setdefault(str(row["case"]), []).append(row)
+                self._take_row(row)
         self._is_appendable = torn is None and (start > 0 or has_all_columns(self._file))
+
+    def _take_row(self, row: dict[str, Any]) -> None:
+        """Take a row of the file; the first of a later prediction replaces those of an earlier one."""
+        rows = self._rows.setdefault(str(row["case"]), [])
+        is_later = any(before["organ"] == row["organ"] for before in rows)
+        if is_later or (rows and any(rows[0][name] != row[name] for name in ("key", "image", "mask"))):
+            rows.clear()
+            self._has_old = True
+        rows.append(row)
 
     def has(self, case: str, key: str, files: Sequence[Path]) -> bool:
         """Return whether a case was predicted by the same model from the same files, and its files are as written."""
@@ -121,20 +129,9 @@ class Statistics:
                 f"{mask}: is the mask of another image named {case}; give another OUT, or --overwrite to replace it"
             )
 
-    def expect(self, cases: Sequence[str]) -> None:
-        """Note which cases will be predicted, in their order: none of their rows holds any more."""
-        self._expected, self._place = cases, {case: place for place, case in enumerate(cases)}
-
     def forget(self, case: str) -> None:
-        """Drop a case's rows, before its mask is written anew, and those of some that are expected after it.
-
-        The table is written anew for it, which would take longer and longer if it were for each case.
-        """
-        if case in self._rows:
-            place = self._place.get(case, len(self._expected))
-            for one in (case, *self._expected[place + 1 : place + FORGOTTEN]):
-                self._rows.pop(one, None)
-            self._write()
+        """Drop a case's rows, before its mask is written anew; in the file they stay until others follow."""
+        self._has_old |= self._rows.pop(case, None) is not None
 
     def add(self, case: str, origin: Origin, files: Sequence[Path], prediction: Prediction[object]) -> None:
         """Take the organs predicted in an image whose rows are forgotten, and write them.
@@ -175,9 +172,9 @@ class Statistics:
             raise
 
     def sort(self) -> None:
-        """Write the table in the order of the cases' names, where it is not."""
+        """Write the table in the order of the cases' names, without rows that no longer hold."""
         with self.locked():
-            if list(self._rows) != sorted(self._rows):
+            if self._has_old or list(self._rows) != sorted(self._rows):
                 self._write()
 
     def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -190,7 +187,7 @@ class Statistics:
         if self._file is not None:
             self._rows = {case: self._rows[case] for case in sorted(self._rows)}
             self.write(self._file)
-            self._state, self._is_appendable = state_of(self._file), True
+            self._state, self._is_appendable, self._has_old = state_of(self._file), True, False
 
     def write(self, file: Path) -> None:
         """Write all rows as .csv or .json, atomically.

@@ -359,10 +359,10 @@ def rows_of(case: str) -> Prediction[None]:
     return Prediction(mask=None, organs=tuple(organs), unlike=(case,))
 
 
-def add(table: Statistics, case: str) -> None:
+def add(table: Statistics, case: str, key: str = "k") -> None:
     with table.locked():
         table.forget(case)
-        table.add(case, Origin(key="k", image="i", place="p"), [], rows_of(case))
+        table.add(case, Origin(key=key, image="i", place="p"), [], rows_of(case))
 
 
 def test_the_rows_of_an_image_are_appended_and_the_others_are_not_written_again(tmp_path: Path) -> None:
@@ -408,14 +408,14 @@ def test_a_disk_that_is_full_leaves_the_table_as_it_was(tmp_path: Path, monkeypa
     assert (tmp_path / NAME).read_bytes() == before
 
 
-def test_a_folder_that_is_predicted_anew_has_its_table_rewritten_once_for_many_images(
+def test_a_folder_that_is_predicted_anew_has_its_table_rewritten_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [f"c{number:02d}" for number in range(30)]
     table = Statistics(tmp_path / NAME)
     for case in cases:
-        add(table, case)
-    whole, written = (tmp_path / NAME).read_bytes(), list[Path]()
+        add(table, case, key="first")
+    written = list[Path]()
     write_rows = statistics.write_rows
 
     def noted(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -423,11 +423,34 @@ def test_a_folder_that_is_predicted_anew_has_its_table_rewritten_once_for_many_i
         write_rows(file, rows)
 
     monkeypatch.setattr(statistics, "write_rows", noted)
-    monkeypatch.setattr(statistics, "FORGOTTEN", 10)
     again = Statistics(tmp_path / NAME)
-    again.expect(cases)
     for case in cases:
-        add(again, case)
-    assert len(written) == 3
+        add(again, case, key="second")
+    assert not written
     again.sort()
-    assert (tmp_path / NAME).read_bytes() == whole
+    assert len(written) == 1
+    rows = pd.read_csv(tmp_path / NAME)
+    assert list(rows["case"].drop_duplicates()) == cases
+    assert len(rows) == 60
+    assert set(rows["key"]) == {"second"}
+
+
+def test_rows_stay_until_their_image_is_predicted_anew(tmp_path: Path) -> None:
+    table = Statistics(tmp_path / NAME)
+    for case in "abc":
+        add(table, case, key="first")
+    again = Statistics(tmp_path / NAME)
+    add(again, "a", key="second")  # and here it is interrupted
+    left = Statistics(tmp_path / NAME)
+    assert left.has("a", "second", [])
+    assert not left.has("a", "first", [])
+    assert left.has("b", "first", [])
+    assert left.has("c", "first", [])
+
+
+def test_of_an_image_predicted_twice_in_one_way_the_last_rows_hold(tmp_path: Path) -> None:
+    table = Statistics(tmp_path / NAME)
+    add(table, "a")
+    add(table, "a")
+    Statistics(tmp_path / NAME).sort()
+    assert len(pd.read_csv(tmp_path / NAME)) == 2
