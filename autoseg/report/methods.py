@@ -198,19 +198,25 @@ def _training(plan: Plan, iterations: int, folds: int) -> str:
 
 
 def _augmentation(a: AugmentationPlan, flat: int | None) -> str:
-    changes = {
+    spatial = {
         f"rotation up to {a.rotation_deg:g}° {'on each axis' if flat is None else 'within the slice'}": a.rotation_deg,
         f"translation up to {a.translation_voxels:g} voxels": a.translation_voxels,
         f"scaling by up to {100 * a.scaling:g} %": a.scaling,
         f"B-spline deformation of control points {a.bspline_spacing_voxels:g} voxels apart by up to "
         f"{a.bspline_voxels:g} voxels": a.bspline_voxels,
         f"mirroring along {', '.join(a.mirrored)}": bool(a.mirrored),
+    }
+    intensity = {
         f"brightness (deviation {a.brightness:g})": a.brightness,
         f"contrast (up to {100 * a.contrast:g} %)": a.contrast,
         f"gamma (up to {100 * a.gamma:g} %)": a.gamma,
         f"Gaussian noise (deviation up to {a.noise:g})": a.noise,
     }
-    return ", ".join(words for words, amount in changes.items() if amount) or "none"
+    shape = ", ".join(words for words, amount in spatial.items() if amount and a.is_spatial)
+    limits = [f"of {100 * a.deformed_share:g} % of the crops"] if a.deformed_share < 1 else []
+    limits += [f"not in the last {100 * a.undeformed_end:g} % of the iterations"] if a.undeformed_end else []
+    shape += f" ({', '.join(limits)})" if shape and limits else ""
+    return "; ".join(filter(None, (shape, ", ".join(words for words, amount in intensity.items() if amount)))) or "none"
 
 
 def _inference(plan: Plan, clean_up: Sequence[str] | None) -> str:

@@ -79,6 +79,17 @@ def test_only_what_was_done_is_claimed() -> None:
     assert "liver: holes are filled." in cleaned["Inference"]
 
 
+def test_which_crops_are_deformed_is_told() -> None:
+    few = AugmentationPlan(rotation_deg=9, translation_voxels=0, bspline_voxels=0, noise=0.1, deformed_share=0.2)
+    text = methods(plan(augmentation=few), None, [SPLIT], Facts())["Training"]
+    assert "Augmentation: rotation up to 9° on each axis (of 20 % of the crops); Gaussian noise" in text
+    end = few.model_copy(update={"deformed_share": 1.0, "undeformed_end": 0.1})
+    text = methods(plan(augmentation=end), None, [SPLIT], Facts())["Training"]
+    assert "rotation up to 9° on each axis (not in the last 10 % of the iterations)" in text
+    none = few.model_copy(update={"deformed_share": 0.0})
+    assert "rotation" not in methods(plan(augmentation=none), None, [SPLIT], Facts())["Training"]
+
+
 def test_a_short_training_is_told_with_the_warm_up_that_it_had() -> None:
     short = plan().model_copy(update={"optimiser": plan().optimiser.model_copy(update={"warmup_iterations": 50})})
     text = methods(short, None, [SPLIT], Facts(iterations=23))["Training"]
