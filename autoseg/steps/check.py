@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,8 +47,8 @@ class DatasetCheck:
     def cases_by_label(self) -> dict[str, int]:
         """The number of usable cases that have each label, by its name."""
         facts = [examination.facts for examination in self.examinations if examination.facts is not None]
-        labels = self.dataset.scheme.labels
-        return {label.name: sum(label.value in case.values for case in facts) for label in labels}
+        cases = Counter(value for case in facts for value in case.values)
+        return {label.name: cases[label.value] for label in self.dataset.scheme.labels}
 
 
 def check(
