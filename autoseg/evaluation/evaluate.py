@@ -23,6 +23,7 @@ from autoseg.evaluation.score_case import (
     CaseToScore,
     FoldOnDevice,
     ScoredCase,
+    digest_of_fold,
     infer_and_score,
     infer_case,
     score_case,
@@ -36,7 +37,6 @@ from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.registry import METRICS
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
-from autoseg.network.weights import MODEL, read_facts
 from autoseg.parts import Part, share_of
 from autoseg.pool import Crew, Track, each, untracked
 from autoseg.run import FoldFolder, Run
@@ -104,7 +104,7 @@ def evaluate(
             noted |= score_sources_of_fold(run, fold)
             results = _scored(evaluation, cases)
             if crew is not None:
-                at = FoldOnDevice(run=run, fold=fold, device=device, digest=evaluation.model.digest)
+                at = FoldOnDevice(run=run, fold=fold, device=device, digest=evaluation.digest)
                 results = _scored_by(crew, at, evaluation, cases)
             errors = dict(track(results, f"Evaluating fold {fold}", len(cases)))
             failed |= {case_id: str(error) for case_id, error in errors.items() if error is not None}
@@ -161,7 +161,7 @@ def _open_fold(
     _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
     evaluation = _Evaluation(
         model=model,
-        digest=read_facts(file, MODEL)["sha256"] + model.later_digest,
+        digest=digest_of_fold(file, model),
         dataset=dataset,
         fold=fold,
         files=run.fold(fold),

@@ -27,6 +27,7 @@ from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Atoms, Label
 from autoseg.metrics.overlap import dice
 from autoseg.network.device import DeviceName
+from autoseg.network.weights import MODEL, read_facts
 from autoseg.planning.ceiling import ceilings
 from autoseg.run import Run
 
@@ -61,7 +62,12 @@ class FoldOnDevice:
     run: Run
     fold: int
     device: DeviceName
-    digest: str  # of the model as it is meant: a worker may see an older file
+    digest: str  # as of `digest_of_fold`: a worker may see an older file
+
+
+def digest_of_fold(file: Path, model: Model) -> str:
+    """Return a digest of a fold's model as its files hold it now, postprocessing included."""
+    return read_facts(file, MODEL)["sha256"] + model.later_digest
 
 
 def infer_and_score(work: tuple[FoldOnDevice, CaseToScore]) -> ScoredCase:
@@ -76,9 +82,8 @@ def infer_and_score(work: tuple[FoldOnDevice, CaseToScore]) -> ScoredCase:
 
 @lru_cache(maxsize=1)
 def _opened(fold: FoldOnDevice) -> Model:
-    model = open_fold(fold.run, fold.fold, fold.device)
-    if model.digest != fold.digest:
-        file = fold.run.fold(fold.fold).model
+    model, file = open_fold(fold.run, fold.fold, fold.device), fold.run.fold(fold.fold).model
+    if digest_of_fold(file, model) != fold.digest:
         raise ModelError(f"{file}: a worker sees another model here; see that all machines share one disk, then again")
     return model
 
