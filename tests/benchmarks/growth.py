@@ -1,7 +1,7 @@
 """What each verb costs a case as a dataset grows: CPU milliseconds, the parent's memory, and the exponents.
 
     nice python -m tests.benchmarks.growth FOLDER --cases 100 1000 4000
-    nice python -m tests.benchmarks.growth FOLDER --cases 1000 10000 --verbs check plan preprocess
+    nice python -m tests.benchmarks.growth OTHER --cases 1000 10000 --verbs check plan preprocess
 
 The cases are tiny (16³ voxels, two organs), so that what is measured is what a case costs beside its voxels. Each verb
 runs in a process of its own; what it takes to load the libraries is not counted. An exponent of 1 is a cost that grows
@@ -41,6 +41,8 @@ def main() -> None:
     costs: dict[str, list[dict[str, float]]] = {verb: [] for verb in given.verbs}
     for count in given.cases:
         place = given.folder / str(count)
+        if place.exists():
+            raise SystemExit(f"{place}: exists; what is done costs nothing again; give another FOLDER")
         write_dataset(place / "data", count)
         for verb in given.verbs:
             cost = _cost(verb, place)
