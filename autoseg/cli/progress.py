@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 LINE_EVERY_S = 60.0
+FIRST_LINE_S = 10.0  # of what cannot be counted: so soon after its start
 LOOK_EVERY_S = 1.0  # whether that time has passed
 BAR_WIDTH = 14  # characters; the words beside it matter more
 SPEED_OVER_S = 300.0  # iterations may be seconds apart, examinations minutes
@@ -93,8 +94,8 @@ class Display:
 
     @contextmanager
     def _heard(self, what: str) -> Iterator[None]:
-        """Print a line in each minute in which nothing else is told, as what cannot be counted would be silent."""
-        self._what, self._pace = what, _Pace(0)
+        """Print a line soon, and in each minute in which nothing else is told: else it would be silent."""
+        self.phase(what)
         ended = threading.Event()
 
         def tell() -> None:
@@ -125,7 +126,7 @@ class Display:
 
     def phase(self, what: str) -> None:
         """Show that another step is under way."""
-        self._what, self._pace = what, _Pace(0)
+        self._what, self._pace = what, _Pace(0, FIRST_LINE_S)
         if self._bars is not None:
             self._bars.reset(self._phase, description=what)
 
@@ -147,7 +148,9 @@ class Display:
         paces: dict[str, _Pace] = {}
 
         def tell(fold: int, now: TrainingProgress) -> None:
-            training = f"fold {fold}, second stage" if now.stage else f"fold {fold}"
+            turn, of = now.turn
+            training = f"fold {fold} ({turn} of {of})" if of > 1 else f"fold {fold}"
+            training += ", second stage" if now.stage else ""
             is_first = training not in paces
             pace = paces.setdefault(training, _Pace(now.iteration))
             known = [value for value in now.dice.values() if value == value]
@@ -193,14 +196,14 @@ class Display:
 class _Pace:
     """How fast something goes, and when it was last told."""
 
-    def __init__(self, done: int) -> None:
-        """Begin with so much done before."""
-        self._before = done
+    def __init__(self, done: int, first_s: float = LINE_EVERY_S) -> None:
+        """Begin with so much done before; it is told after `first_s`, then each minute."""
+        self._before, self._wait_s = done, first_s
         self._began = self._told = time.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether a minute has passed since it was told."""
-        return time.monotonic() - self._told >= LINE_EVERY_S
+        """Return whether it is time to tell it."""
+        return time.monotonic() - self._told >= self._wait_s
 
     @property
     def elapsed_s(self) -> float:
@@ -209,7 +212,7 @@ class _Pace:
 
     def note(self) -> None:
         """Remember that it is told now."""
-        self._told = time.monotonic()
+        self._told, self._wait_s = time.monotonic(), LINE_EVERY_S
 
     def left(self, done: int, total: int) -> str:
         """Return the time that is left as the end of a sentence; nothing where it is not known yet."""

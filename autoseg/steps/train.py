@@ -87,18 +87,20 @@ def _train(
         repeat_exactly()
     finished = {}
     with process_group(device):
-        for fold in folds:
+        for turn, fold in enumerate(folds, start=1):
             if from_first(ending.is_near()):
                 break
             release_memory(device)  # of the fold before: a time budget is measured in another process
             job = _fold(run, fold, splits[fold], options, device)
-            if not _trained(job, _telling(tell, fold, 0), ending.is_near):
+            if not _trained(job, _telling(tell, fold, (turn, len(folds)), 0), ending.is_near):
                 break
             if run.plan().finer is not None:
                 release_memory(device)
                 if ending.is_near():
                     break
-                if not _trained(_second(run, fold, job, options, track), _telling(tell, fold, 1), ending.is_near):
+                if not _trained(
+                    _second(run, fold, job, options, track), _telling(tell, fold, (turn, len(folds)), 1), ending.is_near
+                ):
                     break
             finished[fold] = job.plan.iterations
         ending.clear()
@@ -287,5 +289,7 @@ def _has(device: str) -> bool:
     return True
 
 
-def _telling(tell: Callable[[int, Progress], None], fold: int, stage: int) -> Callable[[Progress], None]:
-    return lambda progress: tell(fold, replace(progress, stage=stage))
+def _telling(
+    tell: Callable[[int, Progress], None], fold: int, turn: tuple[int, int], stage: int
+) -> Callable[[Progress], None]:
+    return lambda progress: tell(fold, replace(progress, stage=stage, turn=turn))

@@ -57,6 +57,7 @@ class Progress:
     dice: dict[str, float]  # by organ, of the last validation
     is_examined: bool  # whether that was after this iteration
     stage: int = 0  # of the plan
+    turn: tuple[int, int] = (1, 1)  # which of the folds that are trained one after another, and of how many
 
 
 def train(fold: Fold, tell: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:

@@ -54,15 +54,23 @@ def test_without_a_terminal_a_line_tells_each_minute_how_many_are_done(
     ]
 
 
-def test_what_cannot_be_counted_is_told_each_minute_too(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_counted_is_told_soon_and_then_each_minute(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
     monkeypatch.setattr(progress, "LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(console, "say", said.put)
     display = Display()
     with display.shown("Starting"):
         display.phase("Planning")
+        clock.now += 11.0
+        assert said.get(timeout=60) == "Planning: under way for 11 s"  # by the thread that looks
+        clock.now += 30.0
+        display.phase("Reporting")
+        clock.now += 11.0
+        assert said.get(timeout=60) == "Reporting: under way for 11 s"
         clock.now += 61.0
-        assert said.get(timeout=60) == "Planning: under way for 1 min"  # by the thread that looks
+        assert said.get(timeout=60) == "Reporting: under way for 1 min"
     assert said.empty()
 
 
@@ -91,6 +99,12 @@ def test_each_fold_is_told_from_its_own_begin(clock: Clock, capsys: pytest.Captu
         tell(1, after(75))
     *_, last = capsys.readouterr().out.splitlines()
     assert last == "fold 1: iteration 75 of 100, loss 0.500, 1 min left"  # 24 in 60 s, 25 more
+
+
+def test_of_several_folds_it_is_told_which_turn_it_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display().training() as tell:
+        tell(3, replace(after(1), turn=(2, 5)))
+    assert capsys.readouterr().out == "fold 3 (2 of 5): iteration 1 of 100, loss 0.500\n"
 
 
 def test_a_second_stage_is_told_from_its_own_begin(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
