@@ -6,9 +6,10 @@ import multiprocessing
 import queue
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -20,7 +21,7 @@ from autoseg import processes
 from autoseg.processes import Vigil, WorkerLostError, end_with_parent, start_tracker
 
 KILLED = "its worker process was killed, most likely for lack of memory; use -j 1"
-END_S = 3.0  # how long a process may take to end when asked
+END_S = 3.0  # how long processes may take to end when asked
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,18 @@ class LocalProcesses(Executor):
         for hand in self._hands:
             hand.end()
             self._due.put(None)
-        for hand in self._hands:
-            hand.thread.join(END_S)
-        for hand in self._hands:
-            if hand.thread.is_alive():
-                hand.kill()
-                hand.thread.join(END_S)
+        _join(self._hands)
+        slow = [hand for hand in self._hands if hand.thread.is_alive()]
+        for hand in slow:
+            hand.kill()
+        _join(slow)
+
+
+def _join(hands: Sequence[_Hand]) -> None:
+    """Wait END_S, for all of them together, until their threads end."""
+    until = time.monotonic() + END_S
+    for hand in hands:
+        hand.thread.join(max(0.0, until - time.monotonic()))
 
 
 class _Hand:
@@ -151,18 +158,18 @@ class _Hand:
         Raises:
             OSError: If the system has no room for one; the reason is noted.
         """
-        start_tracker()
         context = multiprocessing.get_context("spawn")
-        pipe, other = context.Pipe()
         try:
-            process = context.Process(target=_serve, args=(other, self.is_worker), daemon=self.is_worker)
-            process.start()
+            start_tracker()
+            pipe, other = context.Pipe()
+            with other, ExitStack() as unused:
+                unused.enter_context(pipe)
+                process = context.Process(target=_serve, args=(other, self.is_worker), daemon=self.is_worker)
+                process.start()
+                unused.pop_all()
         except OSError as error:
             self._lost = f"no worker process could be started for it ({error.strerror or error}); use -j 1"
-            pipe.close()
             raise
-        finally:
-            other.close()
         return process, pipe
 
     def _drop(self) -> None:

@@ -189,22 +189,30 @@ class _Flow(Generic[Item, Result]):
         """Yield name, and result or error, of all but the suspects."""
         try:
             while self._fill():
-                future = self._next()
-                pairs = self._under_way.pop(future)
-                try:
-                    report = future.result()
-                except WorkerLostError as error:
-                    self._note_lost(pairs, error)
-                    continue
-                self._items, self._seconds = self._items + len(pairs), self._seconds + report.seconds
-                self._fill()  # before who asks does something with what is done
-                for (name, _), outcome in zip(pairs, report.outcomes, strict=True):
-                    if outcome.bug is not None:
-                        raise outcome.bug
-                    yield name, outcome.value
+                yield from self._results_of(self._next())
         finally:
             for future in self._under_way:
                 future.cancel()
+
+    def _results_of(self, future: Future[Report[Result]]) -> Iterator[tuple[str, Result | AutosegError]]:
+        pairs = self._under_way.pop(future)
+        try:
+            report = future.result()
+        except WorkerLostError as error:
+            self._note_lost(pairs, error)
+            return
+        self._items, self._seconds = self._items + len(pairs), self._seconds + report.seconds
+        trouble: Exception | None = None
+        try:
+            self._fill()  # before who asks does something with what is done
+        except Exception as error:  # noqa: BLE001 - raised when what is done has been given
+            trouble = error
+        for (name, _), outcome in zip(pairs, report.outcomes, strict=True):
+            if outcome.bug is not None:
+                raise outcome.bug
+            yield name, outcome.value
+        if trouble is not None:
+            raise trouble
 
     def _fill(self) -> bool:
         """Hand out tasks while workers have room for them; return whether any is under way."""

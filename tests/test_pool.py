@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import psutil
@@ -21,6 +21,7 @@ import pytest
 
 from autoseg import processes
 from autoseg.errors import AutosegError, VolumeError
+from autoseg.hands import END_S, LocalProcesses
 from autoseg.pool import Crew, call_each, each, in_own_process
 from autoseg.processes import WorkerLostError
 
@@ -209,9 +210,57 @@ def test_items_are_taken_when_there_is_a_worker_for_them() -> None:
     assert len(taken) <= 3  # that one, and two ahead
 
 
+def test_what_is_done_is_given_before_what_hinders_the_next_task_is_raised() -> None:
+    def items() -> Iterator[tuple[str, int]]:
+        yield from (("0", 0), ("4", 4))
+        raise VolumeError("the next one is locked")
+
+    results = each(halved, items(), crew_of_one([]))
+    assert next(results) == ("0", 0)
+    with pytest.raises(VolumeError, match="the next one is locked"):
+        next(results)
+
+
 def test_results_larger_than_a_pipe_holds_come_whole() -> None:
     found = dict(each(kilobytes, {"small": 1, "large": 5000}, 2))
     assert [len(found[name]) for name in ("small", "large")] == [1024, 5120000]  # type: ignore[arg-type]
+
+
+def test_where_files_are_too_many_for_a_pipe_that_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("multiprocessing.context.SpawnContext.Pipe", refuse)
+    reasons = {str(error) for _, error in each(halved, {"a": 2, "b": 4}, 2)}
+    assert reasons == {f"no worker process could be started for it ({os.strerror(errno.EMFILE)}); use -j 1"}
+
+
+class Stuck:
+    """A worker and its thread, that end by nothing: who waits for them waits as long as he would."""
+
+    def __init__(self, clock: list[float], kills: list[float]) -> None:
+        self.thread, self.clock, self.kills = self, clock, kills
+
+    def end(self) -> None:
+        """Hear it and go on."""
+
+    def is_alive(self) -> bool:
+        return True
+
+    def join(self, timeout: float) -> None:
+        self.clock[0] += timeout
+
+    def kill(self) -> None:
+        self.kills += self.clock
+
+
+def test_many_that_do_not_end_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, kills = [0.0], list[float]()
+    monkeypatch.setattr("autoseg.hands.time.monotonic", lambda: clock[0])
+    local = LocalProcesses(0)
+    monkeypatch.setattr(local, "_hands", [Stuck(clock, kills) for _ in range(64)])
+    local.shutdown()
+    assert (kills, clock) == ([END_S] * 64, [2 * END_S])
 
 
 @pytest.fixture
@@ -225,11 +274,20 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 def test_who_stops_asking_ends_the_workers_and_what_is_queued_is_not_begun(tmp_path: Path) -> None:
     results = each(half_written, dict.fromkeys(map(str, range(20)), tmp_path), 2)
-    begun = time.monotonic()
-    Timer(4, signal.raise_signal, [signal.SIGINT]).start()
+    begun: list[float] = []
+
+    def interrupt_who_waits() -> None:
+        until = time.monotonic() + 300
+        while not any(tmp_path.iterdir()) and time.monotonic() < until:
+            time.sleep(0.05)
+        begun.extend(time.monotonic() for _ in tmp_path.iterdir())
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=interrupt_who_waits, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         next(results)
-    assert time.monotonic() - begun < 60  # and not 600
+    assert 1 <= len(begun) <= 2  # as many as there are workers
+    assert time.monotonic() - begun[0] < 60  # and not 600
     assert list(tmp_path.iterdir()) == []
 
 

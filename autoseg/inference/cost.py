@@ -39,7 +39,7 @@ class Stopwatch:
     @contextmanager
     def stage(self, number: int) -> Iterator[None]:
         """Add the time that the block takes to a stage, 0 or 1."""
-        self.by_stage += [0.0] * (number + 1 - len(self.by_stage))
+        self.by_stage = self.by_stage or [0.0, 0.0]  # of both, as the first may fail
         began = time.perf_counter()
         try:
             yield

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from made import CT
 from two_stages import FIRST, FLOOR, GRID, LIVER, OF_LIVER, OF_VEIN, SEEN, VEIN, ByIntensity, second
 
+from autoseg.errors import VolumeError
 from autoseg.imaging.volumes import Volume
+from autoseg.inference.cost import Stopwatch
 from autoseg.inference.model import Model
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
@@ -65,6 +69,24 @@ def test_a_box_is_widened_until_the_organ_is_whole_also_at_the_images_border(see
     np.testing.assert_array_equal(looked.mask.array == 9, image.array[0] > 200)
     assert not looked.unlike
     assert [organ.at_border for organ in looked.organs if organ.name == "vein"] == [True]
+
+
+class Failing(ByIntensity):
+    """Fails with any image."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        raise VolumeError("cannot be seen")
+
+
+def test_an_image_that_fails_in_the_first_stage_costs_no_other_and_both_stages_have_their_time() -> None:
+    image, model, watch = scan((slice(2, 14), slice(13, 17), slice(14, 18))), two_stages(), Stopwatch()
+    failing = replace(model, stages=(Stage(networks=(Failing(0.0, 1.0),), plan=FIRST), model.stages[1]))
+    with pytest.raises(VolumeError, match="cannot be seen"):
+        failing.predict(image, watch=watch)
+    _, of_second = watch.by_stage
+    assert of_second == 0.0
+    np.testing.assert_array_equal(model.predict(image, watch=watch).mask.array, model.predict(image).mask.array)
+    assert min(watch.by_stage) > 0
 
 
 def test_an_organ_that_reaches_out_of_every_box_is_told() -> None:

@@ -6,8 +6,10 @@ card: what a program needs to bring an image to the network and its answer back.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ OPSET = 18
 NO_PACKAGE = "the packages onnx and onnxruntime are not installed; run pip install onnx onnxruntime"
 SURE = 1e-4  # classes whose probabilities differ by less are as good as each other
 SEED = 0
+PLAN_KEY = "autoseg_plan"  # in the metadata
 
 
 class Probabilities(nn.Module):
@@ -48,9 +51,9 @@ class Probabilities(nn.Module):
 def write_onnx(model: Model, file: Path, card: str) -> tuple[Path, ...]:
     """Write a model as ONNX and check that onnxruntime gives the same masks, on two sizes of volumes.
 
-    Of two stages the second goes to a file of its own, as in model_second.onnx. Input `image`, float32
-    (B, C, Z, Y, X), normalised, each extent divisible by the network's divisor; output `probabilities`, float32
-    (B, classes, Z, Y, X).
+    Of two stages the second goes to a file of its own, as in model_second.onnx; both are put in place when both are
+    right. Beside one stage the second of an earlier model is removed. Input `image`, float32 (B, C, Z, Y, X),
+    normalised, each extent divisible by the network's divisor; output `probabilities`, float32 (B, classes, Z, Y, X).
 
     Args:
         model: On the CPU.
@@ -69,38 +72,54 @@ def write_onnx(model: Model, file: Path, card: str) -> tuple[Path, ...]:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ModelError(f"{file}: {NO_PACKAGE}") from error
-    files = (file, file.with_name(f"{file.stem}_second{file.suffix}"))[: len(model.stages)]
-    for stage, its_file in zip(model.stages, files, strict=True):
-        _write_stage(stage, its_file, card)
+    second = file.with_name(f"{file.stem}_second{file.suffix}")
+    files = (file, second)[: len(model.stages)]
+    with ExitStack() as both:
+        for stage, its_file in zip(model.stages, files, strict=True):
+            _write_stage(stage, both.enter_context(atomic_path(its_file)), its_file, card)
+    if second not in files and _is_second_stage(second):
+        second.unlink()
     return files
 
 
-def _write_stage(stage: Stage, file: Path, card: str) -> None:
+def _is_second_stage(file: Path) -> bool:
+    """Return whether a file is there that holds a second stage: another model may have its name."""
+    import onnx
+
+    try:
+        properties = onnx.load(str(file), load_external_data=False).metadata_props
+    except Exception:  # noqa: BLE001 - what cannot be read as ONNX is no stage; onnx has no error of its own for that
+        return False
+    plans = [json.loads(one.value) for one in properties if one.key == PLAN_KEY]
+    return any(plan.get("margin_mm") is not None for plan in plans)
+
+
+def _write_stage(stage: Stage, beside: Path, file: Path, card: str) -> None:
+    """Write a stage beside the file that it is for, and check it."""
     import onnx
 
     network = Probabilities(stage.networks, stage.plan.scheme).eval()
     divisor = stage.plan.network.divisor
     example = torch.zeros((1, len(stage.plan.channels), *(4 * d for d in divisor)))
     axes = {0: "batch", 2: "z", 3: "y", 4: "x"}
-    with atomic_path(file) as beside:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter, about itself
-            torch.onnx.export(
-                network,
-                (example,),
-                str(beside),
-                input_names=["image"],
-                output_names=["probabilities"],
-                dynamic_axes={"image": axes, "probabilities": axes},
-                opset_version=OPSET,
-                dynamo=False,
-            )
-        exported = onnx.load(str(beside))
-        for key, value in (("autoseg_plan", stage.plan.model_dump_json()), ("autoseg_card", card)):
-            exported.metadata_props.add(key=key, value=value)
-        onnx.checker.check_model(exported)
-        onnx.save(exported, str(beside))
-        _require_parity(network, beside, file, [(2, 3, 4), (5, 2, 3)], stage.plan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about itself
+        torch.onnx.export(
+            network,
+            (example,),
+            str(beside),
+            input_names=["image"],
+            output_names=["probabilities"],
+            dynamic_axes={"image": axes, "probabilities": axes},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    exported = onnx.load(str(beside))
+    for key, value in ((PLAN_KEY, stage.plan.model_dump_json()), ("autoseg_card", card)):
+        exported.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(exported)
+    onnx.save(exported, str(beside))
+    _require_parity(network, beside, file, [(2, 3, 4), (5, 2, 3)], stage.plan)
 
 
 def _require_parity(network: nn.Module, written: Path, file: Path, sizes: Sequence[Voxels], plan: Plan) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import made
 import numpy as np
 import pytest
 import torch
+from two_stages import FIRST, second
 
 from autoseg.errors import ModelError
 from autoseg.inference.model import Model
@@ -78,6 +80,52 @@ def test_nothing_is_written_where_the_masks_differ(
     with pytest.raises(ModelError, match=r"m\.onnx: in onnxruntime the class differs in 3 voxels of a random volume"):
         write_onnx(model, tmp_path / "m.onnx", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def two_stages() -> Model:
+    """Two untrained stages."""
+    stages = []
+    for plan in (FIRST, second()):
+        network = build(plan).eval()
+        fold_norms(network)
+        stages.append(Stage(networks=(network,), plan=plan))
+    return Model(stages=tuple(stages), trained_on=frozenset())
+
+
+def test_two_stages_are_both_written_or_both_as_they_were(
+    two_stages: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = (tmp_path / "m.onnx", tmp_path / "m_second.onnx")
+    for file in files:
+        file.write_bytes(b"earlier")
+    with monkeypatch.context() as broken:
+        apart = iter((0, 0, 3))  # the first stage is right
+        broken.setattr(onnx_output, "_voxels_apart", lambda ours, theirs, scheme: next(apart))
+        with pytest.raises(ModelError, match=r"m_second\.onnx: in onnxruntime the class differs in 3 voxels"):
+            write_onnx(two_stages, files[0], "")
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == dict.fromkeys(files, b"earlier")
+    assert write_onnx(two_stages, files[0], "") == files
+    assert all(len(file.read_bytes()) > 1000 for file in files)
+
+    first = replace(two_stages, stages=two_stages.stages[:1])
+    assert write_onnx(first, files[0], "") == files[:1]
+    assert list(tmp_path.iterdir()) == [files[0]]  # no second stage of another model
+
+
+@pytest.mark.parametrize("is_onnx", [False, True])
+def test_a_file_with_the_name_of_a_second_stage_that_holds_none_stays(
+    two_stages: Model, tmp_path: Path, is_onnx: bool
+) -> None:
+    first = replace(two_stages, stages=two_stages.stages[:1])
+    other = tmp_path / "m_second.onnx"
+    if is_onnx:
+        write_onnx(first, other, "a model that is called so")
+    else:
+        other.write_bytes(b"no network at all")
+    before = other.read_bytes()
+    write_onnx(first, tmp_path / "m.onnx", "")
+    assert other.read_bytes() == before
 
 
 def test_voxels_apart_leave_out_ties() -> None:
