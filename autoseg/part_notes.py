@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from autoseg.digests import digest, states_of
-from autoseg.errors import AutosegError
+from autoseg.digests import digest
+from autoseg.errors import AutosegError, LockedError
 from autoseg.files import write_text
 from autoseg.json_file import JsonError, parse_json
+from autoseg.locks import NAME
 from autoseg.parts import Part, lock_part, share_of
 from autoseg.pool import Crew, each
 
@@ -27,7 +27,7 @@ class Form(Generic[Item, Result]):
 
     dump: Callable[[Result], Any]  # as what JSON holds
     load: Callable[[Any], Result]  # the inverse
-    files: Callable[[Item], Sequence[Path]]  # that it is made from
+    content: Callable[[Item], str]  # digest of the files that it is made from
     how: str  # digest of what it is made from beside the item itself
 
 
@@ -49,7 +49,7 @@ class PartNotes(Generic[Item, Result]):
         if self._file is not None and self._file.is_file() and not self._file.read_bytes().endswith(b"\n"):
             write_text(self._file, "".join(json.dumps(line) + "\n" for line in _lines(self._file)))
 
-    def share(self, names: Mapping[str, object]) -> frozenset[str]:
+    def share(self, names: Iterable[str]) -> frozenset[str]:
         """Return the names of the cases that are to be done."""
         return share_of(self.part, names)
 
@@ -58,23 +58,30 @@ class PartNotes(Generic[Item, Result]):
     ) -> Iterator[tuple[str, Result | AutosegError]]:
         """Do as `pool.each`, but take what is noted from there, and, as a part, do its share and note it."""
         share = self.share(items)
-        due: dict[str, tuple[Item, str]] = {}
+        due: list[str] = []
         for name in filter(share.__contains__, items):
-            sources = self._sources(items[name])
             line = self._lines.get(name)
-            if line is None or line["sources"] != sources:
-                due[name] = items[name], sources
+            if line is None or line["sources"] != self._sources(items[name]):
+                due.append(name)
             elif self.part is None:
                 yield name, self._form.load(line["result"])
-        for name, result in each(function, ((name, item) for name, (item, _) in due.items()), crew):
+        sources: dict[str, str] = {}
+
+        def begun() -> Iterator[tuple[str, Item]]:
+            for name in due:
+                if self._file is not None:
+                    sources[name] = self._sources(items[name])  # as it is before it is read
+                yield name, items[name]
+
+        for name, result in each(function, begun(), crew):
             if self._file is not None and not isinstance(result, AutosegError):
-                line = {"case": name, "sources": due[name][1], "result": self._form.dump(result)}
+                line = {"case": name, "sources": sources[name], "result": self._form.dump(result)}
                 with self._file.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line, default=float) + "\n")
             yield name, result
 
     def _sources(self, item: Item) -> str:
-        return digest(states_of(self._form.files(item)), item, self._form.how)
+        return digest(self._form.content(item), item, self._form.how)
 
 
 @contextmanager
@@ -100,9 +107,22 @@ def part_notes(
         yield PartNotes(folder, part, form)
 
 
-def clear_notes(product: Path) -> None:
-    """Remove the notes on a product that is written."""
-    shutil.rmtree(_folder(product), ignore_errors=True)
+def clear_notes(product: Path, what: str) -> None:
+    """Remove the notes on a product that is written; while a part is at work again they stay.
+
+    Args:
+        product: That was made of them, a file.
+        what: Is done meanwhile, as in "autoseg score".
+    """
+    folder = _folder(product)
+    if not folder.is_dir():
+        return
+    with suppress(LockedError, OSError), lock_part(folder, what, None):
+        for file in folder.iterdir():
+            if not file.name.startswith(NAME):  # a lock, of a part that waits for this one
+                file.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
 
 
 def _folder(product: Path) -> Path:

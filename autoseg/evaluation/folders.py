@@ -119,13 +119,17 @@ def score_folders(
             unlabelled = {label.value for label in labels} - {label.value for label in work[name].labels}
             predicted_values |= scored.predicted - unlabelled
             true_values |= scored.true
-    _warn_of_values(
-        {
-            predictions: predicted_values - true_values - {0, ignored},
-            references: true_values - predicted_values - {0, ignored},
-        }
-    )
-    _warn_of_absent(labels, rows, f"{predictions} or {references}")
+    if notes is None or notes.part is None:
+        _warn_of_values(
+            {
+                predictions: predicted_values - true_values - {0, ignored},
+                references: true_values - predicted_values - {0, ignored},
+            }
+        )
+        _warn_of_absent(labels, rows, f"{predictions} or {references}")
+    else:  # a share says nothing of all masks
+        own = {*share, *notes.share(failed.keys() - good.keys())}
+        failed = {name: cause for name, cause in failed.items() if name in own}
     if failed:
         raise PartlyScoredError(_in_order(rows), failed)
     return _in_order(rows)

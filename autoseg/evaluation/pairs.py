@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoseg.digests import code_digest
 from autoseg.evaluation.scores import Row
+from autoseg.imaging.pictures import stored_digest
 from autoseg.labels import Label, LabelScheme
 from autoseg.part_notes import Form
 
@@ -47,6 +48,6 @@ def form_of_scores() -> Form[Pair, ScoredPair]:
     return Form(
         dump=lambda scored: {**vars(scored), "predicted": sorted(scored.predicted), "true": sorted(scored.true)},
         load=form.validate_python,
-        files=lambda pair: (pair.prediction, pair.reference),
+        content=lambda pair: stored_digest((pair.prediction, pair.reference)),
         how=code_digest(*CODE),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -61,14 +61,8 @@ def predict_elsewhere(
     work = Work(model, statistics, options, outputs, Stopwatch())
     due = {job.name: job for job in work.refuse_others([job for job in jobs if not work.is_done(job)])}
     at = ModelOnDevice(path=path, device=device, digest=model.digest)
-
-    def tasks() -> Iterator[tuple[str, Task]]:
-        for name, job in due.items():
-            with statistics.locked():
-                statistics.forget(name)
-            yield name, (at, job, options, outputs)
-
-    for name, result in track(each(_predict_here, tasks(), crew), "Predicting", len(due)):
+    tasks: dict[str, Task] = {name: (at, job, options, outputs) for name, job in due.items()}
+    for name, result in track(each(_predict_here, tasks, crew), "Predicting", len(due)):
         if isinstance(result, AutosegError):
             work.failed[name] = str(result)
         else:

@@ -19,6 +19,7 @@ from autoseg.dataset.memory import examining_bytes, jobs_for
 from autoseg.dataset.survey import ManyNamesError
 from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, DatasetError
+from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.segment_values import TABLE
 from autoseg.options import CheckOptions
 from autoseg.part_notes import Form, clear_notes, part_notes
@@ -85,7 +86,7 @@ def _form(dataset: Dataset) -> Form[Case, Examination]:
     return Form(
         dump=to_json,
         load=from_json,
-        files=lambda case: (*case.images, *case.label_files),
+        content=lambda case: stored_digest((*case.images, *case.label_files)),
         how=digest(replace(dataset, cases=()), sample_size(len(dataset.cases)), code_digest(*CODE)),
     )
 
@@ -136,5 +137,5 @@ def check_and_write(path: Path, options: CheckOptions, track: Track = untracked)
         write_proposal(options.labels, names, dataset.labels if dataset.is_listed else ())
     if options.json is not None:
         write_check(checked.findings, options.json)
-        clear_notes(options.json)
+        clear_notes(options.json, "autoseg check")
     return checked

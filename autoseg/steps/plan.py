@@ -54,7 +54,7 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         _require_startable(run, options)
         with cluster_of(options.cluster, run.folder) as cluster:
             decision = _plan(path, run, options, cluster, track)
-        clear_notes(run.check_file)
+        clear_notes(run.check_file, "autoseg plan")
         return decision
 
 

@@ -43,7 +43,7 @@ def score(predictions: Path, references: Path, options: ScoreOptions, track: Tra
     ):
         scored = _score(predictions, references, options, notes, crew, track)
     if options.part is None and scored.cases:
-        clear_notes(options.out)
+        clear_notes(options.out, "autoseg score")
     return scored
 
 

@@ -12,11 +12,14 @@ import pytest
 from autoseg.dataset.metadata import labelled_organs, organ_names
 from autoseg.errors import DatasetError, RunError
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
+from autoseg.evaluation.pairs import form_of_scores
 from autoseg.evaluation.scores import Row
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
 from autoseg.inference.outputs.legend import segment_fields
 from autoseg.labels import Label
+from autoseg.part_notes import part_notes
+from autoseg.parts import Part
 from tests.dicom_files import write_segmentation
 from tests.slicer_files import write_layers
 
@@ -266,3 +269,20 @@ def test_a_mask_whose_name_is_not_utf_8_is_told_and_the_others_are_scored(tmp_pa
         score_folders(found, truth)
     assert list(caught.value.causes) == [r"caf\xe9"]
     assert value(caught.value.rows, "dice") == pytest.approx(0.8)
+
+
+def test_a_part_tells_of_the_failures_of_its_share_and_nothing_of_all_masks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, truth = folders(tmp_path, last=(FOUND * 2, GRID))
+    for name in ("lost", "missing"):
+        write_array(truth / f"{name}.nii.gz", TRUTH, GRID)
+    failures: list[str] = []
+    for part in (Part(1, 2), Part(2, 2)):
+        with part_notes(tmp_path / "scores.csv", "autoseg score", part, form_of_scores()) as notes:
+            try:
+                score_folders(found, truth, {1: "liver", 2: "vein", 3: "gall"}, notes=notes)
+            except PartlyScoredError as error:
+                failures.extend(error.causes)
+    assert failures == ["lost", "missing"]
+    assert caplog.messages == []

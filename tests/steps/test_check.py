@@ -14,6 +14,8 @@ from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
 from autoseg.inference.outputs.legend import segment_fields
 from autoseg.labels import Label
+from autoseg.parts import Part
+from autoseg.steps.check import check
 
 GRID = Grid(shape=(4, 5, 6), spacing_mm=(2.0, 1.0, 1.0))
 NAMES = 255
@@ -42,3 +44,20 @@ def test_the_draft_of_a_table_is_written_of_them_all_and_serves_once_it_is_cut(c
     assert table["names"].tolist() == [f"structure {n}" for n in sorted(range(1, NAMES + 1), key=str)]
     table.query("names == 'structure 7'").to_csv(cases.with_name("labels.csv"), index=False)
     assert [label.names for label in load_dataset(cases).labels] == [("structure 7",)]
+
+
+def test_what_a_part_noted_of_a_picture_counts_until_another_size_of_its_pixels_is_given(tmp_path: Path) -> None:
+    picture = Grid(shape=(1, 8, 8), spacing_mm=(1.0, 1.0, 1.0))
+    write_array(tmp_path / "a.png", np.arange(64, dtype=np.uint8).reshape(1, 8, 8), picture)
+    write_array(tmp_path / "a_label.png", np.tile(np.uint8([0, 1]), (1, 8, 4)), picture)
+    (tmp_path / "cases.csv").write_text("case,image,label\na,a.png,a_label.png\n", encoding="utf-8")
+    product = tmp_path / "check.json"
+    says = tmp_path / "a.json"
+    text = says.read_text()
+    for spacing in (text, text.replace("1.0", "3.0")):
+        says.write_text(spacing)
+        check(tmp_path / "cases.csv", 1, product=product, part=Part(1, 1))
+        says.write_text(text.replace("1.0", "3.0"))
+        (examination,) = check(tmp_path / "cases.csv", 1, product=product).examinations
+        assert examination.facts is not None
+        assert examination.facts.grid.spacing_mm[1:] == (3.0, 3.0)
