@@ -17,6 +17,7 @@ from grids import grids
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autoseg import files
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import IDENTITY, Grid, to_lps
 from autoseg.imaging.nifti import KINDS, read_voxels
@@ -251,7 +252,9 @@ write_array(Path(sys.argv[1]), np.ones((3, 3, 3), np.float32), Grid(shape=(3, 3,
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_a_kill_leaves_no_header_beside_voxels_of_another_image(tmp_path: Path, renames: int) -> None:
+def test_a_kill_leaves_no_header_beside_voxels_of_another_image(
+    tmp_path: Path, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_noise(tmp_path / "a.mhd")
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.mhd"), str(renames)], check=False)
     assert done.returncode == -9
@@ -259,6 +262,7 @@ def test_a_kill_leaves_no_header_beside_voxels_of_another_image(tmp_path: Path, 
         read_image([tmp_path / "a.mhd"])
     for left in tmp_path.glob(".*"):
         os.utime(left, (0, 0))  # as of long ago
+    monkeypatch.setattr(files, "_left", {})  # as the next command, which lists the folder anew
     noise = write_noise(tmp_path / "a.mhd")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mhd", "a.raw"]
     np.testing.assert_array_equal(read_image([tmp_path / "a.mhd"]).array[0], noise)

@@ -53,7 +53,7 @@ def test_scores_are_long_and_complete(finished: Path) -> None:
     assert list(scores.columns) == ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
     tubular = 2  # artery and vein, which have clDice, too
     # cases, organs; metrics on both grids, those of errors, pieces and certainty on the original
-    assert len(scores) == 5 * (len(ORGANS) * (13 * 2 + 16) + tubular * 2)
+    assert len(scores) == 5 * (len(ORGANS) * (13 * 2 + 17) + tubular * 2)
     assert list(dict.fromkeys(scores["organ"])) == list(ORGANS)
     assert set(scores["grid"]) == {"original", "working"}
 

@@ -9,7 +9,7 @@ from command_line import Cli
 from made import plan
 from two_stages import FIRST, second
 
-from autoseg.cli import verbs
+from autoseg.cli import all_steps
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
 from autoseg.run import Run
 from autoseg.steps import run as run_step
@@ -73,7 +73,7 @@ def test_a_run_that_is_repeated_takes_each_step_with_its_plan_its_split_and_othe
     taken: list[tuple[Path, StepOptions]] = []
     monkeypatch.setattr(run_step, "is_planned", lambda *_: False)
     monkeypatch.setattr(run_step, "is_evaluated", lambda *_: False)
-    monkeypatch.setattr(verbs, "_step", lambda _, of, options: taken.append((of.folder, options)))
+    monkeypatch.setattr(all_steps, "_step", lambda _, of, options: taken.append((of.folder, options)))
     assert cli("run", tmp_path / "data", run.folder, "--repeat", "3", "--exclude", "bad")[0] == 0
     places = [folder.relative_to(run.folder).as_posix() for folder, _ in taken]
     assert places == [*["."] * 4, *["repeat-1"] * 4, *["repeat-2"] * 4, "."]  # the report comes last, and once
