@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from threadpoolctl import threadpool_limits
 
 from autoseg.digests import code_digest
 from autoseg.errors import AutosegError
@@ -64,7 +66,7 @@ class Site:
 def work_at(site: Site, function: Callable[[Any], Any], items: Sequence[Any]) -> Report[Any]:
     """Do a task where a worker is, which may have come later than the others were examined."""
     _require_alike_once(site)
-    with chdir(site.folder), _heard() as warnings:
+    with chdir(site.folder), threadpool_limits(limits=1), _heard() as warnings:
         report = call_each(function, items)
     return replace(report, warnings=tuple(warnings))
 
@@ -110,20 +112,21 @@ def join_cluster(name: str, shared: Path, is_written: bool) -> Iterator[Crew]:
     try:
         client = distributed.Client(address, timeout=JOIN_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"--cluster {name}: no scheduler answers at {address}; start one by `dask scheduler`"
-        ) from error
-    with client:
-        members = _Members(client, name)
-        with _token(shared, is_written) as token:
-            site = Site(os.getcwd(), os.path.relpath(token), VERSION, code_digest("."))
-            members.require_fit(site)
-            executor = client.get_executor(pure=False)
+        way_out = "start one by `dask scheduler`"
+        raise ClusterError(f"--cluster {name}: no scheduler answers at {address}; {way_out}") from error
+    except (TypeError, RuntimeError) as error:  # by which distributed refuses to speak TLS, or not to
+        way_out = "say in ~/.config/dask/distributed.yaml which certificates to use, as docs/scaling.md shows"
+        raise ClusterError(f"--cluster {name}: {error}; {way_out}") from error
+    with client, _token(shared, is_written) as token:
+        site = Site(os.getcwd(), os.path.relpath(token), VERSION, code_digest("."))
+        members = _Members(client, name, site)
+        members.require_fit()
+        executor = client.get_executor(pure=False)
 
-            def submit(function: Callable[[Any], Any], items: Sequence[Any]) -> Future[Any]:
-                return _named(executor.submit(work_at, site, function, tuple(items)), distributed.KilledWorker, name)
+        def submit(function: Callable[[Any], Any], items: Sequence[Any]) -> Future[Any]:
+            return _named(executor.submit(work_at, site, function, tuple(items)), distributed.KilledWorker, name)
 
-            yield Crew(submit=submit, width=members.count, examine=members.require_some, task_s=TASK_S)
+        yield Crew(submit=submit, width=members.count, examine=members.require_some, task_s=TASK_S)
 
 
 def _distributed() -> Any:
@@ -148,9 +151,8 @@ def _address_of(name: str) -> str:
     except JsonError as error:
         raise ClusterError(f"--cluster {error}") from error
     except OSError as error:
-        raise ClusterError(
-            f"--cluster {name}: {error.strerror}; `dask scheduler --scheduler-file FILE` writes it"
-        ) from error
+        way_out = "`dask scheduler --scheduler-file FILE` writes it"
+        raise ClusterError(f"--cluster {name}: {error.strerror}; {way_out}") from error
     if not isinstance(address, str):
         raise ClusterError(f"--cluster {name}: names no address; give the file that the scheduler writes")
     return address
@@ -171,8 +173,8 @@ def require_safe(address: str, whose: str) -> None:
         is_local = False
     if parts.scheme != "tcp" or not is_local:
         raise ClusterError(
-            f"{whose} listens at {address}, where anyone who reaches it can run programs as you; let all listen at "
-            "127.0.0.1, or use certificates (tls://)"
+            f"{whose} listens at {address}, where anyone who reaches it can run programs as you; use certificates "
+            "(tls://), or let all listen at 127.0.0.1, on a machine that is yours alone"
         )
 
 
@@ -196,35 +198,36 @@ def _token(shared: Path, is_written: bool) -> Iterator[Path]:
 class _Members:
     """The workers of a cluster, which come and go."""
 
-    def __init__(self, client: Any, name: str) -> None:
-        self._client, self._name = client, name
+    def __init__(self, client: Any, name: str, site: Site) -> None:
+        self._client, self._name, self._site = client, name, site
+        self._fit: set[str] = set()  # addresses
         self._seen = time.monotonic()  # when there was one last
         self._workers, self._asked = 0, 0.0
 
     def count(self) -> int:
-        """Return how many there are, as of COUNT_S ago at most."""
+        """Return how many there are, as of COUNT_S ago at most; those that have come since are examined.
+
+        Raises:
+            ClusterError: If the scheduler is gone, or one of them is not fit.
+        """
         if time.monotonic() - self._asked > COUNT_S:
             try:
-                self._workers, self._asked = len(self._client.nthreads()), time.monotonic()
+                threads = self._client.nthreads()
+                self._examine({address: n for address, n in sorted(threads.items()) if address not in self._fit})
             except OSError as error:
                 raise ClusterError(_gone(self._name)) from error
+            self._workers, self._asked = len(threads), time.monotonic()
+            if threads:
+                self._seen = self._asked
         return self._workers
 
     def require_some(self) -> None:
-        """Refuse to wait for longer where there are none.
+        """Refuse (ClusterError) to wait for longer where there was none for DESERTED_S."""
+        if not self.count() and time.monotonic() - self._seen > DESERTED_S:
+            way_out = "start some, then run the same command again"
+            raise ClusterError(f"--cluster {self._name}: has no worker any more; {way_out}")
 
-        Raises:
-            ClusterError: If there was none for DESERTED_S.
-        """
-        now = time.monotonic()
-        if self.count():
-            self._seen = now
-        elif now - self._seen > DESERTED_S:
-            raise ClusterError(
-                f"--cluster {self._name}: has no worker any more; start some, then run the same command again"
-            )
-
-    def require_fit(self, site: Site) -> None:
+    def require_fit(self) -> None:
         """Refuse a cluster without workers, or one of whose workers is not safe or not alike.
 
         Raises:
@@ -233,20 +236,24 @@ class _Members:
         try:
             self._client.wait_for_workers(1, timeout=JOIN_S)
         except TimeoutError as error:
-            raise ClusterError(
-                f"--cluster {self._name}: has no worker; start some by `dask worker ADDRESS --nthreads 1`"
-            ) from error
+            way_out = "start some by `dask worker ADDRESS --nthreads 1`"
+            raise ClusterError(f"--cluster {self._name}: has no worker; {way_out}") from error
         require_safe(self._client.scheduler_info()["address"], f"--cluster {self._name}: the scheduler")
-        for address, threads in sorted(self._client.nthreads().items()):
+        self.count()
+
+    def _examine(self, came: Mapping[str, int]) -> None:
+        """Refuse a worker that is not safe or not alike, of those that came: addresses, and threads of each."""
+        for address, threads in came.items():
             require_safe(address, f"--cluster {self._name}: a worker")
             if threads != 1:
-                raise ClusterError(
-                    f"--cluster {self._name}: worker {address} has {threads} threads; start it with --nthreads 1, and "
-                    "--nworkers for more processes"
-                )
-        for address, lack in sorted(self._client.run(_look(site), on_error="return").items()):
-            if lack is not None:
+                way_out = "start it with --nthreads 1, and --nworkers for more processes"
+                raise ClusterError(f"--cluster {self._name}: worker {address} has {threads} threads; {way_out}")
+        looks = self._client.run(_look(self._site), workers=list(came), on_error="return") if came else {}
+        for address, lack in sorted(looks.items()):
+            if isinstance(lack, str):
                 raise ClusterError(f"--cluster {self._name}: worker {address} {lack}")
+            if lack is None:  # else it has gone before it could look
+                self._fit.add(address)
 
 
 def _look(site: Site) -> Callable[[], str | None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_a_cluster_of_this_machine_alone_or_with_certificates_is_safe(address: s
     "address", ["tcp://10.0.0.7:8786", "tcp://node7:8786", "ws://127.0.0.1:80", "tcp://", "ucx://a:1"]
 )
 def test_a_cluster_that_others_can_reach_is_refused(address: str) -> None:
-    with pytest.raises(ClusterError, match=r"where anyone who reaches it can run programs as you; let all listen at"):
+    with pytest.raises(ClusterError, match=r"where anyone who reaches it can run programs as you; use certificates"):
         require_safe(address, "the scheduler")
 
 
@@ -93,6 +95,69 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.Mon
     with (
         pytest.raises(ClusterError, match=r"--cluster: needs distributed; pip install '\.\[cluster\]'"),
         join_cluster("tcp://127.0.0.1:1", tmp_path, is_written=True),
+    ):
+        pass
+
+
+class Workers:
+    """A client of a scheduler whose workers are given; what each finds when it looks at itself is in `lacks`."""
+
+    def __init__(self, **lacks: str | Exception | None) -> None:
+        self.threads = {"tcp://127.0.0.1:1": 1}
+        self.lacks = {f"tcp://127.0.0.1:{name[1:]}": lack for name, lack in lacks.items()}
+
+    def nthreads(self) -> dict[str, int]:
+        return dict(self.threads)
+
+    def run(self, look: object, workers: list[str], on_error: str) -> dict[str, str | Exception | None]:
+        return {address: self.lacks.get(address) for address in workers}
+
+
+@pytest.mark.parametrize(
+    ("address", "threads", "message"),
+    [
+        ("tcp://127.0.0.1:2", 4, "worker tcp://127.0.0.1:2 has 4 threads; start it with --nthreads 1"),
+        ("tcp://10.0.0.7:8786", 1, "a worker listens at tcp://10.0.0.7:8786, where anyone"),
+        ("tcp://127.0.0.1:3", 1, "worker tcp://127.0.0.1:3 has no autoseg"),
+    ],
+)
+def test_a_worker_that_comes_later_is_examined(
+    address: str, threads: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "COUNT_S", -1.0)
+    client = Workers(_1=None, _3="has no autoseg", _4=OSError("gone"))
+    members = cluster._Members(client, "a.json", site(tmp_path))
+    assert members.count() == 1
+    client.threads["tcp://127.0.0.1:4"] = 1  # gone before it could look
+    assert members.count() == 2
+    client.threads[address] = threads
+    with pytest.raises(ClusterError, match=re.escape(message)):
+        members.count()
+
+
+def test_a_cluster_is_deserted_a_minute_after_its_last_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    client = Workers()
+    members = cluster._Members(client, "a.json", site(tmp_path))
+    clock[0] += 600.0  # of short tasks
+    assert members.count() == 1
+    client.threads.clear()
+    clock[0] += cluster.DESERTED_S - 1.0
+    members.require_some()
+    clock[0] += 2.0
+    with pytest.raises(ClusterError, match="has no worker any more; start some"):
+        members.require_some()
+
+
+def test_certificates_that_nobody_named_are_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise TypeError("TLS expects a `ssl_context` argument")
+
+    monkeypatch.setattr(cluster, "_distributed", lambda: SimpleNamespace(Client=refuse))
+    with (
+        pytest.raises(ClusterError, match=r"tls://a:1: TLS expects .*; say in ~/\.config/dask/distributed\.yaml which"),
+        join_cluster("tls://a:1", tmp_path, is_written=True),
     ):
         pass
 
