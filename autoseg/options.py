@@ -24,9 +24,9 @@ def _jobs() -> Any:
     return option(None, "-j", "--jobs", least=1, decides=False, help="Processes. Default: one a core.")
 
 
-def _cluster() -> Any:
+def _cluster(excludes: str | None = None) -> Any:
     return option(
-        None, "--cluster", metavar="ADDRESS|FILE", decides=False,
+        None, "--cluster", metavar="ADDRESS|FILE", excludes=excludes, decides=False,
         help="Let the workers of this Dask scheduler do it: its address, or its file (pip install '.[cluster]').",
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ class CheckOptions:
     )
     jobs: int | None = _jobs()
     part: Part | None = _part()
-    cluster: str | None = _cluster()
+    cluster: str | None = _cluster(excludes="--jobs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class PlanOptions:
     force: bool = option(False, "--force", decides=False, help="Overwrite a plan that was edited.")
     jobs: int | None = _jobs()
     part: Part | None = _part()
-    cluster: str | None = _cluster()
+    cluster: str | None = _cluster(excludes="--jobs")
     iterations: int | None = None  # of the training that follows, where `run` knows it already
 
     def require_compatible(self) -> None:
@@ -119,7 +119,7 @@ class PreprocessOptions:
     """What the user asks of `preprocess`."""
 
     jobs: int | None = _jobs()
-    cluster: str | None = _cluster()
+    cluster: str | None = _cluster(excludes="--jobs")
     part: Part | None = _part()
 
 
@@ -209,7 +209,7 @@ class ScoreOptions:
     tolerance_mm: float = _tolerance()
     jobs: int | None = _jobs()
     part: Part | None = _part()
-    cluster: str | None = _cluster()
+    cluster: str | None = _cluster(excludes="--jobs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +235,7 @@ class ReportOptions:
     )
     pdf: bool = option(False, "--pdf", help="Print the page to report.pdf, too; needs Chromium or Chrome.")
     jobs: int | None = _jobs()
-    cluster: str | None = _cluster()
+    cluster: str | None = _cluster(excludes="--jobs")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,3 +61,8 @@ def test_what_a_part_noted_of_a_picture_counts_until_another_size_of_its_pixels_
         (examination,) = check(tmp_path / "cases.csv", 1, product=product).examinations
         assert examination.facts is not None
         assert examination.facts.grid.spacing_mm[1:] == (3.0, 3.0)
+
+
+def test_processes_here_and_a_cluster_exclude_each_other(cases: Path, cli: Cli) -> None:
+    outcome = cli("check", cases, "-j", "2", "--cluster", "127.0.0.1:1")
+    assert_one_line(outcome, "--jobs and --cluster exclude each other; give one")
