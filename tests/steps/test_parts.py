@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from command_line import Cli, copy_of
 
+from autoseg.dataset.examination_json import to_json
+from autoseg.steps.check import check
+
 
 def test_an_evaluation_in_parts_gives_the_same_files(finished: Path, tmp_path: Path, cli: Cli) -> None:
     run = copy_of(finished, tmp_path / "RUN")
@@ -45,6 +48,18 @@ def test_a_check_in_parts_finds_what_one_call_finds(
     assert file.read_bytes() == whole.read_bytes()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["data", "parts.json", "whole.json"]
     assert "--part: give --json FILE, too" in cli("check", data, "--part", "1/2")[2]
+
+
+def test_a_plan_takes_from_its_parts_what_one_call_would_examine(
+    cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, whole = tmp_path / "RUN", check(cohort, 1)
+    for part in ("1/6", "2/6", "3/6", "4/6", "5/6", "6/6"):  # the last one has no case
+        assert cli("plan", cohort, run, "-j", "1", "--part", part)[0] == 0
+    monkeypatch.setattr("autoseg.steps.check.examine_case", pytest.fail)  # nothing is left to do
+    gathered = check(cohort, 1, product=run / "check.json")
+    assert gathered.findings == whole.findings
+    assert [to_json(one) for one in gathered.examinations] == [to_json(one) for one in whole.examinations]
 
 
 def test_scores_in_parts_are_those_of_one_call(
