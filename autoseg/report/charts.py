@@ -202,14 +202,14 @@ def flow_picture(run: Run, table: pd.DataFrame) -> Picture | None:
         run: Whose report it goes into.
         table: From `flow.flow`.
     """
+    if not table.iloc[:, 0].str.startswith(FOR).any():  # counts of folds may be spans
+        return None
     units = [str(column).lower().removesuffix("s") for column in table.columns[1:]]
     rows = [
         (str(step), *(counted(int(number), unit) for number, unit in zip(numbers, units, strict=True)))
         for step, *numbers in table.itertuples(index=False)
     ]
     sides = [(step.partition(" (")[0], *counts) for step, *counts in rows if step.startswith(FOR)]
-    if not sides:
-        return None
     left_out = [row for row in rows if row[0].startswith(LEFT_OUT)]
     used = next(row for row in rows if row[0] == USED)
     return Picture(

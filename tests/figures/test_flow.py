@@ -35,7 +35,8 @@ def test_one_split_is_drawn_and_folds_are_not(tmp_path: Path) -> None:
     assert picture is not None
     assert "For testing (used for no choice): 1 patient, 1 case" in picture.alt
     assert (tmp_path / "report" / "flow_chart.svg").is_file()
-    assert flow_picture(Run(tmp_path), flow(patients, {}, [], [split, split], [])) is None
+    larger = Split(training=("a", "b"), validation=(), testing=("c",))
+    assert flow_picture(Run(tmp_path), flow(patients, {}, [], [split, larger], [])) is None
 
 
 def test_cases_alone_are_counted_where_no_patient_is_named(tmp_path: Path) -> None:
