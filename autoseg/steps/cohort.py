@@ -85,6 +85,8 @@ def _earlier_splits(run: Run, options: PlanOptions, patients: Mapping[str, str])
     deciding = comparable(options)
     if options.split is not None or not isinstance(drawn_by, dict) or not run.split_file.is_file():
         return ()
+    if not run.plan_file.is_file():  # a `plan` was killed while it wrote: the split may be of other options
+        return ()
     if any(drawn_by.get(name) != deciding[name] for name in DRAWN_BY):
         return ()
     try:

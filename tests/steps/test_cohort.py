@@ -89,6 +89,9 @@ def test_another_seed_draws_anew_and_so_does_a_split_that_cannot_hold(cohort: Pa
     assert cli("plan", data, run, "--gpu-memory", "8", "-j", "1", "--measure")[0] == 0  # as it stands in the RUN
     (kept,) = load_splits(run / "split.json", None)
     assert kept.testing == ("phantom_002",)
+    (run / "plan.json").unlink()  # as a `plan` leaves it that was killed after it wrote a split of its own
+    assert cli("plan", data, run, "--gpu-memory", "8", "-j", "1")[0] == 0
+    assert len(load_splits(run / "split.json", None)[0].cases()) == 5
     (run / "split.json").write_text(json.dumps([own | {"testing": ["phantom_004"]}]))  # of the patient who trains
     code, _, err = cli("plan", data, run, "--gpu-memory", "8", "-j", "1")
     assert code == 0
