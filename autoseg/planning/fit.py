@@ -251,12 +251,12 @@ def _require_memory(plan: Plan, budget: Budget, step: str, prefix: str = "") -> 
     """
     gib = step_gib(plan, budget)
     if gib > budget.step_gib:
-        way_out = nearest_fit(plan, budget).replace("--set ", f"--set {prefix}")
+        way_out = nearest_fit(plan, budget, prefix)
         raise PlanError(
             f"{step} would take {gib:.1f} GiB, {budget.step_gib:.1f} of the {budget.memory_gib:.1f} GiB are for it; "
             f"{way_out}"
         )
-    require_indexable(plan, budget)
+    require_indexable(plan, budget, prefix)
     return gib
 
 

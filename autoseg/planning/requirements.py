@@ -73,16 +73,16 @@ def require_sensible_grid(plan: Plan, fingerprint: Fingerprint) -> None:
         )
 
 
-def require_indexable(plan: Plan, budget: Budget) -> None:
-    """Refuse a step whose tensors CUDA's libraries cannot count through.
+def require_indexable(plan: Plan, budget: Budget, prefix: str = "") -> None:
+    """Refuse a step whose tensors CUDA's libraries cannot count through; arguments as of `nearest_fit`.
 
     Raises:
         PlanError: If it is one; the text proposes the nearest that is none.
     """
     if not _is_indexable(plan, budget):
         raise PlanError(
-            f"batch_size {plan.batch_size}, crop_size {list(plan.crop_size)}: a tensor of the step would have 2^31 "
-            f"numbers or more, which CUDA's libraries cannot index; {nearest_fit(plan, budget)}"
+            f"{prefix}batch_size {plan.batch_size}, {prefix}crop_size {list(plan.crop_size)}: a tensor of the step "
+            f"would have 2^31 numbers or more, which CUDA's libraries cannot index; {nearest_fit(plan, budget, prefix)}"
         )
 
 
@@ -94,18 +94,25 @@ def _fits(plan: Plan, budget: Budget) -> bool:
     return _is_indexable(plan, budget) and step_gib(plan, budget) <= budget.step_gib
 
 
-def nearest_fit(plan: Plan, budget: Budget) -> str:
-    """Return which batch, or else which crop, is the nearest that fits, as a way out for the user."""
+def nearest_fit(plan: Plan, budget: Budget, prefix: str = "") -> str:
+    """Return which batch, or else which crop, is the nearest that fits, as a way out for the user.
+
+    Args:
+        plan: That does not fit.
+        budget: That it must fit.
+        prefix: Of the plan's keys: `finer.` of a second stage.
+    """
     least = budget.processes  # each has a crop
     for batch in range(plan.batch_size - 1, least - 1, -1):
         if _fits(plan.model_copy(update={"batch_size": batch}), budget):
-            return f"nearest that fits: --set batch_size={batch}"
+            return f"nearest that fits: --set {prefix}batch_size={batch}"
     size = plan.crop_size
     while any(n > d for n, d in zip(size, plan.network.divisor, strict=True)):
         size = _smaller(size, plan.network.divisor)
         smaller = plan.model_copy(update={"batch_size": least, "crop_size": size})
         if _fits(smaller, budget):
-            return f"nearest that fits: --set batch_size={least} --set crop_size={list(size)}".replace(", ", ",")
+            crop = str(list(size)).replace(" ", "")
+            return f"nearest that fits: --set {prefix}batch_size={least} --set {prefix}crop_size={crop}"
     return "no crop fits; take a smaller network"
 
 

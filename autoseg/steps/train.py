@@ -251,12 +251,12 @@ def _require_memory(plan: Plan, run: Run, prefix: str = "") -> None:
     budget = detect_budget(plan.device, None, free_memory_gib(), world_size())
     gib = step_gib(plan, budget)
     if gib > budget.memory_gib:
-        way_out = nearest_fit(plan, budget).replace("--set ", f"--set {prefix}")
+        way_out = nearest_fit(plan, budget, prefix)
         raise PlanError(
             f"{run.plan_file}: a step {'of the second stage ' * bool(prefix)}takes about {gib:.1f} GiB, this "
             f"{budget.device} has {budget.memory_gib:.1f}; {way_out} (with `autoseg plan … --force`, or in the file)"
         )
-    require_indexable(plan, budget)
+    require_indexable(plan, budget, prefix)
 
 
 def _require_later_memory(run: Run, folds: Sequence[int], device: DeviceName) -> None:

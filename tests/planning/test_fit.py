@@ -64,6 +64,7 @@ def test_a_crop_that_does_not_fit_even_alone_gets_a_smaller_one() -> None:
     size = text.rpartition("crop_size=")[2]
     fitting = with_settings(plan, {"batch_size": "1", "crop_size": size})
     assert "--set batch_size=1" in text
+    assert nearest_fit(huge, GPU, "finer.") == text.replace("--set ", "--set finer.")
     assert step_gib(fitting, GPU) <= GPU.step_gib
 
 
