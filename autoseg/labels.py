@@ -1,11 +1,12 @@
 """Labels: the way from the values in label maps to what the network learns, and back.
 
-Four things are numbered, each in its own way; only this module goes from one to another:
+Five things are numbered, each in its own way; only this module goes from one to another:
 
     value   what a label map or a mask has in a voxel: 0 is background, organs are any whole numbers
     atom    the index of a value, uint8: 0 background, then the organs' values in order, 255 the ignored one; the cache,
             its crops and a mask before it is written hold atoms
     class   the index of an output of the network
+    part    of regions that overlap: the index of a set of them, that voxels lie in at once; 0 is outside of all
     place   of an organ in the plan's order, from 0: its colour follows from it
 
 Disjoint organs: the classes are background and the organs, so that atom and class are the same number; the network's
@@ -13,7 +14,8 @@ outputs become probabilities by softmax, and a voxel gets the most probable clas
 
 Regions, which may overlap: there is no class of background, an output becomes a probability by itself (sigmoid), a
 voxel is in every region above one half, and a mask is painted region by region, a later one over an earlier one
-(nnU-Net's `regions_class_order`).
+(nnU-Net's `regions_class_order`). The last layer tells the parts apart, and the outputs are the log odds of the regions
+that follow (`network.parts`); in earlier plans it tells the regions themselves.
 
 Where the value to ignore is, the truth of a voxel is not known, and its atom is in no class.
 """
@@ -83,6 +85,7 @@ class LabelScheme:
     regions: tuple[tuple[int, ...], ...] | None = None  # values within each organ; None: its own, organs are disjoint
     ignored: int | None = None  # value of voxels whose truth is not known
     logit_scale: float | None = None  # of the outputs of regions, before the sigmoid; None: 1
+    by_parts: bool = False  # whether outputs of regions follow from those of their parts
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -98,6 +101,8 @@ class LabelScheme:
                 raise ValueError(f"region {label.name!r} is painted as {label.value}, not one of its {list(region)}")
         if self.ignored is not None and (self.ignored < 0 or self.ignored in self.values):
             raise ValueError(f"the ignored value must be neither background nor an organ's, got {self.ignored}")
+        if self.by_parts and not self.overlapping:
+            raise ValueError("only regions have parts; disjoint organs are outputs themselves")
         if len(self.values) - 1 > MOST_LABELS:
             raise ValueError(f"organs can have at most {MOST_LABELS} values, got {len(self.values) - 1}")
 

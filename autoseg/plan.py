@@ -166,7 +166,7 @@ class OptimiserPlan(PlanPart):
 class Plan(PlanPart):
     """Everything that is decided before training."""
 
-    only_if_set = frozenset({"regions", "ignored", "flat_axis", "logit_scale", "finer", "margin_mm"})
+    only_if_set = frozenset({"regions", "ignored", "flat_axis", "logit_scale", "region_parts", "finer", "margin_mm"})
     format: Literal[1] = 1
     preset: str | None = None
     name: str  # of the dataset
@@ -175,6 +175,7 @@ class Plan(PlanPart):
     regions: tuple[tuple[int, ...], ...] | None = None  # values of the label maps within each label; None: its own
     ignored: int | None = None  # value of the label maps where the truth is not known; None: it is everywhere
     logit_scale: Positive | None = None  # of the outputs of regions, before the sigmoid; None: 1
+    region_parts: bool = False  # whether outputs of regions follow from those of their parts
     downsampling: Positives  # (Z, Y, X)
     spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
     crop_size: Counts  # voxels of the working grid (Z, Y, X)
@@ -229,7 +230,13 @@ class Plan(PlanPart):
     @property
     def scheme(self) -> LabelScheme:
         """What the labels are in label maps, in the network, and in masks."""
-        return LabelScheme(labels=self.labels, regions=self.regions, ignored=self.ignored, logit_scale=self.logit_scale)
+        return LabelScheme(
+            labels=self.labels,
+            regions=self.regions,
+            ignored=self.ignored,
+            logit_scale=self.logit_scale,
+            by_parts=self.region_parts,
+        )
 
     @property
     def flat(self) -> int | None:

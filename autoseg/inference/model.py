@@ -274,10 +274,10 @@ def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[tupl
     return list(zip(*loaded, strict=True))
 
 
-def _decides(loaded: Loaded) -> tuple[str, NetworkPlan, float | None]:
+def _decides(loaded: Loaded) -> tuple[str, NetworkPlan, float | None, bool]:
     """Return what decides the outputs of a stage's networks beside their weights."""
     _, plan, _ = loaded
-    return plan_digest(plan), plan.network, plan.logit_scale
+    return plan_digest(plan), plan.network, plan.logit_scale, plan.region_parts
 
 
 def _stage(loaded: Sequence[Loaded], device: DeviceName) -> Stage:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from autoseg.errors import PlanError
+from autoseg.labels import LabelScheme
 from autoseg.network.losses import LOSSES
+from autoseg.network.parts import RegionsOfParts, parts_of
 from autoseg.network.residual import residual_unet
 from autoseg.network.unet import UNet3D
 from autoseg.plan import CORRECT_FILE, NetworkPlan, Plan
@@ -19,7 +21,7 @@ from autoseg.run import Run
 class Network:
     """A kind of network."""
 
-    build: Callable[[int, int, NetworkPlan], nn.Module]  # of input channels, classes with background, and the plan
+    build: Callable[[int, int, NetworkPlan], UNet3D]  # of input channels, outputs, and the plan
     name: str  # in plan.md
 
 
@@ -31,7 +33,18 @@ NETWORKS: dict[str, Network] = {  # by the plan's network.kind
 
 def build(plan: Plan) -> nn.Module:
     """Return the plan's network: from images (B, C, Z, Y, X) to logits (B, classes, Z, Y, X)."""
-    return NETWORKS[plan.network.kind].build(len(plan.channels), plan.classes, plan.network)
+    return build_network(plan.network, len(plan.channels), plan.scheme)
+
+
+def build_network(plan: NetworkPlan, channels: int, scheme: LabelScheme) -> nn.Module:
+    """Return a network for images of so many channels, with the outputs that a scheme needs."""
+    kind = NETWORKS[plan.kind]
+    if not scheme.by_parts:
+        return kind.build(channels, scheme.classes, plan)
+    parts = parts_of(scheme)
+    network = kind.build(channels, len(parts), plan)
+    network.outputs = RegionsOfParts(parts)
+    return network
 
 
 def require_known(plan: Plan, source: str, way_out: str = CORRECT_FILE) -> Plan:

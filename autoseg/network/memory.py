@@ -26,7 +26,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from autoseg.imaging.grid import Voxels
 from autoseg.labels import LabelScheme
-from autoseg.network.build import NETWORKS
+from autoseg.network.build import build_network
 from autoseg.network.losses import segmentation_loss
 from autoseg.network.norms import norms_as_on_cuda
 from autoseg.plan import LossPlan, NetworkPlan, Plan
@@ -132,7 +132,7 @@ def _batches(cuda: bool) -> tuple[int, ...]:
 
 
 def _peaks_of_tiles(plan: Plan, bfloat16: bool) -> _Peaks:
-    peaks = _tiles(plan.network, len(plan.channels), plan.classes, bfloat16, plan.device == "cuda")
+    peaks = _tiles(plan.network, len(plan.channels), plan.scheme, bfloat16, plan.device == "cuda")
     return _Peaks(peaks=peaks, crop=math.prod(EDGE * n for n in plan.network.divisor))
 
 
@@ -144,11 +144,11 @@ def _peaks_of_steps(plan: Plan, bfloat16: bool) -> _Peaks:
 
 
 @lru_cache(maxsize=64)
-def _tiles(plan: NetworkPlan, channels: int, classes: int, bfloat16: bool, cuda: bool) -> tuple[int, ...]:
+def _tiles(plan: NetworkPlan, channels: int, scheme: LabelScheme, bfloat16: bool, cuda: bool) -> tuple[int, ...]:
     """Return the peaks of predicting numbers of small crops."""
 
     def predict(batch: int) -> None:
-        network = _network(plan, channels, classes, cuda).eval()
+        network = _network(plan, channels, scheme, cuda).eval()
         image = _crops(batch, channels, plan, cuda)
         sent = torch.empty_like(image) if cuda else None  # as it came from the host, channels first
         with torch.inference_mode(), _autocast(bfloat16):
@@ -166,7 +166,7 @@ def _steps(
     """Return the peaks of a step of numbers of small crops."""
 
     def step(batch: int) -> None:
-        network = _network(plan, channels, scheme.classes, cuda)
+        network = _network(plan, channels, scheme, cuda)
         persistent = [[torch.empty_like(p) for p in network.parameters()] for _ in range(copies)]  # from step to step
         gradients = [torch.empty_like(p) for p in network.parameters()]  # of the step before
         image = _crops(batch, channels, plan, cuda)
@@ -182,8 +182,8 @@ def _steps(
     return tuple(_peak_bytes(partial(step, batch), cuda) for batch in _batches(cuda))
 
 
-def _network(plan: NetworkPlan, channels: int, classes: int, cuda: bool) -> nn.Module:
-    network = NETWORKS[plan.kind].build(channels, classes, plan)
+def _network(plan: NetworkPlan, channels: int, scheme: LabelScheme, cuda: bool) -> nn.Module:
+    network = build_network(plan, channels, scheme)
     return norms_as_on_cuda(network) if cuda else network
 
 

@@ -41,7 +41,7 @@ def preset_plan(
         "labels": [{"value": o.value, "name": o.name, "names": o.names or ()} for o in fingerprint.organs],
         "regions": fingerprint.regions,
         "ignored": fingerprint.ignored,
-        "logit_scale": preset.get("logit_scale") if preset.get("regions") else rules.logit_scale(fingerprint),
+        **_region_outputs(fingerprint, preset),
         "intensity": [rules.intensity(c).model_dump(mode="json") for c in fingerprint.channels],
     }
     settings = {key: value for key, value in preset.items() if key not in OF_THE_DATA}
@@ -59,6 +59,13 @@ def preset_plan(
     if plan.spacing_mm is None:
         return plan
     return plan.model_copy(update={"downsampling": ratio(plan.spacing_mm, fingerprint.median_spacing_mm)})
+
+
+def _region_outputs(fingerprint: Fingerprint, preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the outputs of regions are: as in a preset of regions, else as by default."""
+    if preset.get("regions"):
+        return {key: preset.get(key, default) for key, default in (("logit_scale", None), ("region_parts", False))}
+    return {"logit_scale": None, "region_parts": fingerprint.regions is not None}
 
 
 def preset_decision(

@@ -50,7 +50,7 @@ def default_plan(
         labels=tuple(Label(value=o.value, name=o.name, names=o.names or ()) for o in fingerprint.organs),
         regions=fingerprint.regions,
         ignored=fingerprint.ignored,
-        logit_scale=rules.logit_scale(fingerprint),
+        region_parts=fingerprint.regions is not None,
         downsampling=ratio(grid.spacing_mm, fingerprint.median_spacing_mm),
         spacing_mm=grid.spacing_mm,
         crop_size=crop,

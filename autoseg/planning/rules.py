@@ -241,15 +241,6 @@ def balanced_class_weights(organs: Sequence[OrganFingerprint]) -> tuple[float, .
     return tuple(round(weight / scale, 4) for weight in raw)
 
 
-def logit_scale(fingerprint: Fingerprint) -> float | None:
-    """Return what the outputs of regions are multiplied by before the sigmoid; None: organs are disjoint.
-
-    A sigmoid sees one output where a softmax sees several move apart, so it takes longer to become sure
-    (docs/experiments.md: 300 iterations, Dice of regions 5 points below that of the same organs learnt disjointly).
-    """
-    return None if fingerprint.regions is None else 4.0
-
-
 def class_weights(fingerprint: Fingerprint) -> tuple[float, ...]:
     """Return the cross-entropy's weight of each class: of disjoint organs, `balanced_class_weights`.
 

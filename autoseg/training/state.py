@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,9 @@ from torch.optim import Adam, AdamW, Optimizer
 from autoseg.network.build import build
 from autoseg.network.device import keep_freed_memory, place
 from autoseg.network.distributed import with_synced_norms
-from autoseg.network.unet import UNet3D
 from autoseg.network.weights import tensors_under
 from autoseg.plan import Plan
 
-LEAST_WEIGHT = 1e-3  # of a class in the loss; a user may give 0
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, one of each a parameter
 
 
@@ -67,7 +64,6 @@ def new_state(plan: Plan) -> State:
     if plan.device == "cpu":
         keep_freed_memory()
     network = build(plan)
-    _expect_shares(network, plan)
     network = place(with_synced_norms(network, plan.device), plan.device)
     average = copy.deepcopy(network).eval().requires_grad_(False) if plan.optimiser.averaging else None
     kind = Adam if plan.optimiser.name == "adam" else AdamW
@@ -79,20 +75,6 @@ def new_state(plan: Plan) -> State:
         capturable=plan.device == "cuda",
     )
     return State(network=network, average=average, optimiser=optimiser)
-
-
-@torch.no_grad()
-def _expect_shares(network: nn.Module, plan: Plan) -> None:
-    """Let a network of regions begin with each as likely as its voxels are frequent.
-
-    Else it first has to learn that nearly all voxels are outside, which takes longer the smaller a region is.
-
-    Source: Lin et al. 2017, "Focal loss for dense object detection", section 3.3; of it the initialisation alone.
-    """
-    if plan.logit_scale is None or plan.loss.weights is None:
-        return
-    weights = torch.tensor(plan.loss.weights).clamp_min(LEAST_WEIGHT)  # √((1 - share) / share)
-    cast(Tensor, cast(UNet3D, network).classify.bias).copy_(-2.0 * weights.log() / plan.logit_scale)
 
 
 @dataclass(frozen=True, kw_only=True)

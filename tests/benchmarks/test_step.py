@@ -98,7 +98,7 @@ def test_eight_regions_cost_a_step_hardly_more_than_eight_classes(benchmark: Ben
     loss = LossPlan(kind="dice-ce", background=False, over="batch")
     plan = plan_with(LEAN).model_copy(update={"loss": loss})
     classes = plan.model_copy(update={"labels": labels[:7]})  # and background
-    regions = plan.model_copy(update={"labels": labels, "regions": nested})
+    regions = plan.model_copy(update={"labels": labels, "regions": nested, "region_parts": True})
     rng = np.random.default_rng(0)
     batch = {
         "data": rng.normal(size=(3, 1, 64, 64, 64)).astype("float32"),

@@ -37,7 +37,7 @@ PLANS = {
     **{f"{norm} norm": plan_with(norm) for norm in ("batch", "instance", "group")},
     "Dice, Adam": plan_with(loss=DICE, optimiser=PLAIN_ADAM),
     "partial labels": plan_with(loss=PARTIAL),
-    "regions, unsure voxels": plan_with(regions=((1, 2), (2,)), ignored=9, logit_scale=4.0, loss=DICE_CE),
+    "regions, unsure voxels": plan_with(regions=((1, 2), (2,)), ignored=9, region_parts=True, loss=DICE_CE),
     "float32": plan_with(precision="float32"),
     "residual": plan_with(kind="residual"),
     "residual, instance norm": plan_with("instance", "residual"),

@@ -216,7 +216,9 @@ def test_eight_regions_need_hardly_more_memory_than_eight_classes() -> None:
     network = NetworkPlan(stages=tuple(Level(features=(width, width)) for width in (16, 32, 64, 128)), up="skip")
     same = {"loss": DICE_BCE, "network": network, "crop_size": (64, 64, 64)}
     nested_in_each_other = tuple(tuple(range(value, 9)) for value in range(1, 9))
-    regions = training_bytes(made.plan(labels=labels, regions=nested_in_each_other, **same), bfloat16=True)
+    regions = training_bytes(
+        made.plan(labels=labels, regions=nested_in_each_other, region_parts=True, **same), bfloat16=True
+    )
     assert regions < 1.05 * training_bytes(made.plan(labels=labels[:7], **same), bfloat16=True)
 
 

@@ -61,14 +61,16 @@ def test_the_plan_of_a_known_cohort_is_the_one_that_was_read(
     assert words.read_text(encoding="utf-8") == explain(decision, context)
 
 
-def test_a_preset_of_regions_keeps_the_scale_of_their_outputs() -> None:
+def test_a_preset_of_regions_keeps_what_their_outputs_are() -> None:
     text = (FOLDER / "hippocampus" / "fingerprint.json").read_text(encoding="utf-8")
     found = Fingerprint.model_validate_json(text).model_copy(update={"regions": ((1, 2), (2,))})
     file = str(FOLDER / "hippocampus" / "8gib.json")
     disjoint = dict(load_preset(file))
-    before, scaled = disjoint | {"regions": [[1, 2], [2]]}, disjoint | {"regions": [[1, 2], [2]], "logit_scale": 2.0}
-    scales = [preset_plan(found, "cuda", preset, 0, file).logit_scale for preset in (disjoint, before, scaled)]
-    assert scales == [rules.logit_scale(found), None, 2.0]
+    before = disjoint | {"regions": [[1, 2], [2]]}
+    presets = (disjoint, before, before | {"logit_scale": 2.0}, before | {"region_parts": True})
+    plans = [preset_plan(found, "cuda", preset, 0, file) for preset in presets]
+    outputs = [(plan.logit_scale, plan.region_parts) for plan in plans]
+    assert outputs == [(None, True), (None, False), (2.0, False), (None, True)]
 
 
 @pytest.mark.parametrize("cohort", ["hippocampus", "abdomen_ct"])

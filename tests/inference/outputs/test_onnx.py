@@ -52,9 +52,12 @@ def test_another_program_finds_the_same_probabilities_in_volumes_of_any_size(mod
         assert found.sum(axis=1) == pytest.approx(np.ones((2, *size)), abs=1e-5)
 
 
+@pytest.mark.parametrize("region_parts", [False, True])
 @pytest.mark.parametrize("regions", [((1, 2), (2,)), ((1, 2),)])
-def test_regions_have_a_probability_each(tmp_path: Path, regions: tuple[tuple[int, ...], ...]) -> None:
-    plan = made.plan(labels=made.plan().labels[: len(regions)], regions=regions)
+def test_regions_have_a_probability_each(
+    tmp_path: Path, regions: tuple[tuple[int, ...], ...], *, region_parts: bool
+) -> None:
+    plan = made.plan(labels=made.plan().labels[: len(regions)], regions=regions, region_parts=region_parts)
     torch.manual_seed(0)
     network = build(plan).eval()
     fold_norms(network)
