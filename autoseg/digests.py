@@ -27,6 +27,7 @@ from autoseg.locks import lock
 from autoseg.version import VERSION
 
 PACKAGE = Path(__file__).parent
+SMALL_BYTES = 1 << 18
 SETTLED_S = 2.0  # some file systems count in steps of this
 NOTE_WAIT_S = 60.0  # for another process to note what it read, which takes milliseconds
 UNREADABLE = "unreadable"
@@ -70,13 +71,20 @@ def _content_digest(file: Path) -> str:
         known = _known.get(name := str(file.absolute()))
         if known is not None and known[0] == state:
             return known[1]
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = _read_digest(file, state[0])
     except OSError:
         return UNREADABLE
     if time.time_ns() - max(state[1:3]) > SETTLED_S * 1e9:  # else it may still be written to, and look the same
         _known[name] = state, found
     return found
+
+
+def _read_digest(file: Path, size: int) -> str:
+    """Read a file of some bytes and return its digest."""
+    with file.open("rb") as stream:
+        if size < SMALL_BYTES:  # hashlib would take longer to make its buffer than to read so little
+            return hashlib.sha256(stream.read()).hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _state_of(file: Path) -> State:

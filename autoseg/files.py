@@ -20,6 +20,7 @@ LEFT_S = 3600  # no file takes so long from one block of it to the next
 OPEN_S, POLL_S = 5.0, 0.1  # how long, and how often, a file is waited for that another program has open
 # of a file that was being written; earlier versions named the host alone, or nothing
 LEFTOVER = re.compile(r"\.(?P<pid>\d+)(-(?P<host>[0-9a-f]+(-[0-9a-f]+)?))?\.(?P<name>.+)")
+_modes: dict[str, int] = {}  # folder to permissions of a new file in it, as they were at this process's first write
 _left: dict[str, dict[str, list[str]]] = {}  # folder to name to leftovers, as they were at this process's first write
 
 
@@ -35,7 +36,8 @@ def atomic_path(file: Path, suffix: str = "") -> Iterator[Path]:
     Raises:
         OSError: If the folder cannot be made or the disk is full; it names `file`, which is then as it was.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.parent.is_dir():
+        file.parent.mkdir(parents=True, exist_ok=True)
     name = _short(file.name[: len(file.name) - len(suffix)] + suffix)
     for leftover in _left_in(file.parent).pop(name, ()):
         _remove_if_left(file.with_name(leftover))
@@ -81,11 +83,13 @@ def _short(name: str) -> str:
 
 
 def _usual_mode(file: Path) -> int:
-    """Return the permissions that the system gives a new file here, by making one."""
-    with file.open("wb") as stream:
-        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-    file.unlink()
-    return mode
+    """Return the permissions that the system gives a new file in a folder, by making one, once a folder."""
+    place = os.path.abspath(file.parent)
+    if place not in _modes:
+        with file.open("wb") as stream:
+            _modes[place] = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        file.unlink()
+    return _modes[place]
 
 
 def write_text(file: Path, text: str) -> None:

@@ -62,13 +62,13 @@ LONG_AGO = (10**18, 10**18)  # ns
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of files that are read to be digested, in a process that knows none."""
     names: list[str] = []
-    digest_stream = digests.hashlib.file_digest
+    read_digest = digests._read_digest
 
-    def counted(stream: object, kind: str) -> object:
-        names.append(Path(stream.name).name)  # type: ignore[attr-defined]
-        return digest_stream(stream, kind)  # type: ignore[arg-type]
+    def counted(file: Path, size: int) -> str:
+        names.append(file.name)
+        return read_digest(file, size)
 
-    monkeypatch.setattr(digests.hashlib, "file_digest", counted)
+    monkeypatch.setattr(digests, "_read_digest", counted)
     monkeypatch.setattr(digests, "_known", {})
     monkeypatch.setattr(digests, "SETTLED_S", -1.0)  # as if every file were old
     return names
@@ -78,6 +78,8 @@ def test_a_file_has_the_sha256_of_its_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
     assert file_digest(tmp_path / "a") == text_digest("abc") == known
+    (tmp_path / "b").write_bytes(large := b"abc" * digests.SMALL_BYTES)
+    assert file_digest(tmp_path / "b") == text_digest(large.decode())
 
 
 def test_only_content_counts_not_times_names_or_places(tmp_path: Path) -> None:

@@ -78,20 +78,28 @@ def test_what_a_dead_process_of_this_host_has_left_goes_at_once_and_what_a_livin
     assert sorted(tmp_path.iterdir()) == sorted([*living, *elsewhere])
 
 
-def test_a_folder_is_listed_once_however_many_files_are_written(
+def test_a_folder_is_looked_at_once_however_many_files_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[str] = []
-    scandir = os.scandir
+    removed: list[Path] = []
+    scandir, unlink = os.scandir, Path.unlink
 
     def noted(folder: str | Path) -> Any:
         listed.append(str(folder))
         return scandir(folder)
 
+    def unlinked(file: Path, missing_ok: bool = False) -> None:
+        if file.exists():
+            removed.append(file)
+        unlink(file, missing_ok)
+
     monkeypatch.setattr(os, "scandir", noted)
+    monkeypatch.setattr(Path, "unlink", unlinked)
     for number in range(50):
         write_text(tmp_path / f"{number}.txt", "whole")
     assert listed == [str(tmp_path)]
+    assert len(removed) == 1  # one that was made to see with which permissions files are made here
 
 
 def test_hosts_of_one_name_and_their_equal_processes_write_to_files_of_their_own(

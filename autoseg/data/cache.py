@@ -6,10 +6,12 @@ import errno
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,7 @@ NO_MAP = (errno.ENODEV, errno.EINVAL, errno.EPERM)  # of a file system that maps
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CachedCase:
     """One preprocessed case; holds paths and small facts, opens its arrays when asked."""
 
@@ -101,8 +103,6 @@ def write_case(
 ) -> CachedCase:
     """Write a case's arrays, then its record: a case without record does not exist. Return it with their digest.
 
-    The record notes a digest of the arrays, for which they are read once more, from memory, at about 1 GB/s.
-
     Args:
         case: The record.
         image: Normalised image (C, Z, Y, X).
@@ -112,28 +112,50 @@ def write_case(
     arrays: tuple[npt.NDArray[Any], ...] = (image.astype(np.float16), label, _organ_voxels(label, seed))
     files = [case._file(what) for what in ARRAYS]
     _record_file(case.folder, case.id).unlink(missing_ok=True)
-    for file, array in zip(files, arrays, strict=True):
-        with atomic_path(file) as beside, beside.open("wb") as stream:
-            np.save(stream, np.asarray(array), allow_pickle=False)
-    written = replace(case, arrays=files_digest(files))
+    digests = [_save(file, array) for file, array in zip(files, arrays, strict=True)]
+    written = replace(case, arrays=digest(*digests))  # as `files_digest` finds it
     record = {ON_DISK.get(name, name): value for name, value in asdict(written).items() if name != "folder"}
     write_text(_record_file(case.folder, case.id), json.dumps(record, indent=1))
     return written
 
 
+def _save(file: Path, array: npt.NDArray[Any]) -> str:
+    """Write an array; return the digest of the file."""
+    with atomic_path(file) as beside, beside.open("wb") as stream:
+        hashing = _Hashing(stream)
+        np.save(hashing, np.asarray(array), allow_pickle=False)
+    return hashing.sha256.hexdigest()
+
+
+class _Hashing:
+    """A file that is written to, and the digest of what was written."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.sha256 = stream, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write some bytes; return their number."""
+        self.sha256.update(data)
+        return self._stream.write(data)
+
+
 def read_case(folder: Path, case_id: str) -> CachedCase | None:
-    """Return the record of a cached case, or None where no readable one exists."""
+    """Return the record of a cached case, or None where no readable one exists.
+
+    What cases have in common, and what a case has twice, is held once: of very many cases all records are held.
+    """
     try:
         record = read_json(_record_file(folder, case_id), dict)
+        grids = {repr(record[name]): _grid(record[name]) for name in ("grid", "stored", "working")}
         return CachedCase(
             id=record["id"],
             folder=folder,
-            patient=record["patient"],
+            patient=record["id"] if record["patient"] == record["id"] else record["patient"],
             source_digest=record["source_key"],
-            plan_digest=record["plan_key"],
-            grid=_grid(record["grid"]),
-            stored=_grid(record["stored"]),
-            working=_grid(record["working"]),
+            plan_digest=sys.intern(record["plan_key"]),
+            grid=grids[repr(record["grid"])],
+            stored=grids[repr(record["stored"])],
+            working=grids[repr(record["working"])],
             hidden=tuple(record.get("hidden", ())),
             arrays=record.get("arrays", ""),
         )
@@ -203,7 +225,16 @@ def _record_file(folder: Path, case_id: str) -> Path:
 
 
 def _grid(values: dict[str, Any]) -> Grid:
-    return Grid(**{name: tuple(value) for name, value in values.items()})
+    parts: dict[str, Any] = {name: tuple(value) for name, value in values.items()}
+    if "direction" in parts:
+        parts["direction"] = _shared(str(parts["direction"]), parts["direction"])
+    return Grid(**parts)
+
+
+@lru_cache(maxsize=64)
+def _shared(text: str, numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the numbers that came first with this text, which tells zeros of either sign apart."""
+    return numbers
 
 
 def cache_bytes(plan: Plan, grids: Sequence[Grid]) -> int:

@@ -14,6 +14,7 @@ from autoseg.data.cache import CachedCase, read_case, write_case
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest, states_of
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.imaging.contents import ALWAYS_FREE_BYTES
 from autoseg.imaging.grid import Grid, Voxels, corner_distance_mm, resized, spacing_text, working_shape
 from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
@@ -65,12 +66,12 @@ def _require_room(grid: Grid, shape: Voxels, channels: int) -> None:
     Raises:
         VolumeError: With the numbers, which show a spacing in the wrong unit.
     """
-    needed, free = math.prod(shape) * channels * WORKING_BYTES / GIB, free_memory_gib()
-    if needed > free:
+    needed = math.prod(shape) * channels * WORKING_BYTES
+    if needed > ALWAYS_FREE_BYTES and needed > (free := free_memory_gib()) * GIB:
         raise VolumeError(
             f"{grid.shape} voxels of {spacing_text(grid.spacing_mm)} mm (Z, Y, X) make a working grid of {shape}, "
-            f"{needed:.1f} GiB where {free:.1f} are free; look whether the spacing is right, else take a machine with "
-            "more memory"
+            f"{needed / GIB:.1f} GiB where {free:.1f} are free; look whether the spacing is right, else take a machine "
+            "with more memory"
         )
 
 
@@ -110,8 +111,9 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
 
 def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
     source, plan, folder, digest_of_source = work
+    scheme = plan.scheme
     image = read_image(source.images)
-    label = read_label(source.label_files, image.grid, plan.scheme)
+    label = read_label(source.label_files, image.grid, scheme)
     apart = corner_distance_mm(image.grid, label.grid)
     if apart > 0.5 * min(image.grid.spacing_mm):
         raise VolumeError(
@@ -128,10 +130,10 @@ def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
         grid=image.grid,
         stored=image.stored,
         working=resized(image.grid, array.shape[1:]),
-        hidden=plan.scheme.hidden(source.shows),
+        hidden=scheme.hidden(source.shows),
     )
-    atoms = plan.scheme.encode(label.array, source.id)
-    _require_labelled(case, atoms, plan.scheme)
+    atoms = scheme.encode(label.array, source.id)
+    _require_labelled(case, atoms, scheme)
     write_case(case, array, resample_label(atoms, case.working.shape), seed=zlib.crc32(source.id.encode()))
 
 

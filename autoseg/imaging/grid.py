@@ -19,7 +19,7 @@ NEAR_VOXELS = 0.1  # grids whose corners are nearer than this share of a voxel a
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
     """A regular grid of voxels.
 
@@ -84,6 +84,8 @@ def corner_distance_mm(a: Grid, b: Grid) -> float:
     """
     if a.shape != b.shape:
         return math.inf
+    if a == b:
+        return 0.0
     return float(np.linalg.norm(a.corners_mm() - b.corners_mm(), axis=1).max())
 
 

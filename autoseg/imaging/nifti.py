@@ -17,6 +17,7 @@ from autoseg.imaging.contents import ignored_bytes, read_start, unpack
 from autoseg.imaging.remarks import Remark
 
 HEADER_BYTES = 348
+PLACE_BYTES = ((0, 4), (40, 56), (76, 108), (123, 124), (252, 328))  # byte order, sizes, steps, unit, both forms
 ORDERS = {b"\x5c\x01\x00\x00": "<", b"\x00\x00\x01\x5c": ">"}  # the first field is HEADER_BYTES
 KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COMPLEX = {32, 1792, 2048}  # numbers of complex voxel types
@@ -42,6 +43,7 @@ class NiftiHeader:
     sform_code: int
     quaternion: tuple[float, ...]  # b, c, d, and the first voxel's place x, y, z (RAS)
     rows: tuple[float, ...]  # of the sform, 3x4 (RAS)
+    place: bytes  # all that says where voxels lie, as stored
 
     @property
     def voxel_bytes(self) -> int:
@@ -162,4 +164,5 @@ def _header(data: bytes | bytearray) -> NiftiHeader | None:
         sform_code=sform_code,
         quaternion=struct.unpack(f"{order}6f", data[256:280]),
         rows=struct.unpack(f"{order}12f", data[280:328]),
+        place=b"".join(data[start:stop] for start, stop in PLACE_BYTES),
     )

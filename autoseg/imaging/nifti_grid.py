@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import NEAR_VOXELS, Grid, corner_distance_mm, spacing_text
+from autoseg.imaging.itk import read_information
 from autoseg.imaging.nifti import NiftiHeader
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.right_angles import grid_of_axes, is_usable
@@ -21,6 +22,28 @@ from autoseg.imaging.right_angles import grid_of_axes, is_usable
 Affine = npt.NDArray[np.float64]  # (3, 4): steps along the axes (X, Y, Z), then the first voxel's place; LPS, mm
 LPS_OF_RAS = np.array([[-1.0], [-1.0], [1.0]])
 SPACING_DIFFERS = 0.01  # relative
+MOST_GRIDS = 64  # that are remembered
+_grids: dict[bytes, tuple[Grid, tuple[Remark, ...]]] = {}  # by all that a header says of where voxels lie
+
+
+def read_nifti_grid(file: Path, header: NiftiHeader) -> tuple[Grid, tuple[Remark, ...]]:
+    """Return the grid of a NIfTI file; a label map mostly has its image's, whose working out takes a millisecond.
+
+    Raises:
+        VolumeError: As `grid_of_nifti`.
+    """
+    if header.place in _grids:
+        return _grids[header.place]
+    try:
+        by_itk: Grid | None = read_information(file, "NiftiImageIO").grid
+    except VolumeError:
+        by_itk = None
+    grid = grid_of_nifti(file, header, by_itk)
+    if by_itk is not None:  # else another file of this header may be one that ITK reads
+        if len(_grids) >= MOST_GRIDS:
+            _grids.clear()
+        _grids[header.place] = grid
+    return grid
 
 
 def grid_of_nifti(file: Path, header: NiftiHeader, by_itk: Grid | None) -> tuple[Grid, tuple[Remark, ...]]:

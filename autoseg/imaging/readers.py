@@ -23,7 +23,7 @@ from autoseg.imaging.dicom_frames import read_voxels as read_frame_voxels
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.itk import Array, Information, image_of, read_file, read_information, read_slices, write_file
 from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
-from autoseg.imaging.nifti_grid import grid_of_nifti
+from autoseg.imaging.nifti_grid import read_nifti_grid
 from autoseg.imaging.pictures import is_picture, picture_grid, picture_size, read_picture, read_values, write_picture
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.text_headers import check_meta_header, check_nrrd_header, unpack_meta_voxels
@@ -143,11 +143,7 @@ def _read_nifti_header(file: Path, series: str | None) -> Header:
 
 
 def _nifti_header(file: Path, header: NiftiHeader) -> Header:
-    try:
-        known: Information | None = read_information(file, "NiftiImageIO")
-    except VolumeError:
-        known = None
-    grid, remarks = grid_of_nifti(file, header, None if known is None else known.grid)
+    grid, remarks = read_nifti_grid(file, header)
     voxel_bytes = np.dtype(header.dtype).itemsize
     return Header(
         grid=grid,

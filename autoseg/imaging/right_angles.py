@@ -53,6 +53,8 @@ def right_angled(grid: Grid, source: object) -> tuple[Grid, tuple[Remark, ...]]:
             gantry: a mask cannot be written on such a grid in every format, and would lie elsewhere.
     """
     _require_possible(grid, source)
+    if _is_turn_of_axes(grid.direction):
+        return grid, ()
     axes = np.reshape(grid.direction, (3, 3)) * grid.spacing_mm[::-1]
     lengths = np.linalg.norm(axes, axis=0)
     if not lengths.min() > 0:
@@ -74,6 +76,13 @@ def right_angled(grid: Grid, source: object) -> tuple[Grid, tuple[Remark, ...]]:
         )
     found = f"its axes are not quite at right angles; the nearest grid with right angles is taken, {off:.2g} mm off"
     return nearest, (Remark(code="right-angles", found=found, fix="nothing"),)
+
+
+def _is_turn_of_axes(direction: Sequence[float]) -> bool:
+    """Return whether each axis points exactly along one of the patient's, as in most files."""
+    rows = direction[:3], direction[3:6], direction[6:]
+    lines = (*rows, *zip(*rows, strict=True))
+    return all(sorted(map(abs, line)) == [0.0, 0.0, 1.0] for line in lines)
 
 
 def _require_possible(grid: Grid, source: object) -> None:

@@ -206,3 +206,12 @@ def test_an_array_that_changed_with_its_size_and_time_kept_is_noticed_and_named(
     assert not case.is_intact()
     with pytest.raises(RunError, match=r"1 case changed since written \(a …\), .*run `autoseg preprocess` again"):
         read_cases(tmp_path, ["a"], case.plan_digest)
+
+
+def test_records_of_many_cases_hold_once_what_they_have_in_common(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made.random_case(tmp_path, (4, 4, 4), name)
+    one, other = read_cases(tmp_path, ("a", "b"), "made")
+    assert one.grid.direction is other.grid.direction
+    assert one.plan_digest is other.plan_digest
+    assert (one.grid is one.stored) == (one.grid == one.stored)

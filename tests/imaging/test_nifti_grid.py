@@ -10,6 +10,8 @@ import pytest
 from nifti_files import AFFINE, nifti
 
 from autoseg.errors import VolumeError
+from autoseg.imaging import nifti_grid
+from autoseg.imaging.itk import Information
 from autoseg.imaging.volumes import read_header, read_image
 
 ARRAY = np.arange(20 * 32 * 36, dtype="<i2").reshape(20, 32, 36)
@@ -87,3 +89,29 @@ def test_a_quaternion_that_is_too_long_turns_and_does_not_stretch(tmp_path: Path
     (tmp_path / "a.nii").write_bytes(nifti(ARRAY, AFFINE, codes=(1, 0), quaternion=(0, 0, 1.2, 30, 40, -20)))
     (tmp_path / "b.nii").write_bytes(nifti(ARRAY, AFFINE, codes=(1, 0), quaternion=(0, 0, 1.0, 30, 40, -20)))
     assert read_header(tmp_path / "a.nii").grid == read_header(tmp_path / "b.nii").grid
+
+
+def test_of_one_header_the_grid_is_worked_out_once_and_of_headers_that_differ_in_a_sign_of_zero_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    read_information = nifti_grid.read_information
+
+    def noted(file: Path, image_io: str = "") -> Information:
+        asked.append(file.name)
+        return read_information(file, image_io)
+
+    monkeypatch.setattr(nifti_grid, "read_information", noted)
+    monkeypatch.setattr(nifti_grid, "_grids", {})
+    plain, signed = AFFINE.copy(), AFFINE.copy()
+    plain[0, 3], signed[0, 3] = 0.0, -0.0
+    for name, array, affine in (
+        ("image", ARRAY, plain),
+        ("label", ARRAY.astype("u1"), plain),
+        ("other", ARRAY, signed),
+    ):
+        (tmp_path / f"{name}.nii").write_bytes(nifti(array, affine))
+    grids = [read_image([tmp_path / f"{name}.nii"]).stored for name in ("image", "label", "other")]
+    assert asked == ["image.nii", "other.nii"]
+    assert grids[0] == grids[1] == grids[2]
+    assert str(grids[0].origin_mm[0]) != str(grids[2].origin_mm[0])
