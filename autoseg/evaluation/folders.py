@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
+from autoseg.evaluation.case_rows import CaseRows
 from autoseg.evaluation.instances import instance_rows
 from autoseg.evaluation.mask_pairs import pair_masks
 from autoseg.evaluation.pairs import Pair, ScoredPair
@@ -37,9 +39,9 @@ MOST_VALUES = 10  # in a warning
 class PartlyScoredError(CasesFailedError):
     """Some pairs could not be scored; the rows of the others are kept."""
 
-    def __init__(self, rows: list[Row], causes: dict[str, str]) -> None:
+    def __init__(self, rows: CaseRows, causes: dict[str, str]) -> None:
         """Keep the rows of the scored cases."""
-        super().__init__("score", causes, done=len({row["case"] for row in rows}))
+        super().__init__("score", causes, done=rows.cases)
         self.rows = rows
 
 
@@ -65,7 +67,7 @@ def score_folders(
     within: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
     take_pieces: Callable[[list[Row]], None] | None = None,
     notes: PartNotes[Pair, ScoredPair] | None = None,
-) -> list[Row]:
+) -> CaseRows:
     """Score the masks of one folder against those of the same name in another.
 
     Args:
@@ -88,51 +90,79 @@ def score_folders(
         PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
     """
     pairs, failed = pair_masks(predictions, references, common)
-    if names is None:
-        labels, unread = _labels_in(pairs, crew, track)
-        failed |= unread
-    else:
-        ordered = names.items() if within else sorted(names.items())  # regions keep the order of painting
-        labels = tuple(Label(value=value, name=name) for value, name in ordered if value)
-    regions = tuple(within[label.value] for label in labels) if within else None
-    named = LabelScheme(
-        labels=labels if len(labels) <= MOST_LABELS else (), regions=regions
-    )  # of values more may occur
-    rows: list[Row] = []
-    predicted_values, true_values = set[int](), set[int]()
-    labels_of = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
-    by_piece = take_pieces is not None
-    work = {
-        name: Pair(name, *pair, labels_of.get(name, labels), dict(within), named, tolerance_mm, ignored, by_piece)
-        for name, pair in pairs.items()
-    }
-    good = {name: pair for name, pair in work.items() if name not in failed}
+    labels, unread = _labels_in(pairs, crew, track) if names is None else (_labels_of(names, within), {})
+    tally = _Tally(labels, {**failed, **unread}, take_pieces)
+    to_score = partial(
+        Pair,
+        within=dict(within),
+        named=_scheme_of(labels, within),
+        tolerance_mm=tolerance_mm,
+        ignored=ignored,
+        by_piece=take_pieces is not None,
+    )
+    shown = {name: tuple(one for one in labels if one.value in values) for name, values in (labelled or {}).items()}
+    sound = [name for name in pairs if name not in tally.failed]
+    good = {name: to_score(name, *pairs[name], shown.get(name, labels)) for name in sound}
     share = good if notes is None else notes.share(good)
     scores = each(_score_pair, good, crew) if notes is None else notes.each(_score_pair, good, crew)
     for name, scored in track(scores, "Scoring", len(share)):
-        if isinstance(scored, AutosegError):
-            failed[name] = str(scored)
-        else:
-            rows += scored.rows
-            if take_pieces is not None:
-                take_pieces(scored.pieces)
-            unlabelled = {label.value for label in labels} - {label.value for label in work[name].labels}
-            predicted_values |= scored.predicted - unlabelled
-            true_values |= scored.true
+        tally.take(good[name], scored)
     if notes is None or notes.part is None:
-        _warn_of_values(
-            {
-                predictions: predicted_values - true_values - {0, ignored},
-                references: true_values - predicted_values - {0, ignored},
-            }
-        )
-        _warn_of_absent(labels, rows, f"{predictions} or {references}")
+        tally.warn(predictions, references, ignored)
     else:  # a share says nothing of all masks
-        own = {*share, *notes.share(failed.keys() - good.keys())}
-        failed = {name: cause for name, cause in failed.items() if name in own}
-    if failed:
-        raise PartlyScoredError(_in_order(rows), failed)
-    return _in_order(rows)
+        tally.fail_only({*share, *notes.share(tally.failed.keys() - good.keys())})
+    if tally.failed:
+        raise PartlyScoredError(tally.rows, tally.failed)
+    return tally.rows
+
+
+def _labels_of(names: Mapping[int, str], within: Mapping[int, object]) -> tuple[Label, ...]:
+    """Return the labels that are named, by value; regions keep the order of painting."""
+    ordered = names.items() if within else sorted(names.items())
+    return tuple(Label(value=value, name=name) for value, name in ordered if value)
+
+
+def _scheme_of(labels: Sequence[Label], within: Mapping[int, tuple[int, ...]]) -> LabelScheme:
+    """Return what segments may be called as; nothing where more values occur than organs can have."""
+    regions = tuple(within[label.value] for label in labels) if within else None
+    return LabelScheme(labels=tuple(labels) if len(labels) <= MOST_LABELS else (), regions=regions)
+
+
+class _Tally:
+    """What came of pairs: their rows, the causes of those that failed, and the label values that occur."""
+
+    def __init__(
+        self, labels: Sequence[Label], failed: dict[str, str], take_pieces: Callable[[list[Row]], None] | None
+    ) -> None:
+        self.rows, self.failed = CaseRows(), failed
+        self._labels, self._take_pieces = labels, take_pieces
+        self._predicted, self._true = set[int](), set[int]()
+        self._present = set[int]()  # values of the organs that a mask has
+
+    def take(self, pair: Pair, scored: ScoredPair | AutosegError) -> None:
+        """Take what came of a pair."""
+        if isinstance(scored, AutosegError):
+            self.failed[pair.name] = str(scored)
+            return
+        self.rows.add(scored.rows)
+        if self._take_pieces is not None:
+            self._take_pieces(scored.pieces)
+        unlabelled = {label.value for label in self._labels} - {label.value for label in pair.labels}
+        self._predicted |= scored.predicted - unlabelled
+        self._true |= scored.true
+        self._present |= {r["label"] for r in scored.rows if r["metric"] == "dice" and r["value"] is not None}
+
+    def fail_only(self, names: Collection[str]) -> None:
+        """Tell of no other failures than those of some pairs."""
+        self.failed = {name: cause for name, cause in self.failed.items() if name in names}
+
+    def warn(self, predictions: Path, references: Path, ignored: int | None) -> None:
+        """Warn of values that occur in one of the two folders alone, and of organs that no mask has."""
+        only = {predictions: self._predicted - self._true, references: self._true - self._predicted}
+        _warn_of_values({folder: values - {0, ignored} for folder, values in only.items()})
+        nowhere = [label.name for label in self._labels if label.value not in self._present]
+        if self.rows and nowhere:
+            logger.warning("in no mask of %s: %s", f"{predictions} or {references}", ", ".join(nowhere))
 
 
 def require_free(out: Path) -> None:
@@ -159,20 +189,9 @@ def _warn_of_values(only: Mapping[Path, Collection[int]]) -> None:
         logger.warning("%s; where one organ has two values, give both folders the same", ", ".join(sides))
 
 
-def _warn_of_absent(labels: Sequence[Label], rows: Sequence[Row], folders: str) -> None:
-    """Warn of organs that no mask has."""
-    present = {row["label"] for row in rows if row["metric"] == "dice" and row["value"] is not None}
-    if rows and (nowhere := [label.name for label in labels if label.value not in present]):
-        logger.warning("in no mask of %s: %s", folders, ", ".join(nowhere))
-
-
 def _listed(values: Collection[int]) -> str:
     shown = [str(value) for value in sorted(values)[:MOST_VALUES]]
     return ", ".join([*shown, f"… ({len(values)} in all)"] if len(values) > MOST_VALUES else shown)
-
-
-def _in_order(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (row["case"], row["label"]))
 
 
 def _labels_in(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from autoseg.dataset.metadata import ignored_value, labelled_organs, organ_names, regions_in
 from autoseg.errors import CasesFailedError
+from autoseg.evaluation.case_rows import CaseRows
 from autoseg.evaluation.failures import pieces as pieces_by_organ
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
 from autoseg.evaluation.instances import instances_file, write_instances
@@ -57,7 +58,7 @@ def _score(
 ) -> ScoredMasks:
     labels = options.labels
     names, labelled = (None, None) if labels is None else (organ_names(labels), labelled_organs(labels))
-    rows: list[Row]
+    rows: CaseRows
     pieces: list[Row] = []
     failed: PartlyScoredError | None = None
     try:
@@ -81,14 +82,14 @@ def _score(
     except PartlyScoredError as error:
         rows, failed = error.rows, error
     if options.part is not None:
-        return ScoredMasks(cases=len({row["case"] for row in rows}), failed=failed)
+        return ScoredMasks(cases=rows.cases, failed=failed)
     if rows or failed is None:
         write_scores(rows, options.out)
         if not options.instances:
             instances_file(options.out).unlink(missing_ok=True)  # of other scores
-    cases = len({row["case"] for row in rows})
     if not options.instances or not rows:
-        return ScoredMasks(cases=cases, failed=failed)
+        return ScoredMasks(cases=rows.cases, failed=failed)
     write_instances(pieces, instances_file(options.out))
-    by_organ = pieces_by_organ(pd.DataFrame(rows, columns=list(COLUMNS)), ["testing"], least=0)
-    return ScoredMasks(cases=cases, failed=failed, pieces=len(pieces), by_organ=by_organ)
+    of_pieces = (row for row in rows if str(row["metric"]).startswith("pieces_"))
+    by_organ = pieces_by_organ(pd.DataFrame(of_pieces, columns=list(COLUMNS)), ["testing"], least=0)
+    return ScoredMasks(cases=rows.cases, failed=failed, pieces=len(pieces), by_organ=by_organ)
