@@ -9,7 +9,7 @@ from pathlib import Path
 from autoseg.imaging.mask_folder import MaskFiles
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """One image with its label map. The files may be missing: `check` looks for them."""
 

@@ -7,13 +7,14 @@ case by itself is found where it is read (examine.py).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from autoseg.dataset.check_channels import channel_findings
 from autoseg.dataset.check_images import image_findings
 from autoseg.dataset.check_names import name_findings
 from autoseg.dataset.check_organs import organ_findings
-from autoseg.dataset.check_twins import twin_findings
+from autoseg.dataset.check_twins import ThumbnailOf, twin_findings
 from autoseg.dataset.examine import Examination
 from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, Severity, in_order
@@ -28,12 +29,20 @@ MOST_ROWS = 5  # unused files up to which each gets a row; beyond, all share one
 NAMED = 8  # cases to leave out, in a message
 
 
-def all_findings(examinations: Sequence[Examination], dataset: Dataset) -> list[Finding]:
-    """Return everything that is wrong with a dataset, worst first: each case by itself and against the others."""
+def all_findings(
+    examinations: Sequence[Examination], dataset: Dataset, thumbnail_of: ThumbnailOf | None = None
+) -> list[Finding]:
+    """Return everything that is wrong with a dataset, worst first: each case by itself and against the others.
+
+    Args:
+        examinations: Of the cases that could be examined.
+        dataset: That they are of.
+        thumbnail_of: As for `twin_findings`.
+    """
     alone = [finding for examination in examinations for finding in examination.findings]
     facts = [examination.facts for examination in examinations if examination.facts is not None]
     names = name_findings({examination.case: examination.names for examination in examinations}, dataset)
-    return in_order([*alone, *check_cohort(facts, dataset), *names, *unused_files(dataset)])
+    return in_order([*alone, *check_cohort(facts, dataset, thumbnail_of), *names, *unused_files(dataset)])
 
 
 def usable_facts(
@@ -63,11 +72,13 @@ def usable_facts(
     return usable
 
 
-def check_cohort(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Finding]:
-    """Return the findings that show only when the usable cases are compared."""
+def check_cohort(
+    facts: Sequence[CaseFacts], dataset: Dataset, thumbnail_of: ThumbnailOf | None = None
+) -> list[Finding]:
+    """Return the findings that show only when the usable cases are compared; arguments as of `twin_findings`."""
     if not facts:
         return []
-    rules = (organ_findings, twin_findings, image_findings, channel_findings)
+    rules = (organ_findings, partial(twin_findings, thumbnail_of=thumbnail_of), image_findings, channel_findings)
     return [finding for rule in rules for finding in rule(facts, dataset)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,24 +21,35 @@ ALIKE = 0.004
 ALIKE_SHARE = 1 / 8  # of the median distance between a case and its nearest
 SAMPLED = 1000  # cases of which that median is taken
 DIRECTIONS = 12  # in which thumbnails differ most, by which those near each other are looked up
+MOST_COMPARED = 20_000  # cases that tell these directions
+BLOCK = 512  # thumbnails that are in one array at a time
 ROUNDING = 1e-4  # of float32
 MOST_ROWS = 10  # cases that share an image, or a label map, up to which each has its row
 NAMED = 3  # of more of them
 
-Thumbnails = npt.NDArray[np.float32]  # (cases, THUMBNAIL³)
+ThumbnailOf = Callable[[CaseFacts, int], npt.ArrayLike]  # of a channel, by its number
+Rows = npt.NDArray[np.float32]  # (cases, THUMBNAIL³)
 
 KEEP_ONE = "keep one: the same patient in training and testing makes scores too good"
 
 
-def twin_findings(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
-    """Yield cases that share their image, nearly share it, or share their label map though their images differ."""
+def twin_findings(
+    facts: Sequence[CaseFacts], dataset: Dataset, thumbnail_of: ThumbnailOf | None = None
+) -> Iterator[Finding]:
+    """Yield cases that share their image, nearly share it, or share their label map though their images differ.
+
+    Args:
+        facts: Of the usable cases.
+        dataset: That they are of.
+        thumbnail_of: Gives the thumbnail of a channel; None: the facts have it.
+    """
     groups = _same_image(facts)
     shared: dict[str, frozenset[int]] = {}  # case to the groups that it is in
     for number, names in enumerate(groups):
         for name in names:
             shared[name] = shared.get(name, frozenset()) | {number}
     yield from _copies(groups, dataset)
-    for name, (other, distance) in _nearly_same(facts).items():
+    for name, (other, distance) in _nearly_same(facts, thumbnail_of or _own).items():
         if not _share(name, other, shared):
             found = f"nearly the same image as {other} (correlation {1 - distance:.4f}): resampled or saved again"
             yield row(dataset, name, "image", "image-alike", "warning", found, KEEP_ONE)
@@ -105,7 +116,11 @@ def _same_image(facts: Sequence[CaseFacts]) -> list[list[str]]:
     return [names for names in holders.values() if len(names) > 1]
 
 
-def _nearly_same(facts: Sequence[CaseFacts]) -> dict[str, tuple[str, float]]:
+def _own(facts: CaseFacts, channel: int) -> npt.ArrayLike:
+    return facts.channels[channel].thumbnail
+
+
+def _nearly_same(facts: Sequence[CaseFacts], thumbnail_of: ThumbnailOf) -> dict[str, tuple[str, float]]:
     """Return name and distance of the nearest case, for each case whose nearest is far nearer than usual."""
     nearest: dict[str, tuple[str, float]] = {}
     for number in range(len(facts[0].channels) if len(facts) >= FEWEST else 0):
@@ -115,7 +130,7 @@ def _nearly_same(facts: Sequence[CaseFacts]) -> dict[str, tuple[str, float]]:
         first = {voxel_key(case.channels[number]): place for place, case in reversed(list(enumerate(varied)))}
         counts = Counter(voxel_key(case.channels[number]) for case in varied)
         single = [place for key, place in first.items() if counts[key] == 1]  # the nearest of a copy is its copy
-        thumbnails = np.array([case.channels[number].thumbnail for case in varied], dtype=np.float32)
+        thumbnails = _Thumbnails(varied, number, thumbnail_of)
         with threadpool_limits(limits=1):  # so small products are slower on many threads
             limit = min(ALIKE, ALIKE_SHARE * _usual_distance(thumbnails))
             pairs = _nearer(thumbnails, sorted(first.values()), sorted(single), limit)
@@ -126,15 +141,42 @@ def _nearly_same(facts: Sequence[CaseFacts]) -> dict[str, tuple[str, float]]:
     return nearest
 
 
-def _usual_distance(thumbnails: Thumbnails) -> float:
-    """Return the median distance of a thumbnail (one a row) to its nearest; of very many, that of a sample of them."""
+class _Thumbnails:
+    """The thumbnails of a channel of cases, of which a block is one array at a time."""
+
+    def __init__(self, cases: Sequence[CaseFacts], channel: int, thumbnail_of: ThumbnailOf) -> None:
+        self._cases, self._channel, self._of = cases, channel, thumbnail_of
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._cases)
+
+    def take(self, places: Iterable[int]) -> Rows:
+        """Return some of them, one a row."""
+        return np.array([self._of(self._cases[place], self._channel) for place in places], dtype=np.float32)
+
+    def blocks(self) -> Iterator[tuple[int, Rows]]:
+        """Yield all of them, with the place of the first row of each block."""
+        for first in range(0, len(self), BLOCK):
+            yield first, self.take(range(first, min(first + BLOCK, len(self))))
+
+
+def _usual_distance(thumbnails: _Thumbnails) -> float:
+    """Return the median distance of a thumbnail to its nearest; of very many, that of a sample of them."""
     count = len(thumbnails)
     sample = np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).astype(int))
-    return float(np.median([_nearest(thumbnails, int(number))[1] for number in sample]))
+    likeness = np.full(len(sample), -1.0, dtype=np.float32)
+    turned = np.concatenate([_turned(one) for one in thumbnails.take(sample)], axis=1)
+    for first, rows in thumbnails.blocks():
+        of_block = (rows @ turned).reshape(len(rows), len(sample), -1).max(axis=2)
+        inside = np.flatnonzero((sample >= first) & (sample < first + len(rows)))
+        of_block[sample[inside] - first, inside] = -1.0  # each with itself
+        likeness = np.maximum(likeness, of_block.max(axis=0))
+    return float(np.median(np.maximum(0.0, 1.0 - likeness.astype(np.float64))))
 
 
 def _nearer(
-    thumbnails: Thumbnails, others: Sequence[int], of: Sequence[int], limit: float
+    thumbnails: _Thumbnails, others: Sequence[int], of: Sequence[int], limit: float
 ) -> dict[int, tuple[int, float]]:
     """Return the nearest other, and its distance, for each of some thumbnails whose nearest is nearer than a limit.
 
@@ -142,19 +184,15 @@ def _nearer(
     them, so two of these never lie further apart than the two thumbnails, mirrored or not.
 
     Args:
-        thumbnails: One a row.
-        others: Rows that may be the nearest, sorted.
-        of: Rows to find the nearest of.
+        thumbnails: Of all cases.
+        others: Places of those that may be the nearest, sorted.
+        of: Places of those to find the nearest of.
         limit: Of the distance.
     """
     if limit <= 0:
         return {}
-    cubes = thumbnails.reshape(-1, *(THUMBNAIL,) * 3)
-    for axis in (1, 2, 3):
-        first, last = np.split(cubes, 2, axis)
-        cubes = (first + np.flip(last, axis)) / np.float32(math.sqrt(2))
-    common = cubes.reshape(len(cubes), -1)
-    _, directions = np.linalg.eigh(np.cov(common, rowvar=False))
+    common = np.concatenate([_octants(rows) for _, rows in thumbnails.blocks()])
+    _, directions = np.linalg.eigh(np.cov(common[:: -(-len(common) // MOST_COMPARED)], rowvar=False))
     places = common @ directions[:, -DIRECTIONS:]  # the coordinates that differ most: those of a projection, too
     tree, targets = cKDTree(places[others]), np.array(others)
     nearer = {}
@@ -168,19 +206,30 @@ def _nearer(
     return nearer
 
 
-def _nearest(thumbnails: Thumbnails, number: int, among: npt.NDArray[np.intp] | None = None) -> tuple[int, float]:
-    """Return the nearest other of a thumbnail (one a row), mirrored or not, and its distance.
+def _octants(rows: Rows) -> Rows:
+    """Return what thumbnails have in common with their mirror images: an eighth of the numbers, of the same lengths."""
+    cubes = rows.reshape(-1, *(THUMBNAIL,) * 3)
+    for axis in (1, 2, 3):
+        first, last = np.split(cubes, 2, axis)
+        cubes = (first + np.flip(last, axis)) / np.float32(math.sqrt(2))
+    return cubes.reshape(len(cubes), -1)
+
+
+def _nearest(thumbnails: _Thumbnails, number: int, among: npt.NDArray[np.intp]) -> tuple[int, float]:
+    """Return the nearest other of a thumbnail, mirrored or not, and its distance.
 
     Args:
-        thumbnails: One a row.
-        number: Of the row.
-        among: Rows that may be the nearest, itself perhaps among them; None: all.
+        thumbnails: Of all cases.
+        number: Its place.
+        among: Places of those that may be the nearest, itself perhaps among them.
     """
-    cube = thumbnails[number].reshape((THUMBNAIL,) * 3)
-    turned = [cube[::z, ::y, ::x].ravel() for z in (1, -1) for y in (1, -1) for x in (1, -1)]
-    rows = np.arange(len(thumbnails)) if among is None else among
-    candidates = thumbnails if among is None else thumbnails[among]
-    likeness = (candidates @ np.stack(turned, axis=1)).max(axis=1)
-    likeness[rows == number] = -1.0
+    likeness = (thumbnails.take(among) @ _turned(thumbnails.take([number])[0])).max(axis=1)
+    likeness[among == number] = -1.0
     best = int(likeness.argmax())
-    return int(rows[best]), max(0.0, 1.0 - float(likeness[best]))
+    return int(among[best]), max(0.0, 1.0 - float(likeness[best]))
+
+
+def _turned(row: npt.NDArray[np.float32]) -> Rows:
+    """Return a thumbnail and its mirror images, one a column."""
+    cube = row.reshape((THUMBNAIL,) * 3)
+    return np.stack([cube[::z, ::y, ::x].ravel() for z in (1, -1) for y in (1, -1) for x in (1, -1)], axis=1)

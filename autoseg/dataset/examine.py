@@ -31,7 +31,7 @@ MANY_VALUES = 50  # unknown label values, above which the label map is rather an
 FLAT = 0.3  # share of the voxels that are as their neighbour, above which an image of label values is a label map
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Examination:
     """A case's facts, and what is wrong with it by itself."""
 

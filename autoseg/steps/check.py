@@ -13,6 +13,7 @@ from autoseg.dataset.examination_json import from_json, to_json
 from autoseg.dataset.examine import Examination, examine_case
 from autoseg.dataset.facts import sample_size
 from autoseg.dataset.findings import Finding, write_check
+from autoseg.dataset.holding import Holding
 from autoseg.dataset.label_proposal import write_proposal
 from autoseg.dataset.load import Case, Dataset, load_dataset
 from autoseg.dataset.memory import examining_bytes, jobs_for
@@ -97,15 +98,16 @@ def _check(dataset: Dataset, each_of: EachOf, track: Track, part: Part | None) -
     work = {case.id: case for case in dataset.cases}
     by_case: dict[str, Examination] = {}
     crashes: list[Finding] = []
-    for name, result in track(each_of(examine, work), "Checking", len(share_of(part, work))):
-        if isinstance(result, AutosegError):
-            crashes.append(
-                Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
-            )
-        else:
-            by_case[name] = result
-    examinations = tuple(by_case[case.id] for case in dataset.cases if case.id in by_case)
-    findings = [*crashes, *(all_findings(examinations, dataset) if part is None else ())]
+    with Holding() as holding:
+        for name, result in track(each_of(examine, work), "Checking", len(share_of(part, work))):
+            if isinstance(result, AutosegError):
+                crashes.append(
+                    Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
+                )
+            else:
+                by_case[name] = replace(result, facts=None if result.facts is None else holding.lean(result.facts))
+        examinations = tuple(by_case[case.id] for case in dataset.cases if case.id in by_case)
+        findings = [*crashes, *(all_findings(examinations, dataset, holding.thumbnail) if part is None else ())]
     return DatasetCheck(dataset=dataset, examinations=examinations, findings=findings)
 
 
