@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ class Form(Generic[Item, Result]):
 
 
 class PartNotes(Generic[Item, Result]):
-    """The results of cases: lines of JSON in a folder beside the product, a file a part."""
+    """The results of cases: lines of JSON in a folder beside the product, a file a part.
+
+    Lines stay in their files: what is held is where that of each case begins.
+    """
 
     def __init__(self, folder: Path, part: Part | None, form: Form[Item, Result]) -> None:
         """Read what is noted; what a killed process has left half written does not count.
@@ -44,10 +48,13 @@ class PartNotes(Generic[Item, Result]):
         """
         self.part = part
         self._folder, self._form = folder, form
-        self._lines = {line["case"]: line for file in sorted(folder.glob("*-of-*.jsonl")) for line in _lines(file)}
         self._file = None if part is None else folder / f"{part.number}-of-{part.of}.jsonl"
-        if self._file is not None and self._file.is_file() and not self._file.read_bytes().endswith(b"\n"):
-            write_text(self._file, "".join(json.dumps(line) + "\n" for line in _lines(self._file)))
+        if self._file is not None and self._file.is_file() and not _is_whole(self._file):
+            write_text(self._file, "".join(json.dumps(line) + "\n" for _, line in _lines(self._file)))
+        self._places: dict[str, _Place] = {}  # of the last line of each case
+        for file in sorted(folder.glob("*-of-*.jsonl")):
+            for start, line in _lines(file):
+                self._places[line["case"]] = _Place(file, start, line["sources"])
 
     def share(self, names: Iterable[str]) -> frozenset[str]:
         """Return the names of the cases that are to be done."""
@@ -60,11 +67,11 @@ class PartNotes(Generic[Item, Result]):
         share = self.share(items)
         due: list[str] = []
         for name in filter(share.__contains__, items):
-            line = self._lines.get(name)
-            if line is None or line["sources"] != self._sources(items[name]):
+            place = self._places.get(name)
+            if place is None or place.sources != self._sources(items[name]):
                 due.append(name)
             elif self.part is None:
-                yield name, self._form.load(line["result"])
+                yield name, self._form.load(place.line()["result"])
         sources: dict[str, str] = {}
 
         def begun() -> Iterator[tuple[str, Item]]:
@@ -129,12 +136,36 @@ def _folder(product: Path) -> Path:
     return product.with_name(f"{product.name}.parts")
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file that are whole."""
-    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        try:
-            line = parse_json(text, f"{file}, line {number}", dict)
-        except JsonError:
-            continue
-        if {"case", "sources", "result"} <= set(line):
-            yield line
+@dataclass(frozen=True)
+class _Place:
+    """Where a line is."""
+
+    file: Path
+    start: int  # byte
+    sources: str  # that the line names
+
+    def line(self) -> dict[str, Any]:
+        """Read the line, which was found whole."""
+        with self.file.open("rb") as stream:
+            stream.seek(self.start)
+            return parse_json(stream.readline().decode("utf-8", errors="replace"), str(self.file), dict)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines of a file that are whole, each with the byte where it begins."""
+    start = 0
+    with file.open("rb") as stream:
+        for number, text in enumerate(stream, start=1):
+            with suppress(JsonError):
+                line = parse_json(text.decode("utf-8", errors="replace"), f"{file}, line {number}", dict)
+                if {"case", "sources", "result"} <= set(line):
+                    yield start, line
+            start += len(text)
+
+
+def _is_whole(file: Path) -> bool:
+    """Return whether a file ends with a line's end; an empty one does not."""
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 1))
+        return stream.read() == b"\n"
