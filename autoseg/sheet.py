@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -83,7 +84,9 @@ def write_frame(frame: pd.DataFrame, file: Path, digits: int) -> None:
     write_frames([frame], file, digits)
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: Path, digits: int) -> None:
+def write_rows(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: Path, digits: int, anew: bool = True
+) -> None:
     """Write a table as `write_frame`, a part of its rows in memory at a time.
 
     Args:
@@ -91,6 +94,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: 
         columns: Of the table.
         file: Where.
         digits: Significant digits of numbers.
+        anew: False: `file` is such a table already, and has these rows below its own.
 
     Raises:
         OSError: If the disk is full; the file is then as it was.
@@ -100,14 +104,18 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], file: 
     remaining = iter(rows)
     parts = iter(lambda: list(islice(remaining, ROWS)), [])
     first = pd.DataFrame(next(parts, []), columns=list(columns))
-    write_frames(chain([first], (pd.DataFrame(part, columns=list(columns)) for part in parts)), file, digits)
+    write_frames(chain([first], (pd.DataFrame(part, columns=list(columns)) for part in parts)), file, digits, anew)
 
 
-def write_frames(frames: Iterable[pd.DataFrame], file: Path, digits: int) -> None:
-    """Write the parts of a table one below the other, as `write_frame` does the whole."""
-    with atomic_path(file) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        for number, frame in enumerate(frames):
-            harmless_frame(frame).to_csv(stream, index=False, header=number == 0, float_format=f"%.{digits}g")
+def write_frames(frames: Iterable[pd.DataFrame], file: Path, digits: int, anew: bool = True) -> None:
+    """Write the parts of a table one below the other, as `write_frame` does the whole; `anew` as for `write_rows`."""
+    with atomic_path(file) as beside:
+        if not anew:
+            shutil.copyfile(file, beside)
+        with beside.open("w" if anew else "a", encoding="utf-8", newline="") as stream:
+            for number, frame in enumerate(frames):
+                header = anew and number == 0
+                harmless_frame(frame).to_csv(stream, index=False, header=header, float_format=f"%.{digits}g")
 
 
 def _harmless_text(cell: Any) -> Any:

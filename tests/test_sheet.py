@@ -75,3 +75,12 @@ def test_a_table_is_the_same_in_however_many_parts_it_is_written(
     assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     write_rows(iter(()), ("a", "b"), tmp_path / "none.csv", 4)
     assert (tmp_path / "none.csv").read_text() == "a,b\n"
+
+
+def test_rows_that_are_added_below_make_the_table_that_all_of_them_make(tmp_path: Path) -> None:
+    rows = [{"a": f"=case {number}", "b": number / 7} for number in range(6)]
+    write_rows(rows, ("a", "b"), tmp_path / "whole.csv", 6)
+    write_rows(rows[:4], ("a", "b"), tmp_path / "parts.csv", 6)
+    for part in (rows[4:], []):
+        write_rows(part, ("a", "b"), tmp_path / "parts.csv", 6, anew=False)
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -95,7 +95,7 @@ def evaluate(
     if folds[-1] >= len(splits):
         last = run.fold(folds[-1]).folder
         raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
-    scored: list[_Scored] = []
+    scored: set[str] = set()
     failed: dict[str, str] = {}
     with remembered(run.digests_file):
         noted = score_sources(run)  # before they are read
@@ -109,33 +109,24 @@ def evaluate(
             errors = dict(track(results, f"Evaluating fold {fold}", len(cases)))
             failed |= {case_id: str(error) for case_id, error in errors.items() if error is not None}
             done = [(side, case.id) for side, case in cases if errors.get(case.id) is None]
-            scored += [_Scored(fold, side, case_id, evaluation.journal) for side, case_id in done]
+            scored |= {case_id for _, case_id in done}
             if part is None:
-                reliability = (row for one in scored for row in one.journal.reliability(one.case))
-                write_reliability(reliability, run.reliability_file)
-                rows = (row for one in _in_order(scored) for row in one.journal.scored(one.case))
-                write_scores(rows, run.scores_file)
+                _write_tables(run, evaluation.journal, done, is_first=fold == folds[0])
         if part is None:
             note_score_sources(run, noted)
-    count = len({one.case for one in scored})
     if failed:
-        raise CasesFailedError("evaluate", failed, done=count)
-    return count
+        raise CasesFailedError("evaluate", failed, done=len(scored))
+    return len(scored)
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """A case that has scores, and where they are."""
+def _write_tables(run: Run, journal: ScoreJournal, scored: Sequence[tuple[str, str]], is_first: bool) -> None:
+    """Write what came of the cases of a fold, each with its side, below that of earlier folds.
 
-    fold: int
-    side: str
-    case: str
-    journal: ScoreJournal
-
-
-def _in_order(scored: Sequence[_Scored]) -> list[_Scored]:
-    """Return cases by fold, then side, training first, as scores.csv has them."""
-    return sorted(scored, key=lambda one: (one.fold, SIDES.index(one.side)))
+    scores.csv has training cases first, reliability.csv them as they were predicted.
+    """
+    write_reliability((row for _, case in scored for row in journal.reliability(case)), run.reliability_file, is_first)
+    in_order = sorted(scored, key=lambda one: SIDES.index(one[0]))
+    write_scores((row for _, case in in_order for row in journal.scored(case)), run.scores_file, is_first)
 
 
 def _open_fold(

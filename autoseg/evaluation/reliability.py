@@ -43,9 +43,9 @@ def reliability_rows(organ: Label, counts: Any, about: Row) -> list[Row]:
     ]
 
 
-def write_reliability(rows: Iterable[Row], file: Path) -> None:
-    """Write reliability.csv atomically."""
-    write_rows(rows, COLUMNS, file, digits=6)
+def write_reliability(rows: Iterable[Row], file: Path, anew: bool = True) -> None:
+    """Write reliability.csv atomically, anew or below the rows that it has."""
+    write_rows(rows, COLUMNS, file, digits=6, anew=anew)
 
 
 def read_reliability(file: Path) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def read_reliability(file: Path) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
     try:
-        frame = pd.read_csv(file, dtype={"case": str, "organ": str, "split": str}, keep_default_na=False)
+        frame = pd.read_csv(file, dtype=dict.fromkeys(("case", "organ", "split"), "category"), keep_default_na=False)
         return frame[list(COLUMNS)].astype({"voxels": float, "true_voxels": float, "probability": float})
     except (OSError, ValueError, KeyError) as error:
         cause = shortened(error, 200)
@@ -91,7 +91,7 @@ def calibration(counts: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     """
     rows = []
     counted = counts[counts["split"].isin(list(splits)) & (counts["bin"] >= FIRST_BIN)]
-    for organ, of_organ in counted.groupby("organ", sort=False):
+    for organ, of_organ in counted.groupby("organ", sort=False, observed=True):
         points = curve(of_organ)
         voxels = points["voxels"]
         mean, true = (float((points[name] * voxels).sum() / voxels.sum()) for name in ("probability", "true"))

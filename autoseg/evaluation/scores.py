@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from autoseg.dataset.names import side_pairs
 from autoseg.dataset.split import SIDES
@@ -24,6 +25,8 @@ from autoseg.words import shortened
 
 COLUMNS = ("fold", "case", "split", "organ", "label", "metric", "value", "grid")
 GRIDS = ("original", "working")
+ROWS = 500_000  # that are read at a time
+TEXTS = ("case", "organ", "split", "metric", "grid")  # columns
 ROUNDING = 1e-6
 FIRST_DICE, FIRST_CEILING = "first_stage_dice", "first_stage_ceiling"  # metrics of the first of two stages
 Row = dict[str, Any]
@@ -65,13 +68,13 @@ def score_rows(
     ]
 
 
-def write_scores(rows: Iterable[Row], file: Path) -> None:
-    """Write scores.csv atomically; undefined values stay blank."""
-    write_rows(rows, COLUMNS, file, digits=9)
+def write_scores(rows: Iterable[Row], file: Path, anew: bool = True) -> None:
+    """Write scores.csv atomically, anew or below the rows that it has; undefined values stay blank."""
+    write_rows(rows, COLUMNS, file, digits=9, anew=anew)
 
 
 def read_scores(file: Path) -> pd.DataFrame:
-    """Read scores.csv.
+    """Read scores.csv; its texts are categories, so that a row takes some 25 bytes however many there are.
 
     Raises:
         RunError: If it is missing or has other columns.
@@ -88,9 +91,30 @@ def read_scores(file: Path) -> pd.DataFrame:
 
 
 def _plain_frame(file: Path) -> pd.DataFrame:
-    texts = ("case", "organ", "split", "grid")
-    frame = pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values={"value": [""]})
-    return frame.assign(**{name: frame[name].map(as_written) for name in ("case", "organ") if name in frame})
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": {"value": [""]}}
+    with pd.read_csv(file, dtype=dict.fromkeys(TEXTS, "category"), chunksize=ROWS, **options) as parts:
+        frames = [_smaller(part) for part in parts]
+    columns = list(frames[0].columns) if frames else []
+    frame = pd.DataFrame({name: _joined([one.pop(name) for one in frames]) for name in columns})
+    marked = [name for name in ("case", "organ") if name in frame and any(map(_is_marked, frame[name].cat.categories))]
+    return frame.assign(**{name: frame[name].astype(str).map(as_written) for name in marked})
+
+
+def _smaller(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose whole numbers take as few bytes as they need."""
+    whole = frame.select_dtypes("integer")
+    return frame.assign(**{str(name): pd.to_numeric(whole[name], downcast="integer") for name in whole})
+
+
+def _joined(parts: list[pd.Series[Any]]) -> pd.Series[Any]:
+    """Return the parts of a column one below the other."""
+    if isinstance(parts[0].dtype, pd.CategoricalDtype):
+        return pd.Series(union_categoricals(parts))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _is_marked(cell: object) -> bool:
+    return as_written(str(cell)) != cell
 
 
 def _spreadsheet_frame(file: Path) -> pd.DataFrame:
@@ -113,6 +137,7 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     Raises:
         RunError: If a cell is not what its column holds, or a row repeats another; the text names the line.
     """
+    frame = frame.astype(dict.fromkeys(TEXTS, "category"))
     numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in ("value", "label", "fold")}
     metrics = {name: known_metric(str(name)) for name in frame["metric"].unique()}
     shares = frame["metric"].isin([name for name, metric in metrics.items() if metric and metric.range == SHARE])
@@ -126,7 +151,7 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
         "fold, which is not a whole number": ("fold", ~whole["fold"]),
         f"split, which is none of {', '.join(SIDES)}": ("split", ~frame["split"].isin(SIDES)),
         f"grid, which is none of {', '.join(GRIDS)}": ("grid", ~frame["grid"].isin(GRIDS)),
-        "row, which repeats another": ("case", frame.duplicated(["fold", "case", "label", "metric", "grid"])),
+        "row, which repeats another": ("case", _repeated(frame)),
     }
     for what, (column, bad) in wrong.items():
         if bad.any():
@@ -135,4 +160,13 @@ def _sound(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
                 f"{file}: line {row + 2}: {shortened(repr(str(frame[column].iloc[row])))} stands for a {what}; "
                 "correct it, or run `autoseg evaluate RUN` again"
             )
-    return frame.assign(value=value, label=numbers["label"].astype(int), fold=numbers["fold"].astype(int))
+    return _smaller(frame.assign(value=value, label=numbers["label"].astype(int), fold=numbers["fold"].astype(int)))
+
+
+def _repeated(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows repeat another: of one metric at a time, as that takes a part of the memory."""
+    keys = ["fold", "case", "label", "grid"]
+    repeated = pd.Series(False, index=frame.index)
+    for _, rows in frame.groupby("metric", sort=False, observed=True):
+        repeated[rows.index] = rows.duplicated(keys)
+    return repeated
