@@ -9,10 +9,11 @@ from types import MappingProxyType
 import pandas as pd
 
 from autoseg.evaluation.statistics import TABLES, statistics
+from autoseg.report.case_scores import case_scores
 from autoseg.report.formats import TextTable
 from autoseg.report.page import Picture, Pictures, ReportContent
 from autoseg.report.summary import summary_of
-from autoseg.report.tables import case_scores, metric_table, paper_tables
+from autoseg.report.tables import metric_table, paper_tables
 
 SCORES = ["fold", "case", "split", "organ", "label", "metric", "value", "grid"]
 DOT = Picture(data=b"\x89PNG", media_type="image/png", caption="Worst: case_1", alt="Outlines of the liver")

@@ -29,7 +29,7 @@ class Doubt:
 def own_folds(scores: pd.DataFrame) -> pd.DataFrame:
     """Return one row a case: case, split and fold, of the fold that it tests, else validates, else any."""
     pairs = scores[["case", "split", "fold"]].drop_duplicates()
-    pairs = pairs.assign(place=pairs["split"].map(ORDER).fillna(len(ORDER)))
+    pairs = pairs.assign(place=pairs["split"].astype(str).map(ORDER).fillna(len(ORDER)))
     return pairs.sort_values(["place", "fold"], kind="stable").drop_duplicates("case")[["case", "split", "fold"]]
 
 
@@ -42,6 +42,7 @@ def doubts(scores: pd.DataFrame, sides: Collection[str] = ("training",)) -> tupl
     """
     training = scores[(scores["grid"] == "original") & scores["split"].isin(list(sides))]
     training = training[training["metric"].isin(["dice", "expected_dice", "missed"])]
+    training = training.astype(dict.fromkeys(("organ", "case", "metric"), str))
     wide = training.groupby(["organ", "case", "metric"])["value"].mean().unstack("metric")
     if not {"dice", "expected_dice"} <= set(wide.columns):
         return ()

@@ -150,7 +150,7 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
         scores = read_scores(run.scores_file)
     except RunError:  # damaged, or of another version
         return False
-    if tolerance_mm is not None and nsd_name(tolerance_mm) not in set(scores["metric"]):
+    if tolerance_mm is not None and nsd_name(tolerance_mm) not in scores["metric"].unique():
         return False
     return not _unscored(run, scores)
 
@@ -231,7 +231,7 @@ def _name(run: Run, file: Path) -> str:
 def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
     """Return the cases of trained folds that have no score, as (fold, case)."""
     splits = splits_of(run)
-    scored = set(zip(scores["fold"], scores["case"], strict=True))
+    scored = set(scores[["fold", "case"]].drop_duplicates().itertuples(index=False, name=None))
     expected = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
     return [pair for pair in expected if pair not in scored]
 

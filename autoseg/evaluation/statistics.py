@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from autoseg.dataset.split import TESTING, TRAINING
@@ -19,6 +20,7 @@ COLUMNS = ("Organ", *NUMBERS, *COUNTS)
 TOTAL = "Total Avg."  # of the tables in the paper's form
 OVER_ORGANS = "Mean over organs"  # of all others
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
+KEYS = ["fold", "case", "label", "grid"]  # columns that tell an organ of a case
 _NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
@@ -87,7 +89,7 @@ def by_case(
     """Return the values of one metric, label to a series by case: the mean over folds, NaN where undefined."""
     rows = scores[(scores["metric"] == metric) & scores["split"].isin(list(splits)) & (scores["grid"] == grid)]
     values = pd.to_numeric(rows["value"]).astype(float)
-    means = values.groupby([rows["label"].astype(int), rows["case"]]).mean()
+    means = values.groupby([rows["label"].astype(int), rows["case"].astype(str)]).mean()
     return {int(label): means[label] for label in means.index.unique(level=0)}
 
 
@@ -114,7 +116,7 @@ def statistics(
     """
     organs: list[list[Any]] = []
     values: dict[tuple[int, Any], pd.Series[float]] = {}
-    for metric, frame in scores.groupby("metric", sort=False):
+    for metric, frame in scores.groupby("metric", sort=False, observed=True):
         of_metric = by_case(frame, str(metric), splits, grid)
         named = organs_of(frame) if of_metric else {}  # an organ that is labelled in none of the cases has its row, too
         organs += [[name, label, metric] for label, name in named.items()]
@@ -152,12 +154,22 @@ def folds_of(scores: pd.DataFrame, splits: Collection[str]) -> int:
 
 def with_misses(scores: pd.DataFrame) -> pd.DataFrame:
     """Return scores in which `missed` is 1 also where an organ of the truth was predicted elsewhere only."""
-    keys = ["fold", "case", "label", "grid"]
-    values = scores[scores["metric"].isin(("dice", "truth_ml"))].set_index([*keys, "metric"])["value"]
-    wide = values[~values.index.duplicated(keep="last")].unstack("metric").reindex(columns=["dice", "truth_ml"])
-    elsewhere = wide[(wide["dice"] == 0) & (wide["truth_ml"] > 0)].index
-    is_elsewhere = (scores["metric"] == "missed") & pd.MultiIndex.from_frame(scores[keys]).isin(elsewhere)
-    return scores.assign(value=scores["value"].mask(is_elsewhere, 1.0))
+    elsewhere = _whose(scores, "dice", lambda value: value == 0)
+    elsewhere = elsewhere.intersection(_whose(scores, "truth_ml", lambda value: value > 0))
+    is_missed = (scores["metric"] == "missed").to_numpy()
+    value = scores["value"].to_numpy(dtype=float, copy=True)
+    value[is_missed] = np.where(_keys(scores[is_missed]).isin(elsewhere), 1.0, value[is_missed])
+    return scores.assign(value=value)
+
+
+def _whose(scores: pd.DataFrame, metric: str, holds: Callable[[pd.Series[float]], pd.Series[bool]]) -> pd.MultiIndex:
+    """Return whose value of a metric is so; of several the last one counts."""
+    rows = scores[scores["metric"] == metric].drop_duplicates(KEYS, keep="last")
+    return _keys(rows[holds(rows["value"])])
+
+
+def _keys(rows: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(rows[KEYS].astype({"case": str, "grid": str}))
 
 
 def _row(name: str, dice: pd.Series[float], missed: pd.Series[float] | None) -> list[str | float]:

@@ -170,7 +170,7 @@ def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
     """Draw what the model says of itself against the truth: probabilities, expected Dice, risk and coverage."""
     counts = read_reliability(run.reliability_file)
     counts = counts[counts["split"].isin(TESTING)]
-    curves = {str(organ): curve(of_organ) for organ, of_organ in counts.groupby("organ", sort=False)}
+    curves = {str(organ): curve(of_organ) for organ, of_organ in counts.groupby("organ", sort=False, observed=True)}
     points = {organ: (list(c["probability"]), list(c["true"])) for organ, c in curves.items()}
     pairs = case_pairs(scores, TESTING)
     if not points and pairs.empty:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from autoseg.dataset.statements import FIELDS
 from autoseg.evaluation.cases import Doubt
 from autoseg.figures.canvas import size_of
+from autoseg.report.case_scores import CaseScores
 from autoseg.report.formats import TextTable, render_template
 from autoseg.report.markdown import html_of
-from autoseg.report.tables import CaseScores
 
 TALL_ROWS = 30  # of a table, from which it scrolls
-MOST_ROWS = 20_000  # of the tables of single cases
+MOST_ROWS = 10_000  # of the tables of single cases
 FEW_CASES = 50  # that are shown at first, where there are more
 MANY_COLOURS = 24  # from which their legend is folded
 OPENED = 3  # cases, the worst, whose pictures are open and printed
@@ -95,8 +95,13 @@ class ReportContent:
 
 def _with_tables(content: ReportContent) -> set[str]:
     """Return the cases whose tables are in the page: all, or those with a picture where there are very many."""
-    rows = sum(len(case.rows) for case in content.cases)
+    rows = sum(len(case.organs) for case in content.cases)
     return {case.case for case in content.cases if rows <= MOST_ROWS or case.case in content.pictures.cases}
+
+
+def _detailed(content: ReportContent, with_tables: Collection[str]) -> set[str]:
+    """Return the cases of which the page has more than a line: a table, a picture, or what other folds reach."""
+    return {case.case for case in content.cases if case.others} | {*with_tables, *content.pictures.cases}
 
 
 def _has_intervals(tables: Sequence[TextTable]) -> bool:
@@ -119,7 +124,7 @@ def render_report(content: ReportContent) -> str:
 
     Every text is escaped, so a label may be named `<script>`.
     """
-    plan = html_of(content.plan_text)
+    plan, with_tables = html_of(content.plan_text), _with_tables(content)
     return render_template(
         "report.html.jinja",
         content=content,
@@ -133,6 +138,7 @@ def render_report(content: ReportContent) -> str:
         has_intervals=_has_intervals(content.tables),
         tall_rows=TALL_ROWS,
         many_colours=MANY_COLOURS,
-        with_tables=_with_tables(content),
+        with_tables=with_tables,
+        detailed=_detailed(content, with_tables),
         fields=[field for field in FIELDS if field.key in content.statements],
     )

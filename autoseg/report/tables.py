@@ -1,44 +1,25 @@
-"""The tables of a report as text: the paper's two, all metrics by organ, the published ones, and each case."""
+"""The tables of a report as text: the paper's two, all metrics by organ, and the published ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import pandas as pd
 
-from autoseg.evaluation.cases import ORDER, own_folds
 from autoseg.evaluation.published import PAPER
 from autoseg.evaluation.statistics import COLUMNS, OVER_ORGANS, TABLES, TOTAL, Table, dice_table
-from autoseg.metrics.registry import METRICS, Metric, known_metric, metric_named
+from autoseg.metrics.registry import METRICS, Metric, metric_named
 from autoseg.report.formats import TextTable
 
 INTERVAL_NOTE = "95 % CI: bootstrap interval of the mean Dice, by resampling patients with all their cases"
 Interval = tuple[float, float] | None  # 0 to 1; None: of too few
-CASE_COLUMNS = sorted((m for m in METRICS.values() if m.case_column is not None), key=lambda m: m.case_column or 0)
 _DICE_NOTE = (
     f"{TOTAL}: mean over the organs of each column, also of Std., Min. and Max. "
     "Std.: sample standard deviation (n − 1), blank for one case. N: scored cases. "
     "Absent: cases with the organ in neither reference nor prediction, not scored. "
     "Missed: cases with the organ in the reference of which no voxel was found, scored as 0."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseScores:
-    """The scores of one case, of the fold that tests it where there is one."""
-
-    case: str
-    split: str
-    fold: int
-    mean_dice: float | None  # 0 to 1, over the organs that have one; None where none has
-    lowest: str  # organ of the lowest Dice; "" where there is none
-    lowest_dice: float | None  # 0 to 1
-    missed: tuple[str, ...]  # organs in the truth of which nothing was predicted
-    columns: tuple[str, ...]  # of `rows`
-    rows: tuple[tuple[str, ...], ...]  # an organ each, as text
-    others: tuple[str, ...]  # its mean Dice in each other fold, as text
 
 
 def text_rows(table: pd.DataFrame) -> list[list[str]]:
@@ -82,23 +63,6 @@ def beside_table(table: pd.DataFrame, title: str, note: str, name: str) -> TextT
     columns = tuple(map(str, table.columns))
     rows = [[str(organ), *map(_beside_cell, columns[1:], numbers)] for organ, *numbers in table.itertuples(index=False)]
     return TextTable(name=name, title=title, note=note, columns=columns, rows=rows, last_is_total=len(rows) > 1)
-
-
-def case_scores(scores: pd.DataFrame) -> tuple[CaseScores, ...]:
-    """Return the scores of every case on its original grid: testing cases first, then by rising mean Dice."""
-    rows = scores[scores["grid"] == "original"].copy()
-    families = {name: metric.family for name in rows["metric"].unique() if (metric := known_metric(name)) is not None}
-    rows["metric"] = [families.get(name) or name for name in rows["metric"]]
-    chosen = set(own_folds(rows).itertuples(index=False, name=None))
-    other_folds: dict[str, list[pd.DataFrame]] = {}
-    frames = []
-    for (case, split, fold), frame in rows.groupby(["case", "split", "fold"], sort=False):
-        if (case, split, fold) in chosen:
-            frames.append(frame)
-        else:
-            other_folds.setdefault(str(case), []).append(frame)
-    cases = [_case(frame, other_folds.get(str(frame["case"].iloc[0]), [])) for frame in frames]
-    return tuple(sorted(cases, key=lambda c: (ORDER.get(c.split, len(ORDER)), _worst_first(c), c.case)))
 
 
 def _wide(numbers: pd.DataFrame, interval: Interval) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -205,40 +169,3 @@ def _number(value: float) -> str:
 
 def _count(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
-
-
-def _worst_first(case: CaseScores) -> float:
-    return 2.0 if case.mean_dice is None else case.mean_dice
-
-
-def _case(frame: pd.DataFrame, other_folds: Sequence[pd.DataFrame]) -> CaseScores:
-    keys = ["label", "organ", "metric"]
-    wide = frame.drop_duplicates(keys, keep="last").set_index(keys)["value"].unstack("metric")
-    wide = wide.reset_index("label", drop=True)
-    columns = {metric.family or metric.name: metric for metric in CASE_COLUMNS}
-    columns = {column: metric for column, metric in columns.items() if column in wide.columns}
-    cells = [[_case_cell(value, metric) for value in wide[column]] for column, metric in columns.items()]
-    organs = [str(organ) for organ in wide.index]
-    dice = wide["dice"].dropna() if "dice" in wide else pd.Series(dtype=float)
-    missed = wide.index[wide["missed"] > 0] if "missed" in wide else ()
-    return CaseScores(
-        case=str(frame["case"].iloc[0]),
-        split=str(frame["split"].iloc[0]),
-        fold=int(frame["fold"].iloc[0]),
-        mean_dice=float(dice.mean()) if len(dice) else None,
-        lowest=str(dice.idxmin()) if len(dice) else "",
-        lowest_dice=float(dice.min()) if len(dice) else None,
-        missed=tuple(str(organ) for organ in missed),
-        columns=("Organ", *(f"{metric.family.upper() or metric.title} ({metric.unit})" for metric in columns.values())),
-        rows=tuple(zip(organs, *cells, strict=True)),
-        others=tuple(_fold_text(frame) for frame in other_folds),
-    )
-
-
-def _fold_text(frame: pd.DataFrame) -> str:
-    mean = frame.loc[frame["metric"] == "dice", "value"].mean()
-    return f"fold {frame['fold'].iloc[0]}, {frame['split'].iloc[0]}: {100 * mean:.1f}"
-
-
-def _case_cell(value: float, metric: Metric) -> str:
-    return "" if pd.isna(value) else f"{metric.factor * value:.{metric.decimals}f}"

@@ -33,6 +33,7 @@ from autoseg.network.build import plan_of
 from autoseg.options import ReportOptions
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
+from autoseg.report.case_scores import case_scores
 from autoseg.report.charts import flow_picture
 from autoseg.report.claim import claim
 from autoseg.report.formats import TextTable, write_text_table
@@ -58,7 +59,7 @@ from autoseg.report.provenance import (
 )
 from autoseg.report.review import REVIEW, Evidence, flow_of, review_tables
 from autoseg.report.summary import summary_of
-from autoseg.report.tables import case_scores, paper_tables
+from autoseg.report.tables import paper_tables
 from autoseg.run import Run
 from autoseg.steps.crew import crew_of
 from autoseg.words import some
@@ -147,7 +148,7 @@ def _content(run: Run, plan: Plan, tables: ScoreTables, pictures: Pictures, evid
         has_patients=evidence.unit == "patient",
         limits=limits(evidence),
         statements=stated,
-        doubts=doubts(scores) if "expected_dice" in set(scores["metric"]) else None,
+        doubts=doubts(scores) if "expected_dice" in scores["metric"].unique() else None,
         plan_text=without_folders(_read(run.plan_text_file), run),
         methods=_methods(run, plan, stated, evidence, {t.name for tables in review.values() for t in tables}),
         check_rows=None,
@@ -174,7 +175,7 @@ def _readers(file: Path, scores: pd.DataFrame) -> pd.DataFrame:
     """
     readers = read_scores(file)
     for column, way_out in (("organ", "give `autoseg score` the names by --labels"), ("case", "name the masks alike")):
-        own, theirs = ({organ_key(str(name)) for name in frame[column]} for frame in (scores, readers))
+        own, theirs = ({organ_key(str(name)) for name in frame[column].unique()} for frame in (scores, readers))
         if own and theirs and own.isdisjoint(theirs):
             raise RunError(
                 f"--observers {file}: has no {column} of this run ({some(sorted(theirs), 3)}, not "
@@ -280,10 +281,11 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
         if has_other_models(run, what)
     ]
     dice = scores[scores["metric"] == "dice"]
-    absent = [name for name, n in dice.groupby("organ")["value"].count().items() if not n]
+    absent = [name for name, n in dice["value"].groupby(dice["organ"].astype(str)).count().items() if not n]
     if absent:
         sentences.append(f"In neither truth nor prediction of any scored case: {', '.join(map(str, absent))}.")
-    unlabelled = [organ.name for organ in run.plan().labels if len(dice) and organ.name not in set(dice["organ"])]
+    labelled = set(dice["organ"].unique())
+    unlabelled = [organ.name for organ in run.plan().labels if len(dice) and organ.name not in labelled]
     if unlabelled:
         sentences.append(f"Labelled in no scored case: {', '.join(unlabelled)}.")
     return tuple(sentences)
