@@ -219,7 +219,10 @@ def test_of_very_many_rows_only_cases_with_a_picture_have_their_table(monkeypatc
     assert 'aria-label="Scores of a"' in page  # it has a picture
     assert [whole.count('<details id="case-'), page.count('<details id="case-')] == [3, 1]
     assert [text.count('href="#case-') for text in (whole, page)] == [3, 1]
-    assert "Of so many cases 1 have more than their line in the table; scores.csv has the numbers of all." in page
+    assert (
+        "and in 3D. Of so many cases 1 have more than their line in the table; scores.csv has the numbers of all."
+        in page
+    )
 
 
 def test_a_table_of_very_many_organs_scrolls() -> None:
