@@ -26,23 +26,23 @@ Ends = tuple[tuple[int, int], ...]  # of a box: its first voxel and the one behi
 class SecondLook:
     """Where a second stage looked in a case, and how long each stage took."""
 
-    box: Ends | None  # voxels of the image; None: the first stage found nothing to look at
+    boxes: tuple[Ends, ...]  # voxels of the image; none: the first stage found nothing to look at
     seconds: tuple[float, ...]
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> SecondLook:
-        """Return a look as it was noted in JSON."""
-        box = noted["box"]
-        ends = None if box is None else tuple((int(first), int(behind)) for first, behind in box)
-        return cls(box=ends, seconds=tuple(map(float, noted["seconds"])))
+        """Return a look as it was noted in JSON; earlier versions note one `box`, or none."""
+        boxes = noted["boxes"] if "boxes" in noted else [noted["box"]] if noted["box"] else []
+        ends = tuple(tuple((int(first), int(behind)) for first, behind in box) for box in boxes)
+        return cls(boxes=ends, seconds=tuple(map(float, noted["seconds"])))
 
 
 def second_look(upsampler: Upsampler) -> SecondLook | None:
     """Return where a second stage looked and how long it took; None where there is one stage."""
     if not upsampler.stage_seconds:
         return None
-    box = None if upsampler.box is None else tuple((part.start, part.stop) for part in upsampler.box)
-    return SecondLook(box=box, seconds=tuple(round(seconds, 2) for seconds in upsampler.stage_seconds))
+    boxes = tuple(tuple((part.start, part.stop) for part in box) for box in upsampler.boxes)
+    return SecondLook(boxes=boxes, seconds=tuple(round(seconds, 2) for seconds in upsampler.stage_seconds))
 
 
 def stage_seconds(looks: Collection[SecondLook]) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: s
         lines.append(_Line("prediction", case.prediction, [focus], PREDICTION, 1.2))
     for axes, plane in zip(panels, cut.planes, strict=True):
         hatch_unknown(axes, plane, cut, case.unknown)
-        frame_box(axes, plane, cut, case.looked)
+        frame_boxes(axes, plane, cut, case.looked)
         for line in lines:
             pixels = cut.pixels(plane, line.labels)
             for value in line.values:
@@ -137,7 +137,7 @@ def case_figure(case: CaseArrays) -> Figure:
         if cut.sided:
             name_sides(axes, plane.sides, "white", "black", 6.5)
         scale_bar(axes, bar_mm, "white", "black", 6.5)
-        frame_box(axes, plane, cut, case.looked)
+        frame_boxes(axes, plane, cut, case.looked)
         for style, labels in _styled(case).items():
             outline(axes, plane, cut, labels, case.organs, style, 0.9, case.within)
     return figure
@@ -160,19 +160,20 @@ def outline(
         _contour(axes, plane, cut, mask, organ_colour(index), style, width)
 
 
-def frame_box(axes: Axes, plane: Plane, cut: Cut, box: Box | None) -> None:
-    """Draw the sides of a box, voxels of the image, where a plane cuts it; a view that is smaller cuts them off."""
-    if box is None or not box[plane.axis].start <= cut.at[plane.axis] < box[plane.axis].stop:
-        return
-    ends = [
-        ((part.start - shown.start) * mm, (part.stop - shown.start) * mm)
-        for axis, (part, shown, mm) in enumerate(zip(box, cut.box, cut.spacing_mm, strict=True))
-        if axis != plane.axis
-    ]
-    (low, high), (left, right) = ends
-    frame = Rectangle((left, low), right - left, high - low, fill=False, edgecolor=BOX, linewidth=0.7)
-    frame.set_path_effects(_cased(0.7))
-    axes.add_patch(frame)
+def frame_boxes(axes: Axes, plane: Plane, cut: Cut, boxes: Iterable[Box]) -> None:
+    """Draw the sides of boxes, voxels of the image, where a plane cuts them; a view that is smaller cuts them off."""
+    for box in boxes:
+        if not box[plane.axis].start <= cut.at[plane.axis] < box[plane.axis].stop:
+            continue
+        ends = [
+            ((part.start - shown.start) * mm, (part.stop - shown.start) * mm)
+            for axis, (part, shown, mm) in enumerate(zip(box, cut.box, cut.spacing_mm, strict=True))
+            if axis != plane.axis
+        ]
+        (low, high), (left, right) = ends
+        frame = Rectangle((left, low), right - left, high - low, fill=False, edgecolor=BOX, linewidth=0.7)
+        frame.set_path_effects(_cased(0.7))
+        axes.add_patch(frame)
 
 
 def _contour(axes: Axes, plane: Plane, cut: Cut, mask: Mask, colour: str, style: Style, width: float) -> None:

@@ -39,7 +39,7 @@ class CaseArrays:
     ignored: int | None = None  # value of the truth where it is not known; None: it is everywhere
     within: Mapping[int, tuple[int, ...]] | None = None  # values within each organ, by its own; None: its own alone
     sided: bool = True  # whether it is known where the patient's sides are; a PNG does not say
-    looked: Box | None = None  # that a second stage has looked into
+    looked: tuple[Box, ...] = ()  # that a second stage has looked into
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_] | None:

@@ -18,6 +18,7 @@ from autoseg.plan import PlanPart
 LEAST_PROBABILITY = 0.02  # smaller ones say nothing about an organ, but there are millions of them
 LEAST_POINTS = 8  # organs of validation cases, below which the line is not fitted
 LEAST_SPREAD = 0.02  # of their estimates
+Sums = tuple[float, float, float]  # of an organ: p in the mask, p everywhere, voxels of the mask
 
 
 class Calibration(PlanPart):
@@ -43,8 +44,8 @@ class Certainty:
     def __init__(self, scheme: LabelScheme) -> None:
         """Begin with what the classes are."""
         self._scheme = scheme
-        self._replaced: dict[int, float | None] = {}  # by class
-        self._sums: Tensor = torch.zeros(())  # p in the mask, p everywhere, voxels of the mask: (3, classes)
+        self._replaced: dict[int, Sums] = {}  # by class
+        self._sums: Tensor = torch.zeros(())  # (3, classes), see Sums
 
     def add(self, probabilities: Tensor, atoms: Tensor) -> None:
         """Take slices: probabilities (classes, z, Y, X) and the atoms that they speak for, uint8 (z, Y, X)."""
@@ -53,16 +54,19 @@ class Certainty:
         everywhere = torch.where(values > LEAST_PROBABILITY, values, 0.0).sum(dim=0, dtype=torch.float64)
         self._sums = self._sums + torch.stack((inside, everywhere, voxels))
 
+    def sums(self) -> dict[int, Sums]:
+        """Return the sums of each organ, by its class."""
+        inside, everywhere, voxels = self._sums.cpu()[:, list(self._scheme.organs)].tolist()
+        own: dict[int, Sums] = dict(zip(self._scheme.organs, zip(inside, everywhere, voxels, strict=True), strict=True))
+        return own | self._replaced
+
     def estimates(self) -> tuple[float | None, ...]:
         """Return each organ's estimate, 0 to 1; None for one that was not found."""
-        inside, everywhere, voxels = self._sums.cpu()[:, list(self._scheme.organs)].tolist()
-        sums = zip(self._scheme.organs, inside, everywhere, voxels, strict=True)
-        own = {index: 2 * p / (q + n) if n else None for index, p, q, n in sums}
-        return tuple((own | self._replaced).values())
+        return tuple(2 * p / (q + n) if n else None for p, q, n in self.sums().values())
 
-    def replace(self, estimates: Mapping[int, float | None]) -> None:
-        """Take the estimates of a second look at some classes."""
-        self._replaced.update(estimates)
+    def replace(self, sums: Mapping[int, Sums]) -> None:
+        """Take the sums of a second look at some classes."""
+        self._replaced.update(sums)
 
 
 def calibrate(estimates: Sequence[float], dices: Sequence[float]) -> Calibration:

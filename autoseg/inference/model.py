@@ -71,7 +71,8 @@ class Prediction(Generic[MaskForm]):
     organs: tuple[OrganPrediction, ...]
     unlike: tuple[str, ...]  # sentences on how the image differs from the training's
     probabilities: npt.NDArray[np.float16] | None = None  # (classes, Z, Y, X) on the working grid, where asked for
-    looked: BoxPercent | None = None  # of two stages: the probabilities that replace these in the second one's box
+    looked: tuple[BoxPercent, ...] = ()  # of two stages: the probabilities that replace these in the second one's boxes
+    notes: tuple[str, ...] = ()  # sentences on how a second stage has looked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,10 @@ class Model:
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
         probabilities = upsampler.probabilities() if options.probabilities else None
         unlike = (*prepared.unlike, *upsampler.remarks)
-        return Prediction(mask=mask, organs=organs, unlike=unlike, probabilities=probabilities, looked=upsampler.looked)
+        return Prediction(
+            mask=mask, organs=organs, unlike=unlike, probabilities=probabilities, looked=upsampler.looked,
+            notes=upsampler.notes,
+        )  # fmt: skip
 
     def infer(
         self,

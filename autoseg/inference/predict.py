@@ -47,7 +47,8 @@ def predict(
         outputs: What to write beside the masks.
         track: Shows progress.
         watch: Gets the time of each phase, summed over the jobs.
-        tell: Gets a line on each job before it is begun: the memory that it will take.
+        tell: Gets a line on each job: before it is begun the memory that it will take, on a CPU; and how a second
+            stage has looked.
 
     Returns:
         How many were predicted.
@@ -55,12 +56,12 @@ def predict(
     Raises:
         CasesFailedError: When all others are done, if some could not be predicted.
     """
-    work = Work(model, statistics, options, outputs, watch or Stopwatch())
+    work = Work(model, statistics, options, outputs, watch or Stopwatch(), tell)
     due = work.refuse_others([job for job in jobs if not work.is_done(job)])
     after = dict(zip([job.name for job in due], due[1:], strict=False))
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
-            if tell is not None and reading.exception() is None:
+            if tell is not None and model.plan.device == "cpu" and reading.exception() is None:
                 following = [after[job.name]] if job.name in after else []
                 gib = model.memory_gib(reading.result()[0], options, _reading_bytes(following))
                 tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
@@ -76,9 +77,16 @@ class Work:
     """Predicts one job after another; each is written while the next is predicted."""
 
     def __init__(
-        self, model: Model, statistics: Statistics, options: InferenceOptions, outputs: Outputs, watch: Stopwatch
+        self,
+        model: Model,
+        statistics: Statistics,
+        options: InferenceOptions,
+        outputs: Outputs,
+        watch: Stopwatch,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.statistics, self.options, self.outputs, self.watch = model, statistics, options, outputs, watch
+        self.tell = tell
         self.failed: dict[str, str] = {}
         self._writing: deque[tuple[Input, Future[None]]] = deque()
 
@@ -116,6 +124,9 @@ class Work:
         except AutosegError as error:
             self.failed[job.name] = str(error)
             return
+        if self.tell is not None:
+            for note in prediction.notes:
+                self.tell(f"{job.name}: {note}")
         self._writing.append((job, writer.submit(self._write, job, image, prediction)))
         self.settle(leave=1)
 

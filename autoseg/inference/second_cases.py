@@ -26,7 +26,8 @@ from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.grid import Box, resized
 from autoseg.imaging.resample import FloatArray, resample_label
 from autoseg.imaging.volumes import read_image, read_label
-from autoseg.inference.second_input import classes_of, displaced, first_box, part_of, second_image, widened
+from autoseg.inference.second_boxes import training_box
+from autoseg.inference.second_input import classes_of, displaced, part_of, second_image
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.json_file import JsonError, read_json
@@ -222,12 +223,10 @@ class _Maker:
         if is_learnt:
             moved = [self._moved(case, probabilities, n, voxels) for n, voxels in enumerate(errors.displacements)]
             probabilities = np.stack(moved)
-        box = first_box(mask, self.classes, case.grid.shape)
-        if box is None:
-            return False
-        margin_mm = [errors.margin_mm] * 3
-        self._write(case, probabilities, widened(box, case.grid, margin_mm, margin_mm))
-        return True
+        box = training_box(mask, self.classes, case.grid, errors.margin_mm)
+        if box is not None:
+            self._write(case, probabilities, box)
+        return box is not None
 
     def _write(self, case: CachedCase, probabilities: FloatArray, box: Box) -> None:
         source, plan, scheme = self.sources[case.id], self.plan, self.first.plan.scheme

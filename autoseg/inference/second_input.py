@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from autoseg.data.preprocess import working_image
-from autoseg.imaging.boxes import group_boxes
-from autoseg.imaging.grid import Box, Grid, Voxels
+from autoseg.imaging.grid import Box, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
-from autoseg.labels import Atoms, LabelScheme
+from autoseg.labels import LabelScheme
 from autoseg.plan import Plan
 
 Probabilities = npt.NDArray[np.float16]  # of classes on the first stage's working grid, (classes, Z, Y, X)
@@ -26,48 +24,6 @@ def classes_of(first: LabelScheme, second: LabelScheme) -> tuple[int, ...]:
     """Return which classes of the first stage the organs of a second are, in its order."""
     place = {organ.value: index for index, organ in first.organs.items()}
     return tuple(place[organ.value] for organ in second.labels)
-
-
-def first_box(coarse: Atoms, classes: Collection[int], full: Voxels) -> Box | None:
-    """Return the box (voxels of the image) in which the first stage sees any of some organs; None where it sees none.
-
-    It reaches a voxel of the working grid further: interpolation takes an organ no farther.
-
-    Args:
-        coarse: The first stage's mask on its working grid (Z, Y, X).
-        classes: Of the organs; disjoint, so that they are atoms.
-        full: Voxels of the image (Z, Y, X).
-    """
-    box = group_boxes(coarse, {0: tuple(classes)})[0]
-    if box is None:
-        return None
-    ends = [
-        (max(0, math.floor((part.start - 1) * n / m)), min(n, math.ceil((part.stop + 1) * n / m)))
-        for part, n, m in zip(box, full, coarse.shape, strict=True)
-    ]
-    return _box(ends)
-
-
-def widened(box: Box, grid: Grid, before_mm: Sequence[float], behind_mm: Sequence[float]) -> Box:
-    """Return a box that reaches further on each side, but not beyond the image.
-
-    Args:
-        box: Voxels of the image.
-        grid: Of the image.
-        before_mm: How much further towards the first voxel of each axis (Z, Y, X).
-        behind_mm: How much further towards the last one.
-
-    >>> grid = Grid(shape=(9, 9, 9), spacing_mm=(2.0, 1.0, 1.0))
-    >>> widened((slice(4, 6), slice(4, 6), slice(0, 9)), grid, (3, 3, 3), (0, 9, 9))
-    (slice(2, 6, None), slice(1, 9, None), slice(0, 9, None))
-    """
-    sides = zip(box, grid.shape, grid.spacing_mm, before_mm, behind_mm, strict=True)
-    return _box(
-        [
-            (max(0, part.start - math.ceil(before / mm)), min(n, part.stop + math.ceil(behind / mm)))
-            for part, n, mm, before, behind in sides
-        ]
-    )
 
 
 def part_of(volume: Volume, box: Box) -> Volume:
@@ -150,8 +106,3 @@ def displaced(probability: FloatArray, voxels: float, seed: Sequence[int]) -> Fl
         place + ndimage.map_coordinates(rng.uniform(-voxels, voxels, points), between, order=1) for place in places
     ]
     return np.asarray(ndimage.map_coordinates(probability, moved, order=1, mode="nearest"), dtype=np.float32)
-
-
-def _box(ends: Sequence[tuple[int, int]]) -> Box:
-    z, y, x = (slice(first, last) for first, last in ends)
-    return z, y, x

@@ -1,7 +1,8 @@
-"""A second look, finer, in a box around some organs; what it sees of them replaces what the first stage saw."""
+"""A second look, finer, in boxes around some organs; what it sees of them replaces what the first stage saw."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,14 +13,17 @@ from scipy import ndimage
 from autoseg.imaging.grid import Box, Voxels, working_shape
 from autoseg.imaging.resample import FloatArray, resample_label
 from autoseg.imaging.volumes import Volume
+from autoseg.inference.calibration import LEAST_PROBABILITY, Sums
 from autoseg.inference.cost import Stopwatch
-from autoseg.inference.second_input import Probabilities, classes_of, first_box, part_of, second_image, widened
+from autoseg.inference.second_boxes import disjoint, look_boxes, voxels_of, widened
+from autoseg.inference.second_input import Probabilities, classes_of, part_of, second_image
 from autoseg.inference.second_percent import box_percent
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Atoms
+from autoseg.words import counted
 
-LOOKS = 3  # at most; from the second on the box is wider where the organs reach out of it
+WIDENINGS = 3  # of boxes out of which organs reach, at most; each goes twice as far as the one before
 CHUNK_VOXELS = 1 << 20  # that are interpolated at a time
 
 
@@ -46,43 +50,65 @@ def look_again(
     """
     probabilities = upsampler.probabilities()
     classes = classes_of(first.plan.scheme, second.plan.scheme)
-    names = ", ".join(organ.name for organ in second.plan.labels)
-    unseen = [
-        organ.name
-        for index, organ in zip(classes, second.plan.labels, strict=True)
-        if not (upsampler.coarse == index).any()
-    ]
+    names = [organ.name for organ in second.plan.labels]
+    unseen = [name for index, name in zip(classes, names, strict=True) if not (upsampler.coarse == index).any()]
     upsampler.first = upsampler.mask.copy()
-    full = _voxels(upsampler.mask)
-    box = first_box(upsampler.coarse, classes, full)
-    if box is None or probabilities is None:
-        upsampler.remarks = (f"the first stage finds nothing of {names}, so the second had nothing to look at",)
-        return upsampler
     if unseen:
-        upsampler.remarks = (
-            f"the first stage finds nothing of {', '.join(unseen)}, so the second looked around the others alone",
-        )
+        so = "had nothing to look at" if unseen == names else "looked around the others alone"
+        upsampler.remarks = (f"the first stage finds nothing of {', '.join(unseen)}, so the second {so}",)
+    if probabilities is None or unseen == names:
+        return upsampler
     with watch.phase("read"):
         volume = original.read()
-    margin_mm = [second.plan.margin_mm or 0.0] * 3
-    box = widened(box, volume.grid, margin_mm, margin_mm)
-    look = _Look(second, volume, original, probabilities[list(classes)].astype(np.float32), classes, options, watch)
-    for number in range(LOOKS):
-        seen = look.at(box)
-        before, behind = _cut_sides(seen.mask, box, full)
-        if not any((*before, *behind)):
-            break
-        if number == LOOKS - 1:
-            upsampler.remarks += (f"{names}: reach out of the second stage's box, though it was widened",)
-            break
-        further = ([mm * cut for mm, cut in zip(margin_mm, side, strict=True)] for side in (before, behind))
-        box = widened(box, volume.grid, *further)
-    upsampler.box = box
+        truth = None if original.truth is None else original.truth()
+    margin_mm = second.plan.margin_mm or 0.0
+    boxes = look_boxes(upsampler.coarse, classes, volume.grid, margin_mm)
+    seen_first = probabilities[list(classes)].astype(np.float32)
+    look = _Look(second, volume, truth, seen_first, classes, options, watch)
+    seen = look.until_whole(boxes, max(margin_mm, *volume.grid.spacing_mm))
+    if seen.cut:
+        cut = ", ".join(names[atom - 1] for atom in seen.cut)
+        upsampler.remarks += (f"{cut}: reach out of the second stage's box, though it was widened",)
+    upsampler.boxes, upsampler.notes = tuple(one.box for one in seen.parts), (seen.in_words(volume.grid.shape),)
     with watch.phase("upsample"):
-        _paste(upsampler, seen, box, probabilities, classes)
-        if options.probabilities and (fine := seen.probabilities()) is not None:
-            upsampler.looked = box_percent(upsampler.mask[box], box, full, probabilities, fine, classes)
+        for one in seen.parts:
+            _paste(upsampler, one, probabilities, classes, options.probabilities)
+        _replace_counts(upsampler, seen.parts, seen_first, classes)
     return upsampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What the second stage sees in one box."""
+
+    box: Box  # voxels of the image
+    result: Upsampler
+
+    def cut_at(self, full: Voxels) -> tuple[list[set[int]], list[set[int]]]:
+        """Return the organs that reach out of the box into the image, at its sides before and behind each axis."""
+
+        def organs(axis: int, place: int, is_within: bool) -> set[int]:
+            return set(np.unique(self.result.mask.take(place, axis)).tolist()) - {0} if is_within else set()
+
+        sides = list(enumerate(zip(self.box, full, strict=True)))
+        before = [organs(axis, 0, part.start > 0) for axis, (part, _) in sides]
+        return before, [organs(axis, -1, part.stop < n) for axis, (part, n) in sides]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the second stage sees in an image."""
+
+    parts: list[_Part]
+    widenings: int
+    cut: list[int]  # its organs that reach out of their box all the same
+
+    def in_words(self, full: Voxels) -> str:
+        """Return where it has looked, as a sentence."""
+        count, share = len(self.parts), sum(voxels_of(one.box) for one in self.parts) / math.prod(full)
+        widened_times = f", widened {counted(self.widenings, 'time')}, as organs reached out" if self.widenings else ""
+        boxes = "one box" if count == 1 else f"{count} boxes"
+        return f"the second stage looked at {share:.0%} of the image, in {boxes}{widened_times}"
 
 
 @dataclass(frozen=True)
@@ -91,23 +117,45 @@ class _Look:
 
     second: Stage
     volume: Volume
-    original: Original
+    truth: Atoms | None  # of the first stage on the image's grid, where they are known
     probabilities: FloatArray  # of its organs by the first stage, (organs, Z, Y, X) on the first's working grid
     classes: tuple[int, ...]  # that these are in the first stage
     options: InferenceOptions
     watch: Stopwatch
 
-    def at(self, box: Box) -> Upsampler:
+    def until_whole(self, boxes: tuple[Box, ...], step_mm: float) -> _Seen:
+        """Return what the second stage sees; a box is wider where organs reach out of it, and joined to one it meets.
+
+        Args:
+            boxes: That do not overlap, voxels of the image.
+            step_mm: How far the first widening goes.
+        """
+        grid, parts, widenings = self.volume.grid, list[_Part](), 0
+        while True:
+            before = parts
+            parts = [next((one for one in before if one.box == box), None) or self.at(box) for box in boxes]
+            cuts = [one.cut_at(grid.shape) for one in parts]
+            cut = sorted(set[int]().union(*(side for sides in cuts for half in sides for side in half)))
+            if not cut or widenings == WIDENINGS:
+                return _Seen(parts=parts, widenings=widenings, cut=cut)
+            boxes = disjoint(
+                widened(one.box, grid, *([step_mm * bool(side) for side in half] for half in sides))
+                for one, sides in zip(parts, cuts, strict=True)
+            )
+            widenings, step_mm = widenings + 1, 2 * step_mm
+
+    def at(self, box: Box) -> _Part:
         """Return what the second stage sees in a box."""
         plan, shape = self.second.plan, self.volume.grid.shape
         with self.watch.phase("resample"):
             part = part_of(self.volume, box)
             image = second_image(part, box, shape, self.probabilities, plan)
             truth = None
-            if self.original.truth is not None:
-                atoms = second_atoms(self.original.truth()[box], self.classes)
+            if self.truth is not None:
+                atoms = second_atoms(self.truth[box], self.classes)
                 truth = resample_label(atoms, working_shape(part.grid, plan.spacing_mm, plan.downsampling))
-        return self.second.infer(image, part.grid.shape, self.options, self.watch, truth)
+        result = self.second.infer(image, part.grid.shape, self.options, self.watch, truth)
+        return _Part(box=box, result=result)
 
 
 def second_atoms(atoms: Atoms, classes: Sequence[int]) -> Atoms:
@@ -118,33 +166,56 @@ def second_atoms(atoms: Atoms, classes: Sequence[int]) -> Atoms:
     return np.asarray(table[atoms])
 
 
-def _cut_sides(seen: Atoms, box: Box, full: Voxels) -> tuple[list[bool], list[bool]]:
-    """Return on which sides of a box, first and last voxel of each axis, organs reach out of it into the image."""
-    before, behind = [], []
-    for axis, (part, n) in enumerate(zip(box, full, strict=True)):
-        before.append(part.start > 0 and bool(seen.take(0, axis).any()))
-        behind.append(part.stop < n and bool(seen.take(-1, axis).any()))
-    return before, behind
-
-
 def _paste(
-    upsampler: Upsampler, seen: Upsampler, box: Box, probabilities: Probabilities, classes: Sequence[int]
+    upsampler: Upsampler, one: _Part, probabilities: Probabilities, classes: Sequence[int], is_percent_asked: bool
 ) -> None:
-    """Give a box of the mask the organs that the second stage sees.
+    """Give a box of the mask the organs that the second stage sees, and have the probabilities there agree.
 
     What it takes away from them becomes what the first stage thinks most likely there beside them.
     """
-    inside = upsampler.mask[box]
-    organs = np.array([0, *classes], dtype=np.uint8)[seen.mask]
+    inside, full = upsampler.mask[one.box], upsampler.mask.shape
+    organs = np.array([0, *classes], dtype=np.uint8)[one.result.mask]
     taken = np.isin(inside, classes) & (organs == 0)
-    voxels = np.argwhere(taken) + [part.start for part in box]
-    inside[taken] = _next_best(probabilities, classes, voxels, upsampler.mask.shape)
+    voxels = np.argwhere(taken) + [part.start for part in one.box]
+    inside[taken] = _next_best(probabilities, classes, voxels, full)
     np.copyto(inside, organs, where=organs > 0)
-    estimates = dict(zip(classes, seen.certainty.estimates(), strict=True))
-    upsampler.certainty.replace(estimates)
-    if upsampler.reliability is not None and seen.reliability is not None:
-        counts = seen.reliability.counts()
-        upsampler.reliability.replace(dict(zip(classes, counts.values(), strict=True)))
+    fine = one.result.probabilities() if is_percent_asked else None
+    if fine is not None:
+        z, y, x = full
+        upsampler.looked += (box_percent(inside, one.box, (z, y, x), probabilities, fine, classes),)
+
+
+def _replace_counts(
+    upsampler: Upsampler, parts: Sequence[_Part], seen_first: FloatArray, classes: Sequence[int]
+) -> None:
+    """Let an organ's certainty and reliability be what the second stage counts in its boxes.
+
+    What the first stage holds possible outside of them makes the organ less certain: nobody has looked there again.
+    """
+    image_voxels = [voxels_of(one.box) / one.result.coarse.size for one in parts]  # of one of its working grid
+    weights = [voxels / image_voxels[0] for voxels in image_voxels]
+    of_first = upsampler.mask.size / upsampler.coarse.size / image_voxels[0]
+    outside = np.ones(upsampler.coarse.shape, dtype=bool)
+    for one in parts:
+        outside[_centres_within(one.box, upsampler)] = False
+    sums: dict[int, Sums] = {}
+    by_part = [list(one.result.certainty.sums().values()) for one in parts]
+    for place, (index, seen) in enumerate(zip(classes, seen_first, strict=True)):
+        p, q, n = (sum(w * of[place][k] for w, of in zip(weights, by_part, strict=True)) for k in range(3))
+        left = seen[outside]
+        sums[index] = (p, q + of_first * float(left[left > LEAST_PROBABILITY].sum(dtype=np.float64)), n)
+    upsampler.certainty.replace(sums)
+    counts = [list(one.result.reliability.counts().values()) for one in parts if one.result.reliability is not None]
+    if upsampler.reliability is not None and counts:
+        of_organs = [np.sum(of_parts, axis=0) for of_parts in zip(*counts, strict=True)]
+        upsampler.reliability.replace(dict(zip(classes, of_organs, strict=True)))
+
+
+def _centres_within(box: Box, upsampler: Upsampler) -> Box:
+    """Return the voxels of the first stage's working grid whose centres lie in a box of the image."""
+    sides = zip(box, upsampler.coarse.shape, upsampler.mask.shape, strict=True)
+    z, y, x = (slice(math.ceil(part.start * m / n - 0.5), math.ceil(part.stop * m / n - 0.5)) for part, m, n in sides)
+    return z, y, x
 
 
 def _next_best(
@@ -162,8 +233,3 @@ def _next_best(
         ]
         best[start : start + CHUNK_VOXELS] = np.array(others, dtype=np.uint8)[np.argmax(values, axis=0)]
     return best
-
-
-def _voxels(mask: Atoms) -> Voxels:
-    z, y, x = mask.shape
-    return z, y, x

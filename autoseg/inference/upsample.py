@@ -63,11 +63,12 @@ class Upsampler:
         self.coarse: Atoms = np.zeros(working, dtype=np.uint8)  # the mask on the working grid
         self.certainty = Certainty(scheme)
         self.reliability = None if truth is None else Reliability(scheme, truth)
-        self.box: Box | None = None  # that a second stage has looked into, voxels of the image
+        self.boxes: tuple[Box, ...] = ()  # that a second stage has looked into, voxels of the image
         self.stage_seconds: tuple[float, ...] = ()  # that each of two stages took
-        self.looked: BoxPercent | None = None  # the probabilities of both stages, where they are kept
+        self.looked: tuple[BoxPercent, ...] = ()  # the probabilities of both stages in these, where they are kept
         self.first: Atoms | None = None  # the mask before a second stage has looked again
         self.remarks: tuple[str, ...] = ()  # sentences on what it could not see
+        self.notes: tuple[str, ...] = ()  # sentences on how it has looked
         self._axes = tuple(_axis(i, o) for i, o in zip(working, full, strict=True))
         self._on_device: DeviceMask | None = None
         self._last: Tensor | None = None  # slice of probabilities that the next slab's first cells begin with

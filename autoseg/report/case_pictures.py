@@ -42,7 +42,7 @@ class View:
     caption: str
     organ: Label | None = None
     at_errors: bool = False  # whether an overlay shows the slices with the most errors
-    looked: Box | None = None  # that a second stage has looked into
+    looked: tuple[Box, ...] = ()  # that a second stage has looked into
 
     @property
     def focus(self) -> int | None:
@@ -111,7 +111,7 @@ class CaseWork:
         """Return digests of everything that a picture depends on."""
         organs = list(self.plan.scheme.names.items())
         settings: tuple[object, ...] = (view.kind, view.focus, view.at_errors, organs, self.plan.intensity[0].kind)
-        settings += () if view.looked is None else (view.looked,)
+        settings += view.looked
         mask = digest(file_digest(self.mask), settings, code_digest(*CODE))
         return mask, None if self.case is None else stored_digest([*self.case.label_files, *self.case.images])
 

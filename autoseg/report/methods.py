@@ -139,9 +139,10 @@ def _second_stage(plan: Plan, splits: Sequence[Split], facts: Facts) -> str:
     )
     return (
         f"A second network ({NETWORKS[plan.network.kind]}) looked again at {organs}, on a grid of {grid} (z, y, x), in "
-        f"a box around what the first one saw of them{margin}; where the first one saw each of them was a further "
-        f"input channel. {displaced if facts.is_displaced else ''}Crops had {joined(plan.crop_size)} voxels; it was "
-        f"trained for {counted(facts.second_iterations or plan.iterations, 'iteration')}. Its organs replaced those of "
+        f"a box around what the first one saw of them{margin}; in several boxes where these held less than half of its "
+        "voxels. Where the first one saw each of them was a further input channel. "
+        f"{displaced if facts.is_displaced else ''}Crops had {joined(plan.crop_size)} voxels; it was trained for "
+        f"{counted(facts.second_iterations or plan.iterations, 'iteration')}. Its organs replaced those of "
         "the first network."
     )
 

@@ -193,27 +193,28 @@ def _work_of(
     return work, notes
 
 
-def _looks(run: Run, plan: Plan, scores: pd.DataFrame) -> dict[str, Box]:
-    """Return the box that a second stage has looked into in each case; none where there is one stage."""
-    boxes: dict[str, Box] = {}
+def _looks(run: Run, plan: Plan, scores: pd.DataFrame) -> dict[str, tuple[Box, ...]]:
+    """Return the boxes that a second stage has looked into in each case; no case where there is one stage."""
+    boxes: dict[str, tuple[Box, ...]] = {}
     if plan.finer is None or scores.empty:
         return boxes
     by_fold = {fold: read_looks(run.fold(fold).evaluated) for fold in run.folds()}
     for name, _, fold in own_folds(scores).itertuples(index=False):
         look = by_fold.get(int(fold), {}).get(str(name))
-        if look is not None and look.box is not None:
-            z, y, x = (slice(first, behind) for first, behind in look.box)
-            boxes[str(name)] = (z, y, x)
+        if look is not None and look.boxes:
+            sides = [[slice(first, behind) for first, behind in box] for box in look.boxes]
+            boxes[str(name)] = tuple((z, y, x) for z, y, x in sides)
     return boxes
 
 
-def _framed(view: View, plan: Plan, looks: Mapping[str, Box]) -> View:
-    """Return a view of outlines with the second stage's box, where that looked at what it shows."""
+def _framed(view: View, plan: Plan, looks: Mapping[str, tuple[Box, ...]]) -> View:
+    """Return a view of outlines with the second stage's boxes, where that looked at what it shows."""
     again = () if plan.finer is None else plan.finer.labels
-    looked = looks.get(view.case)
-    if looked is None or view.kind not in ("case", "overlay") or (view.organ is not None and view.organ not in again):
+    looked = looks.get(view.case, ())
+    if not looked or view.kind not in ("case", "overlay") or (view.organ is not None and view.organ not in again):
         return view
-    return replace(view, looked=looked, caption=f"{view.caption} The thin yellow box: what the second stage saw.")
+    frames = "box" if len(looked) == 1 else "boxes"
+    return replace(view, looked=looked, caption=f"{view.caption} The thin yellow {frames}: what the second stage saw.")
 
 
 def _small_views(run: Run, scores: pd.DataFrame) -> list[View]:

@@ -72,11 +72,11 @@ def predict(
     write_legends(folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name)
     statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
     watch = Stopwatch()
-    say_memory = say if options.verbose and opened.plan.device == "cpu" else None
+    say_each = say if options.verbose else None
     try:
         with cluster_of(options.cluster, folder or out.parent) as crew:
             if crew is None:
-                masks = predict_inputs(opened, inputs, statistics, way, outputs, track, watch, say_memory)
+                masks = predict_inputs(opened, inputs, statistics, way, outputs, track, watch, say_each)
             else:
                 masks = predict_elsewhere(crew, model, device, opened, inputs, statistics, way, outputs, track)
     finally:

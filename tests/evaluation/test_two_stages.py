@@ -41,10 +41,10 @@ def test_where_a_second_stage_looked_and_how_long_is_known_from_the_journal(tmp_
     assert second_look(upsampler) is None  # of one stage
     upsampler.stage_seconds = (1.25, 2.0)
     nothing = second_look(upsampler)
-    assert nothing == SecondLook(box=None, seconds=(1.25, 2.0))
-    upsampler.box = (slice(0, 4), slice(1, 3), slice(2, 4))
+    assert nothing == SecondLook(boxes=(), seconds=(1.25, 2.0))
+    upsampler.boxes = ((slice(0, 4), slice(1, 3), slice(2, 4)), (slice(0, 1), slice(0, 1), slice(0, 1)))
     look = second_look(upsampler)
-    assert look == SecondLook(box=((0, 4), (1, 3), (2, 4)), seconds=(1.25, 2.0))
+    assert look == SecondLook(boxes=(((0, 4), (1, 3), (2, 4)), ((0, 1),) * 3), seconds=(1.25, 2.0))
     mask = tmp_path / "mask"
     mask.write_bytes(b"")
     journal = ScoreJournal(tmp_path / "journal")
@@ -54,7 +54,13 @@ def test_where_a_second_stage_looked_and_how_long_is_known_from_the_journal(tmp_
     assert read_looks(tmp_path / "none") == {}
 
 
+def test_what_earlier_versions_noted_of_a_look_is_understood() -> None:
+    one = {"box": [[0, 4], [1, 3], [2, 4]], "seconds": [1, 2]}
+    assert SecondLook.of(one) == SecondLook(boxes=(((0, 4), (1, 3), (2, 4)),), seconds=(1.0, 2.0))
+    assert SecondLook.of({"box": None, "seconds": [1, 2]}).boxes == ()
+
+
 def test_the_seconds_of_each_stage_are_told_by_their_median_and_range() -> None:
-    looks = [SecondLook(box=None, seconds=(first, 2 * first)) for first in (1.0, 3.0, 2.0)]
+    looks = [SecondLook(boxes=(), seconds=(first, 2 * first)) for first in (1.0, 3.0, 2.0)]
     assert stage_seconds(looks).to_numpy().tolist() == [["first", 3, 2.0, 1.0, 3.0], ["second", 3, 4.0, 2.0, 6.0]]
     assert stage_seconds([]).empty

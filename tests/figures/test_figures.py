@@ -15,7 +15,7 @@ from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import figure_bytes, new_figure, save_figure
 from autoseg.figures.colours import PALETTE, luminance, organ_colour, organ_colours
 from autoseg.figures.curves import curves_figure, smoothed
-from autoseg.figures.overlays import frame_box, overlay_figure
+from autoseg.figures.overlays import frame_boxes, overlay_figure
 from autoseg.figures.planes import PLANES, CaseArrays, Cut, window_of
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.labels import Label
@@ -151,15 +151,15 @@ def test_planes_are_as_large_as_the_patient_in_mm() -> None:
     assert all(axes.get_aspect() == 1.0 for axes in figure.axes)
 
 
-def test_a_box_is_framed_in_mm_in_the_planes_that_cut_it() -> None:
+def test_boxes_are_framed_in_mm_in_the_planes_that_cut_them() -> None:
     cut = Cut(
         at=(9, 5, 7), box=(slice(4, 20), slice(2, 30), slice(3, 33)), shape=(30, 40, 40), spacing_mm=(3.0, 1.0, 2.0)
     )
     axial, coronal, _ = PLANES
-    box = (slice(8, 12), slice(6, 20), slice(5, 25))
+    boxes = [(slice(8, 12), slice(6, 20), slice(5, 25)), (slice(12, 14), slice(6, 20), slice(5, 25))]
     panels = new_figure(4.0, 2.0).subplots(1, 2)
-    frame_box(panels[0], axial, cut, box)
-    frame_box(panels[1], coronal, cut, box)  # at row 5, before the box
+    frame_boxes(panels[0], axial, cut, boxes)  # at slice 9: in the first of them
+    frame_boxes(panels[1], coronal, cut, boxes)  # at row 5, before both
     (frame,) = panels[0].patches
     assert frame.get_bbox().bounds == ((5 - 3) * 2.0, 6 - 2, 20 * 2.0, 14)
     assert not panels[1].patches

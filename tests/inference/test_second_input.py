@@ -1,4 +1,4 @@
-"""Tests of autoseg.inference.second_input: boxes, and what lies in them."""
+"""Tests of autoseg.inference.second_input: what lies in a box."""
 
 from __future__ import annotations
 
@@ -10,29 +10,11 @@ from scipy import ndimage
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.resample import all_weights
 from autoseg.imaging.volumes import Volume
-from autoseg.inference.second_input import displaced, first_box, part_of, probabilities_in, second_image, widened
+from autoseg.inference.second_input import displaced, part_of, probabilities_in, second_image
 from autoseg.labels import Label
 from autoseg.plan import Intensity, first_seen
 
 GRID = Grid(shape=(12, 20, 16), spacing_mm=(3.0, 1.0, 2.0), origin_mm=(10.0, -20.0, 5.0))
-
-
-def test_a_box_holds_every_voxel_to_which_interpolation_takes_an_organ() -> None:
-    coarse = np.zeros((4, 5, 4), np.uint8)
-    coarse[1:3, 2, 3] = 2
-    coarse[0, 0, 0] = 1  # another organ
-    box = first_box(coarse, [2], GRID.shape)
-    assert box == (slice(0, 12), slice(4, 16), slice(8, 16))
-    full = np.einsum("zyx,az,by,cx->abc", (coarse == 2).astype(np.float32), *all_weights(coarse.shape, GRID.shape))
-    outside = full.copy()
-    outside[box] = 0
-    assert full.max() > 0.5 > outside.max()
-    assert first_box(coarse, [3], GRID.shape) is None
-
-
-def test_a_box_never_leaves_the_image() -> None:
-    whole = widened((slice(1, 2), slice(3, 4), slice(5, 6)), GRID, [99.0] * 3, [99.0] * 3)
-    assert whole == (slice(0, 12), slice(0, 20), slice(0, 16))
 
 
 def test_a_part_of_an_image_lies_where_it_was_in_the_patient() -> None:

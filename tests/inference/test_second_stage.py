@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from made import CT
+from torch import nn
 from two_stages import FIRST, FLOOR, GRID, LIVER, OF_LIVER, OF_VEIN, SEEN, VEIN, ByIntensity, second
 
 from autoseg.errors import VolumeError
-from autoseg.imaging.volumes import Volume
+from autoseg.imaging.grid import Grid
+from autoseg.imaging.volumes import Volume, write_array
+from autoseg.inference import second_boxes
 from autoseg.inference.cost import Stopwatch
+from autoseg.inference.inputs import Input
 from autoseg.inference.model import Model
+from autoseg.inference.predict import predict
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
+from autoseg.inference.statistics import Statistics
 from autoseg.labels import IGNORED
 from autoseg.plan import first_seen
 
@@ -111,12 +120,12 @@ def test_probabilities_of_both_stages_change_no_mask_and_agree_with_it() -> None
     image, model = scan((slice(2, 14), slice(13, 17), slice(14, 18))), two_stages()
     asked = model.predict(image, InferenceOptions(probabilities=True))
     np.testing.assert_array_equal(asked.mask.array, model.predict(image).mask.array)
-    assert asked.looked is not None
-    inside = asked.mask.array[asked.looked.box]
+    (looked,) = asked.looked
+    inside = asked.mask.array[looked.box]
     assert (inside == 9).any()
     atoms = np.searchsorted([0, 4, 9], inside)
-    np.testing.assert_array_equal(asked.looked.percent.argmax(axis=0), atoms)
-    assert model.predict(image).looked is None
+    np.testing.assert_array_equal(looked.percent.argmax(axis=0), atoms)
+    assert not model.predict(image).looked
 
 
 def test_the_memory_that_is_predicted_counts_both_stages_and_what_is_kept_between_them() -> None:
@@ -142,3 +151,107 @@ def test_an_organ_that_the_first_stage_misses_among_others_is_told() -> None:
 def test_other_organs_are_background_to_a_second_stage_and_the_unknown_stays_unknown() -> None:
     atoms = np.array([[[0, 1, 2, 3, IGNORED]]], np.uint8)
     np.testing.assert_array_equal(second_atoms(atoms, (3, 1)), [[[0, 2, 0, 1, IGNORED]]])
+
+
+UNSEEN, ONLY_FIRST = 220, 180  # HU: vein to the second stage alone, where the first is blind for it; to the first alone
+LARGE = Grid(shape=(16, 64, 64), spacing_mm=(2.0, 2.0, 2.0))
+LONG = Grid(shape=(16, 32, 64), spacing_mm=(2.0, 2.0, 2.0))
+NEAR, FAR = (slice(4, 12), slice(4, 12), slice(4, 12)), (slice(4, 12), slice(52, 60), slice(52, 60))
+Places = tuple[tuple[slice, slice, slice], int]
+
+
+def image_of(grid: Grid, around: int, *places: Places) -> Volume:
+    """Return an image of some intensity, with others in places."""
+    array = np.full((1, *grid.shape), around, np.int16)
+    for place, intensity in places:
+        array[0][place] = intensity
+    return Volume(array=array, grid=grid, stored=grid)
+
+
+def blind(network: nn.Module, later: Stage) -> Model:
+    """Return two stages of which the first sees less."""
+    return Model(stages=(Stage(networks=(network,), plan=FIRST), later), trained_on=frozenset())
+
+
+def test_organs_far_apart_are_looked_at_in_two_boxes_with_the_mask_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = (LIVER, VEIN)
+    finer = second(labels=labels, channels=("CT", *map(first_seen, labels)), intensity=(CT, SEEN, SEEN))
+    model = blind(ByIntensity(-2.0, 1.0), Stage(networks=(ByIntensity(-2.0, 1.0),), plan=finer))
+    image = image_of(LARGE, FLOOR, (NEAR, OF_LIVER), (FAR, OF_VEIN))
+    asked = InferenceOptions(probabilities=True)
+    apart = model.predict(image, asked)
+    assert apart.notes == ("the second stage looked at 16% of the image, in 2 boxes",)  # of 16 x 18 x 18
+    np.testing.assert_array_equal(apart.mask.array, 4 * (image.array[0] == OF_LIVER) + 9 * (image.array[0] == OF_VEIN))
+    monkeypatch.setattr(second_boxes, "WORTH", 0.0)
+    one = model.predict(image, asked)
+    assert "in one box" in one.notes[0]
+    np.testing.assert_array_equal(apart.mask.array, one.mask.array)
+    assert [organ.expected_dice for organ in apart.organs] == pytest.approx([o.expected_dice for o in one.organs])
+    for look in apart.looked:
+        np.testing.assert_array_equal(look.percent, one.looked[0].percent[:, *look.box])
+
+
+def test_a_false_piece_far_away_is_looked_at_in_a_box_of_its_own_and_taken_away() -> None:
+    large, stray = (slice(0, 12), slice(4, 12), slice(4, 12)), (slice(8, 12), slice(56, 60), slice(56, 60))
+    image, model = image_of(LARGE, OF_LIVER, (large, OF_VEIN), (stray, ONLY_FIRST)), two_stages()
+    alone = Model(stages=model.stages[:1], trained_on=frozenset()).predict(image)
+    assert (alone.mask.array[stray] == 9).any()
+    both = model.predict(image)
+    np.testing.assert_array_equal(both.mask.array == 9, image.array[0] == OF_VEIN)
+    assert both.notes == ("the second stage looked at 12% of the image, in 2 boxes",)  # not in all of it
+    assert not both.unlike
+
+
+def test_what_joins_two_far_pieces_is_found_by_widening_both_boxes_until_they_meet() -> None:
+    thick, tip = (slice(4, 12), slice(8, 24), slice(0, 16)), (slice(8, 12), slice(12, 16), slice(52, 56))
+    between = (slice(8, 12), slice(12, 16), slice(16, 52))
+    image = image_of(LONG, OF_LIVER, (thick, OF_VEIN), (tip, OF_VEIN), (between, UNSEEN))
+    looked = blind(ByIntensity(-2.0, 3.0), two_stages().stages[1]).predict(image)
+    np.testing.assert_array_equal(looked.mask.array == 9, image.array[0] > 200)
+    # 16 x 28 x 22 voxels and 14 x 16 x 16, which meet after 2, 4 and 8 voxels more
+    widened = "widened 3 times, as organs reached out"
+    assert looked.notes == (f"the second stage looked at 85% of the image, in one box, {widened}",)
+    assert not looked.unlike
+
+
+class Doubting(ByIntensity):
+    """Gives what is UNSEEN to the vein with a probability of 0.4, to the liver with one of 0.6."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        doubtful = (image[:, 0, None] - (UNSEEN - 100) / 50).abs() < 0.1
+        odds = torch.tensor((1e-6, 0.6, 0.4)).log()[None, :, None, None, None]
+        return torch.where(doubtful, odds, super().forward(image))
+
+
+def test_half_an_organ_that_the_first_stage_only_suspects_elsewhere_is_expected_to_be_half_right() -> None:
+    model = blind(Doubting(-2.0, 3.0), two_stages().stages[1])
+    whole = model.predict(image_of(LARGE, OF_LIVER, (NEAR, OF_VEIN)))
+    half = model.predict(image_of(LARGE, OF_LIVER, (NEAR, OF_VEIN), (FAR, UNSEEN)))
+    np.testing.assert_array_equal(half.mask.array == 9, whole.mask.array == 9)  # both in a box around the one half
+    of_whole, of_half = (prediction.organs[1].expected_dice for prediction in (whole, half))
+    assert of_whole == pytest.approx(1.0, abs=1e-3)
+    assert of_half == pytest.approx(2 / (1 + 1.4), abs=1e-3)  # of as many voxels elsewhere, 0.4 each
+
+
+@pytest.mark.parametrize(
+    ("places", "doubt"),
+    [
+        ((), "the first stage finds nothing of vein"),
+        ((((slice(4, 8), slice(12, 16), slice(0, 4)), OF_VEIN), ((slice(4, 8), slice(12, 16), slice(4, 60)), UNSEEN)),
+         "vein: reach out of the second stage's box"),
+    ],
+)  # fmt: skip
+def test_what_a_second_look_misses_is_told_on_the_terminal_and_in_the_table(
+    places: Sequence[Places], doubt: str, tmp_path: Path
+) -> None:
+    write_array(tmp_path / "a.nii.gz", image_of(LONG, OF_LIVER, *places).array[0], LONG)
+    job = Input(name="a", images=(tmp_path / "a.nii.gz",), out=tmp_path / "out.nii.gz")
+    statistics, lines = Statistics(tmp_path / "predictions.csv"), list[str]()
+    model = blind(ByIntensity(-2.0, 3.0), two_stages().stages[1])
+    predict(model, (job,), statistics, tell=lines.append)
+    (line,) = statistics.look_at_first()
+    assert doubt in line
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert table["unlike_training"].str.contains(doubt).all()
+    assert "GiB of memory" in lines[0]
+    assert [line.startswith("a: the second stage looked at") for line in lines[1:]] == [True] * bool(places)

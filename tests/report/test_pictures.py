@@ -44,10 +44,10 @@ def test_the_box_of_a_second_stage_is_shown_with_its_organs_and_named_in_the_cap
     (tmp_path / "fold-0").mkdir()
     run.fold(0).model.touch()
     (tmp_path / "mask").touch()
-    look = SecondLook(box=((1, 5), (2, 6), (0, 9)), seconds=(1.0, 1.0))
+    look = SecondLook(boxes=(((1, 5), (2, 6), (0, 9)),), seconds=(1.0, 1.0))
     ScoreJournal(run.fold(0).evaluated).append("a", "", tmp_path / "mask", (), look=look)
     looks = _looks(run, both, scores(("a", "testing", "vein", 9, 0.5), ("b", "testing", "vein", 9, 0.6)))
-    assert looks == {"a": (slice(1, 5), slice(2, 6), slice(0, 9))}
+    assert looks == {"a": ((slice(1, 5), slice(2, 6), slice(0, 9)),)}
     assert not _looks(run, FIRST, scores(("a", "testing", "vein", 9, 0.5)))
     strip = View(kind="case", case="a", file=tmp_path / "a", caption="a.")
     vein, liver = (View(kind="overlay", case="a", file=tmp_path / o.name, caption="", organ=o) for o in (VEIN, LIVER))

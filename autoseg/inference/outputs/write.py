@@ -100,8 +100,8 @@ def write_outputs(
     if prediction.probabilities is not None:
         for index, name in zip(plan.scheme.organs, file_names(plan.labels), strict=True):
             percent = to_percent(prediction.probabilities[index], prediction.mask.grid.shape)
-            if prediction.looked is not None:
-                percent[prediction.looked.box] = prediction.looked.percent[index]
+            for look in prediction.looked:
+                percent[look.box] = look.percent[index]
             write_label(beside / f"{name}{PERCENT}{suffix}", percent, prediction.mask.stored)
     reader = reader_of_suffix(job.out.name)
     segments = reader is not None and reader.slicer_segments
