@@ -17,6 +17,7 @@ PHASES = ("read", "resample", "network", "upsample", "clean-up", "write")
 PREDICTION_HEAP = 1.05  # resident for a byte alive while a tile is predicted on a CPU; measured, docs/benchmarks.md
 PROBABILITY_BYTES = 2  # of a probability on the working grid, float16, where the user asks for them
 PREDICTION_PROCESS_GIB = 0.5  # Python, PyTorch, SimpleITK and pandas; measured
+FIRST_STAGE_GIB = 0.1  # that the networks of a first stage leave resident while the second predicts; measured
 
 
 class Stopwatch:

@@ -19,7 +19,7 @@ from autoseg.imaging.convert import Files, to_volume
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
 from autoseg.imaging.volumes import Volume
-from autoseg.inference.cost import PROBABILITY_BYTES, Stopwatch
+from autoseg.inference.cost import FIRST_STAGE_GIB, PROBABILITY_BYTES, Stopwatch
 from autoseg.inference.novelty import unlike_training
 from autoseg.inference.organs import OrganPrediction, predicted_organs
 from autoseg.inference.postprocess import apply_rules
@@ -29,6 +29,7 @@ from autoseg.inference.second_stage import Original, look_again
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
+from autoseg.machine import GIB
 from autoseg.network.device import DeviceName
 from autoseg.network.unet import fold_norms
 from autoseg.network.weights import MODEL, Loaded, load_stages, model_files, read_facts, second_files
@@ -225,8 +226,12 @@ class Model:
             return first.memory_gib(prepared.image, grid, image_bytes, options, beside_bytes)
         keeping = replace(options, probabilities=True)  # the second stage sees those of the first
         first_gib = first.memory_gib(prepared.image, grid, image_bytes, keeping, beside_bytes + image_bytes)
-        kept = PROBABILITY_BYTES * first.plan.classes * prepared.image[0].size + 2.0 * math.prod(grid.shape)
-        beside_bytes += image_bytes + kept  # two masks of the first stage
+        working, organs = prepared.image[0].size, max(len(stage.plan.labels) for stage in later)
+        kept = (
+            PROBABILITY_BYTES * first.plan.classes + 4.0 * organs
+        ) * working  # all, and those of its organs in float32
+        kept += prepared.image.nbytes + 2.0 * math.prod(grid.shape)  # two masks of the first stage
+        beside_bytes += image_bytes + kept + FIRST_STAGE_GIB * GIB
         return max(first_gib, *(stage.whole_memory_gib(grid, image_bytes, beside_bytes, options) for stage in later))
 
 

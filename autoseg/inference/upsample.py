@@ -116,7 +116,11 @@ class Upsampler:
 
     def probabilities(self) -> npt.NDArray[np.float16] | None:
         """Return all probabilities, float16 (classes, Z, Y, X) on the working grid; None where nothing was kept."""
-        return torch.cat(self._kept, dim=1).numpy() if self._kept else None
+        if not self._kept:
+            return None
+        if len(self._kept) > 1:
+            self._kept = [torch.cat(self._kept, dim=1)]  # once: they are held, too
+        return self._kept[0].numpy()
 
     def _paint(self, slab: Tensor, first: int) -> None:
         """Paint all cells between the slices of `slab`, the first of which is working slice `first`."""
