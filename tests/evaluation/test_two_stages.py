@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from two_stages import FIRST
+from two_stages import FIRST, FLOOR, GRID, OF_LIVER, OF_VEIN, ByIntensity, second
 
+from autoseg.data.cache import read_case
+from autoseg.data.preprocess import preprocess
+from autoseg.dataset.load import Case
 from autoseg.dataset.split import TESTING
 from autoseg.evaluation.freshness import ScoreJournal, read_looks
+from autoseg.evaluation.score_case import CaseToScore, infer_case, score_case
 from autoseg.evaluation.two_stages import COLUMNS, SecondLook, second_look, stage_seconds, two_stages
+from autoseg.imaging.volumes import write_array
+from autoseg.inference.model import Model
+from autoseg.inference.stage import Stage
 from autoseg.inference.upsample import Upsampler
 
 VALUES = {"first_stage_ceiling": 0.8, "ceiling_dice": 0.96, "first_stage_dice": 0.6, "dice": 0.75}
@@ -64,3 +72,27 @@ def test_the_seconds_of_each_stage_are_told_by_their_median_and_range() -> None:
     looks = [SecondLook(boxes=(), seconds=(first, 2 * first)) for first in (1.0, 3.0, 2.0)]
     assert stage_seconds(looks).to_numpy().tolist() == [["first", 3, 2.0, 1.0, 3.0], ["second", 3, 4.0, 2.0, 6.0]]
     assert stage_seconds([]).empty
+
+
+@pytest.mark.parametrize("seen", [0, 16])
+def test_a_case_of_which_the_first_stage_finds_nothing_is_scored_and_told(
+    seen: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, label = np.full(GRID.shape, FLOOR, np.int16), np.zeros(GRID.shape, np.uint8)
+    image[:, 4:28, 4:28], label[:, 4:28, 4:28] = OF_LIVER, 4
+    image[:, 12:19, 12:19], image[seen:, 12:19, 12:19], label[:, 12:19, 12:19] = OF_VEIN, 220, 9
+    for name, array in (("image", image), ("label", label)):
+        write_array(tmp_path / f"{name}.nii.gz", array, GRID)
+    source = Case(id="a", images=(tmp_path / "image.nii.gz",), label=tmp_path / "label.nii.gz", patient="a")
+    preprocess([source], FIRST, tmp_path / "cache")
+    case = read_case(tmp_path / "cache", "a")
+    assert case is not None
+    stages = (Stage(networks=(ByIntensity(-2.0, 3.0),), plan=FIRST), Stage(networks=(ByIntensity(2.0),), plan=second()))
+    model = Model(stages=stages, trained_on=frozenset())
+    one = CaseToScore(case=case, source=source, split="testing", fold=0, mask=tmp_path / "out.nii.gz", tolerance_mm=2.0)
+    scored = score_case(model, one, infer_case(model, one))
+    dices = {row["metric"]: row["value"] for row in scored.rows if row["organ"] == "vein" and row["grid"] == "original"}
+    assert (dices["dice"], dices["first_stage_dice"] < 1) == ((1.0, True) if seen else (0.0, True))
+    assert scored.look is not None
+    assert scored.look.boxes == ((((0, 16), (6, 22), (6, 22)),) if seen else ())  # first seen in 12 to 16
+    assert ("a: the first stage finds nothing of vein" in caplog.text) == (not seen)
