@@ -28,6 +28,7 @@ class Option:
     least: int | float | None = None  # smallest value that is allowed
     notation: Notation | None = None  # None: as its type is written
     excludes: str | None = None  # flag that must not be given, too
+    refusal: str | None = None  # why it is not to be had here, and what to do in its place; None: it is
     decides: bool = True  # whether what the verb writes is another with another value
 
     @property
@@ -51,11 +52,19 @@ def option(
     least: int | float | None = None,
     notation: Notation | None = None,
     excludes: str | None = None,
+    refusal: str | None = None,
     decides: bool = True,
 ) -> Any:
     """Return a field that is an option of the command line."""
     about = Option(
-        flags=flags, help=help, metavar=metavar, least=least, notation=notation, excludes=excludes, decides=decides
+        flags=flags,
+        help=help,
+        metavar=metavar,
+        least=least,
+        notation=notation,
+        excludes=excludes,
+        refusal=refusal,
+        decides=decides,
     )
     metadata = {_OPTION: about}
     if callable(default):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ WORKER_GIB = 0.4  # what an augmentation process takes: Python and PyTorch
 WORKER_BATCHES = 8  # that one has room for: those on their way, and what comes up while one is made
 CPU_WORKERS, GPU_WORKERS = 8, 32  # at most, by default
 FULL = 0.9  # of the processors' time: then who wants more of it gets in others' way
+_limits: list[float] = []  # of `memory_limited_to`, in bytes
 
 
 def has_screen() -> bool:
@@ -82,6 +84,16 @@ def default_workers(processes: int | None = None, device: str = "cpu", batch_byt
     return max(1, min(most, usable_cores() // beside - 1, int(0.5 * free_memory_gib() / beside / worker_gib)))
 
 
+@contextmanager
+def memory_limited_to(limit: float) -> Iterator[None]:
+    """Count no more than so many bytes as this process's, as whoever has started it kills it for more."""
+    _limits.append(limit)
+    try:
+        yield
+    finally:
+        _limits.pop()
+
+
 def free_memory_gib() -> float:
     """Return the memory that the machine, each cgroup above this process, and Slurm leave free, in GiB."""
     import psutil
@@ -91,6 +103,8 @@ def free_memory_gib() -> float:
         free = min(free, _free_in(group))
     if allowed := _slurm_memory_mib():  # where Slurm counts by itself, without cgroups
         free = min(free, allowed * MIB - _own_memory())
+    if math.isfinite(limit := min(_limits, default=math.inf)):
+        free = min(free, limit - _own_memory())
     return max(free, 0.0) / GIB
 
 

@@ -38,6 +38,11 @@ def _part() -> Any:
     )  # fmt: skip
 
 
+def _no_part(help: str, refusal: str) -> Any:  # noqa: A002 - the word of the command line
+    """Return the option --part of a verb that has none: a line says what to do in its place."""
+    return option(None, "--part", metavar="K/N", notation=PART, decides=False, help=help, refusal=refusal)
+
+
 def _device() -> Any:
     return option("auto", "--device", metavar=_DEVICES, help="Where to compute.")
 
@@ -236,6 +241,10 @@ class ReportOptions:
     pdf: bool = option(False, "--pdf", help="Print the page to report.pdf, too; needs Chromium or Chrome.")
     jobs: int | None = _jobs()
     cluster: str | None = _cluster(excludes="--jobs")
+    part: Part | None = _no_part(
+        help="Not here: a report draws 60 cases at most; -j or --cluster shares them.",
+        refusal="a report draws 60 cases at most, which one call does; leave it out, and give -j or --cluster",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +258,11 @@ class RepeatOptions:
         least=1,
         decides=False,
         help="Train N times, with other seeds, for the spread.",
+    )
+    part: Part | None = _no_part(
+        help="Not here: give it to plan, preprocess and evaluate, each with a call that gathers, and train between.",
+        refusal="each step of `run` needs the whole of the one before; give it to plan, preprocess and evaluate, with "
+        "a call that gathers after each, and train between them, or give `run` --cluster",
     )
 
 

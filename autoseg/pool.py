@@ -46,6 +46,18 @@ class Submit(Protocol):
         """Have `call_each` called; the future fails by a `WorkerLostError` where the worker is lost."""
 
 
+@dataclass(frozen=True)
+class Backend:
+    """Where networks compute: workers that differ in it may give other bits."""
+
+    device: str
+    has_fast_bfloat16: bool  # whether bfloat16 pays there
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.device} {'with' if self.has_fast_bfloat16 else 'without'} fast bfloat16"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crew:
     """Who works: an executor's processes, here or on other machines."""
@@ -54,6 +66,7 @@ class Crew:
     width: Callable[[], int]  # workers, as of now
     examine: Callable[[], None]  # is called every EXAMINE_S while one waits for them; may raise what ends all
     task_s: float = 0.0  # how long a task should take, so that sending it costs little beside; 0: one item each
+    backend: Backend | None = None  # of other machines, where they were asked for it
 
 
 @dataclass(frozen=True)
@@ -129,20 +142,28 @@ def local_crew(size: int, is_worker: bool = True) -> Iterator[Crew]:
         yield Crew(submit=partial(hands.submit, call_each), width=lambda: size, examine=hands.examine)
 
 
-def call_each(function: Callable[[Item], Result], items: Sequence[Item]) -> Report[Result]:
-    """Do a task, where the worker is: call `function` on each item; it never raises."""
+def call_each(
+    function: Callable[[Item], Result], items: Sequence[Item], more_memory: str = "use -j 1"
+) -> Report[Result]:
+    """Do a task, where the worker is: call `function` on each item; it never raises.
+
+    Args:
+        function: To be called.
+        items: Its arguments.
+        more_memory: The way out where there is too little.
+    """
     began = time.perf_counter()
-    outcomes = tuple(_called(function, item) for item in items)
+    outcomes = tuple(_called(function, item, more_memory) for item in items)
     return Report(outcomes, time.perf_counter() - began)
 
 
-def _called(function: Callable[[Any], Any], item: Any) -> Outcome[Any]:
+def _called(function: Callable[[Any], Any], item: Any, more_memory: str) -> Outcome[Any]:
     try:
         return Outcome(function(item))
     except AutosegError as error:
         return Outcome(error)
     except MemoryError:
-        return Outcome(AutosegError(f"{LITTLE_MEMORY}; use -j 1"))
+        return Outcome(AutosegError(f"{LITTLE_MEMORY}; {more_memory}"))
     except Exception as error:  # noqa: BLE001 - a bug is raised in the parent
         error.add_note(traceback.format_exc())
         return Outcome(None, error)

@@ -17,9 +17,10 @@ import autoseg
 PACKAGE = Path(autoseg.__file__).parent
 ROOMS = [
     "version", "words", "errors", "processes", "files", "locks", "json_file", "sheet", "digests", "machine",
-    "hands", "pool", "parts", "part_notes", "cluster", "labels", "plan", "settings", "report_folder", "run",
-    "timings", "imaging", "dataset", "metrics", "flags", "notations", "options", "figures", "network", "planning",
-    "phantom", "data", "inference", "training", "evaluation", "report", "steps", "cli", "__main__",
+    "hands", "pool", "parts", "part_notes", "labels", "plan", "settings", "report_folder", "run", "timings",
+    "imaging", "dataset", "metrics", "flags", "notations", "options", "figures", "network", "cluster_members",
+    "cluster", "planning", "phantom", "data", "inference", "training", "evaluation", "report", "steps", "cli",
+    "__main__",
 ]  # fmt: skip
 DOORS = {
     "SimpleITK": "imaging",

@@ -4,65 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from autoseg import cluster
-from autoseg.cluster import ClusterError, Site, join_cluster, require_safe, work_at
+from autoseg.cluster import join_cluster, work_at
+from autoseg.cluster_members import ClusterError, Site
 from autoseg.digests import code_digest
 from autoseg.errors import VolumeError
+from autoseg.machine import free_memory_gib
 from autoseg.pool import Crew, each
 from autoseg.version import VERSION
 
 END_S = 60.0  # for programs to end on a busy machine
 
 
-def site(folder: Path, **others: str) -> Site:
-    about = {"folder": str(folder), "token": "token", "version": VERSION, "code": code_digest(".")}
-    return Site(**(about | others))
-
-
-@pytest.mark.parametrize(
-    "address", ["tls://10.0.0.7:8786", "tcp://127.0.0.1:8786", "tcp://[::1]:9", "tcp://localhost:1"]
-)
-def test_a_cluster_of_this_machine_alone_or_with_certificates_is_safe(address: str) -> None:
-    require_safe(address, "the scheduler")
-
-
-@pytest.mark.parametrize(
-    "address", ["tcp://10.0.0.7:8786", "tcp://node7:8786", "ws://127.0.0.1:80", "tcp://", "ucx://a:1"]
-)
-def test_a_cluster_that_others_can_reach_is_refused(address: str) -> None:
-    with pytest.raises(ClusterError, match=r"where anyone who reaches it can run programs as you; use certificates"):
-        require_safe(address, "the scheduler")
-
-
-def test_a_worker_with_other_code_another_version_or_other_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "token").touch()
-    site(tmp_path).require_alike()
-    for other, message in (
-        (site(tmp_path, version="9.9"), f"runs autoseg {VERSION}, here it is 9.9; install the same there"),
-        (site(tmp_path, code="of a change"), f"runs autoseg {VERSION}, with other code, here it is {VERSION}"),
-        (site(tmp_path, token="other"), f"does not see {tmp_path / 'other'}; all machines must see the files"),
-        (site(tmp_path / "elsewhere"), f"does not see {tmp_path / 'elsewhere' / 'token'}"),
-    ):
-        with pytest.raises(ClusterError) as error:
-            other.require_alike()
-        assert message in str(error.value)
-
-
 def test_a_task_is_done_in_the_folder_from_which_paths_are(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
     before = Path.cwd()
-    report = work_at(site(tmp_path), listed, ["."])
+    report = work_at(Site(str(tmp_path), "token", VERSION, code_digest(".")), listed, ["."])
     assert report.outcomes[0].value == ["token"]
     assert Path.cwd() == before
 
@@ -99,99 +66,72 @@ def test_without_the_library_one_line_says_how_to_get_it(monkeypatch: pytest.Mon
         pass
 
 
-class Workers:
-    """A client of a scheduler whose workers are given; what each finds when it looks at itself is in `lacks`."""
-
-    def __init__(self, **lacks: str | Exception | None) -> None:
-        self.threads = {"tcp://127.0.0.1:1": 1}
-        self.lacks = {f"tcp://127.0.0.1:{name[1:]}": lack for name, lack in lacks.items()}
-
-    def nthreads(self) -> dict[str, int]:
-        return dict(self.threads)
-
-    def run(self, look: object, workers: list[str], on_error: str) -> dict[str, str | Exception | None]:
-        return {address: self.lacks.get(address) for address in workers}
-
-
 @pytest.mark.parametrize(
-    ("address", "threads", "message"),
+    ("address", "security", "message"),
     [
-        ("tcp://127.0.0.1:2", 4, "worker tcp://127.0.0.1:2 has 4 threads; start it with --nthreads 1"),
-        ("tcp://10.0.0.7:8786", 1, "a worker listens at tcp://10.0.0.7:8786, where anyone"),
-        ("tcp://127.0.0.1:3", 1, "worker tcp://127.0.0.1:3 has no autoseg"),
+        (
+            "tls://a:1",
+            {"ssl_context": None},
+            r"tls://a:1 asks for certificates, and none is named; say in ~/\.config/dask",
+        ),
+        (
+            "tcp://127.0.0.1:1",
+            {"require_encryption": True},
+            r"requires encryption, tcp://127\.0\.0\.1:1 has none; start",
+        ),
+        (
+            "tls://a:1",
+            FileNotFoundError("cert.pem"),
+            r"a certificate cannot be read \(cert\.pem\); say in ~/\.config/dask",
+        ),
     ],
 )
-def test_a_worker_that_comes_later_is_examined(
-    address: str, threads: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_certificates_that_are_missing_are_told_before_anything_is_joined(
+    address: str, security: dict[str, object] | OSError, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster, "COUNT_S", -1.0)
-    client = Workers(_1=None, _3="has no autoseg", _4=OSError("gone"))
-    members = cluster._Members(client, "a.json", site(tmp_path))
-    assert members.count() == 1
-    client.threads["tcp://127.0.0.1:4"] = 1  # gone before it could look
-    assert members.count() == 2
-    client.threads[address] = threads
-    with pytest.raises(ClusterError, match=re.escape(message)):
-        members.count()
+    def connection(role: str) -> dict[str, object]:
+        if isinstance(security, OSError):
+            raise security
+        return {"ssl_context": object(), "require_encryption": False} | security
 
-
-def test_a_cluster_is_deserted_a_minute_after_its_last_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    client = Workers()
-    members = cluster._Members(client, "a.json", site(tmp_path))
-    clock[0] += 600.0  # of short tasks
-    assert members.count() == 1
-    client.threads.clear()
-    clock[0] += cluster.DESERTED_S - 1.0
-    members.require_some()
-    clock[0] += 2.0
-    with pytest.raises(ClusterError, match="has no worker any more; start some"):
-        members.require_some()
-
-
-def test_certificates_that_nobody_named_are_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise TypeError("TLS expects a `ssl_context` argument")
-
-    monkeypatch.setattr(cluster, "_distributed", lambda: SimpleNamespace(Client=refuse))
-    with (
-        pytest.raises(ClusterError, match=r"tls://a:1: TLS expects .*; say in ~/\.config/dask/distributed\.yaml which"),
-        join_cluster("tls://a:1", tmp_path, is_written=True),
-    ):
+    library = SimpleNamespace(Security=lambda: SimpleNamespace(get_connection_args=connection), Client=pytest.fail)
+    monkeypatch.setattr(cluster, "_distributed", lambda: library)
+    with pytest.raises(ClusterError, match=message), join_cluster(address, tmp_path, is_written=True):
         pass
 
 
+Start = Callable[..., None]
+
+
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler on this machine with two workers."""
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """What starts a program of distributed with arguments; they end with the tests."""
     pytest.importorskip("distributed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     folder = tmp_path_factory.mktemp("dask")
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    host, port = address.split(":")
-    serve = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", host, "--port", port, "--no-dashboard"]
-    work = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_worker",
-        f"tcp://{address}",
-        "--nthreads",
-        "1",
-        "--no-dashboard",
-    ]
-    work += ["--nworkers", "2", "--local-directory", str(folder), "--memory-limit", "0"]
-    with (folder / "log").open("w") as log:
-        programs = [
-            subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=folder) for words in (serve, work)
-        ]
-    yield f"tcp://{address}"
-    for program in reversed(programs):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(program: str, *arguments: str) -> None:
+        words = [sys.executable, "-m", f"distributed.cli.{program}", *arguments, "--no-dashboard"]
+        with (folder / "log").open("a") as log:
+            running.append(subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=folder))
+
+    yield start
+    for program in reversed(running):
         program.terminate()
         program.wait(END_S)
+
+
+@pytest.fixture(scope="module")
+def scheduler(programs: Start) -> str:
+    """The address of a scheduler on this machine with two workers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    programs("dask_scheduler", "--host", "127.0.0.1", "--port", port)
+    address = f"tcp://127.0.0.1:{port}"
+    programs("dask_worker", address, "--nthreads", "1", "--nworkers", "2", "--memory-limit", "0")
+    return address
 
 
 def halved(number: int) -> int:
@@ -220,3 +160,29 @@ def test_a_cluster_does_what_this_machine_would(scheduler: str, tmp_path: Path) 
         items = {str(n): (str(tmp_path), n) for n in range(8)}
         assert dict(each(killing, items, crew)) == {str(n): n for n in range(8)}
     assert [entry.name for entry in tmp_path.iterdir()] == ["tried"]
+
+
+def machine_of(_: int) -> tuple[int, float]:
+    return os.getpid(), free_memory_gib()
+
+
+def test_a_marked_worker_does_it_alone_and_keeps_to_its_memory(
+    scheduler: str, programs: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    programs("dask_worker", scheduler, "--nthreads", "1", "--memory-limit", "2GiB", "--resources", "GPU=1")
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        client.wait_for_workers(3, timeout=END_S)
+    items = {str(n): n for n in range(6)}
+    with join_cluster(scheduler, tmp_path, is_written=True, device="auto") as crew:
+        assert crew.width() == 1
+        assert crew.backend is not None
+        machines = [machine for _, machine in each(machine_of, items, crew) if isinstance(machine, tuple)]
+    assert len(machines) == len(items)
+    assert len({pid for pid, _ in machines}) == 1
+    assert all(gib < 1.6 for _, gib in machines)  # Dask lets it begin nothing at 80 % of its limit
+    assert any("workers of GPU=1 compute on cpu: PyTorch finds no GPU" in line for line in caplog.messages) == (
+        crew.backend.device != "cuda"
+    )
+    with join_cluster(scheduler, tmp_path, is_written=True, device="cpu") as crew:
+        assert crew.width() == 3

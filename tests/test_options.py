@@ -40,7 +40,9 @@ OTHER = {  # a value that is not the default, by a field's type
     "tuple[int, ...] | None": (2,), "Part | None": Part(1, 3),
     "Mapping[str, str]": {"crop_size": "[8,8,8]", "loss.kind": "dice"},
 }  # fmt: skip
-ASKED = [pytest.param(kind, name, id=f"{kind.__name__}.{name}") for kind in EVERY for name in options_of(kind)]
+OPTIONS = [(kind, name, one.refusal) for kind in EVERY for name, one in options_of(kind).items()]
+ASKED = [pytest.param(kind, name, id=f"{kind.__name__}.{name}") for kind, name, refusal in OPTIONS if not refusal]
+REFUSED = [pytest.param(kind, name, id=f"{kind.__name__}.{name}") for kind, name, refusal in OPTIONS if refusal]
 
 
 def read(kind: type[Any], arguments: list[str]) -> Any:
@@ -73,6 +75,12 @@ def test_every_option_survives_the_way_over_the_command_line(kind: type[Any], na
     arguments = arguments_of(options)
     assert arguments[0].startswith("--")
     assert read(kind, arguments) == options
+
+
+@pytest.mark.parametrize(("kind", "name"), REFUSED)
+def test_an_option_that_a_verb_does_not_have_is_refused_with_what_to_do(kind: type[Any], name: str) -> None:
+    with pytest.raises(PlanError, match=r"^--part: .*; (give it to|leave it out)"):
+        read(kind, arguments_of(changed(kind, name)))
 
 
 def test_all_options_of_a_training_reach_the_processes_of_a_team() -> None:

@@ -221,6 +221,18 @@ def test_what_is_done_is_given_before_what_hinders_the_next_task_is_raised() -> 
         next(results)
 
 
+def exhausting(_: int) -> int:
+    raise MemoryError
+
+
+def test_the_way_out_of_too_little_memory_is_that_of_who_works() -> None:
+    for report, way_out in (
+        (call_each(exhausting, [1]), "use -j 1"),
+        (call_each(exhausting, [1], "buy more"), "buy more"),
+    ):
+        assert str(report.outcomes[0].value) == f"there is too little memory for it; {way_out}"
+
+
 def test_results_larger_than_a_pipe_holds_come_whole() -> None:
     found = dict(each(kilobytes, {"small": 1, "large": 5000}, 2))
     assert [len(found[name]) for name in ("small", "large")] == [1024, 5120000]  # type: ignore[arg-type]

@@ -68,12 +68,14 @@ class _Asked:
         """Return the options that the command line gave, by flag.
 
         Raises:
-            PlanError: If a value is not written as it must be, or two flags exclude each other.
+            PlanError: If a value is not written as it must be, two flags exclude each other, or the verb refuses one.
         """
         given = dict(vars(self.defaults))
         for name, option in self.options.items():
             value = values[option.flag]
             is_given = value is not None and value != []
+            if is_given and option.refusal:
+                raise PlanError(f"{option.flag}: {option.refusal}")
             if is_given and option.excludes and values[option.excludes] is not None:
                 raise PlanError(f"{option.excludes} and {option.flag} exclude each other; give one")
             if option.notation is None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from autoseg.data.cache import CachedCase, read_cases
@@ -16,18 +17,19 @@ from autoseg.dataset.load import Case
 from autoseg.dataset.split import SIDES, Split
 from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError
+from autoseg.evaluation.fold_elsewhere import (
+    FoldOnDevice,
+    Runs,
+    determine_elsewhere,
+    digest_of_fold,
+    fold_for,
+    infer_and_score,
+    runs_of,
+)
 from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
 from autoseg.evaluation.reliability import write_reliability
-from autoseg.evaluation.score_case import (
-    CaseToScore,
-    FoldOnDevice,
-    ScoredCase,
-    digest_of_fold,
-    infer_and_score,
-    infer_case,
-    score_case,
-)
+from autoseg.evaluation.score_case import CaseToScore, ScoredCase, infer_case, score_case
 from autoseg.evaluation.scores import write_scores
 from autoseg.imaging.grid import Grid
 from autoseg.inference.model import MASK_CODE, Model, open_fold
@@ -47,6 +49,7 @@ CODE = (
     *MASK_CODE,
     "metrics",
     "evaluation/evaluate.py",
+    "evaluation/fold_elsewhere.py",
     "evaluation/score_case.py",
     "evaluation/scores.py",
     "evaluation/reliability.py",
@@ -76,7 +79,7 @@ def evaluate(
         run: With cache and at least one trained fold.
         splits: One a fold.
         dataset: Case id to its files.
-        device: To predict on.
+        device: To predict on; workers have theirs.
         tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
         part: Of the cases of each fold; None: all.
@@ -100,12 +103,11 @@ def evaluate(
     with remembered(run.digests_file):
         noted = score_sources(run)  # before they are read
         for fold in folds:
-            evaluation, cases = _open_fold(run, fold, splits[fold], dataset, device, tolerance_mm, part)
+            evaluation, cases = _open_fold(run, fold, splits[fold], dataset, device, tolerance_mm, part, crew)
             noted |= score_sources_of_fold(run, fold)
             results = _scored(evaluation, cases)
             if crew is not None:
-                at = FoldOnDevice(run=run, fold=fold, device=device, digest=evaluation.digest)
-                results = _scored_by(crew, at, evaluation, cases)
+                results = _scored_by(crew, fold_for(crew, run, fold, evaluation.model), evaluation, cases)
             errors = dict(track(results, f"Evaluating fold {fold}", len(cases)))
             failed |= {case_id: str(error) for case_id, error in errors.items() if error is not None}
             done = [(side, case.id) for side, case in cases if errors.get(case.id) is None]
@@ -137,6 +139,7 @@ def _open_fold(
     device: DeviceName,
     tolerance_mm: float,
     part: Part | None,
+    crew: Crew | None,
 ) -> tuple[_Evaluation, list[tuple[str, CachedCase]]]:
     """Open a fold's model, postprocessing fitted, and its cached cases, each with its side of the split."""
     file, settings = run.fold(fold).model, plan_digest(plan_of(run))
@@ -144,14 +147,17 @@ def _open_fold(
     with lock(file.parent, "autoseg evaluate", FIT_WAIT_S, FIT_LOCK):  # one part fits, the others wait and read
         model = open_fold(run, fold, device)
         _require_fitting(run, fold, model, split)
-        validation = read_cases(run.cache, split.validation, settings)
-        model = with_postprocessing(file, model, validation, dataset, load_fingerprint(run.fingerprint_file))
+        of_fold = read_cases(run.cache, split.validation, settings), dataset, load_fingerprint(run.fingerprint_file)
+        by = None if crew is None else partial(determine_elsewhere, crew, fold_for(crew, run, fold, model), *of_fold)
+        runs = runs_of(model, crew)
+        model = with_postprocessing(file, model, *of_fold, runs, by)
     sides = reversed(split.sides().items())  # testing cases first: they are what one waits for
     chosen = [(side, [case_id for case_id in ids if case_id in share]) for side, ids in sides]
     cases = [(side, case) for side, ids in chosen for case in read_cases(run.cache, ids, settings)]
     _warn_of_tolerance([case.grid for _, case in cases], tolerance_mm)
     evaluation = _Evaluation(
         model=model,
+        runs=runs,
         digest=digest_of_fold(file, model),
         dataset=dataset,
         fold=fold,
@@ -194,6 +200,7 @@ class _Evaluation:
     """The settings shared by all cases of a fold."""
 
     model: Model
+    runs: Runs  # of those who predict
     digest: str  # of the model file, postprocessing included
     dataset: Mapping[str, Case]
     fold: int
@@ -208,7 +215,7 @@ class _Evaluation:
     def sources(self, case: CachedCase, split: str) -> str:
         """Return a digest of everything that a case's rows depend on."""
         truth = self.dataset[case.id].label_files if case.id in self.dataset else ()
-        how = (tuple(METRICS), self.model.runs, self.tolerance_mm)
+        how = (tuple(METRICS), self.runs, self.tolerance_mm)
         return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
 
     def to_score(self, case: CachedCase, split: str) -> CaseToScore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,13 @@ CODE = (*MASK_CODE, "metrics", "evaluation/postprocessing.py")
 
 
 def with_postprocessing(
-    file: Path, model: Model, cases: Sequence[CachedCase], dataset: Mapping[str, Case], fingerprint: Fingerprint | None
+    file: Path,
+    model: Model,
+    cases: Sequence[CachedCase],
+    dataset: Mapping[str, Case],
+    fingerprint: Fingerprint | None,
+    runs: tuple[tuple[str, bool], ...] | None = None,
+    determine: Callable[[], Postprocessing] | None = None,
 ) -> Model:
     """Return a fold's model with its postprocessing; fit and store it first unless it is up to date.
 
@@ -41,6 +47,8 @@ def with_postprocessing(
         cases: The validation cases.
         dataset: Case id to its files.
         fingerprint: Fingerprint of the dataset, stored with it.
+        runs: Where the model runs that it is fitted with; None: this one.
+        determine: Does as `determine_postprocessing`, elsewhere.
 
     Raises:
         ModelError: If the file is missing or damaged.
@@ -49,11 +57,11 @@ def with_postprocessing(
     truths = [file for case in cases if case.id in dataset for file in dataset[case.id].label_files]
     stored = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
-    sources = digest(files_digest(truths), model.runs, model.later_digest, records, stored, code_digest(*CODE))
+    sources = digest(files_digest(truths), runs or model.runs, model.later_digest, records, stored, code_digest(*CODE))
     if model.postprocessing.sources_digest == sources:
         return model
-    postprocessing = determine_postprocessing(model, cases, dataset, fingerprint)
-    postprocessing = postprocessing.model_copy(update={"sources_digest": sources})
+    determine = determine or partial(determine_postprocessing, model, cases, dataset, fingerprint)
+    postprocessing = determine().model_copy(update={"sources_digest": sources})
     store_postprocessing(file, postprocessing)
     return replace(model, postprocessing=postprocessing)
 

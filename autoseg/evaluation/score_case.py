@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,19 @@ import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase
 from autoseg.dataset.load import Case
-from autoseg.errors import ModelError, VolumeError
+from autoseg.errors import VolumeError
 from autoseg.evaluation.reliability import reliability_rows
 from autoseg.evaluation.scores import FIRST_CEILING, FIRST_DICE, Row, score_rows
 from autoseg.evaluation.two_stages import SecondLook, second_look
 from autoseg.imaging.grid import working_shape
 from autoseg.imaging.volumes import read_image, read_label, write_label
-from autoseg.inference.model import Model, open_fold
+from autoseg.inference.model import Model
 from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.second_stage import Original
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Atoms, Label
 from autoseg.metrics.overlap import dice
-from autoseg.network.device import DeviceName
-from autoseg.network.weights import MODEL, read_facts
 from autoseg.planning.ceiling import ceilings
-from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -53,39 +49,6 @@ class ScoredCase:
     rows: list[Row]  # of scores.csv
     reliability: list[Row]  # of reliability.csv
     look: SecondLook | None  # where a second stage looked, and how long it took
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldOnDevice:
-    """A trained fold as a worker opens it."""
-
-    run: Run
-    fold: int
-    device: DeviceName
-    digest: str  # as of `digest_of_fold`: a worker may see an older file
-
-
-def digest_of_fold(file: Path, model: Model) -> str:
-    """Return a digest of a fold's model as its files hold it now, postprocessing included."""
-    return read_facts(file, MODEL)["sha256"] + model.later_digest
-
-
-def infer_and_score(work: tuple[FoldOnDevice, CaseToScore]) -> ScoredCase:
-    """Predict and score a case where a worker is, which opens the model once.
-
-    Raises:
-        ModelError: If the worker sees another model than was meant.
-    """
-    model = _opened(work[0])
-    return score_case(model, work[1], infer_case(model, work[1]))
-
-
-@lru_cache(maxsize=1)
-def _opened(fold: FoldOnDevice) -> Model:
-    model, file = open_fold(fold.run, fold.fold, fold.device), fold.run.fold(fold.fold).model
-    if digest_of_fold(file, model) != fold.digest:
-        raise ModelError(f"{file}: a worker sees another model here; see that all machines share one disk, then again")
-    return model
 
 
 def infer_case(model: Model, one: CaseToScore) -> Upsampler:

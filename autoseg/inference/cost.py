@@ -27,6 +27,7 @@ class Stopwatch:
         """Begin at zero."""
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self.by_stage: list[float] = []  # seconds of each of two stages, all phases; empty where there is one
+        self.workers_gib = 0.0  # memory that the largest of other processes has taken; 0: this one does it
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -46,6 +47,13 @@ class Stopwatch:
             yield
         finally:
             self.by_stage[number] += time.perf_counter() - began
+
+    def add(self, other: Stopwatch) -> None:
+        """Add what another one has measured, as in another process."""
+        self.seconds = {name: seconds + other.seconds[name] for name, seconds in self.seconds.items()}
+        if other.by_stage:
+            self.by_stage = [a + b for a, b in zip(self.by_stage or [0.0, 0.0], other.by_stage, strict=True)]
+        self.workers_gib = max(self.workers_gib, other.workers_gib)
 
 
 def prediction_gib(

@@ -19,7 +19,7 @@ from autoseg.dataset.load import Case, Dataset, load_dataset
 from autoseg.dataset.memory import examining_bytes, jobs_for
 from autoseg.dataset.survey import ManyNamesError
 from autoseg.digests import code_digest, digest
-from autoseg.errors import AutosegError, DatasetError
+from autoseg.errors import AutosegError, CasesFailedError, DatasetError
 from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.segment_values import TABLE
 from autoseg.options import CheckOptions
@@ -73,6 +73,7 @@ def check(
 
     Raises:
         DatasetError: If the dataset as a whole cannot be understood.
+        CasesFailedError: When all others are done, if a part has lost the workers of some cases.
         LockedError: If another process does the same part.
     """
     dataset = load_dataset(path)
@@ -97,18 +98,26 @@ def _check(dataset: Dataset, each_of: EachOf, track: Track, part: Part | None) -
     examine = partial(examine_case, dataset=replace(dataset, cases=()), sample=sample)
     work = {case.id: case for case in dataset.cases}
     by_case: dict[str, Examination] = {}
-    crashes: list[Finding] = []
+    crashes: dict[str, str] = {}
     with Holding() as holding:
         for name, result in track(each_of(examine, work), "Checking", len(share_of(part, work))):
             if isinstance(result, AutosegError):
-                crashes.append(
-                    Finding(case=name, file="", code="crashed", severity="fatal", found=str(result), fix="use -j 1")
-                )
+                crashes[name] = str(result)
             else:
                 by_case[name] = replace(result, facts=None if result.facts is None else holding.lean(result.facts))
+        if part is not None and crashes:  # nothing is noted of them
+            raise CasesFailedError("check", crashes, done=len(by_case))
         examinations = tuple(by_case[case.id] for case in dataset.cases if case.id in by_case)
-        findings = [*crashes, *(all_findings(examinations, dataset, holding.thumbnail) if part is None else ())]
+        findings = [_crashed(*crash) for crash in crashes.items()]
+        findings += all_findings(examinations, dataset, holding.thumbnail) if part is None else ()
     return DatasetCheck(dataset=dataset, examinations=examinations, findings=findings)
+
+
+def _crashed(case: str, text: str) -> Finding:
+    """Return the finding that the loss of a worker ("what happened; way out") makes."""
+    found, _, fix = text.rpartition("; ")
+    way_out = fix if found else "see that the machine has more memory for it"
+    return Finding(case=case, file="", code="crashed", severity="fatal", found=found or fix, fix=way_out)
 
 
 def check_and_write(path: Path, options: CheckOptions, track: Track = untracked) -> DatasetCheck:
@@ -116,6 +125,7 @@ def check_and_write(path: Path, options: CheckOptions, track: Track = untracked)
 
     Raises:
         DatasetError: If the dataset as a whole cannot be understood, or the table of names is there already.
+        CasesFailedError: When all others are done, if a part has lost the workers of some cases.
         ManyNamesError: If there are too many names; they are written before.
     """
     if options.part is not None and options.json is None:

@@ -28,12 +28,21 @@ def crew_of(cluster: str | None, jobs: int | None, shared: Path, is_written: boo
 
 
 @contextmanager
-def cluster_of(cluster: str | None, shared: Path, is_written: bool = True) -> Iterator[Crew | None]:
-    """Give the workers of a cluster, None without one; arguments and errors as of `crew_of`."""
+def cluster_of(
+    cluster: str | None, shared: Path, is_written: bool = True, device: str | None = None
+) -> Iterator[Crew | None]:
+    """Give the workers of a cluster, None without one; arguments and errors as of `crew_of`.
+
+    Args:
+        cluster: As of `crew_of`.
+        shared: As of `crew_of`.
+        is_written: As of `crew_of`.
+        device: On which the workers' networks compute, as --device has it; None: none does.
+    """
     if cluster is None:
         yield None
         return
     from autoseg.cluster import join_cluster
 
-    with join_cluster(cluster, shared, is_written) as crew:
+    with join_cluster(cluster, shared, is_written, device) as crew:
         yield crew

@@ -42,8 +42,9 @@ def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
     if options.stress:
         return _stress(run, options, track)
     dataset = {case.id: case for case in dataset_of(run).cases}
-    of_run, device = (run, splits_of(run), dataset), pick_device(options.device)
-    with cluster_of(options.cluster, run.folder) as crew:
+    of_run = run, splits_of(run), dataset
+    with cluster_of(options.cluster, run.folder, device=options.device) as crew:
+        device = pick_device(options.device if crew is None else "cpu")  # the workers have picked their own
         return evaluate_folds(*of_run, device, options.tolerance_mm, track, options.part, crew)
 
 

@@ -63,6 +63,7 @@ def examine_part(path: Path, run: Run, options: PlanOptions, track: Track = untr
 
     Raises:
         DatasetError: If the dataset as a whole cannot be understood.
+        CasesFailedError: When all others are done, if the workers of some cases were lost.
         LockedError: If another process that does not do another part writes to RUN.
     """
     with run.locked("plan", options.part):

@@ -57,8 +57,7 @@ def predict(
         AutosegError: Before anything is predicted, if an option is not possible.
         CasesFailedError: When all others are done, if some images could not be predicted.
     """
-    device = pick_device(options.device)
-    opened = open_model(model, device)
+    opened = open_model(model, pick_device(options.device if options.cluster is None else "cpu"))
     inputs = list_inputs(image, out, len(opened.plan.channels), options.series)
     way = InferenceOptions(mirrored=options.mirror, cleaned=options.cleanup, probabilities=options.probabilities)
     outputs = Outputs(
@@ -74,11 +73,11 @@ def predict(
     watch = Stopwatch()
     say_each = say if options.verbose else None
     try:
-        with cluster_of(options.cluster, folder or out.parent) as crew:
+        with cluster_of(options.cluster, folder or out.parent, device=options.device) as crew:
             if crew is None:
                 masks = predict_inputs(opened, inputs, statistics, way, outputs, track, watch, say_each)
             else:
-                masks = predict_elsewhere(crew, model, device, opened, inputs, statistics, way, outputs, track)
+                masks = predict_elsewhere(crew, model, opened, inputs, statistics, way, outputs, track, watch, say_each)
     finally:
         if options.statistics is not None:
             statistics.write(options.statistics)
@@ -115,6 +114,7 @@ def _last_lines(watch: Stopwatch, statistics: Statistics, verbose: bool) -> Iter
         if watch.by_stage:
             of_first, of_second = watch.by_stage
             yield f"first stage {of_first:.1f} s, second stage {of_second:.1f} s, each with its network and upsampling"
-        yield f"memory: {peak_memory_gib():.1f} GiB at most"
+        own = f"memory: {peak_memory_gib():.1f} GiB at most"
+        yield f"{own}, a worker {watch.workers_gib:.1f}" if watch.workers_gib else own
     for line in statistics.look_at_first():
         yield f"check this mask first: {line}"

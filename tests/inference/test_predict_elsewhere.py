@@ -15,6 +15,7 @@ import torch
 from autoseg.errors import CasesFailedError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
+from autoseg.inference.cost import PHASES, Stopwatch
 from autoseg.inference.inputs import list_inputs
 from autoseg.inference.model import open_model
 from autoseg.inference.outputs.write import Outputs
@@ -46,12 +47,26 @@ def test_an_image_that_fails_keeps_the_rows_of_its_old_mask(tmp_path: Path) -> N
     def predict() -> int:
         jobs = list_inputs(scans, out, 1)
         statistics = Statistics(out / NAME)
-        return predict_elsewhere(crew, file, "cpu", model, jobs, statistics, InferenceOptions(), Outputs())
+        return predict_elsewhere(crew, file, model, jobs, statistics, InferenceOptions(), Outputs(), watch=watch)
 
+    watch = Stopwatch()
     assert predict() == 2
+    assert all(watch.seconds[phase] > 0 for phase in PHASES)
+    assert watch.workers_gib > 0
     rows = (out / NAME).read_bytes()
     assert predict() == 0
     (scans / "a.nii.gz").write_bytes(b"damaged")
     with pytest.raises(CasesFailedError, match=r"a\.nii\.gz"):
         predict()
     assert (out / NAME).read_bytes() == rows
+
+
+def test_what_workers_measured_is_summed_and_their_memory_is_the_largest() -> None:
+    whole, first, second = Stopwatch(), Stopwatch(), Stopwatch()
+    first.seconds["network"], first.by_stage, first.workers_gib = 2.0, [1.5, 0.5], 3.0
+    second.seconds["network"], second.by_stage, second.workers_gib = 1.0, [0.75, 0.25], 2.0
+    for one in (first, second, Stopwatch()):
+        whole.add(one)
+    assert whole.seconds["network"] == 3.0
+    assert whole.by_stage == [2.25, 0.75]
+    assert whole.workers_gib == 3.0

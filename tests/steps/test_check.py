@@ -1,8 +1,11 @@
-"""check: more names within label maps than labels are possible."""
+"""check: more names within label maps than labels are possible; cases whose worker is lost."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +13,14 @@ import pytest
 from command_line import Cli, assert_one_line
 
 from autoseg.dataset.load import load_dataset
+from autoseg.errors import CasesFailedError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
 from autoseg.inference.outputs.legend import segment_fields
 from autoseg.labels import Label
 from autoseg.parts import Part
+from autoseg.pool import Crew, call_each
+from autoseg.processes import WorkerLostError
 from autoseg.steps.check import check
 
 GRID = Grid(shape=(4, 5, 6), spacing_mm=(2.0, 1.0, 1.0))
@@ -66,3 +72,25 @@ def test_what_a_part_noted_of_a_picture_counts_until_another_size_of_its_pixels_
 def test_processes_here_and_a_cluster_exclude_each_other(cases: Path, cli: Cli) -> None:
     outcome = cli("check", cases, "-j", "2", "--cluster", "127.0.0.1:1")
     assert_one_line(outcome, "--jobs and --cluster exclude each other; give one")
+
+
+def lost_at_b(function: Callable[[Any], Any], items: Sequence[Any]) -> Future[Any]:
+    future: Future[Any] = Future()
+    if items[0].id == "b":
+        future.set_exception(WorkerLostError("its worker was killed; give it more memory"))
+    else:
+        future.set_result(call_each(function, items))
+    return future
+
+
+def test_a_case_whose_worker_is_lost_is_named_with_the_way_out_that_who_works_has(tmp_path: Path) -> None:
+    for name in "ab":
+        write_array(tmp_path / f"{name}.nii.gz", np.arange(120, dtype=np.int16).reshape(GRID.shape), GRID)
+        write_array(tmp_path / f"{name}_label.nii.gz", np.ones(GRID.shape, np.uint8), GRID)
+    file = tmp_path / "cases.csv"
+    file.write_text("case,image,label\na,a.nii.gz,a_label.nii.gz\nb,b.nii.gz,b_label.nii.gz\n", encoding="utf-8")
+    crew = Crew(submit=lost_at_b, width=lambda: 1, examine=lambda: None)
+    (row,) = [one for one in check(file, crew=crew).findings if one.code == "crashed"]
+    assert (row.case, row.found, row.fix) == ("b", "its worker was killed", "give it more memory")
+    with pytest.raises(CasesFailedError, match=r"1 of 2 cases failed.*\n  b: its worker was killed; give it more"):
+        check(file, crew=crew, product=tmp_path / "check.json", part=Part(1, 1))

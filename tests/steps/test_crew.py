@@ -11,12 +11,13 @@ import pytest
 from command_line import Cli, copy_of
 
 from autoseg.evaluation.postprocessing import store_postprocessing
+from autoseg.inference.model import open_model
 from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.pool import Crew, local_crew
 
 
 @contextmanager
-def others(*_: object) -> Iterator[Crew]:
+def others(*_: object, **__: object) -> Iterator[Crew]:
     with local_crew(2) as crew:
         yield crew
 
@@ -34,7 +35,9 @@ def test_what_others_evaluate_and_predict_is_the_same(
     assert cli("predict", finished, tmp_path / "scans", tmp_path / "own")[0] == 0
     for verb in ("evaluate", "predict"):
         monkeypatch.setattr(f"autoseg.steps.{verb}.cluster_of", others)
+    monkeypatch.setattr("autoseg.evaluation.postprocessing.determine_postprocessing", pytest.fail)  # others do
     assert "5 cases scored" in cli("evaluate", run)[1]
+    assert open_model(run, "cpu").postprocessing == open_model(finished, "cpu").postprocessing
     for name in ("scores.csv", "reliability.csv", "fold-0/predictions/phantom_002.nii.gz"):
         assert (run / name).read_bytes() == (finished / name).read_bytes()
     assert "1 mask ->" in cli("predict", finished, tmp_path / "scans", tmp_path / "theirs")[1]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import Cli, copy_of
+from command_line import Cli, assert_one_line, copy_of
 
 from autoseg.dataset.examination_json import to_json
 from autoseg.steps.check import check
@@ -101,3 +101,14 @@ def test_what_is_no_part_is_refused_in_a_line(text: str, finished: Path, cli: Cl
     code, _, message = cli("preprocess", finished, "--part", text)
     assert code == 1
     assert f"error: --part {text}: give the part and how many there are, as in 1/3, 2/3 and 3/3" in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "way_out"),
+    [("run", "give it to plan, preprocess and evaluate, with a call that gathers after each, and train between them"),
+     ("report", "a report draws 60 cases at most, which one call does; leave it out, and give -j or --cluster")],
+)  # fmt: skip
+def test_a_verb_that_has_no_parts_says_what_to_do(verb: str, way_out: str, tmp_path: Path, cli: Cli) -> None:
+    places = [tmp_path / "data"] * (verb == "run") + [tmp_path / "RUN"]
+    assert_one_line(cli(verb, *places, "--part", "1/2"), "error: --part: ", way_out)
+    assert not (tmp_path / "RUN").exists()
