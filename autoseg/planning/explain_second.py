@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from autoseg.planning.rules import COVER, LEAST_COVER, WorkingGrid
+from autoseg.planning.rules import BOX_COVER, WORTH, WorkingGrid
 from autoseg.planning.second_plan import MARGIN_VOXELS, SecondPlan
 from autoseg.words import counted, escape, in_minutes, joined
 
@@ -34,11 +34,10 @@ def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
         for organ, before in second.before.items()
     ]
     yield "\n".join([head, "|---|---|---|---|", *rows])
-    if fitted.decision.finer_for:
-        yield (
-            f"For the sake of {', '.join(map(escape, fitted.decision.finer_for))}, of which a coarser grid alone would "
-            f"cost more than a tenth, the crop may see {LEAST_COVER:.0%} of the box instead of {COVER:.0%}."
-        )
+    yield (
+        f"It is the finest grid on which a crop that fits sees {BOX_COVER:.0%} of the box, where the first stage tells "
+        f"which organ is which, or a coarser one that leaves each of them {WORTH:.0%} of its Dice."
+    )
     if second.without_gain:
         yield f"A finer grid that fits would not help {', '.join(map(escape, second.without_gain))}."
     yield (

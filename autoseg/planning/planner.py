@@ -17,7 +17,7 @@ from autoseg.planning import rules
 from autoseg.planning.budget import Budget, share_of, step_gib
 from autoseg.planning.ceiling import dataset_ceilings
 from autoseg.planning.recipe import default_plan
-from autoseg.planning.rules import WorkingGrid
+from autoseg.planning.rules import ONE_STAGE, Sight, WorkingGrid
 from autoseg.pool import Crew, Track
 
 MEASURED_FINER = 2  # working grids finer than the chosen one whose ceilings are measured
@@ -55,6 +55,7 @@ def derive_plan(
     ceilings: Ceilings | None = None,
     cost: Cost = step_gib,
     *,
+    sight: Sight = ONE_STAGE,
     may_be_flat: bool = True,
 ) -> Decision:
     """Derive downsampling factor, crop size, batch size and network.
@@ -70,6 +71,7 @@ def derive_plan(
         seed: Goes into the plan.
         ceilings: The Dice that each measured grid leaves of each organ.
         cost: Memory of a step of a plan.
+        sight: What a crop must see, and which grid is fine enough.
         may_be_flat: Whether few thick slices are seen one by one.
 
     Raises:
@@ -79,7 +81,9 @@ def derive_plan(
     spacing_mm, shape = fingerprint.median_spacing_mm, fingerprint.median_shape
     flat = rules.flat_axis(shape, spacing_mm) if may_be_flat else None
     grids = rules.working_grids(spacing_mm, shape, flat)
-    fitting = ((number, search.largest(grid, rules.COVER)) for number, grid in enumerate(grids))
+    enough = sight.enough or math.inf
+    finest = max((n for n, one in enumerate(grids) if rules.leaves_all(ceilings, one.spacing_mm, enough)), default=0)
+    fitting = ((number, search.largest(grids[number], sight.cover)) for number in range(finest, len(grids)))
     usual, plan = next(((number, plan) for number, plan in fitting if plan is not None), (0, None))
     if plan is None:
         raise PlanError(
@@ -88,18 +92,18 @@ def derive_plan(
         )
     number, low_organs = usual, set[int]()
     while number and (low := rules.low_ceilings(ceilings, grids[number].spacing_mm)):
-        finer = search.largest(grids[number - 1], rules.LEAST_COVER)
+        finer = search.largest(grids[number - 1], sight.least_cover) if number > finest else None
         if finer is None:
             break
         plan, number, low_organs = finer, number - 1, low_organs.union(low)
-    cover = rules.COVER if number == usual else rules.LEAST_COVER
+    cover = sight.cover if number == usual else sight.least_cover
     plan = search.with_fuller_batch(plan, grids[number])
     return Decision(
         plan=plan,
         grids=grids,
         chosen=grids[number],
         step_gib=cost(plan, budget),
-        rejected=tuple(search.demand_of(grid, cover) for grid in grids[:number]),
+        rejected=tuple(search.demand_of(grid, cover) for grid in grids[finest:number]),
         finer_for=tuple(fingerprint.organs[n].name for n in sorted(low_organs)),
     )
 
@@ -113,6 +117,7 @@ class Planner:
     dataset: Dataset  # the cases that may decide on the plan
     crew: int | Crew
     track: Track
+    sight: Sight = ONE_STAGE
     ceilings: dict[Triple, tuple[float | None, ...]] = field(default_factory=dict)  # by a grid's spacing, one an organ
 
     def derive(self, budget: Budget, cost: Cost = step_gib) -> Decision:
@@ -121,8 +126,8 @@ class Planner:
         Raises:
             PlanError: If not even the coarsest grid fits the budget.
         """
-        self.measure_grids(derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost))
-        return derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost)
+        self.measure_grids(derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost, sight=self.sight))
+        return derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost, sight=self.sight)
 
     def measure_grids(self, decision: Decision) -> None:
         """Measure the ceilings of a decision's grid and of the next finer ones, unless they were measured before."""

@@ -14,7 +14,9 @@ FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 
 COVER = 0.5  # a crop sees at least this share of the median volume's length on each axis …
 AROUND = 2.0  # … or this many times the largest organ, and all organs together, where that is less
 LEAST_COVER = 1 / 3  # instead of COVER, where the grid would cost an organ too much
+BOX_COVER = 0.2  # of a box in which a second stage knows from the first where the organs are
 CEILING = 0.9  # Dice; an organ that the grid alone brings below it is worth a finer grid
+WORTH = 0.97  # Dice; where the grid leaves each organ this much, a finer one is worth nothing
 SMALLEST_EDGE = 4  # voxels that the deepest level keeps on each axis
 SMALLEST_CROP = (1, 4, 4)  # voxels (Z, Y, X); a norm over a single voxel would have no deviation
 MOST_LEVELS = 6
@@ -24,6 +26,20 @@ CPU_CROPS = 3  # crops of a step on a CPU, where the volume is not smaller
 SHRINK = 0.96  # from one crop that is tried to the next, on each axis
 CROPS = 60  # that are tried
 LARGEST_BATCH = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """How much of a volume a crop must see, and when a grid is fine enough."""
+
+    cover: float = COVER  # share of the median volume's length on each axis
+    least_cover: float = LEAST_COVER  # the same, for the sake of organs that the grid would cost a tenth
+    enough: float | None = None  # Dice that a grid leaves each organ, where no finer one is looked for; None: none is
+
+
+ONE_STAGE = Sight()
+FIRST_STAGE = Sight(least_cover=COVER)  # thin organs are the second one's
+SECOND_STAGE = Sight(cover=BOX_COVER, least_cover=BOX_COVER, enough=WORTH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +218,12 @@ def low_ceilings(ceilings: Mapping[Triple, Sequence[float | None]] | None, spaci
     """Return the numbers of the organs that a grid alone brings below CEILING."""
     known = (ceilings or {}).get(spacing_mm, ())
     return [number for number, dice in enumerate(known) if dice is not None and dice < CEILING]
+
+
+def leaves_all(ceilings: Mapping[Triple, Sequence[float | None]] | None, spacing_mm: Triple, enough: float) -> bool:
+    """Return whether a grid is known to leave each organ so much of its Dice."""
+    known = (ceilings or {}).get(spacing_mm, ())
+    return bool(known) and all(dice is None or dice >= enough for dice in known)
 
 
 def largest_batch(cases: int) -> int:

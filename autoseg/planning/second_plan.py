@@ -20,10 +20,10 @@ from autoseg.planning.budget import Budget, step_gib
 from autoseg.planning.fit import FINER, ITERATIONS_SHARE, FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Ceilings, Cost, Decision, Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S, PROBABILITY
-from autoseg.planning.rules import CEILING, WorkingGrid, low_ceilings
+from autoseg.planning.rules import CEILING, SECOND_STAGE, WORTH, WorkingGrid
 from autoseg.words import joined
 
-WORTH = 0.97  # Dice; where no organ's ceiling is below CEILING, one below this is worth a second look
+STEP_SHARES = (2 / 3, 1 / 2)  # of the voxels that a step of one stage may have on a CPU, for each of two stages
 LEAST_GAIN = 0.01  # of the ceiling, that an organ must have from the finer grid
 MARGIN_VOXELS = 3  # of the first stage's working grid, that a box shows around its organs at least
 
@@ -65,6 +65,12 @@ def options_of_stages(options: PlanOptions, is_on_cpu: bool) -> tuple[PlanOption
     return replace(options, settings=own, time_budget_s=half_s), replace(options, settings=finer, time_budget_s=half_s)
 
 
+def budgets_of_stages(budget: Budget) -> tuple[Budget, Budget]:
+    """Return the budget of each of two stages: on a CPU smaller steps, so that in half of the time there are enough."""
+    first, second = (replace(budget, cpu_step_voxels=int(share * budget.cpu_step_voxels)) for share in STEP_SHARES)
+    return first, second
+
+
 def second_plan(
     first: Decision,
     planner: Planner,
@@ -88,11 +94,13 @@ def second_plan(
     """
     choice = _choose(first, planner, facts, budget, options.seed)
     fitted = fit_plan(choice.decision, choice.boxed, budget, choice.derive, options, measure)
+    grid = fitted.decision.chosen or fitted.decision.grids[0]
+    planner.measure([grid], first.plan)  # the settings may have chosen another
     return SecondPlan(
         fitted=fitted,
         box=choice.boxed.median_shape,
         before=choice.before,
-        after=choice.after,
+        after=_left_of(choice.organs, planner, grid),
         without_gain=tuple(organ.name for organ in choice.without_gain),
     )
 
@@ -181,10 +189,16 @@ def _choose(first: Decision, planner: Planner, facts: Sequence[CaseFacts], budge
         boxed=boxed,
         decision=decision,
         grid=grid,
-        before={organ.name: ceilings[organ] or 0.0 for organ in organs},
-        after={organ.name: finer[organ] or 0.0 for organ in organs},
+        before=_left_of(organs, planner, own),
+        after=_left_of(organs, planner, grid),
         without_gain=without_gain,
     )
+
+
+def _left_of(organs: Sequence[Label], planner: Planner, grid: WorkingGrid) -> dict[str, float]:
+    """Return the Dice that a measured grid leaves of some organs."""
+    left = dict(zip(planner.dataset.labels, planner.ceilings[grid.spacing_mm], strict=True))
+    return {organ.name: left[organ] or 0.0 for organ in organs}
 
 
 def _require_second_possible(first: Plan) -> None:
@@ -205,7 +219,7 @@ def _require_second_possible(first: Plan) -> None:
 
 
 def _low(ceilings: Mapping[Label, float | None]) -> list[Label]:
-    """Return the organs whose ceiling is low; those below WORTH where none is below CEILING."""
+    """Return the organs whose ceiling is below CEILING; where there is none, those below WORTH."""
     for limit in (CEILING, WORTH):
         if low := [organ for organ, dice in ceilings.items() if dice is not None and dice < limit]:
             return low
@@ -232,17 +246,16 @@ class _Deriving:
     def heeding_ceilings(
         self, boxed: Fingerprint, organs: Sequence[Label], margin_mm: float, budget: Budget
     ) -> Decision:
-        """Return a plan on a grid that costs no organ more than a tenth, or on the finest that fits; its grid measured.
-
-        For the sake of such an organ a crop may see less of the box, as of an image in a plan of one stage.
-        """
+        """Return a plan on the finest grid that fits, or on a coarser one that leaves organs enough; all measured."""
         while True:
             decision = self.derive(boxed, organs, margin_mm, budget, step_gib)
             grid = decision.chosen or decision.grids[0]
-            is_known = grid.spacing_mm in self.planner.ceilings
-            self.planner.measure([grid], self.first)
-            if is_known or not low_ceilings(self._ceilings(organs), grid.spacing_mm):
+            voxel = math.prod(self.first.spacing_mm or ())
+            coarser = [one for one in decision.grids if grid.is_finer_than(one) and math.prod(one.spacing_mm) < voxel]
+            unknown = [one for one in (grid, *coarser[:1]) if one.spacing_mm not in self.planner.ceilings]
+            if not unknown:
                 return decision
+            self.planner.measure(unknown, self.first)
 
     def _ceilings(self, organs: Sequence[Label]) -> Ceilings:
         """Return what grids, as far as they are measured, leave of some organs."""
@@ -268,8 +281,14 @@ class _Deriving:
             return cost(with_channels(plan), budget)
 
         decision = derive_plan(
-            boxed, budget, self.seed, self._ceilings(organs), costing, may_be_flat=False
-        )  # as the images are not
+            boxed,
+            budget,
+            self.seed,
+            self._ceilings(organs),
+            costing,
+            sight=SECOND_STAGE,
+            may_be_flat=False,  # as the images are not
+        )
         return replace(decision, plan=with_channels(decision.plan))
 
 

@@ -30,7 +30,8 @@ from autoseg.planning.fit import FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.planning.requirements import require_one_device
-from autoseg.planning.second_plan import options_of_stages, second_advice, second_plan
+from autoseg.planning.rules import FIRST_STAGE, ONE_STAGE
+from autoseg.planning.second_plan import budgets_of_stages, options_of_stages, second_advice, second_plan
 from autoseg.pool import Crew, Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
@@ -76,9 +77,10 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     budget, is_local = choose_budget(options)
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
-    first_options, second_options = options, options
+    first_options, second_options, second_budget = options, options, budget
     if options.stages > 1:
         first_options, second_options = options_of_stages(options, budget.device == "cpu")
+        budget, second_budget = budgets_of_stages(budget)
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
@@ -90,6 +92,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
         dataset=of_cases(checked.dataset, {one.case for one in cohort.choosing}),
         crew=cluster or options.jobs or usable_cores(),
         track=track,
+        sight=FIRST_STAGE if options.stages > 1 else ONE_STAGE,
     )
     decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
     require_one_device(decision.plan, options.gpus)
@@ -99,7 +102,7 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     context = _context(fitted, data, checked.findings, cohort, planner.ceilings)
     decision = fitted.decision
     if options.stages > 1:
-        second = second_plan(decision, planner, cohort.choosing, budget, second_options, measuring)
+        second = second_plan(decision, planner, cohort.choosing, second_budget, second_options, measuring)
         decision = replace(decision, plan=_in_two_stages(decision.plan, second.plan))
         context = replace(context, second=second)
     elif decision.chosen is not None:
