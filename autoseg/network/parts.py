@@ -1,7 +1,7 @@
 """Regions as sums of the parts that they divide a volume into.
 
 The network has one output a part and a softmax over them, as for disjoint organs; a region is as likely as its parts
-together. So it learns regions as fast as disjoint organs, and none can be likelier than one that it lies in.
+together. So small regions are found as early as disjoint organs, and none can be likelier than one that it lies in.
 """
 
 from __future__ import annotations
