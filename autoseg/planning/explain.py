@@ -23,6 +23,7 @@ from autoseg.planning.planner import Ceilings, Decision, Rejected
 from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
 from autoseg.planning.second_plan import SecondPlan
+from autoseg.planning.stages import STEP_SHARES
 from autoseg.words import counted, escape, in_minutes, joined
 
 REJECTED_ROWS = 3  # grids that were too fine, of which the table tells
@@ -176,9 +177,10 @@ def _crop_and_batch(decision: Decision, chosen: WorkingGrid, context: Context) -
     yield f"**Batch** {plan.batch_size}: crops of different cases. {by_user('batch_size', reason)}" + _shared(
         context.budget
     )
-    if most is not None and most < CPU_STEP_VOXELS and context.training_s:
+    usual = CPU_STEP_VOXELS if context.second is None else int(STEP_SHARES[0] * CPU_STEP_VOXELS)
+    if most is not None and most < usual and context.training_s:
         yield (
-            f"A step has {most:,} voxels at most, in place of {CPU_STEP_VOXELS:,}: this machine needs so long for them "
+            f"A step has {most:,} voxels at most, in place of {usual:,}: this machine needs so long for them "
             f"that fewer than {ENOUGH_ITERATIONS} iterations would have fitted {in_minutes(context.training_s)}. More "
             "time (`--time-budget`) or a faster machine gives a finer plan."
         )

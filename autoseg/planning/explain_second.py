@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from autoseg.planning.rules import BOX_COVER, WORTH, WorkingGrid
 from autoseg.planning.second_plan import MARGIN_VOXELS, SecondPlan
+from autoseg.planning.stages import STEP_SHARES
 from autoseg.words import counted, escape, in_minutes, joined
 
 
@@ -35,9 +36,18 @@ def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
     ]
     yield "\n".join([head, "|---|---|---|---|", *rows])
     yield (
-        f"It is the finest grid on which a crop that fits sees {BOX_COVER:.0%} of the box, where the first stage tells "
-        f"which organ is which, or a coarser one that leaves each of them {WORTH:.0%} of its Dice."
+        "The user set the grid."
+        if {"spacing_mm", "downsampling"} & set(fitted.decision.changed)
+        else f"It is the finest grid on which a crop that fits sees {BOX_COVER:.0%} of the box, where the first stage "
+        f"tells which organ is which, or a coarser one that leaves each of them {WORTH:.0%} of its Dice. The first "
+        "stage's grid is not made finer for thin organs: it has to find them."
     )
+    if fitted.budget.step_voxels is not None:
+        first_share, second_share = (round(100 * share) for share in STEP_SHARES)
+        yield (
+            f"As each stage has half of the time, a step of the first may have {first_share} % of the voxels that a "
+            f"step of one stage has on a CPU, and one of the second {second_share} %."
+        )
     if second.without_gain:
         yield f"A finer grid that fits would not help {', '.join(map(escape, second.without_gain))}."
     yield (

@@ -81,8 +81,10 @@ def derive_plan(
     spacing_mm, shape = fingerprint.median_spacing_mm, fingerprint.median_shape
     flat = rules.flat_axis(shape, spacing_mm) if may_be_flat else None
     grids = rules.working_grids(spacing_mm, shape, flat)
-    enough = sight.enough or math.inf
-    finest = max((n for n, one in enumerate(grids) if rules.leaves_all(ceilings, one.spacing_mm, enough)), default=0)
+    fine_enough = [
+        n for n, one in enumerate(grids) if sight.enough and rules.leaves_enough(ceilings, one.spacing_mm, sight.enough)
+    ]
+    finest = max(fine_enough, default=0)
     fitting = ((number, search.largest(grids[number], sight.cover)) for number in range(finest, len(grids)))
     usual, plan = next(((number, plan) for number, plan in fitting if plan is not None), (0, None))
     if plan is None:

@@ -34,12 +34,12 @@ class Sight:
 
     cover: float = COVER  # share of the median volume's length on each axis
     least_cover: float = LEAST_COVER  # the same, for the sake of organs that the grid would cost a tenth
-    enough: float | None = None  # Dice that a grid leaves each organ, where no finer one is looked for; None: none is
+    enough: tuple[float, ...] | None = None  # Dice left of each organ, of which no finer grid is taken; None: no limit
 
 
 ONE_STAGE = Sight()
 FIRST_STAGE = Sight(least_cover=COVER)  # thin organs are the second one's
-SECOND_STAGE = Sight(cover=BOX_COVER, least_cover=BOX_COVER, enough=WORTH)
+SECOND_STAGE = Sight(cover=BOX_COVER, least_cover=BOX_COVER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,10 +220,12 @@ def low_ceilings(ceilings: Mapping[Triple, Sequence[float | None]] | None, spaci
     return [number for number, dice in enumerate(known) if dice is not None and dice < CEILING]
 
 
-def leaves_all(ceilings: Mapping[Triple, Sequence[float | None]] | None, spacing_mm: Triple, enough: float) -> bool:
+def leaves_enough(
+    ceilings: Mapping[Triple, Sequence[float | None]] | None, spacing_mm: Triple, enough: Sequence[float]
+) -> bool:
     """Return whether a grid is known to leave each organ so much of its Dice."""
     known = (ceilings or {}).get(spacing_mm, ())
-    return bool(known) and all(dice is None or dice >= enough for dice in known)
+    return bool(known) and all(dice is not None and dice >= least for dice, least in zip(known, enough, strict=True))
 
 
 def largest_batch(cases: int) -> int:

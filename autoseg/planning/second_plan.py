@@ -10,20 +10,18 @@ import numpy as np
 
 from autoseg.dataset.examine import CaseFacts
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
-from autoseg.dataset.load import Dataset
 from autoseg.errors import PlanError
 from autoseg.imaging.grid import Voxels
 from autoseg.labels import Label
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan, first_seen
 from autoseg.planning.budget import Budget, step_gib
-from autoseg.planning.fit import FINER, ITERATIONS_SHARE, FittedPlan, Measure, fit_plan
+from autoseg.planning.fit import FittedPlan, Measure, fit_plan
 from autoseg.planning.planner import Ceilings, Cost, Decision, Planner, derive_plan
-from autoseg.planning.recipe import CPU_TRAINING_S, PROBABILITY
+from autoseg.planning.recipe import PROBABILITY
 from autoseg.planning.rules import CEILING, SECOND_STAGE, WORTH, WorkingGrid
 from autoseg.words import joined
 
-STEP_SHARES = (2 / 3, 1 / 2)  # of the voxels that a step of one stage may have on a CPU, for each of two stages
 LEAST_GAIN = 0.01  # of the ceiling, that an organ must have from the finer grid
 MARGIN_VOXELS = 3  # of the first stage's working grid, that a box shows around its organs at least
 
@@ -42,33 +40,6 @@ class SecondPlan:
     def plan(self) -> Plan:
         """The plan itself."""
         return self.fitted.decision.plan
-
-
-def options_of_stages(options: PlanOptions, is_on_cpu: bool) -> tuple[PlanOptions, PlanOptions]:
-    """Return what the user asks of each of two stages: the settings of each, and half of the time.
-
-    Raises:
-        PlanError: If there is a preset.
-    """
-    if options.preset is not None:
-        raise PlanError("--stages 2: a preset is a plan of one stage; leave --preset out, or plan with --stages 1")
-    if options.gpus > 1:
-        raise PlanError(f"--stages 2: two stages train on one device; leave --gpus {options.gpus} out")
-    own = {key: value for key, value in options.settings.items() if not key.startswith(FINER)}
-    finer = {key.removeprefix(FINER): value for key, value in options.settings.items() if key.startswith(FINER)}
-    if "iterations" in own:
-        finer.setdefault("iterations", own["iterations"])
-    time_s = options.time_budget_s
-    if time_s is None and is_on_cpu and options.iterations is None and "iterations" not in own:
-        time_s = CPU_TRAINING_S / ITERATIONS_SHARE
-    half_s = None if time_s is None else time_s / 2
-    return replace(options, settings=own, time_budget_s=half_s), replace(options, settings=finer, time_budget_s=half_s)
-
-
-def budgets_of_stages(budget: Budget) -> tuple[Budget, Budget]:
-    """Return the budget of each of two stages: on a CPU smaller steps, so that in half of the time there are enough."""
-    first, second = (replace(budget, cpu_step_voxels=int(share * budget.cpu_step_voxels)) for share in STEP_SHARES)
-    return first, second
 
 
 def second_plan(
@@ -95,12 +66,18 @@ def second_plan(
     choice = _choose(first, planner, facts, budget, options.seed)
     fitted = fit_plan(choice.decision, choice.boxed, budget, choice.derive, options, measure)
     grid = fitted.decision.chosen or fitted.decision.grids[0]
-    planner.measure([grid], first.plan)  # the settings may have chosen another
+    planner.measure([grid], first.plan)  # settings or the time may have chosen another
+    after = _left_of(choice.organs, planner, grid)
+    if not any(after[organ] - choice.before[organ] >= LEAST_GAIN for organ in after):
+        raise PlanError(
+            f"--stages 2: no organ's ceiling rises on a grid of {joined(grid.spacing_mm)} mm, which settings and time "
+            "leave to the second stage; set finer.spacing_mm finer, give more time, or plan with --stages 1"
+        )
     return SecondPlan(
         fitted=fitted,
         box=choice.boxed.median_shape,
         before=choice.before,
-        after=_left_of(choice.organs, planner, grid),
+        after=after,
         without_gain=tuple(organ.name for organ in choice.without_gain),
     )
 
@@ -166,7 +143,7 @@ def _choose(first: Decision, planner: Planner, facts: Sequence[CaseFacts], budge
             "nothing to gain; plan with --stages 1"
         )
     margin_mm = round(MARGIN_VOXELS * max(own.spacing_mm), 1)
-    deriving = _Deriving(first.plan, planner, facts, dataset, seed)
+    deriving = _Deriving(first.plan, own, planner, facts, seed)
     without_gain: list[Label] = []
     while True:
         boxed = deriving.boxed(organs, margin_mm)
@@ -231,14 +208,14 @@ class _Deriving:
     """Derives plans for boxes around organs."""
 
     first: Plan
+    grid: WorkingGrid  # of the first stage
     planner: Planner
     facts: Sequence[CaseFacts]
-    dataset: Dataset
     seed: int
 
     def boxed(self, organs: Sequence[Label], margin_mm: float) -> Fingerprint:
         """Return the fingerprint of the boxes around some organs, as if they were the images."""
-        of_organs = replace(self.dataset, labels=tuple(organs))
+        of_organs = replace(self.planner.dataset, labels=tuple(organs))
         return fingerprint(
             of_organs, [box for one in self.facts if (box := _boxed(one, organs, margin_mm)) is not None]
         )
@@ -250,7 +227,7 @@ class _Deriving:
         while True:
             decision = self.derive(boxed, organs, margin_mm, budget, step_gib)
             grid = decision.chosen or decision.grids[0]
-            voxel = math.prod(self.first.spacing_mm or ())
+            voxel = math.prod(self.grid.spacing_mm)
             coarser = [one for one in decision.grids if grid.is_finer_than(one) and math.prod(one.spacing_mm) < voxel]
             unknown = [one for one in (grid, *coarser[:1]) if one.spacing_mm not in self.planner.ceilings]
             if not unknown:
@@ -259,7 +236,7 @@ class _Deriving:
 
     def _ceilings(self, organs: Sequence[Label]) -> Ceilings:
         """Return what grids, as far as they are measured, leave of some organs."""
-        places = [self.dataset.labels.index(organ) for organ in organs]
+        places = [self.planner.dataset.labels.index(organ) for organ in organs]
         return {mm: tuple(dices[place] for place in places) for mm, dices in self.planner.ceilings.items()}
 
     def derive(
@@ -280,13 +257,15 @@ class _Deriving:
         def costing(plan: Plan, budget: Budget) -> float:
             return cost(with_channels(plan), budget)
 
+        before = _left_of(organs, self.planner, self.grid).values()
+        enough = tuple(max(WORTH, left + LEAST_GAIN) for left in before)
         decision = derive_plan(
             boxed,
             budget,
             self.seed,
             self._ceilings(organs),
             costing,
-            sight=SECOND_STAGE,
+            sight=replace(SECOND_STAGE, enough=enough),
             may_be_flat=False,  # as the images are not
         )
         return replace(decision, plan=with_channels(decision.plan))

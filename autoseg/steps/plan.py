@@ -31,7 +31,8 @@ from autoseg.planning.planner import Ceilings, Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.planning.requirements import require_one_device
 from autoseg.planning.rules import FIRST_STAGE, ONE_STAGE
-from autoseg.planning.second_plan import budgets_of_stages, options_of_stages, second_advice, second_plan
+from autoseg.planning.second_plan import second_advice, second_plan
+from autoseg.planning.stages import budgets_of_stages, options_of_stages
 from autoseg.pool import Crew, Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
@@ -99,14 +100,14 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     measuring = _measuring(track) if is_local else None
     fitted = fit_plan(decision, data, budget, planner.derive, first_options, measuring)
     planner.measure_grids(fitted.decision)
-    context = _context(fitted, data, checked.findings, cohort, planner.ceilings)
+    context = _context(fitted, data, checked.findings, cohort, dict(planner.ceilings))
     decision = fitted.decision
     if options.stages > 1:
         second = second_plan(decision, planner, cohort.choosing, second_budget, second_options, measuring)
         decision = replace(decision, plan=_in_two_stages(decision.plan, second.plan))
         context = replace(context, second=second)
     elif decision.chosen is not None:
-        advice = second_advice(decision, planner, cohort.choosing, budget, options.seed)
+        advice = second_advice(decision, planner, cohort.choosing, budgets_of_stages(budget)[1], options.seed)
         decision = replace(decision, advice=advice)
     with remembered(run.digests_file):
         _write(run, path, checked.dataset, options, decision, context)

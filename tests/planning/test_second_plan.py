@@ -25,13 +25,8 @@ from autoseg.planning.fit import apply_settings
 from autoseg.planning.planner import Decision, Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S
 from autoseg.planning.rules import CPU_STEP_VOXELS, FIRST_STAGE, ONE_STAGE
-from autoseg.planning.second_plan import (
-    SecondPlan,
-    budgets_of_stages,
-    options_of_stages,
-    second_advice,
-    second_plan,
-)
+from autoseg.planning.second_plan import SecondPlan, second_advice, second_plan
+from autoseg.planning.stages import budgets_of_stages, options_of_stages
 
 GRID = Grid(shape=(60, 80, 80), spacing_mm=(1.0, 1.0, 1.0))
 LABELS = (Label(value=1, name="liver"), Label(value=2, name="artery"), Label(value=3, name="duct"))
@@ -111,6 +106,22 @@ def test_the_grid_is_the_coarsest_that_leaves_the_organs_enough(
         planner.ceilings[mm, mm, mm] = (0.98, dice, 0.99)
     second = second_plan(first, planner, FACTS, BUDGET, PlanOptions(stages=2, settings={"iterations": "7"}), None)
     assert second.plan.spacing_mm == pytest.approx((spacing_mm,) * 3)
+
+
+def test_a_grid_that_leaves_an_organ_enough_also_lets_it_gain() -> None:
+    first, planner, _ = first_of((0.99, 0.965, 0.99), (0.99, 0.972, 0.99))
+    planner.ceilings[1.0, 1.0, 1.0] = (0.995, 0.995, 0.995)
+    planner.ceilings[1.25, 1.25, 1.25] = (0.99, 0.976, 0.99)
+    second = second_plan(first, planner, FACTS, BUDGET, PlanOptions(stages=2, settings={"iterations": "7"}), None)
+    assert second.plan.spacing_mm == pytest.approx((1.25,) * 3)  # 0.972 would be enough, but is no point more
+
+
+def test_a_grid_of_the_user_on_which_nothing_gains_is_refused() -> None:
+    first, planner, _ = first_of((0.97, 0.8, 0.99), (0.99, 0.98, 0.99))
+    planner.ceilings[6.0, 6.0, 6.0] = (0.9, 0.7, 0.9)
+    settings = {"iterations": "7", "spacing_mm": "[6,6,6]", "crop_size": "[8,8,8]"}
+    with pytest.raises(PlanError, match="no organ's ceiling rises on a grid of 6 × 6 × 6 mm"):
+        second_plan(first, planner, FACTS, BUDGET, PlanOptions(stages=2, settings=settings), None)
 
 
 def test_where_memory_is_short_the_grid_is_the_finest_on_which_a_crop_sees_a_fifth_of_the_box() -> None:
