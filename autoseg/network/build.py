@@ -38,13 +38,15 @@ def build(plan: Plan) -> nn.Module:
 
 def build_network(plan: NetworkPlan, channels: int, scheme: LabelScheme) -> nn.Module:
     """Return a network for images of so many channels, with the outputs that a scheme needs."""
-    kind = NETWORKS[plan.kind]
-    if not scheme.by_parts:
-        return kind.build(channels, scheme.classes, plan)
-    parts = parts_of(scheme)
-    network = kind.build(channels, len(parts), plan)
-    network.outputs = RegionsOfParts(parts)
+    network = NETWORKS[plan.kind].build(channels, output_channels(scheme), plan)
+    if scheme.by_parts:
+        network.outputs = RegionsOfParts(parts_of(scheme))
     return network
+
+
+def output_channels(scheme: LabelScheme) -> int:
+    """Return the number of channels of a network's last layer."""
+    return len(parts_of(scheme)) if scheme.by_parts else scheme.classes
 
 
 def require_known(plan: Plan, source: str, way_out: str = CORRECT_FILE) -> Plan:

@@ -26,7 +26,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from autoseg.imaging.grid import Voxels
 from autoseg.labels import LabelScheme
-from autoseg.network.build import build_network
+from autoseg.network.build import build_network, output_channels
 from autoseg.network.losses import segmentation_loss
 from autoseg.network.norms import norms_as_on_cuda
 from autoseg.plan import LossPlan, NetworkPlan, Plan
@@ -81,7 +81,7 @@ def is_indexable(plan: Plan, batch: int, crop: Voxels) -> bool:
         return True
     first, second = (level.features[1] for level in plan.network.stages[:2])
     joined = first + (second if plan.network.up == "keep" else first)
-    return math.prod(crop) * max(joined, plan.classes, batch * first) < INDEXED
+    return math.prod(crop) * max(joined, output_channels(plan.scheme), batch * first) < INDEXED
 
 
 def fits_beside_training(plan: Plan, tile: Voxels, bfloat16: bool) -> bool:

@@ -54,7 +54,7 @@ def _log_odds(logits: Tensor, inside: Tensor) -> Tensor:
 
 def _slabs(volumes: Tensor) -> tuple[Tensor, ...]:
     """Return slabs along Z of (B, C, Z, Y, X), so that of what is computed in float32 few are there at a time."""
-    return volumes.chunk(SLABS, dim=2)
+    return (volumes,) if torch.onnx.is_in_onnx_export() else volumes.chunk(SLABS, dim=2)
 
 
 def _as_logits(values: Tensor, logits: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def preset_plan(
 
 def _region_outputs(fingerprint: Fingerprint, preset: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the outputs of regions are: as in a preset of regions, else as by default."""
-    if preset.get("regions"):
+    if preset.get("regions") and fingerprint.regions is not None:
         return {key: preset.get(key, default) for key, default in (("logit_scale", None), ("region_parts", False))}
     return {"logit_scale": None, "region_parts": fingerprint.regions is not None}
 

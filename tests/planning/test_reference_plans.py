@@ -70,6 +70,8 @@ def test_a_preset_of_regions_keeps_what_their_outputs_are() -> None:
     presets = (disjoint, before, before | {"logit_scale": 2.0}, before | {"region_parts": True})
     plans = [preset_plan(found, "cuda", preset, 0, file) for preset in presets]
     outputs = [(plan.logit_scale, plan.region_parts) for plan in plans]
+    apart = preset_plan(found.model_copy(update={"regions": None}), "cuda", presets[-1], 0, file)
+    assert (apart.regions, apart.region_parts) == (None, False)
     assert outputs == [(None, True), (None, False), (2.0, False), (None, True)]
 
 
