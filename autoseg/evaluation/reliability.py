@@ -57,8 +57,10 @@ def read_reliability(file: Path) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
     try:
-        frame = pd.read_csv(file, dtype=dict.fromkeys(("case", "organ", "split"), "category"), keep_default_na=False)
-        return frame[list(COLUMNS)].astype({"voxels": float, "true_voxels": float, "probability": float})
+        texts = ("case", "organ", "split")
+        frame = pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False)
+        numbers = dict.fromkeys(("voxels", "true_voxels", "probability"), float)
+        return frame[list(COLUMNS)].astype({**dict.fromkeys(texts, "category"), **numbers})
     except (OSError, ValueError, KeyError) as error:
         cause = shortened(error, 200)
         raise RunError(f"{file}: is damaged ({cause}); remove it and run `autoseg evaluate RUN` again") from error

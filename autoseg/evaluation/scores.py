@@ -92,7 +92,7 @@ def read_scores(file: Path) -> pd.DataFrame:
 
 def _plain_frame(file: Path) -> pd.DataFrame:
     options: dict[str, Any] = {"keep_default_na": False, "na_values": {"value": [""]}}
-    with pd.read_csv(file, dtype=dict.fromkeys(TEXTS, "category"), chunksize=ROWS, **options) as parts:
+    with pd.read_csv(file, dtype=dict.fromkeys(TEXTS, str), chunksize=ROWS, **options) as parts:
         frames = [_smaller(part) for part in parts]
     columns = list(frames[0].columns) if frames else []
     frame = pd.DataFrame({name: _joined([one.pop(name) for one in frames]) for name in columns})
@@ -101,7 +101,8 @@ def _plain_frame(file: Path) -> pd.DataFrame:
 
 
 def _smaller(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose whole numbers take as few bytes as they need."""
+    """Return a table whose texts are categories, and whose whole numbers take as few bytes as they need."""
+    frame = frame.astype({name: "category" for name in TEXTS if name in frame})
     whole = frame.select_dtypes("integer")
     return frame.assign(**{str(name): pd.to_numeric(whole[name], downcast="integer") for name in whole})
 

@@ -85,6 +85,14 @@ def test_a_run_of_before_has_no_counts_and_a_damaged_file_is_named(tmp_path: Pat
         read_reliability(tmp_path / "reliability.csv")
 
 
+def test_cases_and_organs_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
+    about = {"fold": 0, "split": "testing", "label": 1, "bin": 2, "voxels": 3, "true_voxels": 1, "probability": 0.25}
+    rows: list[Row] = [{**about, "case": name, "organ": f"{name}.10"} for name in ("001", "1")]
+    write_reliability(rows, tmp_path / "reliability.csv")
+    counts = read_reliability(tmp_path / "reliability.csv")
+    assert counts[["case", "organ"]].to_numpy().tolist() == [["001", "001.10"], ["1", "1.10"]]
+
+
 def test_masks_are_the_same_with_and_without_counting() -> None:
     probabilities, truth = random_volume()
     with_counts, without = (Upsampler(scheme(3), SHAPE, (12, 14, 16), truth=known) for known in (truth, None))

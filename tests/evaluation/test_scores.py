@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from autoseg.errors import RunError
+from autoseg.evaluation import scores
 from autoseg.evaluation.scores import COLUMNS, Row, read_scores, score_rows, write_scores
 from autoseg.labels import Label
 from autoseg.metrics.registry import nsd_name
@@ -65,6 +66,30 @@ def test_no_name_in_scores_is_a_formula_and_all_come_back(tmp_path: Path) -> Non
     assert "0,'-a,testing,'=1+1,1,dice,0.5,original" in (tmp_path / "scores.csv").read_text()
     frame = read_scores(tmp_path / "scores.csv")
     assert (frame["case"][0], frame["organ"][0]) == ("-a", "=1+1")
+
+
+@pytest.mark.parametrize("names", [("001", "002"), ("01", "1"), ("1.10", "1.1"), ("True", "a"), ("0x1", "1")])
+@pytest.mark.parametrize("rows_at_a_time", [1, 100])
+def test_names_that_look_like_numbers_stay_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], rows_at_a_time: int
+) -> None:
+    monkeypatch.setattr(scores, "ROWS", rows_at_a_time)
+    write_scores([{**ROW, "case": name, "organ": name} for name in names], tmp_path / "s.csv")
+    frame = read_scores(tmp_path / "s.csv")
+    assert (tuple(frame["case"]), tuple(frame["organ"])) == (names, names)
+    assert isinstance(frame["case"].dtype, pd.CategoricalDtype)
+
+
+@pytest.mark.parametrize("last", ["0\n", "0", "0,a,tes", "0,a,testing,liver"])
+def test_a_last_line_that_was_cut_and_is_read_alone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setattr(scores, "ROWS", 2)
+    write_scores([{**ROW, "case": name} for name in ("1", "2")], tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open("a") as stream:
+        stream.write(last)
+    with pytest.raises(RunError, match=r"s\.csv: line 4: .*run `autoseg evaluate RUN` again"):
+        read_scores(tmp_path / "s.csv")
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
