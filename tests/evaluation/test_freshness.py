@@ -74,6 +74,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
     label.write_bytes(b"label")
     usual = evaluate._Evaluation(
         model=Model(stages=(Stage(networks=(), plan=made.plan(precision="float32")),), trained_on=frozenset()),
+        runs=(("cpu", False),),
         digest="weights",
         dataset={case.id: Case(id=case.id, images=(), label=label, patient=case.id)},
         fold=0,
@@ -81,7 +82,6 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
         tolerance_mm=2.0,
         journal=ScoreJournal(tmp_path / "kept"),
     )
-    other_precision = replace(usual.model, stages=(Stage(networks=(), plan=made.plan(precision="bfloat16")),))
     found = [
         usual.sources(case, "testing"),
         usual.sources(case, "training"),
@@ -89,7 +89,7 @@ def test_whatever_decides_on_the_scores_of_a_case_makes_it_be_scored_again(tmp_p
         usual.sources(replace(case, plan_digest="another grid"), "testing"),
         replace(usual, digest="other weights").sources(case, "testing"),
         replace(usual, tolerance_mm=3.0).sources(case, "testing"),
-        replace(usual, model=other_precision).sources(case, "testing"),
+        replace(usual, runs=(("cpu", True),)).sources(case, "testing"),
     ]
     assert usual.sources(case, "testing") == found[0]
     label.write_bytes(b"corrected label")
