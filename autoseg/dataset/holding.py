@@ -6,7 +6,8 @@ import tempfile
 from array import array
 from contextlib import suppress
 from dataclasses import replace
-from typing import IO, TypeVar
+from io import FileIO
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,9 @@ class Holding:
 
     def __init__(self) -> None:
         """Make a file without a name, where there is a place for one."""
-        self._file: IO[bytes] | None = None
-        with suppress(OSError):
-            self._file = tempfile.TemporaryFile(prefix="autoseg-")  # noqa: SIM115 - closed where the context ends
+        self._file: FileIO | None = None
+        with suppress(OSError):  # without a buffer: one that a full disk did not take is written again at each call
+            self._file = tempfile.TemporaryFile(buffering=0, prefix="autoseg-")  # noqa: SIM115 - closed at the end
         self._starts: dict[str, int] = {}  # case to the byte where its thumbnails begin
         self._shared: dict[str, object] = {}
 
@@ -37,7 +38,8 @@ class Holding:
     def __exit__(self, *_: object) -> None:
         """Close the file, which is gone then."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
 
     def lean(self, facts: CaseFacts) -> CaseFacts:
         """Return facts without thumbnails, which go into the file if the disk has room for them."""
@@ -48,8 +50,9 @@ class Holding:
             return facts
         with suppress(OSError):
             start = self._file.seek(0, 2)
-            self._file.write(b"".join(channel.thumbnail.tobytes() for channel in facts.channels))
-            self._file.flush()
+            thumbnails = b"".join(channel.thumbnail.tobytes() for channel in facts.channels)
+            if self._file.write(thumbnails) < len(thumbnails):  # a disk with room for a part of them
+                return facts
             self._starts[facts.case] = start
             facts = replace(facts, channels=tuple(replace(one, thumbnail=array("f")) for one in facts.channels))
         return facts

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import pickle
 import tempfile
 import tracemalloc
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -57,6 +60,34 @@ def test_without_a_place_for_the_file_thumbnails_stay(monkeypatch: pytest.Monkey
     with Holding() as holding:
         lean = holding.lean(facts)
         assert holding.thumbnail(lean, 1) == facts.channels[1].thumbnail
+
+
+class FullDisk(io.FileIO):
+    """A file that takes the first write, half of the second, nothing of the third, and the others."""
+
+    writes = 0
+
+    def write(self, content: Any) -> int:
+        """Write as much as there is room for."""
+        self.writes += 1
+        if self.writes == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(content[: len(content) // 2] if self.writes == 2 else content)
+
+
+def test_thumbnails_stay_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_full_disk(buffering: int = -1, **_: object) -> io.FileIO | io.BufferedRandom:
+        file = FullDisk(tmp_path / "thumbnails", "w+")
+        return file if buffering == 0 else io.BufferedRandom(file)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", on_full_disk)
+    every = [facts_of(number) for number in range(4)]
+    with Holding() as holding:
+        lean = [holding.lean(facts) for facts in every]
+        for before, after in zip(every, lean, strict=True):
+            for channel in (0, 1):
+                assert list(np.asarray(holding.thumbnail(after, channel))) == list(before.channels[channel].thumbnail)
+    assert [len(facts.channels[0].thumbnail) > 0 for facts in lean] == [False, True, True, False]
 
 
 def test_a_case_of_two_channels_takes_half_of_the_memory() -> None:
