@@ -32,8 +32,9 @@ def read_nifti_grid(file: Path, header: NiftiHeader) -> tuple[Grid, tuple[Remark
     Raises:
         VolumeError: As `grid_of_nifti`.
     """
-    if header.place in _grids:
-        return _grids[header.place]
+    known = _grids.get(header.place)  # in one step: another thread may clear them meanwhile
+    if known is not None:
+        return known
     try:
         by_itk: Grid | None = read_information(file, "NiftiImageIO").grid
     except VolumeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,3 +116,22 @@ def test_of_one_header_the_grid_is_worked_out_once_and_of_headers_that_differ_in
     assert asked == ["image.nii", "other.nii"]
     assert grids[0] == grids[1] == grids[2]
     assert str(grids[0].origin_mm[0]) != str(grids[2].origin_mm[0])
+
+
+class ClearedMeanwhile(dict[bytes, Any]):
+    """Grids that another thread clears as soon as one has looked whether one is there."""
+
+    def __contains__(self, place: object) -> bool:
+        """Return whether it was there."""
+        was = super().__contains__(place)
+        self.clear()
+        return was
+
+
+def test_a_grid_that_another_thread_forgets_meanwhile_is_returned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nifti_grid, "_grids", ClearedMeanwhile())
+    (tmp_path / "a.nii").write_bytes(nifti(ARRAY, AFFINE))
+    grids = [read_header(tmp_path / "a.nii").grid for _ in range(2)]
+    assert grids[0] == grids[1]
