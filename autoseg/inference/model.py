@@ -230,7 +230,8 @@ class Model:
         kept = (
             PROBABILITY_BYTES * first.plan.classes + 4.0 * organs
         ) * working  # all, and those of its organs in float32
-        kept += prepared.image.nbytes + 2.0 * math.prod(grid.shape)  # two masks of the first stage
+        percent = first.plan.classes if options.probabilities else 0  # of all classes, in the boxes
+        kept += prepared.image.nbytes + (2.0 + percent) * math.prod(grid.shape)  # two masks of the first stage
         beside_bytes += image_bytes + kept + FIRST_STAGE_GIB * GIB
         return max(first_gib, *(stage.whole_memory_gib(grid, image_bytes, beside_bytes, options) for stage in later))
 

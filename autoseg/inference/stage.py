@@ -109,8 +109,8 @@ class Stage:
         working = working_shape(grid, self.plan.spacing_mm, self.plan.downsampling)
         whole = (slice(0, working[0]), slice(0, working[1]), slice(0, working[2]))
         tile = self._tiling(whole, working, grid.shape).tile
-        if options.probabilities:  # its own, and those of all classes in percent
-            beside_bytes += self.plan.classes * (PROBABILITY_BYTES * math.prod(working) + math.prod(grid.shape))
+        if options.probabilities:
+            beside_bytes += self.plan.classes * PROBABILITY_BYTES * math.prod(working)
         return prediction_gib(self.plan, len(self.networks), grid, image_bytes, tile, beside_bytes)
 
     def _tiling(self, box: Box, working: tuple[int, ...], full: Voxels) -> Tiling:

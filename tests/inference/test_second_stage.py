@@ -137,14 +137,16 @@ def test_the_memory_that_is_predicted_counts_both_stages_and_what_is_kept_betwee
     assert model.memory_gib(model.prepare(image), InferenceOptions(probabilities=True)) > gib
 
 
-def test_what_the_first_stage_leaves_is_counted_in_the_memory_of_the_second() -> None:
+@pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(probabilities=True)])
+def test_what_the_first_stage_leaves_is_counted_in_the_memory_of_the_second(options: InferenceOptions) -> None:
     image, model = scan(None), two_stages()
     prepared = model.prepare(image)
     # the image, two masks, normalised 4 x 8 x 8 voxels, three probabilities of them and one in float32
     voxels, working = 16 * 32 * 32, 4 * 8 * 8
     beside = 2 * voxels + 2 * voxels + (4 + 3 * 2 + 4) * working + 0.1 * 2**30
-    expected = model.stages[1].whole_memory_gib(GRID, image.array.nbytes, beside)
-    assert model.memory_gib(prepared) == pytest.approx(expected)
+    beside += 3 * voxels if options.probabilities else 0  # in percent, of the first stage's three classes
+    expected = model.stages[1].whole_memory_gib(GRID, image.array.nbytes, beside, options)
+    assert model.memory_gib(prepared, options) == pytest.approx(expected)
 
 
 def test_an_organ_that_the_first_stage_misses_among_others_is_told() -> None:
