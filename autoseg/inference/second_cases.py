@@ -22,11 +22,10 @@ from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest
 from autoseg.errors import DatasetError, ModelError
 from autoseg.files import write_text
-from autoseg.imaging.boxes import group_boxes
 from autoseg.imaging.grid import Box, resized
 from autoseg.imaging.resample import FloatArray, resample_label
 from autoseg.imaging.volumes import read_image, read_label
-from autoseg.inference.second_boxes import training_box
+from autoseg.inference.second_boxes import reach_mm, training_box
 from autoseg.inference.second_input import classes_of, displaced, part_of, second_image
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
@@ -199,8 +198,8 @@ class _Maker:
         asked = [*looked, *(covering_cases(training, MEASURED) if looked else ())]
         seen_of = {case.id: self.seen(case) for case in track(asked, "Measuring the first stage's errors", len(asked))}
         unseen = [(case, *seen_of[case.id]) for case in looked]
-        reach_mm = [mm for case, _, mask in unseen if (mm := self._reach_mm(case, mask)) is not None]
-        margin_mm = min(MOST_MARGIN_MM, max([self.plan.margin_mm or 0.0, *reach_mm]))
+        reaches_mm = [reach_mm(mask, case.label(), self.classes, case.working) for case, _, mask in unseen]
+        margin_mm = min(MOST_MARGIN_MM, max([self.plan.margin_mm or 0.0, *reaches_mm]))
         displacements = [0.0] * len(self.classes)
         if unseen:
             learnt = [(case, seen_of[case.id][0]) for case in asked[len(looked) :]]
@@ -254,15 +253,6 @@ class _Maker:
             return None
         truth = (case.label() == index).astype(np.uint8)
         return dice((probability > 0.5).astype(np.uint8), truth, {1: (1,)})[1]
-
-    def _reach_mm(self, case: CachedCase, mask: Atoms) -> float | None:
-        """Return how far the true organs reach out of the box around what the first stage sees; None: no such box."""
-        boxes = [group_boxes(np.asarray(atoms), {0: self.classes})[0] for atoms in (mask, case.label())]
-        if boxes[0] is None or boxes[1] is None:
-            return None
-        sides = zip(boxes[0], boxes[1], case.working.spacing_mm, strict=True)
-        reach_mm = [mm * max(0, seen.start - true.start, true.stop - seen.stop) for seen, true, mm in sides]
-        return float(max(reach_mm))
 
 
 def _mean(values: Sequence[float | None]) -> float:

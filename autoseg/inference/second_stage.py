@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from autoseg.imaging.grid import Box, Voxels, working_shape
+from autoseg.imaging.grid import Box, Grid, Voxels, working_shape
 from autoseg.imaging.resample import FloatArray, resample_label
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.calibration import LEAST_PROBABILITY, Sums
@@ -21,6 +21,7 @@ from autoseg.inference.second_percent import box_percent
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Atoms
+from autoseg.plan import Plan
 from autoseg.words import counted
 
 WIDENINGS = 3  # of boxes out of which organs reach, at most; each goes twice as far as the one before
@@ -62,7 +63,10 @@ def look_again(
         volume = original.read()
         truth = None if original.truth is None else original.truth()
     margin_mm = second.plan.margin_mm or 0.0
-    boxes = look_boxes(upsampler.coarse, classes, volume.grid, margin_mm)
+    boxes = look_boxes(
+        upsampler.coarse, classes, volume.grid, margin_mm, _crop_voxels(second.plan, volume.grid),
+        is_one=any(how.kind == "per-image" for how in second.plan.intensity),  # which each box would scale for itself
+    )  # fmt: skip
     seen_first = probabilities[list(classes)].astype(np.float32)
     look = _Look(second, volume, truth, seen_first, classes, options, watch)
     seen = look.until_whole(boxes, max(margin_mm, *volume.grid.spacing_mm))
@@ -132,8 +136,8 @@ class _Look:
         """
         grid, parts, widenings = self.volume.grid, list[_Part](), 0
         while True:
-            before = parts
-            parts = [next((one for one in before if one.box == box), None) or self.at(box) for box in boxes]
+            parts = [one for one in parts if one.box in boxes]  # before others take the memory of what is not needed
+            parts = [next((one for one in parts if one.box == box), None) or self.at(box) for box in boxes]
             cuts = [one.cut_at(grid.shape) for one in parts]
             cut = sorted(set[int]().union(*(side for sides in cuts for half in sides for side in half)))
             if not cut or widenings == WIDENINGS:
@@ -156,6 +160,14 @@ class _Look:
                 truth = resample_label(atoms, working_shape(part.grid, plan.spacing_mm, plan.downsampling))
         result = self.second.infer(image, part.grid.shape, self.options, self.watch, truth)
         return _Part(box=box, result=result)
+
+
+def _crop_voxels(plan: Plan, grid: Grid) -> Voxels:
+    """Return how many voxels of an image a crop of the training saw (Z, Y, X)."""
+    spacing_mm = plan.spacing_mm or tuple(f * mm for f, mm in zip(plan.downsampling, grid.spacing_mm, strict=True))
+    sides = zip(plan.crop_size, spacing_mm, grid.spacing_mm, strict=True)
+    z, y, x = (math.ceil(round(size * fine / mm, 3)) for size, fine, mm in sides)
+    return z, y, x
 
 
 def second_atoms(atoms: Atoms, classes: Sequence[int]) -> Atoms:

@@ -9,7 +9,7 @@ import pytest
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.resample import all_weights
 from autoseg.inference import second_boxes
-from autoseg.inference.second_boxes import disjoint, look_boxes, training_box, widened
+from autoseg.inference.second_boxes import disjoint, look_boxes, reach_mm, training_box, widened
 
 GRID = Grid(shape=(12, 20, 16), spacing_mm=(3.0, 1.0, 2.0), origin_mm=(10.0, -20.0, 5.0))
 CUBE = Grid(shape=(40, 40, 40), spacing_mm=(1.0, 1.0, 1.0))  # four voxels to one of the working grid
@@ -75,6 +75,43 @@ def test_a_stray_voxel_has_a_box_of_its_own_and_a_training_case_goes_without_it(
 
 def test_what_is_missing_between_two_main_pieces_of_an_organ_lies_in_its_box() -> None:
     assert look_boxes(seen((1, FIRST), (1, LAST)), [1], CUBE, 2.0) == (WHOLE,)
+
+
+def test_boxes_that_share_a_face_are_one_and_those_that_share_a_corner_two() -> None:
+    start, corner, last = slice(0, 8), (slice(8, 20),) * 3, (slice(32, 40),) * 3
+    face = seen((1, FIRST), (2, (slice(3, 4), slice(0, 1), slice(0, 1))), (3, LAST))  # voxels 0 to 8 and 8 to 20
+    assert look_boxes(face, [1, 2, 3], CUBE, 0.0) == ((slice(0, 20), start, start), last)
+    meeting = seen((1, FIRST), (2, (slice(3, 4),) * 3), (3, LAST))
+    assert look_boxes(meeting, [1, 2, 3], CUBE, 0.0) == ((start,) * 3, corner, last)
+
+
+def test_a_box_is_as_large_as_a_crop_where_the_image_is() -> None:
+    far = seen((1, FIRST), (2, LAST))
+    assert look_boxes(far, [1, 2], CUBE, 2.0, (15, 12, 5)) == (
+        (slice(0, 15), slice(0, 12), slice(0, 10)), (slice(25, 40), slice(28, 40), slice(30, 40)),
+    )  # fmt: skip
+    assert look_boxes(seen((1, MIDDLE)), [1], CUBE, 2.0, (99, 27, 24)) == (
+        (slice(0, 40), slice(9, 36), slice(10, 34)),
+    )  # fmt: skip
+
+
+def test_one_box_holds_all_where_there_may_be_no_more() -> None:
+    assert look_boxes(seen((1, FIRST), (2, LAST)), [1, 2], CUBE, 2.0, is_one=True) == (WHOLE,)
+    assert look_boxes(seen(), [1, 2], CUBE, 2.0, is_one=True) == ()
+
+
+def test_what_true_organs_reach_out_of_is_the_box_without_a_false_piece() -> None:
+    grid = Grid(shape=(50, 50, 50), spacing_mm=(3.0, 2.0, 2.0))
+    coarse, truth = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.uint8)
+    coarse[5:15, 20:30, 20:30] = 1
+    truth[5:25, 20:30, 20:30] = 1
+    assert reach_mm(coarse, truth, [1], grid) == 30.0  # 10 voxels of 3 mm
+    coarse[45, 45, 45] = 1
+    assert reach_mm(coarse, truth, [1], grid) == 30.0
+    assert reach_mm(truth, coarse, [1], grid) > 0.0  # a true piece far away
+    assert reach_mm(coarse, truth, [2], grid) == 0.0
+    coarse[5:35, 20:30, 20:30] = 1
+    assert reach_mm(coarse, truth, [1], grid) == 0.0
 
 
 def test_where_the_first_stage_sees_noise_there_is_one_box(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +28,9 @@ from autoseg.inference.predict import predict
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.inference.statistics import Statistics
+from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED
-from autoseg.plan import first_seen
+from autoseg.plan import Intensity, first_seen
 
 
 def two_stages(**changes: Any) -> Model:
@@ -201,6 +204,47 @@ def test_organs_far_apart_are_looked_at_in_two_boxes_with_the_mask_of_one(monkey
     assert [organ.expected_dice for organ in apart.organs] == pytest.approx([o.expected_dice for o in one.organs])
     for look in apart.looked:
         np.testing.assert_array_equal(look.percent, one.looked[0].percent[:, *look.box])
+
+
+def test_a_box_shows_no_less_than_a_crop_of_the_training_did() -> None:
+    labels = (LIVER, VEIN)
+    fine = {"spacing_mm": (1.0, 1.0, 1.0), "crop_size": (16, 48, 48)}  # of the image's voxels of 2 mm 8 x 24 x 24
+    finer = second(labels=labels, channels=("CT", *map(first_seen, labels)), intensity=(CT, SEEN, SEEN), **fine)
+    model = blind(ByIntensity(-2.0, 1.0), Stage(networks=(ByIntensity(-2.0, 1.0),), plan=finer))
+    image = image_of(LARGE, FLOOR, (NEAR, OF_LIVER), (FAR, OF_VEIN))
+    looked = model.predict(image, InferenceOptions(probabilities=True)).looked
+    first, last = slice(0, 24), slice(40, 64)  # 18 voxels around the organ otherwise
+    assert [look.box for look in looked] == [(slice(0, 16), first, first), (slice(0, 16), last, last)]
+
+
+def test_an_image_that_is_scaled_by_itself_has_one_box_with_one_scale() -> None:
+    labels = (LIVER, VEIN)
+    own = Intensity(kind="per-image", low=0.5, high=99.5)
+    finer = second(labels=labels, channels=("MR", *map(first_seen, labels)), intensity=(own, SEEN, SEEN))
+    model = blind(ByIntensity(-2.0, 1.0), Stage(networks=(ByIntensity(1.0, 4.0),), plan=finer))
+    prediction = model.predict(image_of(LARGE, FLOOR, (NEAR, OF_LIVER), (FAR, OF_VEIN)))
+    assert prediction.notes == ("the second stage looked at 100% of the image, in one box",)
+
+
+def test_what_a_box_gave_is_let_go_before_a_wider_one_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = (slice(0, 4), slice(4, 8), slice(4, 8))
+    image = image_of(LONG, OF_LIVER, (place, OF_VEIN), ((slice(4, 16), *place[1:]), UNSEEN))
+    results: list[weakref.ref[Upsampler]] = []
+    alive: list[int] = []
+    infer = Stage.infer
+
+    def spy(stage: Stage, *args: Any) -> Upsampler:
+        gc.collect()
+        alive.append(sum(one() is not None for one in results))
+        result = infer(stage, *args)
+        results.extend([weakref.ref(result)] if stage.plan.margin_mm else [])
+        return result
+
+    monkeypatch.setattr(Stage, "infer", spy)
+    looked = blind(ByIntensity(-2.0, 3.0), two_stages().stages[1]).predict(image)
+    assert "widened" in looked.notes[0]
+    assert len(alive) > 2
+    assert set(alive) == {0}
 
 
 def test_a_false_piece_far_away_is_looked_at_in_a_box_of_its_own_and_taken_away() -> None:
