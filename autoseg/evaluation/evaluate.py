@@ -14,7 +14,7 @@ from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.load import Case
-from autoseg.dataset.split import SIDES, Split
+from autoseg.dataset.split import Split
 from autoseg.digests import code_digest, digest, files_digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError
 from autoseg.evaluation.fold_elsewhere import (
@@ -28,9 +28,8 @@ from autoseg.evaluation.fold_elsewhere import (
 )
 from autoseg.evaluation.freshness import ScoreJournal, note_score_sources, score_sources, score_sources_of_fold
 from autoseg.evaluation.postprocessing import with_postprocessing
-from autoseg.evaluation.reliability import write_reliability
 from autoseg.evaluation.score_case import CaseToScore, ScoredCase, infer_case, score_case
-from autoseg.evaluation.scores import write_scores
+from autoseg.evaluation.tables import EvaluatedFold, Tables
 from autoseg.imaging.grid import Grid
 from autoseg.inference.model import MASK_CODE, Model, open_fold
 from autoseg.inference.upsample import Upsampler
@@ -53,6 +52,7 @@ CODE = (
     "evaluation/score_case.py",
     "evaluation/scores.py",
     "evaluation/reliability.py",
+    "evaluation/tables.py",
     "planning/ceiling.py",
 )
 FIT_LOCK = "postprocessing.lock"  # in the folder of a fold
@@ -100,6 +100,7 @@ def evaluate(
         raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
     scored: set[str] = set()
     failed: dict[str, str] = {}
+    tables = Tables(run)
     with remembered(run.digests_file):
         noted = score_sources(run)  # before they are read
         for fold in folds:
@@ -113,22 +114,12 @@ def evaluate(
             done = [(side, case.id) for side, case in cases if errors.get(case.id) is None]
             scored |= {case_id for _, case_id in done}
             if part is None:
-                _write_tables(run, evaluation.journal, done, is_first=fold == folds[0])
+                tables.add(EvaluatedFold(journal=evaluation.journal, cases=done))
         if part is None:
             note_score_sources(run, noted)
     if failed:
         raise CasesFailedError("evaluate", failed, done=len(scored))
     return len(scored)
-
-
-def _write_tables(run: Run, journal: ScoreJournal, scored: Sequence[tuple[str, str]], is_first: bool) -> None:
-    """Write what came of the cases of a fold, each with its side, below that of earlier folds.
-
-    scores.csv has training cases first, reliability.csv them as they were predicted.
-    """
-    write_reliability((row for _, case in scored for row in journal.reliability(case)), run.reliability_file, is_first)
-    in_order = sorted(scored, key=lambda one: SIDES.index(one[0]))
-    write_scores((row for _, case in in_order for row in journal.scored(case)), run.scores_file, is_first)
 
 
 def _open_fold(
