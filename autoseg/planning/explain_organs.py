@@ -68,7 +68,7 @@ def _measured_grids(decision: Decision, ceilings: Ceilings) -> list[WorkingGrid]
 def _ceiling_paragraphs(
     decision: Decision, grids: Sequence[WorkingGrid], fingerprint: Fingerprint, ceilings: Ceilings, *, on_gpu: bool
 ) -> Iterable[str]:
-    """Yield what a ceiling is, and a warning on the organs that lose much to the grid."""
+    """Yield what a ceiling is, and a warning on the organs that lose much to the grid and get no second look."""
     chosen = decision.chosen or decision.grids[0]
     if chosen.spacing_mm not in ceilings:
         return
@@ -77,7 +77,9 @@ def _ceiling_paragraphs(
         "a network on that grid can hardly score higher."
     )
     dices = ceilings[chosen.spacing_mm]
-    low = [(o.name, d) for o, d in zip(fingerprint.organs, dices, strict=True) if d is not None and d < CEILING]
+    again = [] if decision.plan.finer is None else [label.name for label in decision.plan.finer.labels]
+    lost = [(o.name, d) for o, d in zip(fingerprint.organs, dices, strict=True) if d is not None and d < CEILING]
+    low = [(name, dice) for name, dice in lost if name not in again]
     if not low:
         return
     organs = ", ".join(f"{escape(name)} {100 * dice:.1f}" for name, dice in low)

@@ -20,6 +20,7 @@ from autoseg.options import PlanOptions
 from autoseg.plan import parse_plan
 from autoseg.planning import rules
 from autoseg.planning.budget import Budget
+from autoseg.planning.explain_organs import organs_section
 from autoseg.planning.explain_second import second_section
 from autoseg.planning.fit import apply_settings
 from autoseg.planning.planner import Decision, Planner, derive_plan
@@ -106,6 +107,18 @@ def test_the_grid_is_the_coarsest_that_leaves_the_organs_enough(
         planner.ceilings[mm, mm, mm] = (0.98, dice, 0.99)
     second = second_plan(first, planner, FACTS, BUDGET, PlanOptions(stages=2, settings={"iterations": "7"}), None)
     assert second.plan.spacing_mm == pytest.approx((spacing_mm,) * 3)
+
+
+def test_what_a_second_stage_looks_at_again_is_no_loss_to_warn_of() -> None:
+    first, planner, data = first_of((0.97, 0.8, 0.7), (0.99, 0.98, 0.705))  # a finer grid helps the artery alone
+    options = PlanOptions(stages=2, settings={"iterations": "7"})
+    second = second_plan(first, planner, FACTS, BUDGET, options, None)
+    together = replace(first, plan=first.plan.model_copy(update={"finer": second.plan}))
+    alone, joint = (
+        "\n".join(organs_section(decision, data, planner.ceilings, on_gpu=False)) for decision in (first, together)
+    )
+    assert "more than a tenth of artery 80.0, duct 70.0." in alone
+    assert "more than a tenth of duct 70.0." in joint
 
 
 def test_a_grid_that_leaves_an_organ_enough_also_lets_it_gain() -> None:
