@@ -26,15 +26,38 @@ def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
         f"{joined(grid.spacing_mm)} mm, in a box around what the first stage sees of them: {joined(second.box)} voxels "
         f"of the median image. Where the first stage sees each of them is a further channel."
     )
+    yield _ceilings(second, first, grid)
+    yield from _reasons(second)
+    if second.without_gain:
+        yield f"A finer grid that fits would not help {', '.join(map(escape, second.without_gain))}."
+    yield (
+        f"**Margin**: {plan.margin_mm:g} mm, {MARGIN_VOXELS} voxels of the first stage's grid; `train` makes it wider "
+        "where the first stage misses more in validation cases. A box out of which organs reach is widened."
+    )
+    voxels = [math.prod(grid.shape), math.prod(first.shape)]
+    yield (
+        f"**Crop** {joined(plan.crop_size)} voxels, **batch** {plan.batch_size}, {plan.iterations} iterations. In "
+        f"prediction its box has {voxels[0]:,} voxels, the whole image {voxels[1]:,} on the first stage's grid."
+    )
+    yield f"{_cost(second)}. The two stages train one after the other, each for half of the time."
+
+
+def _ceilings(second: SecondPlan, first: WorkingGrid, own: WorkingGrid) -> str:
+    """Return the table of what each grid leaves of the organs."""
     head = (
-        f"| organ | ceiling at {joined(first.spacing_mm)} mm | ceiling at {joined(grid.spacing_mm)} mm | gain, points |"
+        f"| organ | ceiling at {joined(first.spacing_mm)} mm | ceiling at {joined(own.spacing_mm)} mm | gain, points |"
     )
     rows = [
         f"| {escape(organ)} | {100 * before:.1f} | {100 * second.after[organ]:.1f} "
         f"| {100 * (second.after[organ] - before):.1f} |"
         for organ, before in second.before.items()
     ]
-    yield "\n".join([head, "|---|---|---|---|", *rows])
+    return "\n".join([head, "|---|---|---|---|", *rows])
+
+
+def _reasons(second: SecondPlan) -> Iterable[str]:
+    """Yield why the grid is this one, and how large the steps of both stages may be."""
+    fitted = second.fitted
     yield (
         "The user set the grid."
         if {"spacing_mm", "downsampling"} & set(fitted.decision.changed)
@@ -48,20 +71,14 @@ def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
             f"As each stage has half of the time, a step of the first may have {first_share} % of the voxels that a "
             f"step of one stage has on a CPU, and one of the second {second_share} %."
         )
-    if second.without_gain:
-        yield f"A finer grid that fits would not help {', '.join(map(escape, second.without_gain))}."
-    yield (
-        f"**Margin**: {plan.margin_mm:g} mm, {MARGIN_VOXELS} voxels of the first stage's grid; `train` makes it wider "
-        "where the first stage misses more in validation cases. A box out of which organs reach is widened."
-    )
-    voxels = [math.prod(grid.shape), math.prod(first.shape)]
-    yield (
-        f"**Crop** {joined(plan.crop_size)} voxels, **batch** {plan.batch_size}, {plan.iterations} iterations. In "
-        f"prediction its box has {voxels[0]:,} voxels, the whole image {voxels[1]:,} on the first stage's grid."
-    )
+
+
+def _cost(second: SecondPlan) -> str:
+    """Return the memory and time of the second stage's training."""
+    plan, fitted = second.plan, second.fitted
     memory = f"**Memory**: predicted {fitted.decision.step_gib:.2f} GiB a step"
     if fitted.measured is not None:
         seconds = fitted.measured.seconds_per_iteration
         memory += f", measured {fitted.measured.gib:.2f} GiB. **Time**: measured {seconds:.2f} s an iteration, about "
         memory += f"{in_minutes(seconds * plan.iterations)} for {counted(plan.iterations, 'iteration')}"
-    yield f"{memory}. The two stages train one after the other, each for half of the time."
+    return memory
