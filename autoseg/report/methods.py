@@ -251,5 +251,8 @@ def _evaluation(facts: Facts) -> str:
 
 def _outputs(plan: Plan) -> str:
     if plan.scheme.overlapping:
-        return f"the sigmoid probabilities of {counted(len(plan.labels), 'region')}, which may overlap"
+        regions = f"{counted(len(plan.labels), 'region')}, which may overlap"
+        if plan.region_parts:
+            return f"the probabilities of {regions}: sums of a softmax over the parts into which they divide an image"
+        return f"the sigmoid probabilities of {regions}"
     return f"the softmax probabilities of background and {counted(len(plan.labels), 'organ')}"

@@ -64,6 +64,16 @@ def test_the_loss_of_regions_is_told_with_binary_cross_entropy() -> None:
     assert LOSSES["dice"].of(nested.scheme) == LOSSES["dice"]
 
 
+def test_how_regions_get_their_probabilities_is_told() -> None:
+    organs = tuple(Label(value=value, name=f"organ {value}") for value in (1, 2))
+    disjoint, alone = plan(labels=organs), plan(labels=organs, regions=((1, 2), (2,)))
+    by_parts = alone.model_copy(update={"region_parts": True})
+    texts = [methods(one, None, [SPLIT], Facts())["Network"] for one in (disjoint, alone, by_parts)]
+    assert "to the softmax probabilities of background and 2 organs." in texts[0]
+    assert "to the sigmoid probabilities of 2 regions, which may overlap." in texts[1]
+    assert "to the probabilities of 2 regions, which may overlap: sums of a softmax over the parts" in texts[2]
+
+
 def test_only_what_was_done_is_claimed() -> None:
     alone = methods(plan(), None, [SPLIT], Facts(has_patients=False))
     assert "permutation" not in alone["Evaluation"]
