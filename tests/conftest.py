@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 from command_line import SMALL, Cli, Outcome
+from hypothesis import HealthCheck, settings
 
 from autoseg.cli.app import main
 from autoseg.phantom.cohort import write_cohort
 from autoseg.training import validate
+
+# time says nothing about a property, and other work on the machine makes it long
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -150,7 +150,7 @@ def test_nothing_leaves_its_slice_along_a_flat_axis(flat: int) -> None:
     assert np.abs(found[..., 1]).max() > 4  # within the slice everything moves
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.tuples(*[st.floats(0.5, 5)] * 3), st.integers(0, 1000))
 def test_a_rotation_keeps_every_distance_in_millimetres(spacing: tuple[float, float, float], seed: int) -> None:
     np.random.seed(seed)
@@ -173,7 +173,7 @@ def test_equal_control_points_are_a_pure_shift(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(moved, torch.full((6, 7, 8, 3), 3.0))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_no_voxel_moves_farther_than_the_control_points_may(seed: int) -> None:
     np.random.seed(seed)

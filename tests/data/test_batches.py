@@ -208,7 +208,7 @@ def test_with_organ_share_zero_centres_are_uniform_over_where_the_crop_fits(tmp_
     np.testing.assert_allclose(centres.std(axis=0), (20 - 2) / np.sqrt(12), rtol=0.1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(*[st.integers(1, 14)] * 3),
     st.tuples(*[st.sampled_from([2, 4, 8, 12])] * 3),

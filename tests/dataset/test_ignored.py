@@ -145,7 +145,7 @@ def test_only_wholly_annotated_organs_are_compared_by_volume_and_pieces(tmp_path
     assert [finding.code for finding in organ_findings(facts, dataset)] == ["label-annotated"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 999))
 def test_a_map_that_is_known_everywhere_is_resampled_as_before_and_an_unknown_one_stays_unknown(
     shape: tuple[int, int, int], new: tuple[int, int, int], seed: int

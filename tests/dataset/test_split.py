@@ -113,7 +113,7 @@ Cohort = dict[str, frozenset[int]]
 organs = st.frozensets(st.integers(1, 5), max_size=5)
 cohorts = st.lists(organs, min_size=1, max_size=30).map(lambda sets: {f"c{i:03d}": o for i, o in enumerate(sets)})
 seeds = st.integers(0, 1000)
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=100)
 
 
 @st.composite

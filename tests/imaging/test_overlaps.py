@@ -117,7 +117,7 @@ def value_of_voxel(own: set[int], scheme: LabelScheme) -> int | None:
     return None if len(own) == 1 else value_of_voxel({*last}, scheme)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(schemes(), st.data())
 def test_a_label_map_has_in_each_voxel_the_value_of_its_own_masks(scheme: LabelScheme, data: st.DataObject) -> None:
     names = [label.value for label in scheme.labels]

@@ -15,7 +15,7 @@ from autoseg.imaging.resample import axis_weights, resample_image, resample_labe
 
 shapes = st.tuples(*[st.integers(1, 7)] * 3)
 seeds = st.integers(0, 1000)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
@@ -96,7 +96,6 @@ def test_the_class_with_most_of_a_voxel_takes_it_and_a_tie_goes_to_the_lowest() 
     assert resample_label(label, (1, 1, 1)).tolist() == [[[5]]]
 
 
-@settings(deadline=None)
 @given(st.tuples(*[st.integers(1, 14)] * 3), st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 99))
 def test_the_vote_is_that_over_all_classes_of_the_whole_volume(shape: Voxels, to: Voxels, seed: int) -> None:
     label = np.random.default_rng(seed).choice([0, 0, 0, 1, 2, 9], size=shape).astype(np.uint8)

@@ -132,7 +132,7 @@ def test_an_interrupted_vessel_keeps_its_far_branches_and_loses_the_island() -> 
     st.floats(0.5, 12.0),
     st.sampled_from([0.0, 0.003]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_reach_equals_measuring_every_pair_of_voxels(
     seed: int, share: float, shape: tuple[int, int, int], spacing: Triple, reach_mm: float, smallest_ml: float
 ) -> None:

@@ -95,7 +95,7 @@ def test_tiles_share_at_least_about_the_wanted_part(depth: int, tile: int) -> No
     assert len(steps) == 0 or np.ptp(steps) <= 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(*[st.integers(1, 13)] * 3), st.sampled_from([4, 8, 40]), st.floats(0, 0.9))
 def test_a_network_that_looks_at_one_voxel_gives_the_same_in_tiles_and_whole(
     shape: tuple[int, int, int], depth: int, overlap: float

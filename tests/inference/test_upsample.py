@@ -34,7 +34,7 @@ def reference(probabilities: Tensor, shape: Voxels) -> tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("dense", [0.0, 0.15, 1.0])  # all by planes, either way, all by cells
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
     st.tuples(*[st.integers(1, 24)] * 3),
@@ -88,7 +88,7 @@ def test_the_same_grid_takes_the_most_probable_class() -> None:
     np.testing.assert_array_equal(made.winning_class(probabilities.numpy(), (5, 6, 7)), probabilities.argmax(dim=0))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(1, 24)] * 3), seeds)
 def test_percent_is_the_interpolated_probability_rounded(working: Voxels, full: Voxels, seed: int) -> None:
     probability = probabilities_of(working, 3, True, seed)[1]

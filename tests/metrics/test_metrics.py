@@ -188,7 +188,7 @@ def test_the_share_within_a_tolerance_counts_both_borders_and_the_tolerance_itse
     assert found.share_within(tolerance_mm) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(masks, masks, spacings)
 def test_distances_equal_the_definition_and_are_symmetric(a: Mask, b: Mask, spacing_mm: Triple) -> None:
     found, turned = distances(a, b, spacing_mm), distances(b, a, spacing_mm)
@@ -226,7 +226,7 @@ def test_distances_of_labels_are_those_of_their_masks(
             assert of_label.to_truth_mm.tolist() == of_mask.to_truth_mm.tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(label_maps, label_maps)
 def test_overlap_equals_simpleitk(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> None:
     measure = sitk.LabelOverlapMeasuresImageFilter()
@@ -239,7 +239,7 @@ def test_overlap_equals_simpleitk(a: npt.NDArray[np.uint8], b: npt.NDArray[np.ui
             assert counts.precision == pytest.approx(1 - measure.GetFalseDiscoveryRate(value))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(masks, masks, spacings)
 def test_the_hausdorff_distance_equals_simpleitk(a: Mask, b: Mask, spacing_mm: Triple) -> None:
     found = distances(a, b, spacing_mm)

@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 shapes = st.tuples(*[st.integers(1, 24)] * 3)
 seeds = st.integers(0, 10_000)
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 
 def blobs(seed: int, shape: Voxels, organs: int) -> Array:

@@ -89,7 +89,7 @@ def test_too_little_memory_is_said_with_a_way_out() -> None:
         derive_plan(fingerprint((100, 100, 100), (1.0, 1.0, 1.0)), gpu(0.1), seed=0, cost=cheap)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes, spacings, st.integers(1, 400), memories, memories)
 def test_more_memory_never_gives_a_coarser_grid_nor_fewer_voxels_on_the_same(
     shape: tuple[int, int, int], spacing: tuple[float, float, float], cases: int, a: float, b: float
@@ -109,7 +109,7 @@ def test_more_memory_never_gives_a_coarser_grid_nor_fewer_voxels_on_the_same(
             assert voxels[0] <= voxels[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes, spacings, st.integers(1, 400), memories, st.sampled_from(["cpu", "cuda"]), st.integers(1, 60))
 def test_any_fingerprint_gives_a_plan_that_fits_and_the_same_one_again_or_says_why_not(
     shape: tuple[int, int, int],
