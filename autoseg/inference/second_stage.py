@@ -15,16 +15,18 @@ from autoseg.imaging.resample import FloatArray, resample_label
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.calibration import LEAST_PROBABILITY, Sums
 from autoseg.inference.cost import Stopwatch
-from autoseg.inference.second_boxes import disjoint, look_boxes, voxels_of, widened
+from autoseg.inference.second_boxes import TOUCHING, disjoint, look_boxes, voxels_of, widened
 from autoseg.inference.second_input import Probabilities, classes_of, part_of, second_image
 from autoseg.inference.second_percent import box_percent
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.inference.upsample import Upsampler
-from autoseg.labels import IGNORED, Atoms
+from autoseg.labels import IGNORED, Atoms, Mask
 from autoseg.plan import Plan
 from autoseg.words import counted
 
 WIDENINGS = 3  # of boxes out of which organs reach, at most; each goes twice as far as the one before
+SPECK = 0.01  # of an organ's voxels: a piece at a box's side that has fewer does not say that the organ reaches out
+DEEP = 16  # voxels that it reaches into the box at most
 CHUNK_VOXELS = 1 << 20  # that are interpolated at a time
 
 
@@ -90,13 +92,17 @@ class _Part:
 
     def cut_at(self, full: Voxels) -> tuple[list[set[int]], list[set[int]]]:
         """Return the organs that reach out of the box into the image, at its sides before and behind each axis."""
+        mask = self.result.mask
+        voxels = np.bincount(mask.ravel())
 
-        def organs(axis: int, place: int, is_within: bool) -> set[int]:
-            return set(np.unique(self.result.mask.take(place, axis)).tolist()) - {0} if is_within else set()
+        def organs(axis: int, is_within: bool, *, behind: bool) -> set[int]:
+            from_side = np.moveaxis(mask, axis, 0)[:: -1 if behind else 1]
+            present = set(np.unique(from_side[0]).tolist()) - {0} if is_within else set[int]()
+            return {organ for organ in present if _reaches_out(from_side[:DEEP] == organ, SPECK * voxels[organ])}
 
         sides = list(enumerate(zip(self.box, full, strict=True)))
-        before = [organs(axis, 0, part.start > 0) for axis, (part, _) in sides]
-        return before, [organs(axis, -1, part.stop < n) for axis, (part, n) in sides]
+        before = [organs(axis, part.start > 0, behind=False) for axis, (part, _) in sides]
+        return before, [organs(axis, part.stop < n, behind=True) for axis, (part, n) in sides]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +166,17 @@ class _Look:
                 truth = resample_label(atoms, working_shape(part.grid, plan.spacing_mm, plan.downsampling))
         result = self.second.infer(image, part.grid.shape, self.options, self.watch, truth)
         return _Part(box=box, result=result)
+
+
+def _reaches_out(slab: Mask, least: float) -> bool:
+    """Return whether a piece of an organ in a slab (from a side, …) touches the side and is more than a speck.
+
+    That is if it has as many voxels as `least`, or goes through the slab.
+    """
+    pieces, _ = ndimage.label(slab, TOUCHING)
+    sizes, through = np.bincount(pieces.ravel()), set(pieces[-1].ravel().tolist())
+    at_side = set(pieces[0].ravel().tolist()) - {0}
+    return any(piece in through or sizes[piece] >= least for piece in at_side)
 
 
 def _crop_voxels(plan: Plan, grid: Grid) -> Voxels:

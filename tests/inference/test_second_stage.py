@@ -83,6 +83,23 @@ def test_a_box_is_widened_until_the_organ_is_whole_also_at_the_images_border(see
     assert [organ.at_border for organ in looked.organs if organ.name == "vein"] == [True]
 
 
+@pytest.mark.parametrize(("thick", "widened"), [(1, False), (3, True)])
+def test_a_speck_at_the_side_of_a_box_does_not_widen_it(thick: int, widened: bool) -> None:
+    vein = (slice(2, 14), slice(8, 16), slice(8, 16))  # 768 voxels, of which a hundredth are 7.68
+    model = Model(
+        stages=(Stage(networks=(ByIntensity(-2.0, 3.0),), plan=FIRST), two_stages().stages[1]), trained_on=frozenset()
+    )
+    asked = InferenceOptions(probabilities=True)
+    (before,) = model.predict(scan(vein), asked).looked
+    side = before.box[1].stop
+    image = scan(vein)
+    image.array[0, 4 : 4 + thick, side - 2 : side, 8 : 8 + thick] = 220  # which the first stage takes for liver
+    looked = model.predict(image, asked)
+    assert (looked.looked[0].box != before.box, "widened" in looked.notes[0]) == (widened, widened)
+    np.testing.assert_array_equal(looked.mask.array == 9, image.array[0] > 200)
+    assert not looked.unlike
+
+
 class Failing(ByIntensity):
     """Fails with any image."""
 
