@@ -5,17 +5,16 @@ Five things are numbered, each in its own way; only this module goes from one to
     value   what a label map or a mask has in a voxel: 0 is background, organs are any whole numbers
     atom    the index of a value, uint8: 0 background, then the organs' values in order, 255 the ignored one; the cache,
             its crops and a mask before it is written hold atoms
-    class   the index of an output of the network
+    class   the index of what has a probability
     part    of regions that overlap: the index of a set of them, that voxels lie in at once; 0 is outside of all
     place   of an organ in the plan's order, from 0: its colour follows from it
 
 Disjoint organs: the classes are background and the organs, so that atom and class are the same number; the network's
 outputs become probabilities by softmax, and a voxel gets the most probable class.
 
-Regions, which may overlap: there is no class of background, an output becomes a probability by itself (sigmoid), a
-voxel is in every region above one half, and a mask is painted region by region, a later one over an earlier one
-(nnU-Net's `regions_class_order`). The last layer tells the parts apart, and the outputs are the log odds of the regions
-that follow (`network.parts`); in earlier plans it tells the regions themselves.
+Regions, which may overlap: there is no class of background, a voxel is in every region above one half, and a mask is
+painted region by region, a later one over an earlier one (nnU-Net's `regions_class_order`). `network.outputs` tells how
+the probability of a region follows from the network's outputs.
 
 Where the value to ignore is, the truth of a voxel is not known, and its atom is in no class.
 """
@@ -85,7 +84,7 @@ class LabelScheme:
     regions: tuple[tuple[int, ...], ...] | None = None  # values within each organ; None: its own, organs are disjoint
     ignored: int | None = None  # value of voxels whose truth is not known
     logit_scale: float | None = None  # of the outputs of regions, before the sigmoid; None: 1
-    by_parts: bool = False  # whether outputs of regions follow from those of their parts
+    by_parts: bool = False  # whether outputs are the parts of regions, not the regions themselves
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -113,7 +112,7 @@ class LabelScheme:
 
     @property
     def classes(self) -> int:
-        """Number of network outputs."""
+        """Number of what has a probability: organs, and background where they are disjoint."""
         return len(self.labels) + (0 if self.overlapping else 1)
 
     @property
@@ -200,12 +199,6 @@ class LabelScheme:
         """Return where the truth is known."""
         known: Mask = atoms != IGNORED
         return known
-
-    def activate(self, logits: Tensor, dim: int) -> Tensor:
-        """Return the probabilities of the network's outputs, whose classes lie along `dim`."""
-        if not self.overlapping:
-            return logits.softmax(dim=dim)
-        return (logits if self.logit_scale is None else logits * self.logit_scale).sigmoid()
 
     def decide(self, probabilities: Tensor, dim: int = 0) -> Tensor:
         """Return the atoms (uint8) that probabilities speak for, whose classes lie along `dim`.

@@ -175,7 +175,7 @@ class Plan(PlanPart):
     regions: tuple[tuple[int, ...], ...] | None = None  # values of the label maps within each label; None: its own
     ignored: int | None = None  # value of the label maps where the truth is not known; None: it is everywhere
     logit_scale: Positive | None = None  # of the outputs of regions, before the sigmoid; None: 1
-    region_parts: bool = False  # whether outputs of regions follow from those of their parts
+    region_parts: bool = False  # whether outputs are the parts of regions, not the regions themselves
     downsampling: Positives  # (Z, Y, X)
     spacing_mm: Positives | None  # working grid (Z, Y, X); None: every image is divided by `downsampling`
     crop_size: Counts  # voxels of the working grid (Z, Y, X)
@@ -250,7 +250,7 @@ class Plan(PlanPart):
 
     @property
     def classes(self) -> int:
-        """Number of network outputs."""
+        """Number of classes: organs, and background where they are disjoint."""
         return self.scheme.classes
 
 

@@ -89,12 +89,6 @@ def test_a_label_map_of_disjoint_organs_comes_back_from_atoms_and_from_perfect_p
         np.testing.assert_array_equal(scheme.mask(label_map, organ), label_map == organ.value)
 
 
-def test_disjoint_organs_share_one_probability_and_regions_have_one_each() -> None:
-    logits = torch.tensor([0.0, 0.0, np.log(2.0)])
-    assert ORGANS.activate(logits, dim=0).tolist() == pytest.approx([0.25, 0.25, 0.5])
-    assert TUMOUR.activate(logits, dim=0).tolist() == pytest.approx([0.5, 0.5, 2 / 3])
-
-
 def test_the_most_probable_class_wins_and_of_equal_ones_the_lowest() -> None:
     probabilities = torch.tensor([[0.4, 0.3, 0.2, 0.0], [0.4, 0.3, 0.2, 0.5], [0.2, 0.4, 0.6, 0.5]])
     assert ORGANS.decide(probabilities).tolist() == [0, 2, 2, 1]

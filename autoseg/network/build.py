@@ -10,7 +10,7 @@ from torch import nn
 from autoseg.errors import PlanError
 from autoseg.labels import LabelScheme
 from autoseg.network.losses import LOSSES
-from autoseg.network.parts import RegionsOfParts, parts_of
+from autoseg.network.outputs import output_channels
 from autoseg.network.residual import residual_unet
 from autoseg.network.unet import UNet3D
 from autoseg.plan import CORRECT_FILE, NetworkPlan, Plan
@@ -32,21 +32,13 @@ NETWORKS: dict[str, Network] = {  # by the plan's network.kind
 
 
 def build(plan: Plan) -> nn.Module:
-    """Return the plan's network: from images (B, C, Z, Y, X) to logits (B, classes, Z, Y, X)."""
+    """Return the plan's network: from images (B, C, Z, Y, X) to logits (B, outputs, Z, Y, X)."""
     return build_network(plan.network, len(plan.channels), plan.scheme)
 
 
 def build_network(plan: NetworkPlan, channels: int, scheme: LabelScheme) -> nn.Module:
     """Return a network for images of so many channels, with the outputs that a scheme needs."""
-    network = NETWORKS[plan.kind].build(channels, output_channels(scheme), plan)
-    if scheme.by_parts:
-        network.outputs = RegionsOfParts(parts_of(scheme))
-    return network
-
-
-def output_channels(scheme: LabelScheme) -> int:
-    """Return the number of channels of a network's last layer."""
-    return len(parts_of(scheme)) if scheme.by_parts else scheme.classes
+    return NETWORKS[plan.kind].build(channels, output_channels(scheme), plan)
 
 
 def require_known(plan: Plan, source: str, way_out: str = CORRECT_FILE) -> Plan:

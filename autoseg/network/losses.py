@@ -6,24 +6,23 @@ known are in no sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import cross_entropy
 
 from autoseg.labels import IGNORED, LabelScheme
 from autoseg.network.distributed import sum_over_processes
+from autoseg.network.region_losses import Sums, part_sums, region_sums
 from autoseg.plan import LossPlan
 
 LOWEST = -1e4  # a logit of which the softmax is 0
-VOXELS = (1, 2, 3)  # axes of a truth (B, Z, Y, X)
 TINY = 1e-5  # keeps an organ that is absent from truth and prediction from dividing by zero
 Known = Tensor | None  # whether the truth of each voxel is known, bool (B, Z, Y, X); None: it is everywhere
-Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in the order of its `sums`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +38,12 @@ class Loss:
     description: str  # in its methods
 
     def of(self, scheme: LabelScheme) -> Loss:
-        """Return the loss with its names as they hold for a scheme: of regions the cross-entropy is binary."""
+        """Return the loss with its names as they hold for a scheme."""
         if not scheme.overlapping:
             return self
+        entropy = "cross-entropy of parts" if scheme.by_parts else "binary cross-entropy"
         name, words, description = (
-            text.replace("cross-entropy", "binary cross-entropy") for text in (self.name, self.words, self.description)
+            text.replace("cross-entropy", entropy) for text in (self.name, self.words, self.description)
         )
         return replace(self, name=name, words=words, description=description)
 
@@ -142,7 +142,8 @@ def loss_sums(
     """Return the sums of these voxels that make up the loss; arguments as for `segmentation_loss`."""
     loss = LOSSES[plan.kind]
     if scheme is not None and scheme.overlapping:
-        return region_sums(logits, truth, scheme, class_weights if loss.weighs == "voxels" else None)
+        of_regions = part_sums if scheme.by_parts else region_sums
+        return of_regions(logits, truth, scheme, class_weights if loss.weighs == "voxels" else None)
     logits = logits.float() if hidden is None else with_hidden(logits.float(), hidden)
     known = None if scheme is None or scheme.ignored is None else truth != IGNORED
     return loss.sums(logits, truth, known, class_weights if loss.weighs == "voxels" else None)
@@ -154,74 +155,6 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
     for other in rest:
         first = tuple(a + b for a, b in zip(first, other, strict=True))
     return first
-
-
-def region_sums(logits: Tensor, truth: Tensor, scheme: LabelScheme, voxel_weights: Tensor | None) -> Sums:
-    """Return the overlaps of regions, and binary cross-entropy and weight of the voxels of each, (regions,) each.
-
-    Args:
-        logits: (B, regions, Z, Y, X), any precision.
-        truth: Atoms, int64 (B, Z, Y, X).
-        scheme: Of the regions.
-        voxel_weights: Of the voxels within each region, float32 (regions,); those outside weigh 1. None: all do.
-    """
-    extra = torch.zeros(logits.shape[1], device=logits.device) if voxel_weights is None else voxel_weights - 1.0
-    both, either, entropy, inside = cast(Sums, RegionSums.apply(logits, truth, extra, scheme))  # type: ignore[no-untyped-call]
-    known = truth.numel() if scheme.ignored is None else (truth != IGNORED).sum()
-    return both, either, entropy, known + extra * inside
-
-
-class RegionSums(torch.autograd.Function):
-    """The sums of regions over voxels, region by region, so that what they take beside the logits is that of one.
-
-    Its gradient is written down: for p = sigmoid(z) and the one-hot truth r, p (1 − p) times that of the overlaps, and
-    p − r times that of the cross-entropy, weighted.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, truth: Tensor, extra: Tensor, scheme: LabelScheme) -> Sums:
-        """Return Σ p r and Σ p + Σ r (B, regions), the weighted cross-entropies, and Σ r (regions,)."""
-        ctx.save_for_backward(logits, truth, extra)
-        ctx.scheme = scheme
-        known = truth != IGNORED if scheme.ignored is not None else None
-        columns = []
-        for index, inside, z in _by_region(logits, truth, scheme):
-            p, entropy = z.sigmoid(), softplus(z).addcmul_(z, inside, value=-1.0)
-            both = (p * inside).sum(VOXELS)
-            if known is not None:
-                p, entropy = p.mul_(known), entropy.mul_(known)
-            entropies, voxels = entropy.sum(VOXELS), inside.sum(VOXELS)
-            entropies += extra[index] * entropy.mul_(inside).sum(VOXELS)
-            columns.append((both, p.sum(VOXELS) + voxels, entropies, voxels))
-        both, either, entropies, voxels = (torch.stack(sums, dim=1) for sums in zip(*columns, strict=True))
-        return both, either, entropies.sum(dim=0), voxels.sum(dim=0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient of the logits."""
-        logits, truth, extra = ctx.saved_tensors
-        of_both, of_either, of_entropy = (gradient * (ctx.scheme.logit_scale or 1.0) for gradient in gradients[:3])
-        gradient = torch.empty_like(logits)
-        for index, inside, z in _by_region(logits, truth, ctx.scheme):
-            p = z.sigmoid_()
-            part = torch.addcmul(p, p, p, value=-1.0)
-            part *= inside * _by_image(of_both[:, index]) + _by_image(of_either[:, index])
-            part.addcmul_(p.sub_(inside), (inside * extra[index]).add_(1.0).mul_(of_entropy[index]))
-            gradient[:, index] = part if ctx.scheme.ignored is None else part.mul_(truth != IGNORED)
-        return gradient, None, None, None
-
-
-def _by_region(logits: Tensor, truth: Tensor, scheme: LabelScheme) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield the index of each region, whether voxels are inside (0 or 1), and its scaled logits, both float32."""
-    for index, atoms in scheme.atoms_of.items():
-        belongs = torch.zeros(IGNORED + 1, device=logits.device)
-        for atom in atoms:
-            belongs[atom].fill_(1.0)  # on the device: a graph would copy what lies there later
-        yield index, belongs[truth], logits[:, index].float() * (scheme.logit_scale or 1.0)
-
-
-def _by_image(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
 
 
 def loss_of(sums: Sums, plan: LossPlan, class_weights: Tensor | None, scheme: LabelScheme | None = None) -> Tensor:

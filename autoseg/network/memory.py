@@ -26,9 +26,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from autoseg.imaging.grid import Voxels
 from autoseg.labels import LabelScheme
-from autoseg.network.build import build_network, output_channels
+from autoseg.network.build import build_network
 from autoseg.network.losses import segmentation_loss
 from autoseg.network.norms import norms_as_on_cuda
+from autoseg.network.outputs import output_channels
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
 # small crops of the steps that are run through; a real step lies between two of them, on a GPU near the first

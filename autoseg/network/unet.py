@@ -52,7 +52,6 @@ class UNet3D(nn.Module):
             narrow = Level(features=(skip, skip), kernel=upper.kernel)
             self.across.append(_two_convolutions(width + skip, narrow, plan))
         self.classify = Convolution(stages[0].features[1], classes, kernel_size=1)
-        self.outputs: nn.Module = nn.Identity()  # of what the last layer tells
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ class UNet3D(nn.Module):
             x = _side_by_side(cast(nn.ConvTranspose3d, up), x, skips.pop())
             for layer in cast(nn.Sequential, across):  # one by one, so that what a layer has read can be freed
                 x = layer(x)
-        return cast(Tensor, self.outputs(self.classify(x)))
+        return cast(Tensor, self.classify(x))
 
 
 class Pool(nn.MaxPool3d):

@@ -27,12 +27,12 @@ from autoseg.inference.tiles import (
 from autoseg.labels import IGNORED
 from autoseg.metrics.overlap import overlap_of_pairs
 from autoseg.network.device import memory_explained, runs_bfloat16, send
-from autoseg.network.losses import Sums, add_sums, hidden_mask, loss_of, loss_sums
+from autoseg.network.losses import add_sums, hidden_mask, loss_of, loss_sums
 from autoseg.network.memory import fits_beside_training
+from autoseg.network.outputs import logits_of, of_classes
+from autoseg.network.region_losses import Sums
 from autoseg.plan import Plan
 
-LEAST = 1e-8  # probability whose logarithm is taken
-SURE = 1e-6  # that of a region lies between this and 1 - this, where its logit is taken; 1 - 1e-8 is 1 in float32
 EXAMINATIONS = 20  # at most, over the whole training
 EXAMINED_SHARE = 0.05  # of the training's work that examining the validation cases takes, at most
 LEARNT = 3.0  # voxels predicted at the cost of one that is learnt from: forward, backward to input and to weights
@@ -104,19 +104,15 @@ def _predicted(ensemble: Ensemble, case: CachedCase) -> tuple[npt.NDArray[np.int
     hidden, scheme = hidden_mask([case.hidden], plan.classes), plan.scheme
 
     def attempt(tiling: Tiling) -> tuple[npt.NDArray[np.int64], float]:
-        pairs, slices, parts = list[Tensor](), 0, list[Sums]()
+        pairs, slices, sums = list[Tensor](), 0, list[Sums]()
         with memory_explained(WAY_OUT):
             for slab in probability_slabs(ensemble, case.image(), tiling, on_device=True):
-                part = send(truth[slices : (slices := slices + slab.shape[1])], slab.device)
-                pairs.append(_pairs(scheme.decide(slab), part, len(scheme.values)))
+                true = send(truth[slices : (slices := slices + slab.shape[1])], slab.device)
+                pairs.append(_pairs(scheme.decide(of_classes(scheme, slab, dim=0)), true, len(scheme.values)))
                 outside = None if hidden is None else send(hidden, slab.device)
-                logits = (
-                    slab[None].logit_(SURE).div_(scheme.logit_scale or 1.0)
-                    if scheme.overlapping
-                    else slab[None].clamp_min_(LEAST).log_()
-                )
-                parts.append(loss_sums(logits, part[None].long(), plan.loss, None, outside, scheme))
-            return torch.stack(pairs).sum(0).cpu().numpy(), float(loss_of(add_sums(parts), plan.loss, None, scheme))
+                logits = logits_of(scheme, slab[None])
+                sums.append(loss_sums(logits, true[None].long(), plan.loss, None, outside, scheme))
+            return torch.stack(pairs).sum(0).cpu().numpy(), float(loss_of(add_sums(sums), plan.loss, None, scheme))
 
     return while_too_large(attempt, _tiling(case.working.shape, plan), plan)
 

@@ -32,6 +32,7 @@ from autoseg.labels import IGNORED, Label, LabelScheme
 from autoseg.metrics.overlap import dice
 from autoseg.network.losses import segmentation_loss
 from autoseg.network.memory import training_bytes
+from autoseg.network.outputs import activate
 from autoseg.network.weights import load_networks
 from autoseg.plan import Level, LossPlan, NetworkPlan, Plan, parse_plan
 from autoseg.planning import rules
@@ -183,11 +184,12 @@ def test_the_gradient_is_that_of_the_same_loss_written_with_torch(ignored: int |
 
 def test_outputs_of_regions_are_scaled_where_the_plan_says_so() -> None:
     logits = torch.tensor([[[[0.5]]], [[[-0.25]]], [[[0.0]]]])
-    assert region_plan().scheme.activate(logits, 0).ravel().tolist() == pytest.approx(logits.sigmoid().ravel().tolist())
-    scaled = region_plan(logit_scale=4.0)
-    assert scaled.scheme.activate(logits, 0).ravel().tolist() == pytest.approx(
-        torch.tensor([2.0, -1.0, 0.0]).sigmoid().tolist()
+    assert activate(region_plan().scheme, logits, 0).ravel().tolist() == pytest.approx(
+        logits.sigmoid().ravel().tolist()
     )
+    scaled = region_plan(logit_scale=4.0)
+    expected = torch.tensor([2.0, -1.0, 0.0]).sigmoid().tolist()
+    assert activate(scaled.scheme, logits, 0).ravel().tolist() == pytest.approx(expected)
     assert parse_plan(scaled.model_dump_json(), "plan.json") == scaled
     assert "logit_scale" not in region_plan().model_dump_json()
 
@@ -223,7 +225,7 @@ def test_eight_regions_need_hardly_more_memory_than_eight_classes() -> None:
 
 
 @pytest.mark.parametrize("dense", [0.0, 1.0])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.tuples(*[st.integers(1, 7)] * 3), st.tuples(*[st.integers(1, 12)] * 3), st.booleans(), seeds)
 def test_upsampling_is_that_of_every_region_by_itself(
     dense: float, shape: Voxels, full: Voxels, smooth: bool, seed: int
@@ -244,7 +246,7 @@ def test_upsampling_is_that_of_every_region_by_itself(
 
 
 @given(seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_fed_with_the_truth_the_label_map_comes_back_voxel_for_voxel(seed: int) -> None:
     atoms = np.random.default_rng(seed).integers(0, 4, (3, 5, 4)).astype(np.uint8)
     truth = torch.from_numpy(TUMOUR.membership[atoms].astype(np.float32)).permute(3, 0, 1, 2)

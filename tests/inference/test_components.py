@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -36,7 +36,6 @@ masks = st.builds(
 
 
 @given(masks)
-@settings(deadline=None)
 def test_pieces_are_those_of_scipy(mask: np.ndarray) -> None:
     expected, count = ndimage.label(mask == 1, CORNERS)
     found = find_components(mask, 1)
@@ -51,7 +50,6 @@ def test_pieces_are_those_of_scipy(mask: np.ndarray) -> None:
 
 
 @given(masks)
-@settings(deadline=None)
 def test_what_does_not_reach_the_border_from_outside_are_the_holes_of_scipy(mask: np.ndarray) -> None:
     outside = find_components(mask, 1, outside=True)
     holes = np.zeros(mask.shape, bool)
@@ -61,7 +59,6 @@ def test_what_does_not_reach_the_border_from_outside_are_the_holes_of_scipy(mask
 
 
 @given(masks)
-@settings(deadline=None)
 def test_border_voxels_are_what_an_erosion_takes(mask: np.ndarray) -> None:
     border = np.zeros(mask.shape, bool)
     for places in border_voxels(mask, 1):

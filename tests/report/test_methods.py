@@ -52,13 +52,15 @@ def test_slices_that_are_seen_one_by_one_are_told() -> None:
     assert "rotation up to 9° within the slice" in paragraphs["Training"]
 
 
-def test_the_loss_of_regions_is_told_with_binary_cross_entropy() -> None:
+def test_the_loss_of_regions_is_told_with_the_cross_entropy_that_it_has() -> None:
     loss = LossPlan(kind="dice-ce", background=False, over="batch")
     disjoint = plan(loss=loss, labels=tuple(Label(value=n, name=f"organ {n}") for n in (1, 2)))
     nested = disjoint.model_copy(update={"regions": ((1, 2), (2,))})
-    texts = [methods(one, None, [SPLIT], Facts())["Training"] for one in (disjoint, nested)]
+    by_parts = nested.model_copy(update={"region_parts": True})
+    texts = [methods(one, None, [SPLIT], Facts())["Training"] for one in (disjoint, nested, by_parts)]
     assert "The loss was the sum of Dice loss and cross-entropy" in texts[0]
     assert "The loss was the sum of Dice loss and binary cross-entropy" in texts[1]
+    assert "The loss was the sum of Dice loss and cross-entropy of parts" in texts[2]
     words = [LOSSES["dice-ce"].of(one.scheme).words for one in (disjoint, nested)]
     assert words == [f"the Dice loss, −1 at best, plus {entropy}cross-entropy" for entropy in ("", "binary ")]
     assert LOSSES["dice"].of(nested.scheme) == LOSSES["dice"]

@@ -23,6 +23,7 @@ from autoseg.imaging.grid import Voxels
 from autoseg.inference.model import Model
 from autoseg.inference.stage import Stage
 from autoseg.labels import IN_REGION, LabelScheme
+from autoseg.network.outputs import activate, of_classes
 from autoseg.plan import Plan
 from autoseg.words import counted
 
@@ -44,8 +45,8 @@ class Probabilities(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return probabilities (B, classes, Z, Y, X) of an image (B, C, Z, Y, X)."""
-        total = torch.stack([self.scheme.activate(network(image), dim=1) for network in self.networks])
-        return total.mean(dim=0)
+        each = torch.stack([activate(self.scheme, network(image), dim=1) for network in self.networks])
+        return of_classes(self.scheme, each.mean(dim=0), dim=1)
 
 
 def write_onnx(model: Model, file: Path, card: str) -> tuple[Path, ...]:
