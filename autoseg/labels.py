@@ -1,6 +1,6 @@
 """Labels: the way from the values in label maps to what the network learns, and back.
 
-Five things are numbered, each in its own way; only this module goes from one to another:
+Five things are numbered, each in its own way; this module goes from one to another, `network.outputs` to parts:
 
     value   what a label map or a mask has in a voxel: 0 is background, organs are any whole numbers
     atom    the index of a value, uint8: 0 background, then the organs' values in order, 255 the ignored one; the cache,
@@ -102,6 +102,8 @@ class LabelScheme:
             raise ValueError(f"the ignored value must be neither background nor an organ's, got {self.ignored}")
         if self.by_parts and not self.overlapping:
             raise ValueError("only regions have parts; disjoint organs are outputs themselves")
+        if self.by_parts and self.logit_scale is not None:
+            raise ValueError("logit_scale is of a sigmoid, and parts have a softmax; leave it out")
         if len(self.values) - 1 > MOST_LABELS:
             raise ValueError(f"organs can have at most {MOST_LABELS} values, got {len(self.values) - 1}")
 

@@ -11,7 +11,6 @@ from autoseg.imaging.grid import Grid, Voxels, working_shape
 from autoseg.machine import GIB
 from autoseg.network.device import runs_bfloat16
 from autoseg.network.memory import tile_bytes
-from autoseg.network.outputs import output_channels
 from autoseg.plan import Plan
 
 PHASES = ("read", "resample", "network", "upsample", "clean-up", "write")
@@ -73,7 +72,7 @@ def prediction_gib(
     mask = float(math.prod(grid.shape))
     working = math.prod(working_shape(grid, plan.spacing_mm, plan.downsampling, plan.flat))
     normalised = 4.0 * len(plan.channels) * working  # the normalised image, float32
-    slab = 4.0 * output_channels(plan.scheme) * working / max(1, working // math.prod(tile))  # probabilities of a tile
+    slab = 4.0 * plan.classes * working / max(1, working // math.prod(tile))  # probabilities of a tile
     weights = (networks - 1) * tile_bytes(plan, plan.network.divisor, False)
     network = (
         mask

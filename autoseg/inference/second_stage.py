@@ -25,8 +25,8 @@ from autoseg.plan import Plan
 from autoseg.words import counted
 
 WIDENINGS = 3  # of boxes out of which organs reach, at most; each goes twice as far as the one before
-SPECK = 0.01  # of an organ's voxels: a piece at a box's side that has fewer does not say that the organ reaches out
-DEEP = 16  # voxels that it reaches into the box at most
+SPECK = 0.01  # of an organ's voxels in a box: pieces at its side that hold fewer do not say that the organ reaches out
+SPECK_MM = 10.0  # that they reach into the box at most
 CHUNK_VOXELS = 1 << 20  # that are interpolated at a time
 
 
@@ -90,17 +90,17 @@ class _Part:
     box: Box  # voxels of the image
     result: Upsampler
 
-    def cut_at(self, full: Voxels) -> tuple[list[set[int]], list[set[int]]]:
+    def cut_at(self, grid: Grid) -> tuple[list[set[int]], list[set[int]]]:
         """Return the organs that reach out of the box into the image, at its sides before and behind each axis."""
         mask = self.result.mask
-        voxels = np.bincount(mask.ravel())
 
         def organs(axis: int, is_within: bool, *, behind: bool) -> set[int]:
             from_side = np.moveaxis(mask, axis, 0)[:: -1 if behind else 1]
             present = set(np.unique(from_side[0]).tolist()) - {0} if is_within else set[int]()
-            return {organ for organ in present if _reaches_out(from_side[:DEEP] == organ, SPECK * voxels[organ])}
+            slab = from_side[: math.ceil(SPECK_MM / grid.spacing_mm[axis])]
+            return {n for n in present if _reaches_out(slab == n, SPECK * np.count_nonzero(mask == n))}
 
-        sides = list(enumerate(zip(self.box, full, strict=True)))
+        sides = list(enumerate(zip(self.box, grid.shape, strict=True)))
         before = [organs(axis, part.start > 0, behind=False) for axis, (part, _) in sides]
         return before, [organs(axis, part.stop < n, behind=True) for axis, (part, n) in sides]
 
@@ -144,7 +144,7 @@ class _Look:
         while True:
             parts = [one for one in parts if one.box in boxes]  # before others take the memory of what is not needed
             parts = [next((one for one in parts if one.box == box), None) or self.at(box) for box in boxes]
-            cuts = [one.cut_at(grid.shape) for one in parts]
+            cuts = [one.cut_at(grid) for one in parts]
             cut = sorted(set[int]().union(*(side for sides in cuts for half in sides for side in half)))
             if not cut or widenings == WIDENINGS:
                 return _Seen(parts=parts, widenings=widenings, cut=cut)
@@ -169,14 +169,17 @@ class _Look:
 
 
 def _reaches_out(slab: Mask, least: float) -> bool:
-    """Return whether a piece of an organ in a slab (from a side, …) touches the side and is more than a speck.
+    """Return whether what an organ has at a side is more than specks.
 
-    That is if it has as many voxels as `least`, or goes through the slab.
+    That is if one of the pieces that touch the side goes through the slab, or all of them together have enough voxels.
+
+    Args:
+        slab: Where the organ is, from the side on (depth, …).
+        least: Voxels that are enough.
     """
     pieces, _ = ndimage.label(slab, TOUCHING)
-    sizes, through = np.bincount(pieces.ravel()), set(pieces[-1].ravel().tolist())
-    at_side = set(pieces[0].ravel().tolist()) - {0}
-    return any(piece in through or sizes[piece] >= least for piece in at_side)
+    at_side, behind = (set(pieces[place].ravel().tolist()) - {0} for place in (0, -1))
+    return not at_side.isdisjoint(behind) or int(np.isin(pieces, list(at_side)).sum()) >= least
 
 
 def _crop_voxels(plan: Plan, grid: Grid) -> Voxels:

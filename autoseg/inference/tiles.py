@@ -36,11 +36,12 @@ WAY_OUT = "predict with --device cpu, or close other programs"
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks of one plan whose probabilities are averaged, those of their outputs."""
+    """Networks of one plan whose probabilities are averaged."""
 
     networks: Sequence[nn.Module]  # in evaluation mode, on the plan's device
     plan: Plan
     mirrors: Mirrors = ((),)  # averaged over, from `mirrors_of`
+    keeps_outputs: bool = False  # gives the probabilities of the networks' outputs, not those of classes
 
     @property
     def device(self) -> torch.device:
@@ -48,7 +49,7 @@ class Ensemble:
         return next(self.networks[0].parameters()).device
 
     def mean(self, piece: Tensor) -> Tensor:
-        """Return the mean probabilities (outputs, z, Y, X) of a tile (1, C, z, Y, X); outputs lie last in memory.
+        """Return the mean probabilities (classes, z, Y, X) of a tile (1, C, z, Y, X); classes lie last in memory.
 
         They are on the networks' device.
         """
@@ -66,7 +67,9 @@ class Ensemble:
         placed = piece if device.type == "mps" else piece.to(memory_format=torch.channels_last_3d)
         with torch.inference_mode(), autocast(device.type, self.plan.precision):  # type: ignore[arg-type]
             logits: Tensor = network(placed)
-        probabilities = activate(self.plan.scheme, logits[0].permute(1, 2, 3, 0).float(), dim=-1)
+        probabilities = activate(self.plan.scheme, logits[0].permute(1, 2, 3, 0).float(), dim=3)
+        if not self.keeps_outputs:
+            probabilities = of_classes(self.plan.scheme, probabilities, dim=3)
         probabilities = probabilities.flip([axis - 1 for axis in axes]) if axes else probabilities
         return probabilities.permute(3, 0, 1, 2)
 
@@ -163,8 +166,7 @@ def sliding_window(
     watch, plan = watch or Stopwatch(), ensemble.plan
 
     def attempt(smaller: Tiling) -> Upsampler:
-        outputs = probability_slabs(ensemble, image[:, *box], smaller, on_device=True)
-        slabs = (of_classes(plan.scheme, slab, dim=0) for slab in outputs)
+        slabs = probability_slabs(ensemble, image[:, *box], smaller, on_device=True)
         with memory_explained(WAY_OUT) if ensemble.device.type == "cuda" else nullcontext():
             return _painted(begin(), _surrounded(slabs, ensemble, box, image.shape[1:]), watch)
 
@@ -224,9 +226,9 @@ def _surrounded(slabs: Iterator[Tensor], ensemble: Ensemble, box: Box, shape: tu
 def probability_slabs(
     ensemble: Ensemble, image: npt.NDArray[np.floating], tiling: Tiling, on_device: bool = False
 ) -> Iterator[Tensor]:
-    """Yield the probabilities of a volume from its first slice to its last, the mean over all that see a voxel.
+    """Yield the class probabilities of a volume from its first slice to its last, the mean over all that see a voxel.
 
-    Each slab is float32 (outputs, z, Y, X); `of_classes` makes it one of classes.
+    Each slab is float32 (classes, z, Y, X).
 
     Args:
         ensemble: The networks.
@@ -264,12 +266,12 @@ def _sums_device(ensemble: Ensemble, on_device: bool) -> torch.device:
 
 
 def _over_places(ensemble: Ensemble, piece: Tensor, tiling: Tiling, place: torch.device) -> Tensor:
-    """Return the probabilities (outputs, z, Y, X) of a piece (1, C, z, Y, X), the weighted mean over its tiles."""
+    """Return the probabilities (classes, z, Y, X) of a piece (1, C, z, Y, X), the weighted mean over its tiles."""
     along_y, along_x = (tile_starts(piece.shape[axis + 2], tiling.tile[axis], tiling.overlap) for axis in (1, 2))
     if len(along_y) == len(along_x) == 1:
         return ensemble.mean(piece).to(place)
-    outputs = output_channels(ensemble.plan.scheme)
-    total = torch.zeros((*piece.shape[2:], outputs), device=place).permute(3, 0, 1, 2)
+    count = output_channels(ensemble.plan.scheme) if ensemble.keeps_outputs else ensemble.plan.classes
+    total = torch.zeros((*piece.shape[2:], count), device=place).permute(3, 0, 1, 2)
     weight = send(torch.outer(tiling.weight(1), tiling.weight(2)), place)
     weights = torch.zeros(piece.shape[3:], device=place)
     for y, x in itertools.product(along_y, along_x):

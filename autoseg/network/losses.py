@@ -121,10 +121,10 @@ def segmentation_loss(
     """Return the loss of a batch, a scalar in float32.
 
     Args:
-        logits: Network output (B, classes, Z, Y, X), any precision.
+        logits: Network output (B, outputs, Z, Y, X), any precision.
         truth: Atoms, int64 (B, Z, Y, X).
         plan: Which of LOSSES, and over what its sums run.
-        class_weights: w_l, float32 (classes,), background first; None: all 1.
+        class_weights: w_l, float32 (classes,), of disjoint organs background first; None: all 1.
         hidden: Classes that an image's label map does not show, bool (B, classes), as for `with_hidden`; None: none.
         scheme: Of the classes; None: disjoint organs whose truth is known everywhere.
     """

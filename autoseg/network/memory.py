@@ -29,7 +29,7 @@ from autoseg.labels import LabelScheme
 from autoseg.network.build import build_network
 from autoseg.network.losses import segmentation_loss
 from autoseg.network.norms import norms_as_on_cuda
-from autoseg.network.outputs import output_channels
+from autoseg.network.outputs import activate, of_classes, output_channels
 from autoseg.plan import LossPlan, NetworkPlan, Plan
 
 # small crops of the steps that are run through; a real step lies between two of them, on a GPU near the first
@@ -54,7 +54,7 @@ def training_bytes(plan: Plan, bfloat16: bool) -> int:
 
 
 def tile_bytes(plan: Plan, tile: Voxels, bfloat16: bool) -> int:
-    """Return the peak memory of predicting one tile: weights, activations, probabilities of its classes in float32.
+    """Return the peak memory of predicting one tile: weights, activations, probabilities in float32.
 
     At a given network it grows with the tile's voxels; as `training_bytes`, it is joined of runs.
 
@@ -154,7 +154,7 @@ def _tiles(plan: NetworkPlan, channels: int, scheme: LabelScheme, bfloat16: bool
         sent = torch.empty_like(image) if cuda else None  # as it came from the host, channels first
         with torch.inference_mode(), _autocast(bfloat16):
             logits = network(image)
-        logits.float().softmax(dim=1)
+        of_classes(scheme, activate(scheme, logits.float(), dim=1), dim=1)
         del sent
 
     return tuple(_peak_bytes(partial(predict, batch), cuda) for batch in _batches(cuda))

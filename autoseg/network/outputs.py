@@ -53,7 +53,7 @@ def of_classes(scheme: LabelScheme, probabilities: Tensor, dim: int) -> Tensor:
     """Return the probabilities of classes of those of outputs, either of which lie along `dim`."""
     if not scheme.by_parts:
         return probabilities
-    inside = send(torch.from_numpy(parts_of(scheme).astype(np.float32)), probabilities.device)
+    inside = send(torch.tensor(parts_of(scheme), dtype=torch.float32), probabilities.device)
     last = probabilities.ndim - 1  # not -1, which the exporter to ONNX takes for an axis
     regions = probabilities.movedim(dim, last) @ inside
     return regions.clamp_(max=1.0).movedim(last, dim)  # a sum may be above by rounding

@@ -6,6 +6,7 @@ So what they take beside the logits is that of one region, or of a slab, at a ti
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from autoseg.network.outputs import part_of_atoms, parts_of
 
 VOXELS = (1, 2, 3)  # axes of a truth (B, Z, Y, X)
 SLABS = 8  # in which at most the voxels of a batch are taken
-LEAST = 1e-30  # probability whose logarithm is taken
+LEAST = 1e-30  # probability whose logarithm is taken; the gradient stays, so that a network can turn from sure errors
 Sums = tuple[Tensor, ...]  # the terms of a loss, each added up over voxels; in the order of its `sums`
 
 
@@ -109,7 +110,7 @@ def part_sums(logits: Tensor, truth: Tensor, scheme: LabelScheme, voxel_weights:
 
 
 class PartSums(torch.autograd.Function):
-    """The sums of regions over voxels where outputs are their parts, slab by slab along Z.
+    """The sums of regions over voxels where outputs are their parts, slab by slab.
 
     With p = softmax(z) of the parts, q the sums of it over the parts of each region, and t the true part: the gradient
     g of the overlaps to q becomes p (h − Σ p h) to z, where h of a part is the sum of g over the regions that it lies
@@ -134,22 +135,32 @@ class PartSums(torch.autograd.Function):
         """Return the gradient of the logits."""
         logits, truth, weights, inside, part_of = ctx.saved_tensors
         of_both, of_either = (gradient[:, None, None, None] for gradient in gradients[:2])
-        result = torch.empty_like(logits)
+        result, numbers = torch.empty_like(logits), torch.arange(len(inside), device=logits.device)
         for part, known, p, place in _by_slab(logits, truth, part_of):
             h = inside[part].mul_(of_both).add_(of_either) @ inside.T
             w = weights[part].mul_(gradients[2])[..., None]
-            h = h.sub_((p * h).sum(-1, keepdim=True)).add_(w).mul_(p).scatter_add_(-1, part[..., None], -w)
-            result[:, :, place] = h.mul_(known).permute(0, 4, 1, 2, 3)
+            h = h.sub_((p * h).sum(-1, keepdim=True)).add_(w).mul_(p).sub_(w * (part[..., None] == numbers))
+            result[place] = h.mul_(known).permute(0, 4, 1, 2, 3)
         return result, None, None, None, None
 
 
-def _by_slab(logits: Tensor, truth: Tensor, part_of: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, slice]]:
-    """Yield the true part of each voxel, whether it is known, the parts' probabilities, and the slab's slices."""
-    thick = -(-truth.shape[1] // SLABS)
-    for first in range(0, truth.shape[1], thick):
-        place = slice(first, first + thick)
-        p = logits[:, :, place].permute(0, 2, 3, 4, 1).float().softmax(dim=-1)
-        yield part_of[truth[:, place]], (truth[:, place, ..., None] != IGNORED).float(), p, place
+def _by_slab(
+    logits: Tensor, truth: Tensor, part_of: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor, tuple[slice, ...]]]:
+    """Yield the true part of each voxel, whether it is known, the parts' probabilities, and where the slab lies.
+
+    Slabs lie along Z, or along the longest axis of crops of few slices.
+    """
+    sizes = truth.shape[1:]
+    axis = 0 if sizes[0] >= SLABS else max(range(3), key=lambda one: sizes[one])
+    edges = [sizes[axis] * n // SLABS for n in range(SLABS + 1)]
+    for start, stop in pairwise(edges):
+        if start < stop:
+            place = [slice(None)] * 3
+            place[axis] = slice(start, stop)
+            of_logits, of_truth = (slice(None), slice(None), *place), (slice(None), *place)
+            p = logits[of_logits].permute(0, 2, 3, 4, 1).float().softmax(dim=-1)
+            yield part_of[truth[of_truth]], (truth[of_truth][..., None] != IGNORED).float(), p, of_logits
 
 
 def _tables(scheme: LabelScheme, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -28,12 +28,12 @@ class UNet3D(nn.Module):
     convolution weights and biases, and the scale and shift of every batch norm.
     """
 
-    def __init__(self, channels: int, classes: int, plan: NetworkPlan, encode: Encode | None = None) -> None:
+    def __init__(self, channels: int, outputs: int, plan: NetworkPlan, encode: Encode | None = None) -> None:
         """Build the network with He-initialised convolutions.
 
         Args:
             channels: Input channels.
-            classes: Outputs, with background.
+            outputs: Of the last layer.
             plan: Widths, kernels, poolings, norm and activation.
             encode: Builds a level of the encoder; None: two convolutions.
         """
@@ -51,7 +51,7 @@ class UNet3D(nn.Module):
             self.up.append(nn.ConvTranspose3d(below, width, lower.pooling, lower.pooling))
             narrow = Level(features=(skip, skip), kernel=upper.kernel)
             self.across.append(_two_convolutions(width + skip, narrow, plan))
-        self.classify = Convolution(stages[0].features[1], classes, kernel_size=1)
+        self.classify = Convolution(stages[0].features[1], outputs, kernel_size=1)
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class UNet3D(nn.Module):
             image: (B, C, Z, Y, X), each extent divisible by the plan's divisor.
 
         Returns:
-            (B, classes, Z, Y, X).
+            (B, outputs, Z, Y, X).
         """
         skips = []
         x = self.down[0](image)

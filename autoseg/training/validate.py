@@ -59,7 +59,7 @@ def examine(network: nn.Module, plan: Plan, cases: Sequence[CachedCase]) -> Exam
     scores: dict[int, list[float]] = {index: [] for index in scheme.organs}
     losses = []
     for case in cases:
-        pairs, loss = _predicted(Ensemble([network], plan), case)
+        pairs, loss = _predicted(Ensemble([network], plan, keeps_outputs=True), case)
         losses.append(loss)
         shown = {index: scheme.atoms_of[index] for index in scheme.shown(case.hidden)}
         for index, counts in overlap_of_pairs(pairs, shown).items():

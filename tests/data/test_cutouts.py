@@ -10,7 +10,7 @@ import made
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoseg.data.augment import CropRequest, coordinates, cut, seeded, transforms
@@ -119,7 +119,7 @@ def test_cutting_out_leaves_the_global_generators_alone_and_is_decided_by_the_se
     assert not np.array_equal(first["values.0.3"], other["values.0.3"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.floats(0, 180), st.floats(0, 0.9), st.floats(0, 4), st.tuples(*[st.floats(0.5, 6)] * 3),
     st.tuples(*[st.floats(0, 1)] * 3), st.integers(0, 99),

@@ -195,20 +195,25 @@ def test_outputs_of_regions_are_scaled_where_the_plan_says_so() -> None:
 
 
 class Sure(nn.Module):
-    """Tells each region of `nested` from its brightness, with logits far from 0."""
+    """Tells each region of `nested`, or each part, from its brightness, with logits far from 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_parts: bool) -> None:
         super().__init__()
-        self.factor = nn.Parameter(torch.tensor(1e4))
+        self.factor, self.by_parts = nn.Parameter(torch.tensor(1e4)), by_parts
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.factor * (image + 1.5 - border) for border in (0.5, 1.5, 2.5)], dim=1)
+        brightness = image + 1.5
+        if self.by_parts:
+            return torch.cat([-self.factor * (brightness - part).square() for part in range(4)], dim=1)
+        return torch.cat([self.factor * (brightness - border) for border in (0.5, 1.5, 2.5)], dim=1)
 
 
-def test_a_network_that_is_sure_has_a_validation_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_parts", [False, True])
+def test_a_network_that_is_sure_has_a_validation_loss(tmp_path: Path, *, by_parts: bool) -> None:
     case = made.cached_case(tmp_path / "cache", "c", *nested((12, 12, 12), 0))
-    plan = region_plan(crop_size=(12, 12, 12), tile_depth=12, logit_scale=4.0, precision="float32")
-    examined = examine(Sure(), plan, [case])
+    of_outputs = {"region_parts": True} if by_parts else {"logit_scale": 4.0}
+    plan = region_plan(crop_size=(12, 12, 12), tile_depth=8, precision="float32", **of_outputs)
+    examined = examine(Sure(by_parts=by_parts), plan, [case])
     assert examined.loss == pytest.approx(-1.0, abs=1e-3)
     assert set(examined.dice.values()) == {1.0}
 
@@ -312,7 +317,7 @@ def test_regions_reach_the_dice_of_the_same_organs_learnt_disjointly(
     settings = {"iterations": 80, "crop_size": (12, 12, 12), "learning_rate": 0.02, "tile_depth": 12}
     means = {}
     for name, plan in (
-        ("regions", region_plan(**settings)),
+        ("regions", region_plan(region_parts=True, **settings)),
         ("organs", made.plan(labels=TUMOUR.labels, loss=disjoint, **settings)),
     ):
         fold = Fold(plan=plan, training=cases[:4], validation=cases[4:], files=FoldFolder(tmp_path / name), workers=0)

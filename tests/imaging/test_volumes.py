@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from grids import grids
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoseg import files
@@ -33,7 +33,7 @@ from autoseg.imaging.volumes import (
 CUBE = Grid(shape=(8, 8, 8), spacing_mm=(1.0, 1.0, 1.0))
 CUBE_OF_2 = Grid(shape=(2, 2, 2), spacing_mm=(1.0, 1.0, 1.0))
 SUFFIXES = [".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"]
-many = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=15)
 
 
 def assert_same_grid(found: Grid, expected: Grid) -> None:

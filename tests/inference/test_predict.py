@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autoseg
@@ -69,7 +69,7 @@ DIRECTIONS = [  # all right-angled ones, and an oblique one
 OBLIQUE = (0.9, -0.43589, 0.0, 0.43589, 0.9, 0.0, 0.0, 0.0, 1.0)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 30), st.integers(1, 20), st.integers(1, 20)),
     st.tuples(*[st.floats(0.4, 8.0)] * 3),

@@ -25,7 +25,7 @@ from autoseg.inference.cost import Stopwatch
 from autoseg.inference.inputs import Input
 from autoseg.inference.model import Model
 from autoseg.inference.predict import predict
-from autoseg.inference.second_stage import second_atoms
+from autoseg.inference.second_stage import _reaches_out, second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.inference.statistics import Statistics
 from autoseg.inference.upsample import Upsampler
@@ -98,6 +98,25 @@ def test_a_speck_at_the_side_of_a_box_does_not_widen_it(thick: int, widened: boo
     assert (looked.looked[0].box != before.box, "widened" in looked.notes[0]) == (widened, widened)
     np.testing.assert_array_equal(looked.mask.array == 9, image.array[0] > 200)
     assert not looked.unlike
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reaches"),
+    [
+        ([(12, 3)], False),  # ends in the slab
+        ([(20, 3)], True),  # goes through it
+        ([(12, 3)] * 6, True),  # together they are more than a hundredth
+        ([], False),
+    ],
+)
+def test_pieces_at_a_side_reach_out_by_their_depth_or_all_together(
+    pieces: list[tuple[int, int]], *, reaches: bool
+) -> None:
+    organ = np.zeros((40, 20, 20), bool)
+    organ[24:, :, :20] = True  # 6400 voxels, none near the side
+    for place, (depth, width) in enumerate(pieces):
+        organ[:depth, 3 * place : 3 * place + 1, :width] = True
+    assert _reaches_out(organ[:16], 0.01 * organ.sum()) == reaches
 
 
 class Failing(ByIntensity):

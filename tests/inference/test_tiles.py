@@ -23,6 +23,7 @@ from autoseg.inference.tiles import (
     tile_starts,
 )
 from autoseg.inference.upsample import Upsampler
+from autoseg.network.build import build
 from autoseg.network.unet import UNet3D
 from autoseg.plan import Intensity, Level, NetworkPlan, Plan
 
@@ -76,6 +77,18 @@ def painted(network: nn.Module, plan: Plan, image: np.ndarray, tiling: Tiling, b
 def alone(network: nn.Module, image: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         return network(torch.from_numpy(image)[None])[0].softmax(dim=0).numpy()
+
+
+def test_regions_are_the_sums_of_their_parts_over_tiles_networks_and_mirrors() -> None:
+    torch.manual_seed(0)
+    own = made.plan(regions=((1, 2), (2,)), region_parts=True, labels=made.plan().labels[:2], tile_depth=8)
+    networks = [build(own).eval() for _ in range(2)]
+    ensembles = [Ensemble(networks, own, ((), (3,)), keeps_outputs=kept) for kept in (True, False)]
+    tiling = Tiling(tile=(8, 8, 8), overlap=0.5)
+    parts, regions = (torch.cat(list(probability_slabs(one, noise(16, 16, 16), tiling)), dim=1) for one in ensembles)
+    assert (len(parts), len(regions)) == (3, 2)
+    torch.testing.assert_close(parts.sum(dim=0), torch.ones(16, 16, 16))
+    torch.testing.assert_close(regions, torch.stack((parts[1] + parts[2], parts[2])))
 
 
 @given(st.integers(1, 300), st.integers(1, 80), st.floats(0, 0.95))

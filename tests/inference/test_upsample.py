@@ -6,7 +6,7 @@ import made
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -34,7 +34,7 @@ def reference(probabilities: Tensor, shape: Voxels) -> tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("dense", [0.0, 0.15, 1.0])  # all by planes, either way, all by cells
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
     st.tuples(*[st.integers(1, 24)] * 3),

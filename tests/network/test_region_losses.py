@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from autoseg.labels import IGNORED, Label, LabelScheme
 from autoseg.network.losses import add_sums, loss_of, loss_sums, segmentation_loss
 from autoseg.network.outputs import part_of_atoms, parts_of
+from autoseg.network.region_losses import _by_slab
 from autoseg.plan import LossPlan
 
 LABELS = tuple(Label(value=value, name=name) for value, name in enumerate(("whole", "core", "left"), start=1))
@@ -72,6 +75,16 @@ def test_loss_and_gradient_are_those_of_a_softmax_over_the_parts(
     found.backward()
     expected.backward()
     torch.testing.assert_close(logits.grad, other.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 40, 24), (2, 3, 9, 33), (2, 9, 9, 9)])
+def test_slabs_lie_along_an_axis_that_is_long_and_are_alike(shape: tuple[int, ...]) -> None:
+    scheme, truth = scheme_with(None), torch.zeros(shape, dtype=torch.int64)
+    logits = torch.zeros(2, 5, *shape[1:])
+    slabs = [part.numel() for part, *_ in _by_slab(logits, truth, torch.zeros(256, dtype=torch.int64))]
+    assert sum(slabs) == truth.numel()
+    assert max(slabs) <= truth.numel() / 4
+    assert math.isfinite(segmentation_loss(logits, truth, LOSS, None, None, scheme).item())
 
 
 def test_slabs_of_a_volume_add_up_to_it() -> None:

@@ -61,8 +61,10 @@ def test_the_loss_of_regions_is_told_with_the_cross_entropy_that_it_has() -> Non
     assert "The loss was the sum of Dice loss and cross-entropy" in texts[0]
     assert "The loss was the sum of Dice loss and binary cross-entropy" in texts[1]
     assert "The loss was the sum of Dice loss and cross-entropy of parts" in texts[2]
-    words = [LOSSES["dice-ce"].of(one.scheme).words for one in (disjoint, nested)]
-    assert words == [f"the Dice loss, −1 at best, plus {entropy}cross-entropy" for entropy in ("", "binary ")]
+    assert "cross-entropy of parts" not in texts[0]
+    words = [LOSSES["dice-ce"].of(one.scheme).words for one in (disjoint, nested, by_parts)]
+    entropies = ("cross-entropy", "binary cross-entropy", "cross-entropy of parts")
+    assert words == [f"the Dice loss, −1 at best, plus {entropy}" for entropy in entropies]
     assert LOSSES["dice"].of(nested.scheme) == LOSSES["dice"]
 
 
