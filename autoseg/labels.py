@@ -103,7 +103,9 @@ class LabelScheme:
         if self.by_parts and not self.overlapping:
             raise ValueError("only regions have parts; disjoint organs are outputs themselves")
         if self.by_parts and self.logit_scale is not None:
-            raise ValueError("logit_scale is of a sigmoid, and parts have a softmax; leave it out")
+            raise ValueError(
+                "logit_scale is of a sigmoid, and parts have a softmax; leave it out, or set region_parts to false"
+            )
         if len(self.values) - 1 > MOST_LABELS:
             raise ValueError(f"organs can have at most {MOST_LABELS} values, got {len(self.values) - 1}")
 
