@@ -101,10 +101,11 @@ def part_sums(logits: Tensor, truth: Tensor, scheme: LabelScheme, voxel_weights:
             those outside weigh 1. None: all do.
     """
     part_of, inside = _tables(scheme, logits.device)
-    weights = torch.ones(len(inside), device=logits.device)
+    weights = inside.new_ones(len(inside))
     if voxel_weights is not None:
         greatest = torch.where(inside > 0, voxel_weights, 0.0).amax(dim=1)
         weights = torch.where(inside.any(dim=1), greatest, weights)
+    weights = torch.cat((weights, weights.new_zeros(1)))  # the last is of voxels whose truth is not known
     sums = PartSums.apply(logits, truth, weights, inside, part_of)  # type: ignore[no-untyped-call]
     return cast(Sums, sums)
 
@@ -112,42 +113,52 @@ def part_sums(logits: Tensor, truth: Tensor, scheme: LabelScheme, voxel_weights:
 class PartSums(torch.autograd.Function):
     """The sums of regions over voxels where outputs are their parts, slab by slab.
 
-    With p = softmax(z) of the parts, q the sums of it over the parts of each region, and t the true part: the gradient
-    g of the overlaps to q becomes p (h − Σ p h) to z, where h of a part is the sum of g over the regions that it lies
-    in; that of the cross-entropy is w_t (p − t).
+    All follow from S, the sums of p = softmax(z) over the voxels of each true part t, and from the voxels of these. The
+    gradient g of the overlaps to the regions' probabilities becomes p (h_t − Σ p h_t) to z, where h_t of a part is the
+    sum of g over the regions that it lies in, as they are for t; that of the cross-entropy is w_t (p − t).
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, truth: Tensor, weights: Tensor, inside: Tensor, part_of: Tensor) -> Sums:
         """Return Σ q r and Σ q + Σ r (B, regions), the weighted cross-entropy, and the weight of all voxels."""
         ctx.save_for_backward(logits, truth, weights, inside, part_of)
-        sums: Sums = ()
-        for part, known, p, _ in _by_slab(logits, truth, part_of):
-            q, r, w = (p @ inside).mul_(known), inside[part].mul_(known), weights[part].mul_(known[..., 0])
-            entropy = p.gather(-1, part[..., None])[..., 0].clamp_min_(LEAST).log_().mul_(w).sum().neg_()
-            either = q.sum(VOXELS) + r.sum(VOXELS)
-            slab = (q.mul_(r).sum(VOXELS), either, entropy, w.sum())
-            sums = tuple(a + b for a, b in zip(sums, slab, strict=True)) if sums else slab
-        return sums
+        count = len(inside)
+        one_of = torch.eye(count + 1, device=logits.device)
+        by_part, voxels, entropy = (
+            inside.new_zeros(len(logits), count + 1, count),
+            inside.new_zeros(()),
+            inside.new_zeros(()),
+        )
+        for part, p, _ in _by_slab(logits, truth, part_of):
+            is_part = one_of[part].flatten(1, 3)
+            by_part = by_part + is_part.transpose(1, 2) @ p.flatten(1, 3)
+            voxels = voxels + is_part.sum(dim=1)
+            sure = p.gather(-1, part.clamp(max=count - 1)[..., None])[..., 0].clamp_min_(LEAST).log_()
+            entropy = entropy - sure.mul_(weights[part]).sum()
+        q = by_part[:, :count] @ inside  # (B, true parts, regions)
+        either = q.sum(dim=1) + voxels[:, :count] @ inside
+        return (q * inside).sum(dim=1), either, entropy, (voxels * weights).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of the logits."""
         logits, truth, weights, inside, part_of = ctx.saved_tensors
-        of_both, of_either = (gradient[:, None, None, None] for gradient in gradients[:2])
+        of_both, of_either = (gradient[:, None] for gradient in gradients[:2])
+        h = (inside * of_both + of_either) @ inside.T  # (B, true parts, parts)
+        unknown = h.new_zeros(len(h), 1, len(inside))
+        h, weights = torch.cat((h, unknown), dim=1).flatten(0, 1), weights * gradients[2]
+        first = torch.arange(len(logits), device=logits.device)[:, None, None, None] * (len(inside) + 1)
         result, numbers = torch.empty_like(logits), torch.arange(len(inside), device=logits.device)
-        for part, known, p, place in _by_slab(logits, truth, part_of):
-            h = inside[part].mul_(of_both).add_(of_either) @ inside.T
-            w = weights[part].mul_(gradients[2])[..., None]
-            h = h.sub_((p * h).sum(-1, keepdim=True)).add_(w).mul_(p).sub_(w * (part[..., None] == numbers))
-            result[place] = h.mul_(known).permute(0, 4, 1, 2, 3)
+        for part, p, place in _by_slab(logits, truth, part_of):
+            of_part, w = h[first + part], weights[part][..., None]
+            of_part = of_part.sub_((p * of_part).sum(-1, keepdim=True)).add_(w).mul_(p)
+            of_part -= w * (part[..., None] == numbers)
+            result[place] = of_part.permute(0, 4, 1, 2, 3)
         return result, None, None, None, None
 
 
-def _by_slab(
-    logits: Tensor, truth: Tensor, part_of: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor, tuple[slice, ...]]]:
-    """Yield the true part of each voxel, whether it is known, the parts' probabilities, and where the slab lies.
+def _by_slab(logits: Tensor, truth: Tensor, part_of: Tensor) -> Iterator[tuple[Tensor, Tensor, tuple[slice, ...]]]:
+    """Yield the true part of each voxel, the parts' probabilities (…, parts), and where the slab lies.
 
     Slabs lie along Z, or along the longest axis of crops of few slices.
     """
@@ -159,12 +170,18 @@ def _by_slab(
             place = [slice(None)] * 3
             place[axis] = slice(start, stop)
             of_logits, of_truth = (slice(None), slice(None), *place), (slice(None), *place)
-            p = logits[of_logits].permute(0, 2, 3, 4, 1).float().softmax(dim=-1)
-            yield part_of[truth[of_truth]], (truth[of_truth][..., None] != IGNORED).float(), p, of_logits
+            p = _softmax(logits[of_logits].permute(0, 2, 3, 4, 1).float())
+            yield part_of[truth[of_truth]], p, of_logits
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Return the softmax over the last axis; torch's own takes several times as long on a CPU where it is short."""
+    p = (logits - logits.amax(dim=-1, keepdim=True)).exp_()
+    return p.div_(p.sum(dim=-1, keepdim=True))
 
 
 def _tables(scheme: LabelScheme, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the part of each atom (256,) and which regions each part lies in (parts, regions), 0 or 1.
+    """Return the part of each atom (256,), of the ignored one their number, and which regions each lies in, 0 or 1.
 
     They are made on the device: a graph would copy later what lies on the host.
     """
@@ -175,4 +192,5 @@ def _tables(scheme: LabelScheme, device: torch.device) -> tuple[Tensor, Tensor]:
         part_of[atom].fill_(part)
     for part, region in zip(*parts.nonzero(), strict=True):
         inside[part, region].fill_(1.0)
+    part_of[IGNORED].fill_(len(parts))
     return part_of, inside
