@@ -13,7 +13,7 @@ import typer
 
 from autoseg.cli import all_steps, verbs
 from autoseg.cli import parameters as ask
-from autoseg.cli.console import end_on_signals, exit_when_interrupted, output, say_error, say_next
+from autoseg.cli.console import end_on_signals, exit_when_interrupted, ignore_signals, output, say_error, say_next
 from autoseg.cli.progress import display
 from autoseg.errors import AutosegError
 from autoseg.machine import failure_file, process_place
@@ -242,6 +242,8 @@ def main() -> None:
         text = f"{name}{error.strerror or error}; check the path, the permissions and the free disk space"
         _tell(AutosegError(text))
         sys.exit(1)
+    finally:
+        ignore_signals()
 
 
 def _tell(error: AutosegError) -> None:

@@ -183,6 +183,12 @@ def end_on_signals() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def ignore_signals() -> None:
+    """Let nothing interrupt Python's own cleaning up: the work is done and said, and the exit code stands."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def exit_when_interrupted(text: str) -> Iterator[None]:
     """Turn an interruption into one line and exit code 130.

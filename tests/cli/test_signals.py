@@ -79,3 +79,27 @@ def test_a_program_under_nohup_outlives_the_terminal(finished: Path, tmp_path: P
     os.kill(program.pid, signal.SIGHUP)
     program.communicate(timeout=120)
     assert program.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_changes_nothing_once_a_verb_has_ended(number: signal.Signals) -> None:
+    lines = [
+        "import atexit, sys, time",
+        "atexit.register(lambda: (print('cleaning up', flush=True), time.sleep(1)))",
+        "from autoseg.cli.app import main",
+        "sys.argv = ['autoseg', '--version']",
+        "main()",
+    ]
+    program = subprocess.Popen(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=heeds_all,
+    )
+    assert program.stdout is not None
+    until(lambda: program.stdout.readline() in ("cleaning up\n", ""))
+    program.send_signal(number)
+    assert program.communicate(timeout=60)[0] == ""
+    assert program.returncode == 0
