@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import embedding, softplus
 
 from autoseg.labels import IGNORED, LabelScheme
 from autoseg.network.outputs import part_of_atoms, parts_of
@@ -130,11 +130,11 @@ class PartSums(torch.autograd.Function):
             inside.new_zeros(()),
         )
         for part, p, _ in _by_slab(logits, truth, part_of):
-            is_part = one_of[part].flatten(1, 3)
+            is_part = embedding(part, one_of).flatten(1, 3)
             by_part = by_part + is_part.transpose(1, 2) @ p.flatten(1, 3)
             voxels = voxels + is_part.sum(dim=1)
             sure = p.gather(-1, part.clamp(max=count - 1)[..., None])[..., 0].clamp_min_(LEAST).log_()
-            entropy = entropy - sure.mul_(weights[part]).sum()
+            entropy = entropy - sure.mul_(weights.take(part)).sum()
         q = by_part[:, :count] @ inside  # (B, true parts, regions)
         either = q.sum(dim=1) + voxels[:, :count] @ inside
         return (q * inside).sum(dim=1), either, entropy, (voxels * weights).sum()
@@ -148,11 +148,11 @@ class PartSums(torch.autograd.Function):
         unknown = h.new_zeros(len(h), 1, len(inside))
         h, weights = torch.cat((h, unknown), dim=1).flatten(0, 1), weights * gradients[2]
         first = torch.arange(len(logits), device=logits.device)[:, None, None, None] * (len(inside) + 1)
-        result, numbers = torch.empty_like(logits), torch.arange(len(inside), device=logits.device)
+        result, truths = torch.empty_like(logits), weights.diag()[:, :-1]
         for part, p, place in _by_slab(logits, truth, part_of):
-            of_part, w = h[first + part], weights[part][..., None]
+            of_part, w = embedding(first + part, h), weights.take(part)[..., None]
             of_part = of_part.sub_((p * of_part).sum(-1, keepdim=True)).add_(w).mul_(p)
-            of_part -= w * (part[..., None] == numbers)
+            of_part -= embedding(part, truths)
             result[place] = of_part.permute(0, 4, 1, 2, 3)
         return result, None, None, None, None
 
@@ -171,7 +171,7 @@ def _by_slab(logits: Tensor, truth: Tensor, part_of: Tensor) -> Iterator[tuple[T
             place[axis] = slice(start, stop)
             of_logits, of_truth = (slice(None), slice(None), *place), (slice(None), *place)
             p = _softmax(logits[of_logits].permute(0, 2, 3, 4, 1).float())
-            yield part_of[truth[of_truth]], p, of_logits
+            yield part_of.take(truth[of_truth]), p, of_logits
 
 
 def _softmax(logits: Tensor) -> Tensor:
