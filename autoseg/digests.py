@@ -31,9 +31,9 @@ SMALL_BYTES = 1 << 18
 SETTLED_S = 2.0  # some file systems count in steps of this
 NOTE_WAIT_S = 60.0  # for another process to note what it read, which takes milliseconds
 UNREADABLE = "unreadable"
-NOTED = 5  # values of a file that are noted: its state, and the digest
-State = tuple[int, int, int, int]  # size (bytes), time of the content and of the inode (ns), inode
-_known: dict[str, tuple[State, str]] = {}  # of this process: absolute path to state and digest
+SPACES = 4  # in what is noted of a file: size (bytes), times of content and inode (ns), inode, digest
+# absolute path to state and digest of a file, as one text, of which a hundred thousand take little memory
+_known: dict[str, str] = {}
 
 
 def digest(*parts: object) -> str:
@@ -67,15 +67,17 @@ def files_digest(paths: Iterable[Path]) -> str:
 
 def _content_digest(file: Path) -> str:
     try:
-        state = _state_of(file)
-        known = _known.get(name := str(file.absolute()))
-        if known is not None and known[0] == state:
-            return known[1]
-        found = _read_digest(file, state[0])
+        status = file.stat()
+        state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+        known, _, found = _known.get(name := str(file.absolute()), "").rpartition(" ")
+        if known == state:
+            return found
+        found = _read_digest(file, status.st_size)
     except OSError:
         return UNREADABLE
-    if time.time_ns() - max(state[1:3]) > SETTLED_S * 1e9:  # else it may still be written to, and look the same
-        _known[name] = state, found
+    written_ns = max(status.st_mtime_ns, status.st_ctime_ns)
+    if time.time_ns() - written_ns > SETTLED_S * 1e9:  # else it may still be written to, and look the same
+        _known[name] = f"{state} {found}"
     return found
 
 
@@ -85,11 +87,6 @@ def _read_digest(file: Path, size: int) -> str:
         if size < SMALL_BYTES:  # hashlib would take longer to make its buffer than to read so little
             return hashlib.sha256(stream.read()).hexdigest()
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _state_of(file: Path) -> State:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @cache
@@ -122,22 +119,20 @@ def remembered(file: Path) -> Iterator[None]:
 
     The file may be lost without harm: what it remembers is then read again.
     """
-    before = _read(file).get("files")
-    for name, (*state, found) in _sound(before).items():
-        size, content_ns, inode_ns, inode = state
-        _known.setdefault(name, ((size, content_ns, inode_ns, inode), str(found)))
+    before = _sound(_read(file).get("files"))
+    for name, entry in before.items():
+        _known.setdefault(name, entry)
     try:
         yield
     finally:
-        files = {name: [*state, found] for name, (state, found) in _known.items()}
-        if file.parent.is_dir() and files != before:
-            _note(file, "files", files, beside=True)
+        if file.parent.is_dir() and _known != before:
+            _note(file, "files", _known, beside=True)
 
 
-def _sound(noted: object) -> dict[str, list[Any]]:
+def _sound(noted: object) -> dict[str, str]:
     """Return the entries of files that are not damaged."""
     entries = noted.items() if isinstance(noted, dict) else ()
-    return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == NOTED}
+    return {name: entry for name, entry in entries if isinstance(entry, str) and entry.count(" ") == SPACES}
 
 
 def note_sources(file: Path, product: str, sources: Mapping[str, str]) -> None:

@@ -171,7 +171,7 @@ def test_a_file_written_a_moment_ago_is_read_again(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no JSON", "[]", '{"files": {"/scan": [1]}, "scores": 3}', '{"files": {"/scan": 1}}', '{"files": 1}']
+    "text", ["", "no JSON", "[]", '{"files": {"/scan": [1]}, "scores": 3}', '{"files": {"/scan": "x"}}', '{"files": 1}']
 )
 def test_a_damaged_memory_is_as_none(tmp_path: Path, text: str, reads: list[str]) -> None:
     memo = tmp_path / "digests.json"

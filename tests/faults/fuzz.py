@@ -80,7 +80,7 @@ def sound_files(folder: Path) -> dict[str, tuple[bytes, Callable[[Path], object]
     model = save({"a": np.zeros(2, np.float32)}, {"autoseg": facts})
     plan = made.plan().model_dump_json()
     checkpoint = save({"a": np.zeros(2, np.float32)}, {"autoseg": facts.replace(MODEL, CHECKPOINT)})
-    noted = {"scores": {"plan.json": "0a"}, "files": {"/a": [1, 2, 3, 4, "0b"]}}
+    noted = {"scores": {"plan.json": "0a"}, "files": {"/a": "1 2 3 4 0b"}}
     scored = {"case": "a", "sources": "0c", "mask": "0d", "rows": []}
     predictions = "case,organ,label,volume_ml,expected_dice,key,image,place\na,liver,1,2.5,0.9,k,i,p\n"
     scores = "fold,case,split,organ,label,metric,value,grid\n0,a,testing,liver,1,dice,0.5,original\n"
