@@ -68,7 +68,6 @@ def predict(
     share = share_of(options.part, [one.name for one in inputs])
     inputs = tuple(one for one in inputs if one.name in share)
     folder = folder_of(out)
-    write_legends(folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name)
     statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
     watch = Stopwatch()
     say_each = say if options.verbose else None
@@ -83,6 +82,8 @@ def predict(
             statistics.write(options.statistics)
         for line in _last_lines(watch, statistics, options.verbose):
             say(line)
+        if any(one.out.exists() for one in inputs):  # else there is nothing that they would be of
+            write_legends(folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name)
     return PredictedImages(masks=masks, predicted_before=len(inputs) - masks)
 
 

@@ -257,6 +257,16 @@ def test_predict_takes_a_file_and_a_folder(finished: Path, cohort: Path, tmp_pat
     np.testing.assert_array_equal(one.array, again.array)
 
 
+def test_an_image_that_cannot_be_predicted_leaves_no_file_behind(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    whole = (cohort / "imagesTr" / "phantom_001_0000.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    code, out, err = cli("predict", finished, tmp_path / "cut.nii.gz", tmp_path / "out" / "mask.nii.gz")
+    assert_one_line((code, out, err), "cut.nii.gz")
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path, cli: Cli) -> None:
     labels = cohort / "labelsTr"
     assert cli("score", labels, labels, "--out", tmp_path / "s.csv", "-j", "1")[0] == 0
