@@ -61,7 +61,11 @@ def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(
     program = started("preprocess", run, "-j", "2", before=heeds_all)
     until(lambda: len(workers_of(program)) == 2 or program.poll() is not None)
     workers = workers_of(program)
+    for worker in workers:
+        worker.suspend()  # or all could be done before the signal comes
     program.send_signal(number)
+    for worker in workers:
+        worker.resume()
     output, _ = program.communicate(timeout=60)
     assert program.returncode == 130
     assert [line for line in output.splitlines() if line.strip()][-1] == (
