@@ -134,7 +134,7 @@ class PartSums(torch.autograd.Function):
             by_part = by_part + is_part.transpose(1, 2) @ p.flatten(1, 3)
             voxels = voxels + is_part.sum(dim=1)
             sure = p.gather(-1, part.clamp(max=count - 1)[..., None])[..., 0].clamp_min_(LEAST).log_()
-            entropy = entropy - sure.mul_(weights.take(part)).sum()
+            entropy = entropy - sure.mul_(weights[part]).sum()
         q = by_part[:, :count] @ inside  # (B, true parts, regions)
         either = q.sum(dim=1) + voxels[:, :count] @ inside
         return (q * inside).sum(dim=1), either, entropy, (voxels * weights).sum()
@@ -150,7 +150,7 @@ class PartSums(torch.autograd.Function):
         first = torch.arange(len(logits), device=logits.device)[:, None, None, None] * (len(inside) + 1)
         result, truths = torch.empty_like(logits), weights.diag()[:, :-1]
         for part, p, place in _by_slab(logits, truth, part_of):
-            of_part, w = embedding(first + part, h), weights.take(part)[..., None]
+            of_part, w = embedding(first + part, h), embedding(part, weights[:, None])
             of_part = of_part.sub_((p * of_part).sum(-1, keepdim=True)).add_(w).mul_(p)
             of_part -= embedding(part, truths)
             result[place] = of_part.permute(0, 4, 1, 2, 3)
@@ -171,7 +171,7 @@ def _by_slab(logits: Tensor, truth: Tensor, part_of: Tensor) -> Iterator[tuple[T
             place[axis] = slice(start, stop)
             of_logits, of_truth = (slice(None), slice(None), *place), (slice(None), *place)
             p = _softmax(logits[of_logits].permute(0, 2, 3, 4, 1).float())
-            yield part_of.take(truth[of_truth]), p, of_logits
+            yield part_of[truth[of_truth]], p, of_logits
 
 
 def _softmax(logits: Tensor) -> Tensor:
