@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from autoseg.cli.app import main
 from autoseg.phantom.cohort import write_cohort
+from autoseg.processes import ENDING
 from autoseg.training import validate
 
 # time says nothing about a property, and other work on the machine makes it long
@@ -64,11 +68,22 @@ def often_examined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validate, "EXAMINED_SHARE", 1e6)
 
 
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Give the tests back what they heed, which the command line changes for as long as its process lives."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     def call(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["autoseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
+        with own_signals(), pytest.raises(SystemExit) as stopped:
             main()
         out, err = capsys.readouterr()
         return int(stopped.value.code or 0), out, err
@@ -87,7 +102,7 @@ def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run") / "RUN"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["autoseg", "run", str(cohort), str(run), *SMALL])
-        with pytest.raises(SystemExit) as stopped:
+        with own_signals(), pytest.raises(SystemExit) as stopped:
             main()
     assert not stopped.value.code
     return run

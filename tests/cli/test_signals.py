@@ -14,6 +14,8 @@ import psutil
 import pytest
 from command_line import copy_of
 
+from autoseg.processes import ENDING
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,7 +35,7 @@ def started(*arguments: object, before: Callable[[], object] | None = None) -> s
 
 def heeds_all() -> None:
     """Undo what a shell's & or nohup has told the tests, and so all that they start, to ignore."""
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -61,11 +63,7 @@ def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(
     program = started("preprocess", run, "-j", "2", before=heeds_all)
     until(lambda: len(workers_of(program)) == 2 or program.poll() is not None)
     workers = workers_of(program)
-    for worker in workers:
-        worker.suspend()  # or all could be done before the signal comes
     program.send_signal(number)
-    for worker in workers:
-        worker.resume()
     output, _ = program.communicate(timeout=60)
     assert program.returncode == 130
     assert [line for line in output.splitlines() if line.strip()][-1] == (
