@@ -66,8 +66,11 @@ def predict(
     _require_possible(opened, inputs, way, outputs, options.statistics)
     _warn_of_training_cases(opened, inputs, say)
     share = share_of(options.part, [one.name for one in inputs])
+    masks_of_all = [one.out for one in inputs]
     inputs = tuple(one for one in inputs if one.name in share)
     folder = folder_of(out)
+    one_mask = "" if folder else strip_suffix(out) or out.name
+    legends = write_legends(folder or out.parent, opened.plan.labels, one_mask)
     statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
     watch = Stopwatch()
     say_each = say if options.verbose else None
@@ -82,8 +85,9 @@ def predict(
             statistics.write(options.statistics)
         for line in _last_lines(watch, statistics, options.verbose):
             say(line)
-        if any(one.out.exists() for one in inputs):  # else there is nothing that they would be of
-            write_legends(folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name)
+        if not any(mask.exists() for mask in masks_of_all):  # then they are of nothing
+            for file in legends:
+                file.unlink(missing_ok=True)
     return PredictedImages(masks=masks, predicted_before=len(inputs) - masks)
 
 

@@ -262,9 +262,20 @@ def test_an_image_that_cannot_be_predicted_leaves_no_file_behind(
 ) -> None:
     whole = (cohort / "imagesTr" / "phantom_001_0000.nii.gz").read_bytes()
     (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
-    code, out, err = cli("predict", finished, tmp_path / "cut.nii.gz", tmp_path / "out" / "mask.nii.gz")
-    assert_one_line((code, out, err), "cut.nii.gz")
+    code, _, err = cli("predict", finished, tmp_path / "cut.nii.gz", tmp_path / "out" / "mask.nii.gz")
+    assert code == 1
+    assert "cut.nii.gz: the file is damaged or cut short" in err
     assert not list((tmp_path / "out").glob("*"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "cut.nii.gz").rename(tmp_path / "images" / "cut.nii.gz")
+    assert cli("predict", finished, tmp_path / "images", tmp_path / "masks")[0] == 1
+    assert not list((tmp_path / "masks").glob("labels_*"))
+    (tmp_path / "images" / "whole.nii.gz").write_bytes(whole)
+    assert cli("predict", finished, tmp_path / "images", tmp_path / "masks")[0] == 1
+    assert len(list((tmp_path / "masks").glob("labels_*"))) == 2
+    (tmp_path / "images" / "whole.nii.gz").unlink()
+    assert cli("predict", finished, tmp_path / "images", tmp_path / "masks")[0] == 1
+    assert len(list((tmp_path / "masks").glob("labels_*"))) == 2  # of the masks that are there
 
 
 def test_score_of_the_truth_with_itself_is_perfect(cohort: Path, tmp_path: Path, cli: Cli) -> None:

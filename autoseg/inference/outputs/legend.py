@@ -17,13 +17,16 @@ DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{n}" for kind in ("COM", "LPT")
 ITK_SNAP, SLICER = "labels_itksnap.txt", "labels_slicer.ctbl"
 
 
-def write_legends(folder: Path, labels: Sequence[Label], mask: str = "") -> None:
+def write_legends(folder: Path, labels: Sequence[Label], mask: str = "") -> list[Path]:
     """Write names and colours as label descriptions of ITK-SNAP and as a colour table of 3D Slicer.
 
     Args:
         folder: Of the masks.
         labels: Organs.
         mask: Name of the one mask that they are of, which begins the names of the files; "": all of the folder.
+
+    Returns:
+        The files that were not there before.
 
     Raises:
         OSError: If the disk is full.
@@ -37,8 +40,11 @@ def write_legends(folder: Path, labels: Sequence[Label], mask: str = "") -> None
         snap.append(f'{label.value:5d}   {red:3d}  {green:3d}  {blue:3d}        1  1  1    "{name}"')
         slicer.append(f"{label.value} {'_'.join(label.name.split())} {red} {green} {blue} 255")
     of = f"{mask}_" if mask else ""
-    write_text(folder / f"{of}{ITK_SNAP}", "\n".join(snap) + "\n")
-    write_text(folder / f"{of}{SLICER}", "\n".join(slicer) + "\n")
+    texts = {folder / f"{of}{ITK_SNAP}": snap, folder / f"{of}{SLICER}": slicer}
+    fresh = [file for file in texts if not file.exists()]
+    for file, lines in texts.items():
+        write_text(file, "\n".join(lines) + "\n")
+    return fresh
 
 
 def segment_fields(labels: Sequence[Label], shape: Voxels) -> dict[str, str]:
