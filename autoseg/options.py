@@ -87,8 +87,8 @@ class PlanOptions:
     split: Path | None = option(
         None, "--split", metavar="FILE", help="Which cases train and test: JSON as split.json, or CSV."
     )
-    stages: int = option(
-        1, "--stages", least=1, help="2: look again at organs that the grid costs much, finely, in a box."
+    stages: int | None = option(
+        None, "--stages", least=1, help="2: look again at organs that the grid costs much, finely, in a box; 1: never."
     )
     measure: bool = option(
         False, "--measure", decides=False, help="Run real iterations and write their time into plan.md."
@@ -113,7 +113,7 @@ class PlanOptions:
             )
         if self.gpu_memory_gib is not None and self.device not in ("auto", "cuda"):
             raise PlanError(f"--gpu-memory plans for CUDA and --device {self.device} does not; give one of them")
-        if self.stages > 2:
+        if self.stages is not None and self.stages > 2:
             raise PlanError(f"--stages {self.stages}: a plan has one stage or two; give 2")
         if self.split is not None and self.folds > 1:
             raise PlanError("--split and --folds exclude each other: the file says the folds; give one")

@@ -59,8 +59,8 @@ def demo(
     run: Run, cohort: CohortOptions, planning: PlanOptions, training: TrainOptions, evaluation: EvaluateOptions
 ) -> None:
     """Make phantoms, then take every step."""
-    from autoseg.steps.demo import demo_training, make_cohort
+    from autoseg.steps.demo import demo_planning, demo_training, make_cohort
 
     with run.locked("demo"):
         dataset = make_cohort(run, cohort, planning, display.track)
-        run_all(dataset, run, planning, demo_training(training), evaluation)
+        run_all(dataset, run, demo_planning(planning), demo_training(training), evaluation)

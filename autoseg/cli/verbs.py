@@ -76,6 +76,8 @@ def plan(dataset: Path, run: Run, options: PlanOptions) -> None:
     for second in decision.plan.stages[1:]:
         organs = ", ".join(organ.name for organ in second.labels)
         say(f"second stage, of {organs}, which `train` trains after the first: {_plan_line(second)}")
+    if decision.two_for:
+        say(f"two stages, as {decision.two_for}; --stages 1 plans one")
     for sentence in decision.advice:
         say(sentence)
 

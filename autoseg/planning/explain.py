@@ -61,9 +61,14 @@ def explain(decision: Decision, context: Context) -> str:
         *split_section(context.sides),
         *_training(decision, context),
         *_cost(decision, context),
-        *(second_section(context.second, decision.chosen or decision.grids[0]) if context.second else ()),
+        *_second(decision, context.second),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _second(decision: Decision, second: SecondPlan | None) -> Iterable[str]:
+    first = decision.chosen or decision.grids[0]
+    return () if second is None else second_section(second, first, decision.two_for)
 
 
 def _data(context: Context) -> Iterable[str]:

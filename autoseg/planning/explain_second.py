@@ -11,16 +11,19 @@ from autoseg.planning.stages import STEP_SHARES
 from autoseg.words import counted, escape, in_minutes, joined
 
 
-def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
+def second_section(second: SecondPlan, first: WorkingGrid, unasked_for: str = "") -> Iterable[str]:
     """Yield the paragraphs on a second stage.
 
     Args:
         second: Its plan, and what it is worth.
         first: The working grid of the first stage.
+        unasked_for: What it gains, where the user has not asked for it.
     """
     plan, fitted = second.plan, second.fitted
-    grid = fitted.decision.chosen or fitted.decision.grids[0]
+    grid = second.grid
     yield "## Second stage"
+    if unasked_for:
+        yield f"`plan` chose two: the grid of one would cost organs more than a tenth, but {escape(unasked_for)}."
     yield (
         f"It looks again at {', '.join(escape(organ) for organ in second.before)}, on a grid of "
         f"{joined(grid.spacing_mm)} mm, in a box around what the first stage sees of them: {joined(second.box)} voxels "
@@ -39,7 +42,8 @@ def second_section(second: SecondPlan, first: WorkingGrid) -> Iterable[str]:
         f"**Crop** {joined(plan.crop_size)} voxels, **batch** {plan.batch_size}, {plan.iterations} iterations. In "
         f"prediction its box has {voxels[0]:,} voxels, the whole image {voxels[1]:,} on the first stage's grid."
     )
-    yield f"{_cost(second)}. The two stages train one after the other, each for half of the time."
+    share = "" if fitted.training_s is None else ", each for half of the time"
+    yield f"{_cost(second)}. The two stages train one after the other{share}."
 
 
 def _ceilings(second: SecondPlan, first: WorkingGrid, own: WorkingGrid) -> str:

@@ -178,10 +178,15 @@ class _Fitting:
         """Return the plan with the iterations that fit the time, if that decides them."""
         if self.training_s is not None:
             iterations = max(self.least, int(self.training_s / cost.seconds_per_iteration))
-            warn_of_others(cost, "plan again with --force")
-            warn_of_few(iterations, cost.seconds_per_iteration)
             decision = replace(decision, plan=decision.plan.model_copy(update={"iterations": iterations}))
         return FittedPlan(decision=decision, budget=budget, measured=cost, training_s=self.training_s)
+
+
+def warn_of_time(fitted: FittedPlan) -> None:
+    """Say where the measured time leaves a plan few iterations, or other programs took a part of it."""
+    if fitted.training_s is not None and fitted.measured is not None:
+        warn_of_others(fitted.measured, "plan again with --force")
+        warn_of_few(fitted.decision.plan.iterations, fitted.measured.seconds_per_iteration)
 
 
 def warn_of_others(cost: StepCost, way_out: str) -> None:

@@ -46,6 +46,7 @@ class Decision:
     finer_for: tuple[str, ...] = ()  # organs for whose sake the crop sees less than usual
     changed: tuple[str, ...] = ()  # keys that the user set
     advice: tuple[str, ...] = ()  # sentences on what else the user might plan
+    two_for: str = ""  # what the second of two stages gains, where the user has not asked for it
 
 
 def derive_plan(
@@ -131,11 +132,13 @@ class Planner:
         self.measure_grids(derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost, sight=self.sight))
         return derive_plan(self.fingerprint, budget, self.seed, self.ceilings, cost, sight=self.sight)
 
-    def measure_grids(self, decision: Decision) -> None:
-        """Measure the ceilings of a decision's grid and of the next finer ones, unless they were measured before."""
+    def measure_grids(self, decision: Decision) -> Ceilings:
+        """Return the ceilings of a decision's grid and of the next finer ones, measured unless they were before."""
         own, plan = decision.chosen or decision.grids[0], decision.plan
         finer = [grid for grid in decision.grids if grid.is_finer_than(own)]
-        self.measure((*finer[-MEASURED_FINER:], own), plan)
+        grids = (*finer[-MEASURED_FINER:], own)
+        self.measure(grids, plan)
+        return {grid.spacing_mm: self.ceilings[grid.spacing_mm] for grid in grids}
 
     def measure(self, of: Sequence[WorkingGrid], plan: Plan) -> None:
         """Measure the ceilings of grids, unless they were measured before; the plan says how an image is divided."""

@@ -41,6 +41,11 @@ class SecondPlan:
         """The plan itself."""
         return self.fitted.decision.plan
 
+    @property
+    def grid(self) -> WorkingGrid:
+        """Its working grid."""
+        return self.fitted.decision.chosen or self.fitted.decision.grids[0]
+
 
 def second_plan(
     first: Decision,
@@ -65,6 +70,11 @@ def second_plan(
     """
     choice = _choose(first, planner, facts, budget, options.seed)
     fitted = fit_plan(choice.decision, choice.boxed, budget, choice.derive, options, measure)
+    if fitted.decision.plan.spacing_mm is None:
+        raise PlanError(
+            "--set finer.spacing_mm=null: a second stage has one grid for all images, on which its gain is known; "
+            "give a spacing, or leave it out"
+        )
     grid = fitted.decision.chosen or fitted.decision.grids[0]
     planner.measure([grid], first.plan)  # settings or the time may have chosen another
     after = _left_of(choice.organs, planner, grid)
@@ -82,10 +92,10 @@ def second_plan(
     )
 
 
-def second_advice(
-    first: Decision, planner: Planner, facts: Sequence[CaseFacts], budget: Budget, seed: int
-) -> tuple[str, ...]:
-    """Return a sentence where the grid costs organs more than a tenth that a second stage would not; else none.
+def second_gain(first: Decision, planner: Planner, facts: Sequence[CaseFacts], budget: Budget, seed: int) -> str:
+    """Return what a second stage would gain where the grid of one costs organs more than a tenth; else nothing.
+
+    Organs count that a second stage's grid does not cost a tenth, too.
 
     Args:
         first: A plan of one stage, its ceilings measured by the planner.
@@ -96,20 +106,21 @@ def second_advice(
     """
     own = first.chosen or first.grids[0]
     known = planner.ceilings.get(own.spacing_mm, ())
-    if first.plan.finer is not None or budget.processes > 1 or not any(d is not None and d < CEILING for d in known):
-        return ()
+    is_preset = first.chosen is None
+    if is_preset or budget.processes > 1 or not any(dice is not None and dice < CEILING for dice in known):
+        return ""
     try:
         choice = _choose(first, planner, facts, budget, seed)
     except PlanError:
-        return ()
-    organs = [name for name, dice in choice.after.items() if choice.before[name] < CEILING <= dice]
-    if not organs:
-        return ()
-    rises = ", ".join(f"{name} {100 * choice.before[name]:.1f} → {100 * choice.after[name]:.1f}" for name in organs)
-    return (
-        f"a second stage would look again in a box at {joined(choice.grid.spacing_mm)} mm, where ceilings rise (Dice, "
-        f"%): {rises}; plan with --stages 2 to have it, each stage then trains for half of the time",
-    )
+        return ""
+    return gain_between(choice.before, choice.after, choice.grid)
+
+
+def gain_between(before: Mapping[str, float], after: Mapping[str, float], grid: WorkingGrid) -> str:
+    """Return which organs a grid does not cost a tenth that another one does; empty where there are none."""
+    organs = [name for name, dice in after.items() if before[name] < CEILING <= dice]
+    rises = ", ".join(f"{name} {100 * before[name]:.1f} → {100 * after[name]:.1f}" for name in organs)
+    return f"in a box at {joined(grid.spacing_mm)} mm, ceilings rise (Dice, %): {rises}" if organs else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from autoseg.errors import PlanError
 from autoseg.options import PlanOptions
 from autoseg.planning.budget import Budget
 from autoseg.planning.fit import FINER, ITERATIONS_SHARE
-from autoseg.planning.recipe import CPU_TRAINING_S
+from autoseg.planning.recipe import CPU_TRAINING_S, GPU_ITERATIONS
 
 STEP_SHARES = (2 / 3, 1 / 2)  # of the voxels that a step of one stage may have on a CPU
 
 
 def options_of_stages(options: PlanOptions, is_on_cpu: bool) -> tuple[PlanOptions, PlanOptions]:
-    """Return what the user asks of each of two stages: the settings of each, and half of the time.
+    """Return what the user asks of each of two stages: the settings of each, and half of the time or iterations.
 
     Raises:
         PlanError: If there is a preset.
@@ -30,6 +30,8 @@ def options_of_stages(options: PlanOptions, is_on_cpu: bool) -> tuple[PlanOption
     time_s = options.time_budget_s
     if time_s is None and is_on_cpu and options.iterations is None and "iterations" not in own:
         time_s = CPU_TRAINING_S / ITERATIONS_SHARE
+    if time_s is None and not is_on_cpu and options.iterations is None and "iterations" not in own:
+        options = replace(options, iterations=GPU_ITERATIONS // 2)
     half_s = None if time_s is None else time_s / 2
     return replace(options, settings=own, time_budget_s=half_s), replace(options, settings=finer, time_budget_s=half_s)
 

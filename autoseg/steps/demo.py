@@ -29,3 +29,8 @@ def demo_training(options: TrainOptions) -> TrainOptions:
     if options.iterations is not None or options.time_budget_s is not None:
         return options
     return replace(options, time_budget_s=TRAINING_S)
+
+
+def demo_planning(options: PlanOptions) -> PlanOptions:
+    """Return the options with one stage, where the user does not say: the demo's time is too short for two."""
+    return options if options.stages is not None else replace(options, stages=1)

@@ -14,7 +14,7 @@ from autoseg.data.cache import cache_bytes
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
 from autoseg.dataset.load import Dataset, load_dataset, of_cases
-from autoseg.dataset.origin import has_origin, origin_of, read_origin
+from autoseg.dataset.origin import has_origin, is_of, origin_of, read_origin
 from autoseg.dataset.split_file import splits_text
 from autoseg.digests import remembered, text_digest
 from autoseg.errors import AutosegError, PlanError
@@ -23,16 +23,15 @@ from autoseg.imaging.grid import Voxels
 from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
 from autoseg.part_notes import clear_notes
-from autoseg.plan import Plan, parse_plan
+from autoseg.plan import Plan
 from autoseg.planning.budget import StepCost, choose_budget
+from autoseg.planning.choose_stages import FittedStages, StagesChoice
 from autoseg.planning.explain import Context, explain
-from autoseg.planning.fit import FittedPlan, Measure, fit_plan
-from autoseg.planning.planner import Ceilings, Decision, Planner
+from autoseg.planning.fit import Measure
+from autoseg.planning.planner import Decision, Planner
 from autoseg.planning.presets import load_preset, preset_decision
 from autoseg.planning.requirements import require_one_device
-from autoseg.planning.rules import FIRST_STAGE, ONE_STAGE
-from autoseg.planning.second_plan import second_advice, second_plan
-from autoseg.planning.stages import budgets_of_stages, options_of_stages
+from autoseg.planning.stages import options_of_stages
 from autoseg.pool import Crew, Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
@@ -53,6 +52,7 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         LockedError: If another process writes to RUN.
     """
     with run.locked("plan"):
+        options = _keeping_stages(path, run, options)
         _require_startable(run, options)
         with cluster_of(options.cluster, run.folder) as cluster:
             decision = _plan(path, run, options, cluster, track)
@@ -78,10 +78,6 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     budget, is_local = choose_budget(options)
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
-    first_options, second_options, second_budget = options, options, budget
-    if options.stages > 1:
-        first_options, second_options = options_of_stages(options, budget.device == "cpu")
-        budget, second_budget = budgets_of_stages(budget)
     preset = None if options.preset is None else load_preset(options.preset)
     checked = check(path, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
@@ -93,31 +89,28 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
         dataset=of_cases(checked.dataset, {one.case for one in cohort.choosing}),
         crew=cluster or options.jobs or usable_cores(),
         track=track,
-        sight=FIRST_STAGE if options.stages > 1 else ONE_STAGE,
     )
-    decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
-    require_one_device(decision.plan, options.gpus)
-    measuring = _measuring(track) if is_local else None
-    fitted = fit_plan(decision, data, budget, planner.derive, first_options, measuring)
-    planner.measure_grids(fitted.decision)
-    context = _context(fitted, data, checked.findings, cohort, dict(planner.ceilings))
-    decision = fitted.decision
-    if options.stages > 1:
-        second = second_plan(decision, planner, cohort.choosing, second_budget, second_options, measuring)
-        decision = replace(decision, plan=_in_two_stages(decision.plan, second.plan))
-        context = replace(context, second=second)
-    elif decision.chosen is not None:
-        advice = second_advice(decision, planner, cohort.choosing, budgets_of_stages(budget)[1], options.seed)
-        decision = replace(decision, advice=advice)
+
+    def derive() -> Decision:
+        decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
+        require_one_device(decision.plan, options.gpus)
+        if options.stages == 1 and decision.plan.finer is not None:
+            raise PlanError(f"--stages 1: the preset {options.preset} has two; leave --stages out, or plan without it")
+        return decision
+
+    fitted = StagesChoice(
+        planner=planner,
+        facts=cohort.choosing,
+        budget=budget,
+        options=options,
+        measure=_measuring(track) if is_local else None,
+        derive=derive,
+    ).fitted()
+    context = _context(fitted, data, checked.findings, cohort)
     with remembered(run.digests_file):
-        _write(run, path, checked.dataset, options, decision, context)
+        _write(run, path, checked.dataset, options, fitted.decision, context)
     tell_of(cohort)
-    return decision
-
-
-def _in_two_stages(first: Plan, second: Plan) -> Plan:
-    """Return the plan of both stages, valid as a whole."""
-    return parse_plan(first.model_copy(update={"finer": second}).model_dump_json(), "--stages 2")
+    return fitted.decision
 
 
 def _measuring(track: Track) -> Measure:
@@ -130,33 +123,54 @@ def _measuring(track: Track) -> Measure:
     return measure
 
 
-def _context(
-    fitted: FittedPlan, data: Fingerprint, findings: Sequence[Finding], cohort: Cohort, ceilings: Ceilings
-) -> Context:
+def _context(stages: FittedStages, data: Fingerprint, findings: Sequence[Finding], cohort: Cohort) -> Context:
     """Return what the explanation of a plan needs to know beside it."""
-    plan = fitted.decision.plan
+    fitted = stages.first
     return Context(
         fingerprint=data,
         budget=fitted.budget,
         findings=findings,
-        ceilings=ceilings,
-        cache_bytes=cache_bytes(plan, [one.grid for one in cohort.facts]),
+        ceilings=stages.ceilings,
+        cache_bytes=cache_bytes(fitted.decision.plan, [one.grid for one in cohort.facts]),
         cases=len(cohort.facts),
         sides=cohort.sides,
         measured=fitted.measured,
         corrected=fitted.corrected,
         training_s=fitted.training_s,
+        second=stages.second,
     )
 
 
 def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
-    """Return whether RUN has a plan of this dataset, as it is now, made with these options; or an edited one."""
+    """Return whether RUN has a plan of this dataset, as it is now, made with these options; or an edited one.
+
+    Whoever does not say how many stages there are to be goes on with those that RUN has.
+    """
     if not run.plan_file.is_file():
         return False
     if is_edited(run):
         return True
+    own = len(run.plan().stages)
+    noted: set[int | None] = {1, 2, None} if options.stages is None else {options.stages}
+    if options.stages == own:
+        noted.add(None)
     with remembered(run.digests_file):
-        return has_origin(run, path, load_dataset(path), comparable(options), comparable(PlanOptions()))
+        dataset, defaults = load_dataset(path), comparable(PlanOptions())
+        return any(
+            has_origin(run, path, dataset, comparable(replace(options, stages=stages)), defaults) for stages in noted
+        )
+
+
+def _keeping_stages(path: Path, run: Run, options: PlanOptions) -> PlanOptions:
+    """Return the options with the stages that RUN is trained in, where the user does not say how many.
+
+    So cases that come later do not end a training: of other stages it could not go on.
+    """
+    with suppress(AutosegError):  # a plan that cannot be read is replaced
+        is_open = options.stages is None and options.preset is None and options.gpus == 1
+        if is_open and run.folds() and is_of(run, path):
+            return replace(options, stages=len(run.plan().stages))
+    return options
 
 
 def is_edited(run: Run) -> bool:
@@ -172,6 +186,8 @@ def _require_startable(run: Run, options: PlanOptions) -> None:
         raise PlanError(f"--split {options.split}: there is no such file; correct the path")
     options.require_compatible()
     _require_keys(options)
+    if options.stages == 2:
+        options_of_stages(options, is_on_cpu=True)  # its errors
     if not options.force and is_edited(run):
         raise PlanError(
             f"{run.plan_file}: was edited by hand; keep it and go on with `autoseg preprocess`, or use --force"
@@ -189,7 +205,7 @@ def _require_keys(options: PlanOptions) -> None:
         if name not in known:
             near = [NNUNET_KEYS[name]] if name in NNUNET_KEYS else difflib.get_close_matches(name, known, n=3) or known
             raise PlanError(f"--set {key}: the plan has no such key; near it: {', '.join(near)}")
-        if name == "finer" and options.stages < 2 and options.preset is None:
+        if name == "finer" and options.stages != 2 and options.preset is None:
             raise PlanError(f"--set {key}: is of a second stage; give --stages 2, too")
 
 

@@ -1,4 +1,4 @@
-"""The memory that predicting with two stages is said to take, and what it takes: each scan in a process of its own.
+"""The memory that predicting with two stages is said to take, what it takes, and how long: a process for each scan.
 
 python -m tests.benchmarks.second_memory [--shape 128 256 256]: a phantom's scan, a table of one row for each choice of
 organs that the second stage looks at again, or for `--organs artery vein` alone. The networks are real but for their
@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,16 +107,19 @@ def main() -> None:
         print(json.dumps(measure(Path(asked.here[0]), tuple(asked.here[1:]), asked.probabilities)))  # noqa: T201
         return
     z, y, x = asked.shape
-    print("| organs of the second stage | it looked at | predicted GiB | measured GiB |\n|---|---|---|---|")  # noqa: T201
+    columns = ("organs of the second stage", "it looked at", "predicted GiB", "measured GiB", "seconds")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")  # noqa: T201
     for names in (tuple(asked.organs),) if asked.organs else CHOICES:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "scan.nii.gz"
             scan(file, (z, y, x), names)
             command = [sys.executable, "-m", "tests.benchmarks.second_memory", "--here", str(file), *names]
             command += ["--probabilities"] if asked.probabilities else []
+            began = time.monotonic()
             result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            seconds = time.monotonic() - began  # those in which Python starts among them
         before, look = result["said"]
-        print(f"| {', '.join(names)} | {look} | {before} | {result['peak_gib']:.2f} |")  # noqa: T201
+        print(f"| {', '.join(names)} | {look} | {before} | {result['peak_gib']:.2f} | {seconds:.1f} |")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning import fit
 from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
-from autoseg.planning.fit import apply_settings, fit_plan
+from autoseg.planning.fit import apply_settings, fit_plan, warn_of_time
 from autoseg.planning.planner import Cost, Decision, derive_plan
 from autoseg.planning.requirements import nearest_fit
 from autoseg.settings import with_settings
@@ -147,7 +147,7 @@ def test_a_measurement_that_others_disturbed_is_told(
     caplog: pytest.LogCaptureFixture, share: float, told: bool
 ) -> None:
     measure = Measuring(1.0, others_share=share)
-    fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, PlanOptions(), measure)
+    warn_of_time(fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, PlanOptions(), measure))
     words = "other programs took 35% of the processors while iterations were measured"
     assert (words in caplog.text and "close them and plan again with --force" in caplog.text) == told
 

@@ -13,7 +13,7 @@ from autoseg.cli import all_steps
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
 from autoseg.run import Run
 from autoseg.steps import run as run_step
-from autoseg.steps.demo import demo_training
+from autoseg.steps.demo import demo_planning, demo_training
 from autoseg.steps.run import StepOptions, due_steps, repeated_steps
 
 
@@ -62,6 +62,7 @@ def test_a_demo_has_its_own_time_where_the_user_gives_no_length() -> None:
     assert demo_training(TrainOptions(workers=0)) == TrainOptions(workers=0, time_budget_s=245.0)
     for given in (TrainOptions(iterations=5), TrainOptions(time_budget_s=60.0)):
         assert demo_training(given) == given
+    assert [demo_planning(PlanOptions(stages=stages)).stages for stages in (None, 1, 2)] == [1, 1, 2]
 
 
 def test_a_run_that_is_repeated_takes_each_step_with_its_plan_its_split_and_other_seeds(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import Cli, assert_one_line, copy_of
+from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
 from autoseg.dataset.split import TESTING
 from autoseg.dataset.split_file import load_splits
@@ -15,9 +16,12 @@ from autoseg.evaluation.freshness import is_evaluated, read_looks
 from autoseg.evaluation.two_stages import two_stages
 from autoseg.imaging.volumes import read_label
 from autoseg.inference.model import open_model
+from autoseg.options import PlanOptions
 from autoseg.plan import Plan, first_seen
+from autoseg.planning import choose_stages
 from autoseg.planning.recipe import PROBABILITY
 from autoseg.run import Run
+from autoseg.steps.plan import is_planned
 
 ORGANS = ("liver", "artery")
 
@@ -125,3 +129,30 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     code, shown, err = cli("export", run.folder, tmp_path / "m.onnx")
     assert code == 0, err
     assert "m_second.onnx" in shown
+
+
+def test_the_stages_of_a_trained_run_are_kept_where_the_user_does_not_say_how_many(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose_stages, "second_gain", lambda *_: "much is gained")
+    run = Run(copy_of(finished, tmp_path / "RUN"))
+    code, shown, err = cli("plan", cohort, tmp_path / "NEW", *SMALL_PLAN)
+    assert code == 0, err
+    assert "with a second stage, much is gained; plan with --stages 2" in shown
+    assert "much is gained" in (tmp_path / "NEW" / "plan.md").read_text()
+    assert "much is gained" not in cli("plan", cohort, run.folder, *SMALL_PLAN, "--force")[1]
+    options = PlanOptions(device="cpu", settings=dict(part.split("=", 1) for part in SMALL_PLAN if "=" in part))
+    planned = [is_planned(cohort, run, replace(options, stages=stages)) for stages in (None, 1, 2)]
+    assert planned == [True, True, False]
+    _write(run, run.plan(), finer_than(run.plan()))
+    assert_one_line(
+        cli("plan", cohort, tmp_path / "ONE", "--preset", run.plan_file, "--stages", "1", "-j", "1"),
+        "--stages 1: the preset", "has two; leave --stages out",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [("--preset", "roth2018"), ("--gpus", "2")])
+def test_what_two_stages_cannot_have_is_refused_before_any_case_is_read(
+    tmp_path: Path, cli: Cli, more: tuple[str, str]
+) -> None:
+    assert_one_line(cli("plan", tmp_path, tmp_path / "RUN", "--stages", "2", *more), "--stages 2: ", "leave ")

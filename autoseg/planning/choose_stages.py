@@ -1,0 +1,113 @@
+"""One stage or two: as many as the user asks for, else two where the grid of one costs organs much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from autoseg.dataset.examine import CaseFacts
+from autoseg.errors import PlanError
+from autoseg.options import PlanOptions
+from autoseg.plan import parse_plan
+from autoseg.planning.budget import Budget
+from autoseg.planning.fit import FittedPlan, Measure, fit_plan, warn_of_time
+from autoseg.planning.planner import Ceilings, Decision, Planner
+from autoseg.planning.rules import FIRST_STAGE
+from autoseg.planning.second_plan import SecondPlan, gain_between, second_gain, second_plan
+from autoseg.planning.stages import budgets_of_stages, options_of_stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedStages:
+    """A plan of one stage or two that is final."""
+
+    decision: Decision  # its plan has the second stage
+    first: FittedPlan  # alone
+    ceilings: Ceilings  # of the first one's grid, and of the next finer ones
+    second: SecondPlan | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesChoice:
+    """Fits a plan of one stage or two to the user's settings, the memory and the time."""
+
+    planner: Planner  # of one stage
+    facts: Sequence[CaseFacts]  # of the cases that may decide
+    budget: Budget
+    options: PlanOptions
+    measure: Measure | None  # runs iterations of a plan; None: it is for another machine
+    derive: Callable[[], Decision]  # the plan of one stage, not yet fitted
+
+    def fitted(self) -> FittedStages:
+        """Return the plan of as many stages as the user asks for; else of two where one costs organs much.
+
+        Raises:
+            PlanError: If no valid plan can be made, or a second stage that the user asks for gains nothing.
+        """
+        fitted = self._two() if self.options.stages == 2 else self._one_or_two()
+        for stage in (fitted.first, *([] if fitted.second is None else [fitted.second.fitted])):
+            warn_of_time(stage)
+        return fitted
+
+    def _one_or_two(self) -> FittedStages:
+        """Return the plan of one stage, or of two where one costs organs much and the user leaves it to the planner."""
+        one = self._one()
+        decision, gain = one.decision, self._gain(one.decision)
+        if not gain:
+            return one
+        advice = f"with a second stage, {gain}; plan with --stages 2 to have it, {self._price(one.first)}"
+        if self._is_ours():
+            try:
+                two = self._two()
+                if reached := self._gain_by(two.second, decision):
+                    return replace(two, decision=replace(two.decision, two_for=reached))
+                advice = f"with a second stage, {gain}; it was tried, and its measured step fits no such grid"
+            except PlanError as error:
+                advice = f"with a second stage, {gain}; it was tried: {error}"
+        return replace(one, decision=replace(decision, advice=(advice,)))
+
+    def _is_ours(self) -> bool:
+        """Return whether the user leaves the number of stages and all that is of either to the planner."""
+        return self.options.stages is None and self.options.iterations is None and not self.options.settings
+
+    def _price(self, one: FittedPlan) -> str:
+        """Return how long the stages of two would train."""
+        if one.training_s is not None:
+            return "each stage then trains for half of the time"
+        if self.options.iterations is not None or "iterations" in self.options.settings:
+            return "each stage then trains for so many iterations"
+        return "each stage then trains for half of the iterations"
+
+    def _gain_by(self, second: SecondPlan | None, one: Decision) -> str:
+        """Return what a second stage gains over one stage, on the grid that it has in the end."""
+        if second is None:
+            return ""
+        own = one.chosen or one.grids[0]
+        organs = zip(self.planner.dataset.labels, self.planner.ceilings[own.spacing_mm], strict=True)
+        return gain_between({organ.name: dice or 0.0 for organ, dice in organs}, second.after, second.grid)
+
+    def _gain(self, one: Decision) -> str:
+        """Return what a second stage would gain, unless the user wants none."""
+        if self.options.stages == 1:
+            return ""
+        return second_gain(one, self.planner, self.facts, budgets_of_stages(self.budget)[1], self.options.seed)
+
+    def _one(self) -> FittedStages:
+        """Return the plan of one stage."""
+        planner = self.planner
+        fitted = fit_plan(self.derive(), planner.fingerprint, self.budget, planner.derive, self.options, self.measure)
+        ceilings = planner.measure_grids(fitted.decision)
+        return FittedStages(decision=fitted.decision, first=fitted, ceilings=ceilings)
+
+    def _two(self) -> FittedStages:
+        """Return the plan of two stages; errors as of `fitted`."""
+        options, later_options = options_of_stages(self.options, self.budget.device == "cpu")
+        budget, later_budget = budgets_of_stages(self.budget)
+        planner = replace(self.planner, sight=FIRST_STAGE)
+        first = fit_plan(planner.derive(budget), planner.fingerprint, budget, planner.derive, options, self.measure)
+        ceilings = planner.measure_grids(first.decision)
+        second = second_plan(first.decision, planner, self.facts, later_budget, later_options, self.measure)
+        whole = first.decision.plan.model_copy(update={"finer": second.plan})
+        plan = parse_plan(whole.model_dump_json(), "--stages 2")
+        decision = replace(first.decision, plan=plan)
+        return FittedStages(decision=decision, first=first, ceilings=ceilings, second=second)
