@@ -9,6 +9,7 @@ change the winner, as it is a weighted mean: only the cells along the organs' bo
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from autoseg.labels import Atoms, LabelScheme
 
 CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
 DENSE = 0.15  # share of cells on borders above which whole planes are interpolated instead
+MANY = 32  # classes from which on they are not: most classes of a cell can be left out
+SLACK = 1e-5  # by which rounding may lift a class that is nowhere as probable as another one is everywhere
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Upsampler:
         low, high = _extremes(self.coarse[first : first + slab.shape[1]])
         z, y, x = self._axes
         rows = slice(*np.searchsorted(z.cell, (first, first + len(low))))
-        if np.mean(low != high) > DENSE:
+        if np.mean(low != high) > DENSE and len(slab) < MANY:
             self._interpolate_planes(slab, first, range(rows.start, rows.stop))
             return
         self.mask[rows] = low[:, :, x.cell][:, y.cell][z.cell[rows] - first]
@@ -137,7 +140,7 @@ class Upsampler:
         values = slab.permute(1, 2, 3, 0).contiguous()
         for block in np.unique(counts[counts.all(axis=1)], axis=0):
             alike = cells[(counts == block).all(axis=1)]
-            chunk = max(1, CHUNK_VALUES // (int(block.prod()) * len(slab)))
+            chunk = max(1, CHUNK_VALUES // (max(8, int(block.prod())) * len(slab)))
             for start in range(0, len(alike), chunk):
                 self._interpolate(values, first, alike[start : start + chunk], block)
 
@@ -154,15 +157,54 @@ class Upsampler:
         self, values: Tensor, first: int, cells: npt.NDArray[np.intp], block: npt.NDArray[np.intp]
     ) -> None:
         """Paint `cells` (N, 3), each of which holds `block` voxels of the image (Z, Y, X)."""
-        voxels = [a.first[c][:, None] + np.arange(n) for a, c, n in zip(self._axes, cells.T, block, strict=True)]
-        corners = _corners(values, cells - (first, 0, 0))  # (N, 2, 2, 2, classes)
-        z, y, x = (a.weight[torch.from_numpy(v)] for a, v in zip(self._axes, voxels, strict=True))
+        corners = _corners(values, cells - (first, 0, 0))  # (N, 8, classes)
+        if self._scheme.overlapping:
+            self._write(cells, block, self._scheme.decide(self._between(corners, cells, block), dim=-1))
+            return
+        for group, classes in _contenders(corners):
+            some = cells[group.numpy()]
+            among = corners[group].gather(2, classes[:, None].expand(-1, 8, -1))
+            best = self._between(among, some, block).argmax(dim=-1)
+            self._write(some, block, classes.gather(1, best.flatten(1)).view_as(best).byte())
+
+    def _voxels(self, cells: npt.NDArray[np.intp], block: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+        """Return the voxels of the image in cells along each axis, (N, block's extent) each."""
+        return [a.first[c][:, None] + np.arange(n) for a, c, n in zip(self._axes, cells.T, block, strict=True)]
+
+    def _between(self, corners: Tensor, cells: npt.NDArray[np.intp], block: npt.NDArray[np.intp]) -> Tensor:
+        """Return what lies between the corners (N, 8, classes) of cells, at the voxels (N, Z, Y, X, classes)."""
+        voxels = self._voxels(cells, block)
+        z, y, x = (axis.weight[torch.from_numpy(v)] for axis, v in zip(self._axes, voxels, strict=True))
+        corners = corners.reshape(len(cells), 2, 2, 2, -1)
         along_z = torch.lerp(corners[:, None, 0], corners[:, None, 1], z[:, :, None, None, None])
         along_y = torch.lerp(along_z[:, :, None, 0], along_z[:, :, None, 1], y[:, None, :, None, None])
-        along_x = torch.lerp(along_y[..., None, 0, :], along_y[..., None, 1, :], x[:, None, None, :, None])
-        winner = self._scheme.decide(along_x, dim=-1).numpy()
-        place = (voxels[0][:, :, None, None], voxels[1][:, None, :, None], voxels[2][:, None, None, :])
-        self.mask[place] = winner
+        return torch.lerp(along_y[..., None, 0, :], along_y[..., None, 1, :], x[:, None, None, :, None])
+
+    def _write(self, cells: npt.NDArray[np.intp], block: npt.NDArray[np.intp], winner: Tensor) -> None:
+        """Write the winners (N, Z, Y, X) into cells of the mask."""
+        z, y, x = self._voxels(cells, block)
+        self.mask[z[:, :, None, None], y[:, None, :, None], x[:, None, None, :]] = winner.numpy()
+
+
+def _contenders(corners: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield groups of cells, and the classes that can win somewhere in each of their cells, ascending (cells, n).
+
+    Interpolation is a weighted mean: what is less probable at every corner than another class is at each of them cannot
+    win between them. With many classes hardly more than those at the border are left.
+
+    Args:
+        corners: Probabilities (cells, 8, classes).
+    """
+    highest = corners.amax(dim=1)
+    bound = corners.amin(dim=1).amax(dim=1, keepdim=True) * (1 - SLACK)
+    count = (highest >= bound).sum(dim=1)
+    size, fewer = 2, 0
+    while fewer < corners.shape[2]:
+        size = min(size, corners.shape[2])
+        group = ((count > fewer) & (count <= size)).nonzero()[:, 0]
+        if len(group):
+            yield group, highest[group].topk(size, dim=1).indices.sort(dim=1).values
+        size, fewer = 2 * size, size
 
 
 def to_percent(probability: npt.NDArray[np.floating[Any]], full: Voxels) -> Atoms:
@@ -207,10 +249,10 @@ _BEFORE, _BEHIND = slice(None, -1), slice(1, None)
 
 
 def _corners(values: Tensor, cells: npt.NDArray[np.intp]) -> Tensor:
-    """Return the probabilities at the corners of cells: (N, 2, 2, 2, classes) of (Z, Y, X, classes)."""
+    """Return the probabilities at the corners of cells: (N, 8, classes) of (Z, Y, X, classes)."""
     ends = [
         [torch.from_numpy(np.minimum(c + i, n - 1)) for i in (0, 1)]
         for c, n in zip(cells.T, values.shape[:3], strict=True)
     ]
     corners = [values[ends[0][i], ends[1][j], ends[2][k]] for i, j, k in itertools.product((0, 1), repeat=3)]
-    return torch.stack(corners, dim=1).reshape(len(cells), 2, 2, 2, -1)
+    return torch.stack(corners, dim=1)

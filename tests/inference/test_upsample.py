@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from autoseg.imaging.grid import Voxels
 from autoseg.inference import upsample
-from autoseg.inference.upsample import Upsampler
+from autoseg.inference.upsample import Upsampler, _contenders
 
 seeds = st.integers(0, 1000)
 
@@ -38,7 +38,7 @@ def reference(probabilities: Tensor, shape: Voxels) -> tuple[np.ndarray, np.ndar
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
     st.tuples(*[st.integers(1, 24)] * 3),
-    st.integers(2, 6),
+    st.sampled_from([2, 3, 4, 6, 40]),
     st.booleans(),
     st.lists(st.integers(1, 4), min_size=9, max_size=9),
     seeds,
@@ -71,6 +71,18 @@ def test_a_factor_of_four_on_a_larger_volume_is_exact_in_small_chunks(monkeypatc
     probabilities = probabilities_of((13, 16, 17), 8, True, seed=3)
     expected, clear = reference(probabilities, (52, 64, 68))
     np.testing.assert_array_equal(made.winning_class(probabilities.numpy(), (52, 64, 68))[clear], expected[clear])
+
+
+def test_only_what_can_win_in_a_cell_is_interpolated_there() -> None:
+    corners = torch.full((3, 8, 40), 0.001)
+    corners[0, :4, 5] = corners[0, 4:, 7] = 0.9  # one of two
+    corners[0, :4, 7] = corners[0, 4:, 5] = 0.05
+    corners[1] = 0.025  # any
+    corners[2, 0, [1, 2, 3]] = 0.3  # one of three
+    found = {int(cell): c.tolist() for group, of in _contenders(corners) for cell, c in zip(group, of, strict=True)}
+    assert found[0] == [5, 7]
+    assert found[1] == list(range(40))
+    assert {1, 2, 3} <= set(found[2])
 
 
 def test_a_class_that_wins_at_no_corner_can_win_between() -> None:
