@@ -29,7 +29,7 @@ from autoseg.labels import Atoms, LabelScheme
 CHUNK_VALUES = 1 << 22  # probabilities that are interpolated at a time
 DENSE = 0.15  # share of cells on borders above which whole planes are interpolated instead
 MANY = 32  # classes from which on they are not: most classes of a cell can be left out
-SLACK = 1e-5  # by which rounding may lift a class that is nowhere as probable as another one is everywhere
+SLACK = 1e-6  # of a probability, by which rounding may lift a class that is nowhere as probable as another everywhere
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Upsampler:
         low, high = _extremes(self.coarse[first : first + slab.shape[1]])
         z, y, x = self._axes
         rows = slice(*np.searchsorted(z.cell, (first, first + len(low))))
-        if np.mean(low != high) > DENSE and len(slab) < MANY:
+        if np.mean(low != high) > DENSE and (self._scheme.overlapping or len(slab) < MANY):
             self._interpolate_planes(slab, first, range(rows.start, rows.stop))
             return
         self.mask[rows] = low[:, :, x.cell][:, y.cell][z.cell[rows] - first]
@@ -196,7 +196,7 @@ def _contenders(corners: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         corners: Probabilities (cells, 8, classes).
     """
     highest = corners.amax(dim=1)
-    bound = corners.amin(dim=1).amax(dim=1, keepdim=True) * (1 - SLACK)
+    bound = corners.amin(dim=1).amax(dim=1, keepdim=True) - SLACK
     count = (highest >= bound).sum(dim=1)
     size, fewer = 2, 0
     while fewer < corners.shape[2]:

@@ -12,7 +12,8 @@ from autoseg.plan import parse_plan
 from autoseg.planning.budget import Budget
 from autoseg.planning.fit import FittedPlan, Measure, fit_plan, warn_of_time
 from autoseg.planning.planner import Ceilings, Decision, Planner
-from autoseg.planning.rules import FIRST_STAGE
+from autoseg.planning.recipe import ENOUGH_ITERATIONS
+from autoseg.planning.rules import CEILING, FIRST_STAGE
 from autoseg.planning.second_plan import SecondPlan, gain_between, second_gain, second_plan
 from autoseg.planning.stages import budgets_of_stages, options_of_stages
 
@@ -59,9 +60,9 @@ class StagesChoice:
         if self._is_ours():
             try:
                 two = self._two()
-                if reached := self._gain_by(two.second, decision):
-                    return replace(two, decision=replace(two.decision, two_for=reached))
-                advice = f"with a second stage, {gain}; it was tried, and its measured step fits no such grid"
+                if not (objection := self._objection(one, two)):
+                    return replace(two, decision=replace(two.decision, two_for=self._gained(one, two)))
+                advice = f"with a second stage, {gain}; it was tried: {objection}"
             except PlanError as error:
                 advice = f"with a second stage, {gain}; it was tried: {error}"
         return replace(one, decision=replace(decision, advice=(advice,)))
@@ -78,13 +79,28 @@ class StagesChoice:
             return "each stage then trains for so many iterations"
         return "each stage then trains for half of the iterations"
 
-    def _gain_by(self, second: SecondPlan | None, one: Decision) -> str:
-        """Return what a second stage gains over one stage, on the grid that it has in the end."""
-        if second is None:
-            return ""
-        own = one.chosen or one.grids[0]
-        organs = zip(self.planner.dataset.labels, self.planner.ceilings[own.spacing_mm], strict=True)
-        return gain_between({organ.name: dice or 0.0 for organ, dice in organs}, second.after, second.grid)
+    def _objection(self, one: FittedStages, two: FittedStages) -> str:
+        """Return why two stages are not taken, as they came out once their steps were measured; empty: they are."""
+        stages = two.decision.plan.stages
+        if two.first.training_s is not None and min(stage.iterations for stage in stages) < ENOUGH_ITERATIONS:
+            return f"each of its stages would have fewer than {ENOUGH_ITERATIONS} iterations; give more time"
+        if not self._gained(one, two):
+            return "its step leaves no such grid"
+        before, after = self._left(one), self._left(two)
+        if lost := [name for name, dice in before.items() if dice >= CEILING > after[name]]:
+            return f"the grids of both would cost more than a tenth of {', '.join(lost)}"
+        return ""
+
+    def _gained(self, one: FittedStages, two: FittedStages) -> str:
+        """Return what the second of two stages gains over one stage, on the grid that it has in the end."""
+        return "" if two.second is None else gain_between(self._left(one), two.second.after, two.second.grid)
+
+    def _left(self, stages: FittedStages) -> dict[str, float]:
+        """Return the Dice that a plan's grids leave of each organ that occurs."""
+        own = stages.first.decision.chosen or stages.first.decision.grids[0]
+        known = zip(self.planner.dataset.labels, stages.ceilings[own.spacing_mm], strict=True)
+        left = {organ.name: dice for organ, dice in known if dice is not None}
+        return left | (dict(stages.second.after) if stages.second is not None else {})
 
     def _gain(self, one: Decision) -> str:
         """Return what a second stage would gain, unless the user wants none."""

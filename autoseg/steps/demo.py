@@ -33,4 +33,5 @@ def demo_training(options: TrainOptions) -> TrainOptions:
 
 def demo_planning(options: PlanOptions) -> PlanOptions:
     """Return the options with one stage, where the user does not say: the demo's time is too short for two."""
-    return options if options.stages is not None else replace(options, stages=1)
+    is_said = options.stages is not None or options.preset is not None
+    return options if is_said else replace(options, stages=1)

@@ -52,10 +52,15 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         LockedError: If another process writes to RUN.
     """
     with run.locked("plan"):
-        options = _keeping_stages(path, run, options)
-        _require_startable(run, options)
+        kept = _keeping_stages(path, run, options)
+        _require_startable(run, kept)
         with cluster_of(options.cluster, run.folder) as cluster:
-            decision = _plan(path, run, options, cluster, track)
+            try:
+                decision = _plan(path, run, kept, cluster, track)
+            except PlanError as error:
+                if kept.stages == options.stages:
+                    raise
+                raise PlanError(f"{run.folder}: its stages are kept, as it is trained: {error}") from error
         clear_notes(run.check_file, "autoseg plan")
         return decision
 
@@ -69,7 +74,7 @@ def examine_part(path: Path, run: Run, options: PlanOptions, track: Track = untr
         LockedError: If another process that does not do another part writes to RUN.
     """
     with run.locked("plan", options.part):
-        _require_startable(run, options)
+        _require_startable(run, _keeping_stages(path, run, options))
         with cluster_of(options.cluster, run.folder) as crew:
             return len(check(path, options.jobs, track, crew, run.check_file, options.part).examinations)
 
@@ -79,6 +84,8 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
+    if preset is not None and preset.get("finer") and options.stages == 1:
+        raise PlanError(f"--stages 1: the preset {options.preset} has two; leave --stages out, or plan without it")
     checked = check(path, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
     cohort = cohort_of(path, checked, options, run)
@@ -94,8 +101,6 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     def derive() -> Decision:
         decision = planner.derive(budget) if preset is None else preset_decision(data, budget, preset, options)
         require_one_device(decision.plan, options.gpus)
-        if options.stages == 1 and decision.plan.finer is not None:
-            raise PlanError(f"--stages 1: the preset {options.preset} has two; leave --stages out, or plan without it")
         return decision
 
     fitted = StagesChoice(
@@ -150,10 +155,10 @@ def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
         return False
     if is_edited(run):
         return True
-    own = len(run.plan().stages)
     noted: set[int | None] = {1, 2, None} if options.stages is None else {options.stages}
-    if options.stages == own:
-        noted.add(None)
+    with suppress(AutosegError):  # a plan that cannot be read is not this one
+        if options.stages == len(run.plan().stages):
+            noted.add(None)
     with remembered(run.digests_file):
         dataset, defaults = load_dataset(path), comparable(PlanOptions())
         return any(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from autoseg.imaging.readers import strip_suffix
@@ -69,11 +70,13 @@ def predict(
     masks_of_all = [one.out for one in inputs]
     inputs = tuple(one for one in inputs if one.name in share)
     folder = folder_of(out)
-    one_mask = "" if folder else strip_suffix(out) or out.name
-    legends = write_legends(folder or out.parent, opened.plan.labels, one_mask)
     statistics = Statistics(folder / NAME if folder else None, fresh=options.overwrite)
     watch = Stopwatch()
     say_each = say if options.verbose else None
+    legend = partial(
+        write_legends, folder or out.parent, opened.plan.labels, "" if folder else strip_suffix(out) or out.name
+    )
+    fresh = legend()
     try:
         with cluster_of(options.cluster, folder or out.parent, device=options.device) as crew:
             if crew is None:
@@ -81,13 +84,15 @@ def predict(
             else:
                 masks = predict_elsewhere(crew, model, opened, inputs, statistics, way, outputs, track, watch, say_each)
     finally:
+        if any(mask.exists() for mask in masks_of_all):
+            legend()  # another part may have taken it back
+        else:
+            for file in fresh:
+                file.unlink(missing_ok=True)
         if options.statistics is not None:
             statistics.write(options.statistics)
         for line in _last_lines(watch, statistics, options.verbose):
             say(line)
-        if not any(mask.exists() for mask in masks_of_all):  # then they are of nothing
-            for file in legends:
-                file.unlink(missing_ok=True)
     return PredictedImages(masks=masks, predicted_before=len(inputs) - masks)
 
 

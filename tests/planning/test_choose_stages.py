@@ -25,13 +25,17 @@ WIDE = dict.fromkeys(THIN, 0.98)
 
 
 def chosen(
-    options: PlanOptions, of_artery: Mapping[float, float], seconds: float | None = None, budget: Budget = SMALL
+    options: PlanOptions,
+    of_artery: Mapping[float, float],
+    seconds: float | None = None,
+    budget: Budget = SMALL,
+    of_duct: Mapping[float, float] | None = None,
 ) -> FittedStages:
     """Choose for twelve cases; a step takes so many seconds, or is not measured."""
     data = fingerprint(DATASET, FACTS)
     planner = Planner(fingerprint=data, seed=3, dataset=DATASET, crew=1, track=lambda items, *_: iter(items))
     for mm, dice in of_artery.items():
-        planner.ceilings[mm, mm, mm] = (0.99, dice, 0.99)
+        planner.ceilings[mm, mm, mm] = (0.99, dice, (of_duct or WIDE)[mm])
     cost = None if seconds is None else StepCost(gib=0.1, seconds_per_iteration=seconds, waiting_share=0.0)
     return StagesChoice(
         planner=planner,
@@ -112,9 +116,22 @@ def test_a_second_stage_whose_measured_step_leaves_no_grid_that_is_worth_it_is_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(choose_stages, "gain_between", lambda *_: "")
+    decision = chosen(PlanOptions(), THIN, 0.1).decision
+    assert len(decision.plan.stages) == 1
+    assert decision.advice[0].endswith("it was tried: its step leaves no such grid")
+
+
+def test_two_stages_that_would_have_few_iterations_each_are_left() -> None:
     decision = chosen(PlanOptions(time_budget_s=60.0), THIN, 0.1).decision
     assert len(decision.plan.stages) == 1
-    assert decision.advice[0].endswith("it was tried, and its measured step fits no such grid")
+    assert "each of its stages would have fewer than 400 iterations" in decision.advice[0]
+    assert len(chosen(PlanOptions(time_budget_s=90.0), THIN, 0.1).decision.plan.stages) == 2
+
+
+def test_two_stages_are_left_where_the_coarser_first_grid_would_cost_another_organ_a_tenth() -> None:
+    decision = chosen(PlanOptions(), THIN, 0.1, of_duct=dict.fromkeys(THIN, 0.9) | {2.5: 0.895, 3.0: 0.895}).decision
+    assert len(decision.plan.stages) == 1
+    assert decision.advice[0].endswith("the grids of both would cost more than a tenth of duct")
 
 
 def test_too_little_time_is_told_once_of_each_stage_that_is_planned(caplog: pytest.LogCaptureFixture) -> None:

@@ -63,6 +63,7 @@ def test_a_demo_has_its_own_time_where_the_user_gives_no_length() -> None:
     for given in (TrainOptions(iterations=5), TrainOptions(time_budget_s=60.0)):
         assert demo_training(given) == given
     assert [demo_planning(PlanOptions(stages=stages)).stages for stages in (None, 1, 2)] == [1, 1, 2]
+    assert demo_planning(PlanOptions(preset="plan.json")).stages is None
 
 
 def test_a_run_that_is_repeated_takes_each_step_with_its_plan_its_split_and_other_seeds(
