@@ -119,8 +119,8 @@ def remembered(file: Path) -> Iterator[None]:
 
     The file may be lost without harm: what it remembers is then read again.
     """
-    before = _sound(_read(file).get("files"))
-    for name, entry in before.items():
+    before = _read(file).get("files")
+    for name, entry in _sound(before).items():
         _known.setdefault(name, entry)
     try:
         yield
