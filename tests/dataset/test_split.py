@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autoseg.dataset import draw
@@ -209,12 +209,14 @@ def test_an_organ_is_untrained_or_untested_only_where_there_is_no_room(cases: Co
 
 @quick
 @given(cohorts, st.sets(st.integers(0, 29), min_size=4, max_size=4), seeds)
+@example({"c000": frozenset(), "c001": frozenset()}, {0, 1, 2, 26}, 281)
 def test_organs_that_the_sides_have_room_for_are_on_all_of_them(cases: Cohort, at: set[int], seed: int) -> None:
-    # Four cases have every organ, so that one for testing, one for validation and two for training exist.
+    # Four cases have every organ: one for testing, one to validate, two to train, unless three test by chance.
     more = cases | {f"all{i}": frozenset({1, 2, 3, 4, 5}) for i in sorted(at)}
     (split,) = make_splits(more, seed)
     assert held(more, split.training) == held(more, split.testing) == frozenset({1, 2, 3, 4, 5})
-    assert held(more, split.validation) == frozenset({1, 2, 3, 4, 5})
+    if len([case for case in more if len(more[case]) == 5 and case not in split.testing]) > 1:
+        assert held(more, split.validation) == frozenset({1, 2, 3, 4, 5})
 
 
 @quick
