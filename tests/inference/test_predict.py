@@ -332,6 +332,11 @@ def test_names_and_colours_are_written_as_the_viewers_read_them(tmp_path: Path) 
     write_legends(tmp_path, (Label(value=3, name="left kidney"),), mask="scan")
     for name in ("labels_itksnap.txt", "labels_slicer.ctbl"):
         assert (tmp_path / f"scan_{name}").read_text() == (tmp_path / name).read_text()
+    written = [file.stat().st_ino for file in sorted(tmp_path.iterdir())]
+    assert write_legends(tmp_path, (Label(value=3, name="left kidney"),)) == []
+    assert [file.stat().st_ino for file in sorted(tmp_path.iterdir())] == written  # a full disk would take no other
+    write_legends(tmp_path, (Label(value=3, name="spleen"),))
+    assert "3 spleen" in (tmp_path / "labels_slicer.ctbl").read_text()
 
 
 def test_several_networks_in_one_file_are_averaged(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ ITK_SNAP, SLICER = "labels_itksnap.txt", "labels_slicer.ctbl"
 
 
 def write_legends(folder: Path, labels: Sequence[Label], mask: str = "") -> list[Path]:
-    """Write names and colours as label descriptions of ITK-SNAP and as a colour table of 3D Slicer.
+    """Write names and colours as label descriptions of ITK-SNAP and as a colour table of 3D Slicer, where they differ.
 
     Args:
         folder: Of the masks.
@@ -40,10 +40,11 @@ def write_legends(folder: Path, labels: Sequence[Label], mask: str = "") -> list
         snap.append(f'{label.value:5d}   {red:3d}  {green:3d}  {blue:3d}        1  1  1    "{name}"')
         slicer.append(f"{label.value} {'_'.join(label.name.split())} {red} {green} {blue} 255")
     of = f"{mask}_" if mask else ""
-    texts = {folder / f"{of}{ITK_SNAP}": snap, folder / f"{of}{SLICER}": slicer}
+    texts = {folder / f"{of}{ITK_SNAP}": "\n".join(snap) + "\n", folder / f"{of}{SLICER}": "\n".join(slicer) + "\n"}
     fresh = [file for file in texts if not file.exists()]
-    for file, lines in texts.items():
-        write_text(file, "\n".join(lines) + "\n")
+    for file, text in texts.items():
+        if file in fresh or file.read_text(encoding="utf-8", errors="replace") != text:  # a full disk takes no other
+            write_text(file, text)
     return fresh
 
 
