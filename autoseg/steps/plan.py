@@ -58,7 +58,7 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
             try:
                 decision = _plan(path, run, kept, cluster, track)
             except PlanError as error:
-                if kept.stages == options.stages:
+                if kept is options or not str(error).startswith("--stages"):
                     raise
                 raise PlanError(f"{run.folder}: its stages are kept, as it is trained: {error}") from error
         clear_notes(run.check_file, "autoseg plan")

@@ -12,6 +12,7 @@ from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
 from autoseg.dataset.split import TESTING
 from autoseg.dataset.split_file import load_splits
+from autoseg.errors import PlanError
 from autoseg.evaluation.freshness import is_evaluated, read_looks
 from autoseg.evaluation.two_stages import two_stages
 from autoseg.imaging.volumes import read_label
@@ -149,6 +150,13 @@ def test_the_stages_of_a_trained_run_are_kept_where_the_user_does_not_say_how_ma
         cli("plan", cohort, tmp_path / "ONE", "--preset", run.plan_file, "--stages", "1", "-j", "1"),
         "--stages 1: the preset", "has two; leave --stages out",
     )  # fmt: skip
+
+    def refuse(*_: object) -> None:
+        raise PlanError("--stages 2: nothing is gained")
+
+    monkeypatch.setattr(choose_stages, "second_plan", refuse)
+    told = cli("plan", cohort, run.folder, *SMALL_PLAN, "--force")
+    assert_one_line(told, "RUN: its stages are kept, as it is trained: --stages 2: nothing is gained")
 
 
 @pytest.mark.parametrize("more", [("--preset", "roth2018"), ("--gpus", "2")])
