@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from autoseg.imaging.contents import ignored_bytes, read_start, unpack
 from autoseg.imaging.remarks import Remark
 
 HEADER_BYTES = 348
+VOXELS_AT = 352  # bytes, in files that ITK writes
 PLACE_BYTES = ((0, 4), (40, 56), (76, 108), (123, 124), (252, 328))  # byte order, sizes, steps, unit, both forms
 ORDERS = {b"\x5c\x01\x00\x00": "<", b"\x00\x00\x01\x5c": ">"}  # the first field is HEADER_BYTES
 KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -120,6 +123,26 @@ def read_voxels(file: Path) -> NiftiVoxels | None:
         found = ignored_bytes(content.spare)
         remarks = (Remark(code="trailing-bytes", found=found, fix="nothing, if the image looks right; else copy it"),)
     return NiftiVoxels(array.reshape(-1, *header.sizes[2::-1]), header, remarks)
+
+
+def require_written(file: Path, voxel_bytes: int) -> None:
+    """Refuse a file that has lost its end: on a full disk ITK writes such a one, and says nothing to its caller.
+
+    Args:
+        file: That ITK has written; in gzip's format, where its name ends so, whose last 4 bytes are the length of all.
+        voxel_bytes: Of all voxels.
+
+    Raises:
+        OSError: If bytes are missing, as the system would where the disk is full.
+    """
+    expected = VOXELS_AT + voxel_bytes
+    with file.open("rb") as stream:
+        found = stream.seek(0, os.SEEK_END)
+        if file.suffix == ".gz":
+            stream.seek(max(0, found - 4))
+            expected, found = expected % (1 << 32), int.from_bytes(stream.read(), "little")
+    if found != expected:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _needed_bytes(start: bytes) -> int:

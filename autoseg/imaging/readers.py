@@ -22,7 +22,7 @@ from autoseg.imaging.dicom_frames import is_dicom
 from autoseg.imaging.dicom_frames import read_voxels as read_frame_voxels
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.itk import Array, Information, image_of, read_file, read_information, read_slices, write_file
-from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels
+from autoseg.imaging.nifti import NiftiHeader, read_nifti_header, read_voxels, require_written
 from autoseg.imaging.nifti_grid import read_nifti_grid
 from autoseg.imaging.pictures import is_picture, picture_grid, picture_size, read_picture, read_values, write_picture
 from autoseg.imaging.remarks import Remark
@@ -130,7 +130,14 @@ _META_IMAGE = _TextHeader(name="MetaImage", image_io="MetaImageIO", check=check_
 def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
     suffix = suffix_of(file.name) or ""
     with atomic_path(file, suffix) as beside:
+        write_file(beside, image_of(array, grid), fields, compress=True)
+
+
+def _write_nifti(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
+    suffix = suffix_of(file.name) or ""
+    with atomic_path(file, suffix) as beside:
         write_file(beside, image_of(array, grid), fields, compress=suffix != ".nii")
+        require_written(beside, array.nbytes)
 
 
 def _read_nifti_header(file: Path, series: str | None) -> Header:
@@ -217,7 +224,7 @@ def _picture(suffixes: tuple[str, ...]) -> Reader:
 
 
 READERS: dict[str, Reader] = {
-    "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_image),
+    "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_nifti),
     "NRRD": Reader(suffixes=(".nrrd",), header=_NRRD.header, read=_NRRD.read, write=_write_image, slicer_segments=True),
     "MetaImage": Reader(suffixes=(".mha",), header=_META_IMAGE.header, read=_META_IMAGE.read, write=_write_image),
     "MetaImage in two files": Reader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from autoseg.errors import VolumeError
+from autoseg.imaging import readers
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.readers import (
     DICOM_SERIES,
@@ -70,6 +72,28 @@ def test_the_longest_suffix_picks_the_format(monkeypatch: pytest.MonkeyPatch) ->
     assert reader_of(Path("a.SEG.nrrd")) is own
     assert reader_of(Path("a.nrrd")) is READERS["NRRD"]
     assert strip_suffix(Path("a.seg.nrrd")) == "a"
+
+
+@pytest.mark.parametrize("name", ["mask.nii", "mask.nii.gz"])
+@pytest.mark.parametrize("left", [0, 3, 200, 20_000, -1])
+def test_a_mask_that_a_full_disk_cuts_is_refused_and_the_one_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, left: int
+) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (40, 40, 40)).astype(np.uint8)
+    grid = Grid(shape=array.shape, spacing_mm=(1.0, 1.0, 1.0))
+    write_array(tmp_path / name, array, grid)
+    before = (tmp_path / name).read_bytes()
+    write_file = readers.write_file
+
+    def cut(file: Path, *how: Any, **more: Any) -> None:  # as ITK does on a full disk, without an error
+        write_file(file, *how, **more)
+        file.write_bytes(file.read_bytes()[:left])
+
+    monkeypatch.setattr(readers, "write_file", cut)
+    with pytest.raises(VolumeError, match=r"mask\.nii.*No space left on device.*check the disk"):
+        write_array(tmp_path / name, array[::-1], grid)
+    assert (tmp_path / name).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
 def test_a_format_that_is_only_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
