@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from command_line import SMALL, Cli, Outcome
 from hypothesis import HealthCheck, settings
 
 from autoseg.cli.app import main
 from autoseg.phantom.cohort import write_cohort
 from autoseg.processes import ENDING
+from autoseg.report import pictures
 from autoseg.training import validate
 
 # time says nothing about a property, and other work on the machine makes it long
@@ -68,6 +70,15 @@ def often_examined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validate, "EXAMINED_SHARE", 1e6)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def few_pictures() -> Iterator[None]:
+    """Draw as few pictures as of a large dataset, of two cases and organs: drawing all takes half of a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MOST_CASES", "MOST_ORGANS", "MANY_ORGANS"):
+            patch.setattr(pictures, name, 2)
+        yield
+
+
 @contextmanager
 def own_signals() -> Iterator[None]:
     """Give the tests back what they heed, which the command line changes for as long as its process lives."""
@@ -93,7 +104,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_cohort(tmp_path_factory.mktemp("data") / "phantoms", cases=5, seed=0, jobs=1)
+    """Five phantoms, of every other row and column, as most of a run's time goes by voxels."""
+    folder = write_cohort(tmp_path_factory.mktemp("data") / "phantoms", cases=5, seed=0, jobs=1)
+    for file in folder.rglob("*.nii.gz"):
+        sitk.WriteImage(sitk.ReadImage(file)[::2, ::2], file)
+    return folder
 
 
 @pytest.fixture(scope="session")

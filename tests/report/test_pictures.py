@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from made import plan
 from report_content import scores
 from two_stages import FIRST, LIVER, VEIN, second
@@ -12,9 +13,16 @@ from autoseg.dataset.split import TESTING
 from autoseg.evaluation.freshness import ScoreJournal
 from autoseg.evaluation.two_stages import SecondLook
 from autoseg.labels import Label
+from autoseg.report import pictures
 from autoseg.report.case_pictures import View
 from autoseg.report.pictures import MANY_ORGANS, MOST_CASES, MOST_ORGANS, _framed, _looks, _sample, _views
 from autoseg.run import Run
+
+
+@pytest.fixture(autouse=True)
+def as_many_pictures_as_users_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MOST_CASES": MOST_CASES, "MOST_ORGANS": MOST_ORGANS, "MANY_ORGANS": MANY_ORGANS}.items():
+        monkeypatch.setattr(pictures, name, value)
 
 
 def test_of_very_many_cases_the_worst_the_best_and_some_by_chance_are_drawn() -> None:

@@ -61,7 +61,7 @@ def test_a_plan_gets_the_iterations_of_its_time_budget(
 def test_plan_md_says_that_a_step_was_made_smaller_for_the_time(
     cli: Cli, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "measure_step", Clock(0.0, 5.0).measure)
+    monkeypatch.setattr(plan, "measure_step", Clock(0.0, 20.0).measure)
     assert cli("plan", cohort, tmp_path / "RUN", "--device", "cpu", "-j", "1", "--time-budget", "10m")[0] == 0
     text = (tmp_path / "RUN" / "plan.md").read_text()
     assert "voxels at most, in place of 790,000" in text
