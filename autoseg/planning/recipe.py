@@ -104,6 +104,7 @@ def _augmentation(crop: Sequence[int]) -> AugmentationPlan:
         scaling=0.2,
         bspline_spacing_voxels=float(max(8, round(min(crop) / 3))),
         bspline_voxels=4.0,
+        deformed_share=0.2,
         undeformed_end=0.1,
         brightness=0.1,
         contrast=0.2,
