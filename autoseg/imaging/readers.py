@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,17 +128,18 @@ _NRRD = _TextHeader(name="NRRD", image_io="NrrdImageIO", check=check_nrrd_header
 _META_IMAGE = _TextHeader(name="MetaImage", image_io="MetaImageIO", check=check_meta_header, unpack=unpack_meta_voxels)
 
 
-def _write_image(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
-    suffix = suffix_of(file.name) or ""
-    with atomic_path(file, suffix) as beside:
-        write_file(beside, image_of(array, grid), fields, compress=True)
-
-
-def _write_nifti(file: Path, array: Array, grid: Grid, fields: Mapping[str, str]) -> None:
+def _write_image(
+    file: Path,
+    array: Array,
+    grid: Grid,
+    fields: Mapping[str, str],
+    require: Callable[[Path, int], None] | None = None,
+) -> None:
     suffix = suffix_of(file.name) or ""
     with atomic_path(file, suffix) as beside:
         write_file(beside, image_of(array, grid), fields, compress=suffix != ".nii")
-        require_written(beside, array.nbytes)
+        if require is not None:
+            require(beside, array.nbytes)
 
 
 def _read_nifti_header(file: Path, series: str | None) -> Header:
@@ -224,7 +226,12 @@ def _picture(suffixes: tuple[str, ...]) -> Reader:
 
 
 READERS: dict[str, Reader] = {
-    "NIfTI": Reader(suffixes=(".nii.gz", ".nii"), header=_read_nifti_header, read=_read_nifti, write=_write_nifti),
+    "NIfTI": Reader(
+        suffixes=(".nii.gz", ".nii"),
+        header=_read_nifti_header,
+        read=_read_nifti,
+        write=partial(_write_image, require=require_written),
+    ),
     "NRRD": Reader(suffixes=(".nrrd",), header=_NRRD.header, read=_NRRD.read, write=_write_image, slicer_segments=True),
     "MetaImage": Reader(suffixes=(".mha",), header=_META_IMAGE.header, read=_META_IMAGE.read, write=_write_image),
     "MetaImage in two files": Reader(
