@@ -127,9 +127,9 @@ class AugmentationPlan(PlanPart):
 
     @property
     def is_spatial(self) -> bool:
-        """Whether a crop is deformed or moved at all; else its voxels are the volume's own."""
+        """Whether a crop is deformed or moved at all; else its voxels are the volume's own, mirrored at most."""
         return self.deformed_share > 0 and bool(
-            self.rotation_deg or self.translation_voxels or self.scaling or self.bspline_voxels or self.mirrored
+            self.rotation_deg or self.translation_voxels or self.scaling or self.bspline_voxels
         )
 
     @model_validator(mode="after")

@@ -56,7 +56,8 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
                 grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation, self.flat)
                 image, label = sample(request, grid, self.pad)
             else:
-                image, label = cut(request, self.size, self.pad)
+                flips = [1 + axis for axis in draw_flips(self.augmentation)]
+                image, label = (np.flip(part, flips) for part in cut(request, self.size, self.pad))
             images.append(image)
             labels.append(label)
         return {"data": np.stack(images), "seg": np.stack(labels), "keys": [r.case.id for r in requests], **rest}
@@ -146,7 +147,8 @@ def draw_map(size: Voxels, spacing_mm: Triple, what: AugmentationPlan, flat: int
     angles = np.deg2rad(np.random.uniform(-what.rotation_deg, what.rotation_deg, 3))
     turn = _rotation(angles if flat is None else np.where(np.arange(3) == flat, angles, 0.0))
     scale = np.random.uniform(1 - what.scaling, 1 + what.scaling)
-    sides = [np.random.choice((-1.0, 1.0)) if axis in what.mirrored else 1.0 for axis in "zyx"]
+    flips = draw_flips(what)
+    sides = [-1.0 if axis in flips else 1.0 for axis in range(3)]
     matrix = np.diag(1 / spacing) @ turn @ np.diag(spacing * sides) * scale
     shift = np.random.uniform(-what.translation_voxels, what.translation_voxels, 3)
     control = _control_points(size, what) if what.bspline_voxels else None
@@ -155,6 +157,12 @@ def draw_map(size: Voxels, spacing_mm: Triple, what: AugmentationPlan, flat: int
     if flat is not None and control is not None:
         control[flat] = 0.0
     return SpatialMap(matrix=matrix.astype(np.float32), shift=shift.astype(np.float32), control=control)
+
+
+def draw_flips(what: AugmentationPlan) -> tuple[int, ...]:
+    """Draw the axes of a crop (Z, Y, X) along which it is mirrored: each that the plan names, half of the time."""
+    named = [axis for axis, name in enumerate("zyx") if name in what.mirrored]
+    return tuple(axis for axis in named if np.random.choice((-1.0, 1.0)) < 0)
 
 
 def offsets(size: Voxels, where: SpatialMap, bspline_spacing_voxels: float, device: str) -> Tensor:

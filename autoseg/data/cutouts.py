@@ -16,7 +16,7 @@ import torch
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 from torch import Tensor
 
-from autoseg.data.augment import CropRequest, SpatialMap, draw_map, image_type, offsets, resample, seeded
+from autoseg.data.augment import CropRequest, SpatialMap, draw_flips, draw_map, image_type, offsets, resample, seeded
 from autoseg.data.cache import CachedCase
 from autoseg.data.intensity import draw_values, intensity_changes
 from autoseg.data.slots import ALIGNED
@@ -34,6 +34,7 @@ class Place:
     start: Voxels  # the cut-out's first voxel
     centre: Triple  # of the crop, voxels of the volume
     where: SpatialMap | None  # None: the crop's voxels are the volume's own
+    flips: tuple[int, ...] = ()  # axes along which such a crop is mirrored
 
 
 class CutOut(AbstractTransform):  # type: ignore[misc]
@@ -55,6 +56,7 @@ class CutOut(AbstractTransform):  # type: ignore[misc]
                 is_moved = request.deformed and plan.augmentation.is_spatial
                 spacing_mm = request.case.working.spacing_mm
                 where = draw_map(plan.crop_size, spacing_mm, plan.augmentation, plan.flat) if is_moved else None
+                flips = () if is_moved else draw_flips(plan.augmentation)
                 for m, (change, transform) in enumerate(intensity_changes(plan)):
                     values = draw_values(change, transform, len(plan.channels), plan.crop_size)
                     is_field = values.shape[1:] == plan.crop_size
@@ -63,7 +65,7 @@ class CutOut(AbstractTransform):  # type: ignore[misc]
             arrays[f"image.{n}"] = np.array(request.case.image()[(slice(None), *box)])
             arrays[f"label.{n}"] = np.array(request.case.label()[box])
             start = (box[0].start, box[1].start, box[2].start)
-            places.append(Place(start=start, centre=request.centre, where=where))
+            places.append(Place(start=start, centre=request.centre, where=where, flips=flips))
         keys, hidden = ([r.case.id for r in requests], [r.case.hidden for r in requests])
         return arrays | {"places": places, "keys": keys, "hidden": hidden}
 
@@ -108,7 +110,8 @@ def _crop(place: Place, image: Tensor, label: Tensor, plan: Plan) -> tuple[Tenso
     crop = torch.tensor(pad).to(image.device)[:, None, None, None].repeat(1, *size)
     classes = torch.zeros((1, *size), device=image.device)
     crop[(slice(None), *target)], classes[(slice(None), *target)] = image, label
-    return crop, classes
+    flips = [1 + axis for axis in place.flips]
+    return crop.flip(flips), classes.flip(flips)
 
 
 def _box(request: CropRequest, size: Voxels, where: SpatialMap | None) -> Box:

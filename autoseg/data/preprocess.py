@@ -16,8 +16,8 @@ from autoseg.digests import code_digest, digest, states_of
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.imaging.contents import ALWAYS_FREE_BYTES
 from autoseg.imaging.grid import Grid, Voxels, corner_distance_mm, resized, spacing_text, working_shape
-from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
+from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.labels import Atoms, LabelScheme
 from autoseg.machine import GIB, free_memory_gib

@@ -274,6 +274,8 @@ def _mirroring(plan: Plan) -> str:
 
 def _undeformed(plan: Plan) -> str:
     share, end = plan.augmentation.deformed_share, plan.augmentation.undeformed_end
+    if not plan.augmentation.is_spatial:
+        return ""
     few = f" Of the crops {share:.0%} are deformed, the others keep their shape and place." if share < 1 else ""
     return few + (f" The crops of the last {end:.0%} of the iterations are not deformed." if end else "")
 

@@ -57,7 +57,7 @@ def curves_picture(run: Run, plan: Plan) -> Picture | None:
         media_type="image/svg+xml",
         caption=(
             f"The loss ({LOSSES[plan.loss.kind].of(plan.scheme).words}) and the Dice of each organ over the "
-            "iterations. The loss of training is that of deformed crops with the training's class weights, that of "
+            "iterations. The loss of training is that of augmented crops with the training's class weights, that of "
             "validation and testing is of whole cases with every class alike: compare their course, not their height. "
             f"Both loss and Dice of whole cases are of the first few of each side{_counts(examined)}, on the working "
             f"grid; the tables have all. The curves of testing cases were used for no choice.{fold}"

@@ -23,9 +23,9 @@ NETWORKS = {
 }
 MOST_NAMED = 20  # organs in a sentence
 NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annotators")  # of the data, in a paper
-OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW"}
 ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU"}
-WEIGHTS = {"gaussian": "Gaussian", "uniform": "uniform"}
+WEIGHTS = {"gaussian": "Gaussian", "flat": "equal"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,6 @@ def _augmentation(a: AugmentationPlan, flat: int | None) -> str:
         f"scaling by up to {100 * a.scaling:g} %": a.scaling,
         f"B-spline deformation of control points {a.bspline_spacing_voxels:g} voxels apart by up to "
         f"{a.bspline_voxels:g} voxels": a.bspline_voxels,
-        f"mirroring along {', '.join(a.mirrored)}": bool(a.mirrored),
     }
     intensity = {
         f"brightness (deviation {a.brightness:g})": a.brightness,
@@ -217,16 +216,21 @@ def _augmentation(a: AugmentationPlan, flat: int | None) -> str:
     limits = [f"of {100 * a.deformed_share:g} % of the crops"] if a.deformed_share < 1 else []
     limits += [f"not in the last {100 * a.undeformed_end:g} % of the iterations"] if a.undeformed_end else []
     shape += f" ({', '.join(limits)})" if shape and limits else ""
-    return "; ".join(filter(None, (shape, ", ".join(words for words, amount in intensity.items() if amount)))) or "none"
+    mirroring = f"mirroring along {', '.join(a.mirrored)}" if a.mirrored else ""
+    changes = (shape, mirroring, ", ".join(words for words, amount in intensity.items() if amount))
+    return "; ".join(filter(None, changes)) or "none"
 
 
 def _inference(plan: Plan, clean_up: Sequence[str] | None) -> str:
     rules = "Postprocessing, chosen on validation cases: "
     rules += f"{'; '.join(clean_up) if clean_up else 'none, as no rule raised their Dice'}."
+    chosen = "each voxel got the most probable class"
+    if plan.scheme.overlapping:
+        chosen = "each voxel got every region that was more probable than not"
     return (
         f"Whole images were predicted by a sliding window with an overlap of {100 * plan.tile_overlap:.0f} % and "
-        f"{WEIGHTS.get(plan.tile_weights, plan.tile_weights)} weights; probabilities were interpolated linearly to the "
-        f"image's own grid, and each voxel got the most probable class. {rules if clean_up is not None else ''} "
+        f"{WEIGHTS[plan.tile_weights]} weights; probabilities were interpolated linearly to the "
+        f"image's own grid, and {chosen}. {rules if clean_up is not None else ''} "
         f"Software: autoseg {VERSION}."
     ).replace("  ", " ")
 

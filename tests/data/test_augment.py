@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import made
@@ -272,3 +273,16 @@ def test_crops_are_mirrored_half_of_the_time_about_their_middle(request_at_the_m
         np.testing.assert_array_equal(label, plain_label[..., ::-1] if is_mirrored else plain_label)
         seen += is_mirrored
     assert 10 <= seen <= 30
+
+
+@pytest.mark.parametrize("deformed", [False, True])
+def test_a_crop_is_mirrored_as_often_whether_it_is_deformed_or_not(
+    request_at_the_middle: CropRequest, deformed: bool
+) -> None:
+    turned = changes(rotation_deg=2, mirrored=("x",), deformed_share=0.5)  # type: ignore[arg-type]
+    plan = made.plan(crop_size=(5, 4, 4), augmentation=turned)
+    request = replace(request_at_the_middle, deformed=deformed)
+    plain, _ = cut(request, plan.crop_size, PAD)
+    crops = [transforms(plan)(requests=[request], seeds=[seed])["data"][0] for seed in range(40)]
+    near = [np.abs(crop[..., ::-1] - plain).mean() < np.abs(crop - plain).mean() for crop in crops]
+    assert 10 <= sum(near) <= 30

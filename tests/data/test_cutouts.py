@@ -80,10 +80,11 @@ def test_every_change_of_intensities_is_tried_here() -> None:
     assert sorted(change.amount(plan) for change in INTENSITY_CHANGES) == sorted(INTENSITY.values())
 
 
+@pytest.mark.parametrize("how", [{"rotation_deg": 5.0}, {"translation_voxels": 1.0, "deformed_share": 0.5}, {}])
 def test_mirrored_crops_are_those_that_workers_make_but_on_the_border_between_two_voxels(
-    requests: list[CropRequest],
+    requests: list[CropRequest], how: dict[str, Any]
 ) -> None:
-    plan = plan_with({"mirrored": ("y",)})
+    plan = plan_with({"mirrored": ("y",), **how})
     off = [CropRequest(case=r.case, centre=tuple(c + 0.2 for c in r.centre), deformed=True) for r in requests]  # type: ignore[arg-type]
     for seed in range(4):
         expected = transforms(plan)(requests=off, seeds=[seed] * len(off))

@@ -75,6 +75,9 @@ def test_how_regions_get_their_probabilities_is_told() -> None:
     texts = [methods(one, None, [SPLIT], Facts())["Network"] for one in (disjoint, alone, by_parts)]
     assert "to the softmax probabilities of background and 2 organs." in texts[0]
     assert "to the sigmoid probabilities of 2 regions, which may overlap." in texts[1]
+    chosen = [methods(one, None, [SPLIT], Facts())["Inference"] for one in (disjoint, alone)]
+    assert "each voxel got the most probable class" in chosen[0]
+    assert "each voxel got every region that was more probable than not" in chosen[1]
     assert "to the probabilities of 2 regions, which may overlap: sums of a softmax over the parts" in texts[2]
 
 
