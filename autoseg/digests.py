@@ -49,14 +49,11 @@ def text_digest(text: str) -> str:
 def file_digest(path: Path) -> str:
     """Return a digest of the content of a file; of a folder, of all files in it with their names.
 
-    A file that is missing, or cannot be read, has a digest of its own: whoever reads it then tells why. A MetaImage
-    header (.mhd) stands for its file of voxels, too.
+    A file that is missing, or cannot be read, has a digest of its own: whoever reads it then tells why.
     """
     if path.is_dir():
         files = [file for file in sorted(path.rglob("*")) if not file.is_dir()]
         return digest(*[(file.relative_to(path).as_posix(), file_digest(file)) for file in files])
-    if path.suffix.lower() == ".mhd":
-        return digest(*[_content_digest(path.with_suffix(suffix)) for suffix in (path.suffix, ".raw", ".zraw")])
     return _content_digest(path)
 
 

@@ -121,14 +121,6 @@ def test_a_folder_is_all_its_files_with_their_names(tmp_path: Path) -> None:
     assert len(set(found)) == len(found)
 
 
-def test_a_header_stands_for_its_voxels_too(tmp_path: Path) -> None:
-    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw")
-    (tmp_path / "a.raw").write_bytes(b"voxels")
-    before = file_digest(tmp_path / "a.mhd")
-    (tmp_path / "a.raw").write_bytes(b"others")
-    assert file_digest(tmp_path / "a.mhd") != before
-
-
 def test_a_digest_changes_with_every_file_and_setting(tmp_path: Path) -> None:
     mask, label = tmp_path / "mask", tmp_path / "label"
     mask.write_text("1")

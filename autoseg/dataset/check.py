@@ -20,8 +20,9 @@ from autoseg.dataset.facts import CaseFacts
 from autoseg.dataset.findings import Finding, Severity, in_order
 from autoseg.dataset.load import Dataset
 from autoseg.errors import DatasetError
-from autoseg.imaging.pictures import is_picture, stored_files
-from autoseg.imaging.readers import READERS, strip_suffix
+from autoseg.imaging.pictures import is_picture
+from autoseg.imaging.readers import strip_suffix
+from autoseg.imaging.stored import stored_files
 from autoseg.words import counted
 
 MOST_ROWS = 5  # unused files up to which each gets a row; beyond, all share one
@@ -88,7 +89,7 @@ def unused_files(dataset: Dataset) -> Iterator[Finding]:
     spare: list[Path] = []
     for folder in sorted({file.parent for file in named}):
         if folder.is_dir() and folder != dataset.root:
-            spare += [file for file in sorted(folder.iterdir()) if file not in named and not _belongs(file, named)]
+            spare += [file for file in sorted(folder.iterdir()) if file not in named and not _is_hidden(file)]
     pictures = any(is_picture(file) for file in named)
     images = [file for file in spare if strip_suffix(file) is not None and (pictures or not is_picture(file))]
     yield from _rows(images, dataset.root, "warning", "list it with its pair, or move it away")
@@ -97,15 +98,8 @@ def unused_files(dataset: Dataset) -> Iterator[Finding]:
     yield from _rows(remaining, dataset.root, "note", "convert it if it is an image; else move it away")
 
 
-def _belongs(file: Path, named: set[Path]) -> bool:
-    """Return whether a file is hidden, a folder, or the voxels of a header that a case names."""
-    headers = [
-        file.with_suffix(suffix)
-        for reader in READERS.values()
-        if file.suffix.lower() in reader.voxel_suffixes
-        for suffix in reader.suffixes
-    ]
-    return file.name.startswith(".") or file.is_dir() or not named.isdisjoint(headers)
+def _is_hidden(file: Path) -> bool:
+    return file.name.startswith(".") or file.is_dir()
 
 
 def _rows(files: list[Path], root: Path, severity: Severity, fix: str) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from autoseg.dataset.split import Split
 from autoseg.dataset.split_file import load_splits
 from autoseg.digests import digest, states_of
 from autoseg.errors import RunError
-from autoseg.imaging.pictures import stored_digest
+from autoseg.imaging.stored import stored_digest
 from autoseg.json_file import JsonError, read_json
 from autoseg.run import Run
 

@@ -15,7 +15,7 @@ from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.fingerprint import load_fingerprint
 from autoseg.dataset.load import Case
 from autoseg.dataset.split import Split
-from autoseg.digests import code_digest, digest, files_digest, remembered
+from autoseg.digests import code_digest, digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, ModelError
 from autoseg.evaluation.fold_elsewhere import (
     FoldOnDevice,
@@ -31,6 +31,7 @@ from autoseg.evaluation.postprocessing import with_postprocessing
 from autoseg.evaluation.score_case import CaseToScore, ScoredCase, infer_case, score_case
 from autoseg.evaluation.tables import EvaluatedFold, Tables
 from autoseg.imaging.grid import Grid
+from autoseg.imaging.stored import stored_digest
 from autoseg.inference.model import MASK_CODE, Model, open_fold
 from autoseg.inference.upsample import Upsampler
 from autoseg.locks import lock
@@ -92,12 +93,7 @@ def evaluate(
         ModelError: If no fold is trained, or one was trained under another plan or on testing cases.
         CasesFailedError: When all others are done and written, if some cases failed.
     """
-    folds = run.folds()
-    if not folds:
-        raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
-    if folds[-1] >= len(splits):
-        last = run.fold(folds[-1]).folder
-        raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
+    folds = trained_folds(run, splits)
     scored: set[str] = set()
     failed: dict[str, str] = {}
     tables = Tables(run)
@@ -122,6 +118,21 @@ def evaluate(
     return len(scored)
 
 
+def trained_folds(run: Run, splits: Sequence[Split]) -> Sequence[int]:
+    """Return the folds that are trained.
+
+    Raises:
+        ModelError: If there is none, or one that the split does not have.
+    """
+    folds = run.folds()
+    if not folds:
+        raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    if folds[-1] >= len(splits):
+        last = run.fold(folds[-1]).folder
+        raise ModelError(f"{last}: the split has only {counted(len(splits), 'fold')}; remove the folder")
+    return folds
+
+
 def _open_fold(
     run: Run,
     fold: int,
@@ -137,7 +148,7 @@ def _open_fold(
     share = share_of(part, split.cases())
     with lock(file.parent, "autoseg evaluate", FIT_WAIT_S, FIT_LOCK):  # one part fits, the others wait and read
         model = open_fold(run, fold, device)
-        _require_fitting(run, fold, model, split)
+        require_fitting(run, fold, model, split)
         of_fold = read_cases(run.cache, split.validation, settings), dataset, load_fingerprint(run.fingerprint_file)
         by = None if crew is None else partial(determine_elsewhere, crew, fold_for(crew, run, fold, model), *of_fold)
         runs = runs_of(model, crew)
@@ -159,7 +170,12 @@ def _open_fold(
     return evaluation, cases
 
 
-def _require_fitting(run: Run, fold: int, model: Model, split: Split) -> None:
+def require_fitting(run: Run, fold: int, model: Model, split: Split) -> None:
+    """Refuse a fold whose scores would say nothing of the present plan and split.
+
+    Raises:
+        ModelError: If it was trained under another plan, or on cases that test now.
+    """
     for number, (stage, plan) in enumerate(zip(model.stages, run.plan().stages, strict=True)):
         file = run.stage(number).fold(fold).model
         if plan_digest(stage.plan) != plan_digest(plan):
@@ -207,7 +223,7 @@ class _Evaluation:
         """Return a digest of everything that a case's rows depend on."""
         truth = self.dataset[case.id].label_files if case.id in self.dataset else ()
         how = (tuple(METRICS), self.runs, self.tolerance_mm)
-        return digest(files_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
+        return digest(stored_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
 
     def to_score(self, case: CachedCase, split: str) -> CaseToScore:
         """Return a case with what scoring it takes."""

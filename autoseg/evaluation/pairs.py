@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autoseg.digests import code_digest
 from autoseg.evaluation.scores import Row
-from autoseg.imaging.pictures import stored_digest
+from autoseg.imaging.stored import stored_digest
 from autoseg.labels import Label, LabelScheme
 from autoseg.part_notes import Form
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from autoseg.data.cache import CachedCase, covering_cases
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.load import Case
-from autoseg.digests import code_digest, digest, files_digest
+from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError
 from autoseg.imaging.grid import Triple
+from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.inference.calibration import calibrate
 from autoseg.inference.model import MASK_CODE, Model
@@ -57,7 +58,7 @@ def with_postprocessing(
     truths = [file for case in cases if case.id in dataset for file in dataset[case.id].label_files]
     stored = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
-    sources = digest(files_digest(truths), runs or model.runs, model.later_digest, records, stored, code_digest(*CODE))
+    sources = digest(stored_digest(truths), runs or model.runs, model.later_digest, records, stored, code_digest(*CODE))
     if model.postprocessing.sources_digest == sources:
         return model
     determine = determine or partial(determine_postprocessing, model, cases, dataset, fingerprint)

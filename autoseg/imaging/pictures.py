@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autoseg.digests import digest, files_digest
 from autoseg.errors import VolumeError
 from autoseg.files import atomic_path
 from autoseg.imaging.contents import require_memory
@@ -82,22 +81,15 @@ def spacing_file(file: Path) -> Path | None:
     return next((one for one in (*_beside(file), *above) if one.is_file() and "spacing" in _keys(one)), None)
 
 
-def stored_files(files: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the files that images and label maps are read from: themselves, and what says how large a pixel is."""
-    named = tuple(files)
-    says = {one: None for file in named if (one := spacing_file(file)) is not None}
-    return (*named, *says)
-
-
-def stored_digest(files: Iterable[Path]) -> str:
-    """Return a digest of images and label maps: of their files, and of what is said of the pixels of pictures."""
-    named = tuple(files)
-    given = [_keys(one)["spacing"] for file in named if (one := spacing_file(file)) is not None]
-    return digest(files_digest(named), given) if given else files_digest(named)
+def spacing_of(file: Path) -> object:
+    """Return what a file says of the spacing of pictures, as it is written there."""
+    return _keys(file)["spacing"]
 
 
 def files_of_mask(file: Path) -> tuple[Path, ...]:
-    """Return the files that a mask is written to: of a picture, also the one that says what its spacing is."""
+    """Return the files that a mask is written to: also that of its voxels, or of a picture what its spacing is."""
+    if file.suffix.lower() == ".mhd":
+        return file, file.with_suffix(".raw")
     return (file, file.with_suffix(".json")) if is_picture(file) else (file,)
 
 

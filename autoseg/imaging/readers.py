@@ -70,7 +70,6 @@ class Reader:
     header: Callable[[Path, str | None], Header]
     read: Callable[[Path, str | None], StoredImage]
     write: Callable[[Path, Array, Grid, Mapping[str, str]], None] | None = None  # None: the format is only read
-    voxel_suffixes: tuple[str, ...] = ()  # of a file of the same name that holds the voxels
     values: Callable[[Path], Array] | None = None  # of a label map (Z, Y, X), where the file has no grid of its own
     slicer_segments: bool = False  # whether 3D Slicer looks for its segments in the header's fields
 
@@ -239,7 +238,6 @@ READERS: dict[str, Reader] = {
         header=_META_IMAGE.header,
         read=_META_IMAGE.read,
         write=_write_header_and_voxels,
-        voxel_suffixes=(".raw", ".zraw", ".img"),
     ),
     **{name: _picture(suffixes) for name, suffixes in (("PNG", (".png",)), ("TIFF", (".tif", ".tiff")))},
     "DICOM series": DICOM_SERIES,

@@ -65,7 +65,7 @@ def check_meta_header(file: Path) -> tuple[Remark, ...]:
         VolumeError: If it cannot be read, or declares voxels that are not there, a size that the memory cannot hold, a
             spacing that is none, or a pattern of file names that is none.
     """
-    fields, end = _meta_fields(file)
+    fields, end = meta_fields(file)
     spacing = fields.get("ElementSpacing") or fields.get("ElementSize")
     _require_lengths(file, "ElementSpacing", (spacing or "").split())
     _require_millimetres(file, "DistanceUnits", [fields.get("DistanceUnits", "")])
@@ -142,7 +142,7 @@ def unpack_meta_voxels(file: Path) -> npt.NDArray[Any] | None:
     Raises:
         VolumeError: If the packed bytes are damaged or too few.
     """
-    fields, end = _meta_fields(file)
+    fields, end = meta_fields(file)
     declared, kind = _meta_declared(file, fields, end), _meta_type(fields)
     if declared is None or kind is None or not _is_true(fields, "CompressedData") or _is_text(fields):
         return None
@@ -164,7 +164,7 @@ def _meta_remarks(fields: Mapping[str, str]) -> tuple[Remark, ...]:
     return () if {"TransformMatrix", "Rotation", "Orientation"} & set(fields) else (UNKNOWN,)
 
 
-def _meta_fields(file: Path) -> tuple[dict[str, str], int]:
+def meta_fields(file: Path) -> tuple[dict[str, str], int]:
     """Return the fields of a MetaImage's header up to ElementDataFile, its last, and the byte at which they end."""
     start = _start(file)
     fields: dict[str, str] = {}
@@ -190,7 +190,7 @@ def check_nrrd_header(file: Path) -> tuple[Remark, ...]:
     Raises:
         VolumeError: As `check_meta_header`.
     """
-    fields, end = _nrrd_fields(file)
+    fields, end = nrrd_fields(file)
     vectors = re.findall(r"\(([^)]*)\)", fields.get("spacedirections", ""))
     _require_lengths(file, "space directions", [n for v in vectors for n in v.split(",")], positive=False)
     _require_lengths(file, "spacings", fields.get("spacings", "").split()[-3:])
@@ -226,7 +226,7 @@ def _require_millimetres(file: Path, name: str, units: Sequence[str]) -> None:
         raise VolumeError(f"{file}: {name} in its header is {others[0]}; write its lengths in mm")
 
 
-def _nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
+def nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
     """Return the fields of an NRRD's header, names without blanks and in lower case, and the byte at which it ends."""
     start = _start(file)
     ends = re.search(rb"\r?\n\r?\n", start)

@@ -11,8 +11,9 @@ from pathlib import Path
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom import list_dicom
 from autoseg.imaging.dicom_frames import is_dicom
-from autoseg.imaging.pictures import files_of_mask, is_picture, stored_files
+from autoseg.imaging.pictures import files_of_mask, is_picture
 from autoseg.imaging.readers import DICOM_SERIES, image_suffixes, images_among, reader_of, strip_suffix
+from autoseg.imaging.stored import stored_files
 from autoseg.imaging.volumes import is_dicom_folder
 from autoseg.run import MASK_SUFFIX
 from autoseg.words import counted, printable

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, CasesFailedError, TooLittleMemoryError, VolumeError
-from autoseg.imaging.pictures import stored_digest
+from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import Volume, read_header, read_image
 from autoseg.inference.cost import Stopwatch, reading_bytes
 from autoseg.inference.inputs import Input

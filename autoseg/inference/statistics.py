@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.digests import files_digest
 from autoseg.errors import VolumeError
 from autoseg.files import remove_leftovers
+from autoseg.imaging.stored import stored_digest
 from autoseg.inference.model import Prediction
 from autoseg.inference.predictions_table import (
     State,
@@ -113,7 +113,7 @@ class Statistics:
         if self._fresh or not rows or any(row["key"] != key for row in rows):
             return False
         noted = str(rows[0]["mask"])
-        return noted == _short(files_digest(files)) if noted else files[0].is_file()
+        return noted == _short(stored_digest(files)) if noted else files[0].is_file()
 
     def require_same_image(self, case: str, mask: Path, origin: Origin) -> None:
         """Refuse to replace the mask of another image of the same name.
@@ -158,7 +158,7 @@ class Statistics:
                 "key": origin.key,
                 "image": origin.image,
                 "place": origin.place,
-                "mask": _short(files_digest(files)),
+                "mask": _short(stored_digest(files)),
             }
             for organ in prediction.organs
         ]

@@ -19,7 +19,8 @@ from autoseg.figures.surfaces import surfaces_figure
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
 from autoseg.imaging.grid import Box
-from autoseg.imaging.pictures import is_picture, stored_digest
+from autoseg.imaging.pictures import is_picture
+from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.json_file import JsonError, read_json
 from autoseg.labels import Label

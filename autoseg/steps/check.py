@@ -20,8 +20,8 @@ from autoseg.dataset.memory import examining_bytes, jobs_for
 from autoseg.dataset.survey import ManyNamesError
 from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, CasesFailedError, DatasetError
-from autoseg.imaging.pictures import stored_digest
 from autoseg.imaging.segment_values import TABLE
+from autoseg.imaging.stored import stored_digest
 from autoseg.options import CheckOptions
 from autoseg.part_notes import Form, clear_notes, part_notes
 from autoseg.parts import Part, share_of

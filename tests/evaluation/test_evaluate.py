@@ -35,6 +35,6 @@ def test_a_stage_that_was_trained_under_another_plan_is_refused_by_its_name(
     run = Run(tmp_path / "RUN")
     run.folder.mkdir()
     run.plan_file.write_text(FIRST.model_copy(update={"finer": second()}).model_dump_json(), encoding="utf-8")
-    evaluate._require_fitting(run, 0, model_of(FIRST, second(margin_mm=9.0)), SPLIT)  # as it was measured
+    evaluate.require_fitting(run, 0, model_of(FIRST, second(margin_mm=9.0)), SPLIT)  # as it was measured
     with pytest.raises(ModelError, match=rf"{culprit}/model\.autoseg: was trained under another plan; remove"):
-        evaluate._require_fitting(run, 0, model_of(*trained), SPLIT)
+        evaluate.require_fitting(run, 0, model_of(*trained), SPLIT)

@@ -14,7 +14,8 @@ from matplotlib import image as mpl_image
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.pictures import spacing_file, stored_digest, stored_files
+from autoseg.imaging.pictures import spacing_file
+from autoseg.imaging.stored import stored_digest, stored_files
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_label
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
