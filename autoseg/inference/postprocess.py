@@ -183,7 +183,8 @@ def _in_boxes(
 
 
 def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]:
-    volumes = [np.count_nonzero(pair.true == label) * voxel_ml(pair.spacing_mm) for pair in pairs]
+    whole = [pair for pair in pairs if not (pair.true == IGNORED).any()]  # of others a part of the volume is known
+    volumes = [np.count_nonzero(pair.true == label) * voxel_ml(pair.spacing_mm) for pair in whole]
     true = [volume for volume in volumes if volume]
     sizes = [round(share * min(true), 4) for share in LEAST_SHARES] if true else []
     settings: list[dict[str, Any]] = [{"largest": True}, {}, *({"smallest_ml": size} for size in sizes)]

@@ -30,7 +30,7 @@ from autoseg.inference.second_input import classes_of, displaced, part_of, secon
 from autoseg.inference.second_stage import second_atoms
 from autoseg.inference.stage import InferenceOptions, Stage
 from autoseg.json_file import JsonError, read_json
-from autoseg.labels import Atoms
+from autoseg.labels import IGNORED, Atoms
 from autoseg.metrics.overlap import dice
 from autoseg.plan import Plan
 from autoseg.pool import Track, untracked
@@ -251,8 +251,9 @@ class _Maker:
         index = self.classes[organ]
         if index in case.hidden:
             return None
-        truth = (case.label() == index).astype(np.uint8)
-        return dice((probability > 0.5).astype(np.uint8), truth, {1: (1,)})[1]
+        label = case.label()
+        truth = np.where(label == IGNORED, IGNORED, label == index).astype(np.uint8)
+        return dice((probability > 0.5).astype(np.uint8), truth, {1: (1,)}, IGNORED)[1]
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from autoseg.imaging.grid import Triple
-from autoseg.inference.postprocess import PostprocessRule, apply_rules, choose_rules, rules_in_words
+from autoseg.inference.postprocess import (
+    PostprocessRule,
+    _candidates,
+    _in_boxes,
+    apply_rules,
+    choose_rules,
+    rules_in_words,
+)
+from autoseg.labels import IGNORED
 
 LARGEST, SMALL = PostprocessRule(label=1, largest=True), PostprocessRule(label=1, smallest_ml=0.003)
 HOLES = PostprocessRule(label=1, holes=True)
@@ -186,6 +194,16 @@ def test_a_rule_is_chosen_where_it_helps_and_says_what_it_gains() -> None:
     assert (rule.label, rule.largest, rule.holes) == (1, True, False)
     assert rule.gain == pytest.approx(1 - 2 * 125 / (125 + 127), abs=1e-5)
     assert rules_in_words((rule,), {1: "liver"}) == ["liver: the largest piece is kept (validation Dice +0.79 %)"]
+
+
+def test_the_size_of_pieces_is_learnt_from_whole_label_maps_alone() -> None:
+    whole, sparse = masked(ORGAN), masked(ORGAN)
+    sparse[::2] = IGNORED  # every other slice is not annotated
+    volumes = []
+    for truths in ([whole, sparse], [sparse, sparse]):
+        pairs = list(_in_boxes([masked(ORGAN)] * 2, truths, 1, [ML] * 2))
+        volumes.append({rule.smallest_ml for rule in _candidates(1, pairs)} - {0.0})
+    assert volumes == [{0.0025, 0.0125}, set()]
 
 
 def test_no_rule_is_chosen_where_the_organ_really_is_in_pieces_or_full_of_holes() -> None:

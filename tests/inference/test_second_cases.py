@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,20 @@ from autoseg.inference.stage import Stage
 from autoseg.json_file import read_json
 from autoseg.pool import Item, Track, untracked
 
+UNKNOWN = 12
 STAGE = Stage(networks=(ByIntensity(-2.0, 3.0),), plan=FIRST)
 
 
-def write_case(folder: Path, name: str, seen: int) -> Case:
-    """Write a vein of 16 slices; beyond the first `seen` of them, the first stage takes it for liver."""
+def write_case(folder: Path, name: str, seen: int, is_sparse: bool = False) -> Case:
+    """Write a vein of 16 slices; beyond the first `seen` of them, the first stage takes it for liver.
+
+    Where it `is_sparse`, the truth of every other slice is not known.
+    """
     image, label = np.full(GRID.shape, FLOOR, np.int16), np.zeros(GRID.shape, np.uint8)
     image[:, 4:28, 4:28], label[:, 4:28, 4:28] = OF_LIVER, 4
     label[:, 12:20, 12:20] = 9
+    if is_sparse:
+        label[::2] = UNKNOWN
     image[:seen, 12:20, 12:20], image[seen:, 12:20, 12:20] = OF_VEIN, 220
     for what, array in (("image", image), ("label", label)):
         write_array(folder / f"{name}.{what}.nii.gz", array, GRID)
@@ -43,15 +50,18 @@ def made_of(
     is_begun: bool = False,
     validating: int = 1,
     track: Track = untracked,
+    sparse: Collection[str] = (),
 ) -> SecondCases:
     """Return the second stage's cases, of which the last ones validate."""
-    sources = {name: write_case(folder, name, depth) for name, depth in seen.items()}
-    preprocess(list(sources.values()), FIRST, folder / "cache")
+    sources = {name: write_case(folder, name, depth, name in sparse) for name, depth in seen.items()}
+    first = FIRST.model_copy(update={"ignored": UNKNOWN}) if sparse else FIRST
+    preprocess(list(sources.values()), first, folder / "cache")
     cases = [case for name in seen if (case := read_case(folder / "cache", name)) is not None]
     there = {name: source for name, source in sources.items() if name != gone}
     training = len(cases) - validating
     parts = (cases[:training], cases[training:], lambda: there)
-    return second_cases(STAGE, weights, second(), *parts, folder / "second", track, is_begun=is_begun)
+    plan = second().model_copy(update={"ignored": first.ignored})
+    return second_cases(replace(STAGE, plan=first), weights, plan, *parts, folder / "second", track, is_begun=is_begun)
 
 
 def errors_in(folder: Path) -> dict[str, object]:
@@ -70,6 +80,12 @@ def test_where_the_first_stage_is_right_on_unseen_cases_nothing_is_displaced(tmp
     (a,) = cases.training
     assert a.working.shape == a.grid.shape == (16, 20, 20)  # 8 voxels, one of the coarse grid and the margin around
     assert (a.grid.origin_mm[0], set(np.unique(a.label()))) == (6 * 2.0, {0, 1})
+
+
+@pytest.mark.parametrize("sparse", ["a", "b", "ab"])
+def test_voxels_whose_truth_is_not_known_are_no_errors_of_the_first_stage(tmp_path: Path, sparse: str) -> None:
+    made_of(tmp_path, {"a": 16, "b": 16}, sparse=sparse)
+    assert errors_in(tmp_path)["displacements"] == [0.0]
 
 
 def test_training_cases_get_the_errors_of_validation_cases(tmp_path: Path) -> None:
