@@ -74,6 +74,11 @@ class ExternalFolder:
     folder: Path
 
     @property
+    def source_file(self) -> Path:
+        """Which dataset it is, and the patients of its cases."""
+        return self.folder / "source.json"
+
+    @property
     def scores_file(self) -> Path:
         """Its scores."""
         return self.folder / "scores.csv"

@@ -158,7 +158,7 @@ def evaluate(run: Run, options: EvaluateOptions) -> None:
     if options.part is not None:
         say(f"{counted(cases, 'case')} scored{_as_part(options.part)}")
         return
-    say(f"{counted(cases, 'case')} scored -> {run.scores_file}")
+    say(f"{counted(cases, 'case')} scored -> {step.scores_of(run, options)}")
 
 
 def score(predictions: Path, references: Path, options: ScoreOptions) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from autoseg.evaluation.intervals import mean_interval
+from autoseg.evaluation.intervals import case_interval
+from autoseg.evaluation.patients import NO_PATIENTS, Patients
 from autoseg.evaluation.statistics import OVER_ORGANS, TOTAL, by_case, dice_table, organs_of
 from autoseg.labels import organ_key
 
@@ -17,13 +19,16 @@ SEEDS = ("Organ", "Seeds", "Mean Dice (%)", "SD over seeds", "Lowest", "Highest"
 _NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
-def observers(scores: pd.DataFrame, readers: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
+def observers(
+    scores: pd.DataFrame, readers: pd.DataFrame, splits: Collection[str], patients: Patients = NO_PATIENTS
+) -> pd.DataFrame:
     """Return the model's Dice beside that of two readers, over the cases that both have; columns `OBSERVERS`.
 
     Args:
         scores: Of the run.
         readers: Of one reader's masks against the other's, as `score` writes them; organs are matched by name.
         splits: Which cases of the run count.
+        patients: Of the run's cases, who are resampled for the interval.
     """
     own, names = by_case(scores, "dice", splits), {organ_key(name): v for v, name in organs_of(readers).items()}
     other = by_case(readers, "dice", set(readers["split"]))
@@ -34,20 +39,29 @@ def observers(scores: pd.DataFrame, readers: pd.DataFrame, splits: Collection[st
         if len(pair):
             differences = 100 * (pair["own"] - pair["other"])
             means = 100 * pair.mean()
-            rows.append([organ, len(pair), means["own"], means["other"], differences.mean(), _interval(differences)])
+            interval = _interval(differences, patients)
+            rows.append([organ, len(pair), means["own"], means["other"], differences.mean(), interval])
     return pd.DataFrame(rows, columns=list(OBSERVERS))
 
 
-def external(scores: pd.DataFrame, others: Mapping[str, pd.DataFrame], splits: Collection[str]) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The cases of a dataset with their scores."""
+
+    scores: pd.DataFrame  # long
+    patients: Patients = field(default_factory=dict)  # of its cases
+
+
+def external(own: Scored, others: Mapping[str, Scored], splits: Collection[str]) -> pd.DataFrame:
     """Return the Dice of the run's own testing cases beside that of other datasets; columns `EXTERNAL`."""
-    sources = {"this run": scores, **others}
     rows = []
-    for label, organ in organs_of(scores).items():
-        for name, frame in sources.items():
+    for label, organ in organs_of(own.scores).items():
+        for name, source in {"this run": own, **others}.items():
+            frame = source.scores
             dice = 100 * by_case(frame, "dice", splits).get(label, _NONE).dropna()
             hd95 = by_case(frame, "hd95_mm", splits).get(label, _NONE).dropna()
             if len(dice):
-                numbers = (len(dice), dice.mean(), dice.std(ddof=1), _interval(dice), hd95.median())
+                numbers = (len(dice), dice.mean(), dice.std(ddof=1), _interval(dice, source.patients), hd95.median())
                 rows.append([organ, name, *numbers])
     return pd.DataFrame(rows if others else [], columns=list(EXTERNAL))
 
@@ -71,6 +85,6 @@ def seeds(every: Sequence[pd.DataFrame], splits: Collection[str]) -> pd.DataFram
     return pd.DataFrame(rows if len(rows) != 1 or rows[0][0] != OVER_ORGANS else [], columns=list(SEEDS))
 
 
-def _interval(values: pd.Series[float]) -> str:
-    interval = mean_interval(list(values))
+def _interval(values: pd.Series[float], patients: Patients) -> str:
+    interval = case_interval(values, patients)
     return "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}".replace("-", "−")

@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from autoseg.errors import RunError
-from autoseg.evaluation.intervals import mean_interval
+from autoseg.evaluation.intervals import case_interval
+from autoseg.evaluation.patients import Patients, patients_of
 from autoseg.evaluation.published import published_beside
 from autoseg.evaluation.sources import ScoreSource, is_numbered, match_organs, organs_in
 from autoseg.evaluation.statistics import OVER_ORGANS
@@ -187,6 +188,13 @@ def _paired(
     trained_on = (baseline.trained_on or frozenset()) | (other.trained_on or frozenset())
     cases = sorted((set(one.index) & set(two.index)) - trained_on)
     notes = [*_cases_left_out(baseline, other, cases), *_organs_left_out(baseline, other, matched)]
+    patients = {**other.patients, **baseline.patients}
+    people = patients_of(cases, patients)
+    if len(people) < len(cases):
+        notes.append(
+            f"{baseline.name} and {other.name}: {counted(len(cases), 'case')} of {counted(len(people), 'patient')}; "
+            "intervals and p are of patients."
+        )
     if not cases:
         raise RunError(
             f"{baseline.name} and {other.name}: have no case in common that neither was trained on "
@@ -197,7 +205,7 @@ def _paired(
     both = values.notna() & other_values.notna()
     titles = {organ: match if is_numbered(organ) else organ for organ, match in matched.items()}
     rows = [
-        _difference(other.name, titles[organ], values[organ][both[organ]], other_values[organ][both[organ]])
+        _difference(other.name, titles[organ], values[organ][both[organ]], other_values[organ][both[organ]], patients)
         for organ in matched
     ]
     only = (values.notna() & other_values.isna(), values.isna() & other_values.notna())
@@ -208,14 +216,19 @@ def _paired(
     if len(matched) > 1:
         means = (values[both].mean(axis=1).dropna(), other_values[both].mean(axis=1).dropna())
         in_cases = [int(one_only.any(axis=1).sum()) for one_only in only]
-        over = _difference(other.name, OVER_ORGANS, *means)
+        over = _difference(other.name, OVER_ORGANS, *means, patients)
         rows.append(replace(over, only_baseline=in_cases[0], only_other=in_cases[1]))
     return rows, notes
 
 
-def _difference(other: str, organ: str, one: pd.Series[float], two: pd.Series[float]) -> Difference:
-    """Return one row from values by case, the same cases in the same order."""
-    differences = [float(d) for d in np.round(two.to_numpy() - one.to_numpy(), _DIGITS)]
+def _difference(other: str, organ: str, one: pd.Series[float], two: pd.Series[float], patients: Patients) -> Difference:
+    """Return one row from values by case, the same cases in the same order.
+
+    What is independent are patients: they are resampled, and the test takes the mean over the cases of each.
+    """
+    by_case = (two - one).round(_DIGITS)
+    differences = [float(d) for d in by_case]
+    people = [patients.get(str(case), str(case)) for case in by_case.index]
     return Difference(
         other=other,
         organ=organ,
@@ -223,8 +236,8 @@ def _difference(other: str, organ: str, one: pd.Series[float], two: pd.Series[fl
         differences=tuple(differences),
         baseline_mean=float(one.mean()),
         other_mean=float(two.mean()),
-        interval=mean_interval(differences),
-        p=signed_rank_p(differences),
+        interval=case_interval(by_case, patients),
+        p=signed_rank_p(list(by_case.groupby(people).mean())),
         p_holm=None,
     )
 

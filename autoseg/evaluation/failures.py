@@ -14,7 +14,7 @@ from autoseg.labels import Label
 from autoseg.metrics.loss_kinds import KINDS
 
 FAILURES = ("What went wrong", "Cases", "Organs", "Share of the lost Dice (%)")
-DISTANCES = ("Organ", "N", "HD95 (mm)", "Median", "Missed", "With misses (mm)", "Median with misses")
+DISTANCES = ("Organ", "N", "HD95 (mm)", "Median", "In one only", "With misses (mm)", "Median with misses")
 PIECES = ("Organ", "Cases", "Pieces", "Found", "Missed", "Invented", "F1 (%)", "Lesion-wise Dice (%)")
 SEVERAL = 2  # pieces that an organ has in half of the cases or more, to be told of piece by piece
 NA = float("nan")
@@ -65,17 +65,19 @@ def failures_by_organ(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataF
 def distances(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     """Return HD95 where truth and prediction have the organ, beside HD95 with misses counted; columns `DISTANCES`.
 
-    An organ that is in only one of the two counts as the diagonal of the image. No row where there is none such.
+    An organ that is in only one of the two counts as the diagonal of the image: it is missed, or invented. No row
+    where there is none such.
     """
     found, every = by_case(scores, "hd95_mm", splits), by_case(scores, "hd95_all_mm", splits)
     rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
         values, with_misses = (by.get(label, pd.Series(dtype=float)).dropna() for by in (found, every))
         if len(with_misses):
-            missed = len(with_misses) - len(values)
-            numbers = (values.mean(), values.median(), missed, with_misses.mean(), with_misses.median())
+            in_one = len(with_misses) - len(values)
+            numbers = (values.mean(), values.median(), in_one, with_misses.mean(), with_misses.median())
             rows.append([organ, len(values), *numbers])
-    return pd.DataFrame(rows if any(row[DISTANCES.index("Missed")] for row in rows) else [], columns=list(DISTANCES))
+    is_told = any(row[DISTANCES.index("In one only")] for row in rows)
+    return pd.DataFrame(rows if is_told else [], columns=list(DISTANCES))
 
 
 def pieces(scores: pd.DataFrame, splits: Collection[str], least: int = SEVERAL) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from autoseg.evaluation.patients import Patients
+from autoseg.evaluation.patients import Patients, patients_of
 
 FEWEST = 5  # no range of 4 random cases holds the middle of all more often than 87.5 % of the time
 RESAMPLES = 9999
@@ -60,6 +60,23 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
         random_state=np.random.default_rng(SEED),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def case_interval(values: pd.Series[float], patients: Patients) -> tuple[float, float] | None:
+    """Return a confidence interval of the mean over cases, whose patients are resampled where one has several.
+
+    Args:
+        values: One a case, named by it; NaN (undefined) is left out.
+        patients: Of the cases.
+
+    Returns:
+        As `mean_interval`, of patients where that says cases.
+    """
+    known = values.dropna()
+    if len(patients_of([str(case) for case in known.index], patients)) == len(known):
+        return mean_interval(list(known))
+    ((low, high),) = patient_intervals(known.to_frame(), patients)
+    return None if math.isnan(low) else (low, high)
 
 
 def patient_intervals(values: pd.DataFrame, patients: Patients, level: float = 0.95) -> list[tuple[float, float]]:

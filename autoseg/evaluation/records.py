@@ -10,6 +10,7 @@ from autoseg.data.cache import read_case
 from autoseg.dataset.load import Case
 from autoseg.dataset.origin import dataset_of
 from autoseg.errors import AutosegError
+from autoseg.evaluation.patients import Patients
 from autoseg.imaging.scanner import scanner_of
 from autoseg.run import Run
 
@@ -23,9 +24,7 @@ def case_records(run: Run) -> pd.DataFrame:
     where it is not cached), `SCANNER` where images are DICOM series that name one, and those that the dataset has
     beside the files. A RUN whose dataset is gone knows only what is cached.
     """
-    cases: dict[str, Case] = {}
-    with suppress(AutosegError, OSError):
-        cases = {case.id: case for case in dataset_of(run).cases}
+    cases = _cases(run)
     ids = sorted({*cases, *(file.stem for file in run.cache.glob("*.json"))})
     rows = {}
     for name in ids:
@@ -36,6 +35,18 @@ def case_records(run: Run) -> pd.DataFrame:
             **(_said_of(cases[name]) if name in cases else {}),
         }
     return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else [PATIENT, EDGE])
+
+
+def run_patients(run: Run) -> Patients:
+    """Return the patient of each case of a run's dataset; none where that is gone."""
+    return {name: case.patient for name, case in _cases(run).items()}
+
+
+def _cases(run: Run) -> dict[str, Case]:
+    """Return the cases of a run's dataset by id; none where it cannot be read."""
+    with suppress(AutosegError, OSError):
+        return {case.id: case for case in dataset_of(run).cases}
+    return {}
 
 
 def _said_of(case: Case) -> dict[str, str]:

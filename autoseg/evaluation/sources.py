@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,9 @@ from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import RunError
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
+from autoseg.evaluation.patients import Patients
 from autoseg.evaluation.published import PUBLISHED, TITLE, published_table
+from autoseg.evaluation.records import run_patients
 from autoseg.evaluation.scores import ROUNDING, read_scores
 from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
 from autoseg.labels import organ_key
@@ -40,6 +42,7 @@ class ScoreSource:
     labels: Mapping[str, int]  # organ to its value in the label maps, as far as known
     published: pd.DataFrame | None = None  # columns as `published.published_table`, without the total
     trained_on: frozenset[str] | None = None  # cases that trained or validated its models; None: not known
+    patients: Patients = field(default_factory=dict)  # of the cases, as far as a RUN knows them
     notes: tuple[str, ...] = ()  # how it was read
 
 
@@ -135,7 +138,9 @@ def _long(file: Path, name: str, metric: str) -> ScoreSource:
         labels={organ: label for label, organ in organs.items()},
         notes=(f"the mean counts where several folds test a case ({counted(again, 'case')})",) if again else (),
     )
-    return replace(_sound(file, metric, name, table), trained_on=_trained_on(file, scores))
+    run = Run(file.parent)
+    patients = run_patients(run) if run.plan_file.is_file() else {}
+    return replace(_sound(file, metric, name, table), trained_on=_trained_on(file, scores), patients=patients)
 
 
 def _trained_on(file: Path, scores: pd.DataFrame) -> frozenset[str] | None:

@@ -30,9 +30,19 @@ def _groups(column: pd.Series) -> pd.Series | None:
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.notna().all() and numbers.nunique() > MOST_GROUPS:
         middle = float(numbers.median())
-        return numbers.map(lambda value: f"up to {middle:g}" if value <= middle else f"above {middle:g}")
-    texts = numbers.map("{:g}".format) if numbers.notna().all() else known.map(str)
+        low, high = f"up to {_number(middle)}", f"above {_number(middle)}"
+        return numbers.map(lambda value: low if value <= middle else high)
+    texts = numbers.map(_number) if numbers.notna().all() else known.map(str)
     return texts if 2 <= texts.nunique() <= MOST_GROUPS else None
+
+
+def _number(value: float) -> str:
+    """Return a number with all its digits: two that differ are two groups.
+
+    >>> _number(1000001.0), _number(2.5)
+    ('1000001', '2.5')
+    """
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def subgroups(scores: pd.DataFrame, splits: Collection[str], groups: pd.DataFrame, patients: Patients) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from autoseg.dataset.split import TESTING, Split
-from autoseg.evaluation.beside import external, observers, seeds
+from autoseg.evaluation.beside import Scored, external, observers, seeds
 from autoseg.evaluation.failures import distances, failures, failures_by_organ, pieces
 from autoseg.evaluation.flow import characteristics, flow
 from autoseg.evaluation.patients import names_patients
@@ -38,7 +38,7 @@ class Evidence:
     check: Sequence[Mapping[str, object]]  # rows of the data check
     excluded: tuple[str, ...]  # cases that the user left out
     readers: pd.DataFrame | None = None  # scores of one reader against another
-    externals: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # another dataset to its scores
+    externals: Mapping[str, Scored] = field(default_factory=dict)  # other datasets by name
     repetitions: tuple[pd.DataFrame, ...] = ()  # scores of the same plan with other seeds
     stress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STRESS)))
     iterations: int = 0  # of the longest training; 0: not known
@@ -133,8 +133,9 @@ REVIEW = (
     ),
     ReviewTable(
         name="external", section="scores", title="Testing cases of this run beside those of other datasets.",
-        frame=lambda e: external(e.scores, e.externals, TESTING),
+        frame=lambda e: external(Scored(scores=e.scores, patients=e.patients), e.externals, TESTING),
         note="Organs matched by name. 95 % CI: bootstrap interval of the mean over cases.",
+        of_patients="Patients are resampled, each with all its cases.",
     ),
     ReviewTable(
         name="seeds", section="scores", title="Spread of the testing Dice over seeds.",
@@ -144,14 +145,16 @@ REVIEW = (
     ),
     ReviewTable(
         name="observers", section="scores", title="Dice of the model beside that of two readers.",
-        frame=lambda e: pd.DataFrame() if e.readers is None else observers(e.scores, e.readers, TESTING),
+        frame=lambda e: pd.DataFrame() if e.readers is None else observers(e.scores, e.readers, TESTING, e.patients),
         note="Over the testing cases that both have. Observers' Dice: one reader's contours against the other's.",
+        of_patients="For the interval patients are resampled, each with all its cases.",
     ),
     ReviewTable(
         name="distances", section="scores", title="Distances of the testing cases, with misses counted.",
         frame=lambda e: distances(e.scores, TESTING), decimals=1,
         note="HD95 exists only where reference and prediction both have the organ (N). With misses: an organ in "
-        "only one of them counts as the diagonal of the image: missing an organ never looks better than finding it.",
+        "one only, missed or invented, counts as the diagonal of the image: missing an organ never looks better than "
+        "finding it.",
     ),
     ReviewTable(
         name="pieces", section="scores", title="Pieces of organs that mostly have several, in the testing cases.",

@@ -7,16 +7,17 @@ from typing import Any
 
 from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of, splits_of
-from autoseg.errors import AutosegError, CasesFailedError, ModelError, PlanError
+from autoseg.errors import AutosegError, CasesFailedError, PlanError, RunError
 from autoseg.evaluation.evaluate import evaluate as evaluate_folds
-from autoseg.evaluation.external import evaluate_external
+from autoseg.evaluation.evaluate import require_fitting, trained_folds
+from autoseg.evaluation.external import evaluate_external, note_source
 from autoseg.evaluation.freshness import note_models
 from autoseg.evaluation.stress import chosen, stress, write_stress
 from autoseg.inference.model import open_fold, open_model
 from autoseg.network.device import pick_device
 from autoseg.options import EvaluateOptions
 from autoseg.pool import Track, untracked
-from autoseg.run import Run
+from autoseg.run import ExternalFolder, Run
 from autoseg.steps.crew import cluster_of
 
 STRESSED = 10  # testing cases with changed images, over all folds
@@ -48,25 +49,50 @@ def _evaluate(run: Run, options: EvaluateOptions, track: Track) -> int:
         return evaluate_folds(*of_run, device, options.tolerance_mm, track, options.part, crew)
 
 
+def scores_of(run: Run, options: EvaluateOptions) -> Path:
+    """Return the file that an evaluation with these options writes its scores to."""
+    if options.dataset is not None:
+        return _external(run, options.dataset).scores_file
+    return run.stress_file if options.stress else run.scores_file
+
+
+def _external(run: Run, path: Path) -> ExternalFolder:
+    """Return the folder of a dataset, called as its file or folder is."""
+    is_list = path.suffix.lower() in (".csv", ".json") and path.name != "dataset.json"
+    place = path.resolve()
+    return run.external(place.stem if is_list else place.parent.name if place.is_file() else place.name)
+
+
 def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Track) -> int:
     run.plan()
-    dataset = load_dataset(path)
-    name = path.stem if path.suffix.lower() in (".csv", ".json") and path.name != "dataset.json" else dataset.root.name
+    dataset, folder = load_dataset(path), _external(run, path)
     model = open_model(run.folder, pick_device(options.device))
-    rows = evaluate_external(model, dataset, run.external(name), options.tolerance_mm, track)
-    note_models(run, f"external {name}")
+    note_source(folder, path, dataset)
+    what = f"external {folder.folder.name}"
+    try:
+        rows = evaluate_external(model, dataset, folder, options.tolerance_mm, track)
+    except CasesFailedError as error:
+        if error.done:
+            note_models(run, what)
+        raise
+    note_models(run, what)
     return len({row["case"] for row in rows})
 
 
 def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
     """Predict testing cases with changed images, each by the fold that tests it; return how many."""
     cases = {case.id: case for case in dataset_of(run).cases}
-    splits, folds = splits_of(run), run.folds()
-    if not folds:
-        raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
+    splits = splits_of(run)
+    folds = trained_folds(run, splits)
     most = max(1, STRESSED // len(folds))
     work = [(fold, name) for fold in folds for name in chosen(splits[fold].testing, most) if name in cases]
+    if not work:
+        raise RunError(
+            f"{run.folder}: --stress changes testing cases, and its split has none; plan with --testing SHARE"
+        )
     models = {fold: open_fold(run, fold, pick_device(options.device)) for fold in folds}
+    for fold, model in models.items():
+        require_fitting(run, fold, model, splits[fold])
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     for fold, name in track(work, "Stressing", len(work)):

@@ -15,7 +15,9 @@ from autoseg.dataset.origin import read_origin, splits_of
 from autoseg.dataset.statements import statements_of
 from autoseg.digests import remembered
 from autoseg.errors import RunError
+from autoseg.evaluation.beside import Scored
 from autoseg.evaluation.cases import doubts
+from autoseg.evaluation.external import DATASET, PATIENTS, read_source
 from autoseg.evaluation.freshness import has_other_models, is_evaluated, read_looks, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
 from autoseg.evaluation.records import EDGE, PATIENT, case_records
@@ -60,7 +62,7 @@ from autoseg.report.provenance import (
 from autoseg.report.review import REVIEW, Evidence, flow_of, review_tables
 from autoseg.report.summary import summary_of
 from autoseg.report.tables import paper_tables
-from autoseg.run import Run
+from autoseg.run import ExternalFolder, Run
 from autoseg.steps.crew import crew_of
 from autoseg.words import some
 
@@ -216,10 +218,15 @@ def _evidence(
         stages=stages(run),
         looks=tuple(look for fold in looked_in for look in read_looks(run.fold(fold).evaluated).values()),
         readers=readers,
-        externals={name: read_scores(folder.scores_file) for name, folder in run.externals().items()},
+        externals={name: _external(folder) for name, folder in run.externals().items()},
         repetitions=tuple(read_scores(again.scores_file) for again in run.repetitions() if is_evaluated(again)),
         stress=read_stress(run.stress_file),
     )
+
+
+def _external(folder: ExternalFolder) -> Scored:
+    """Read the scores of another dataset, and whose they are."""
+    return Scored(scores=read_scores(folder.scores_file), patients=read_source(folder).get(PATIENTS, {}))
 
 
 def _review(run: Run, evidence: Evidence) -> dict[str, tuple[TextTable, ...]]:
@@ -274,7 +281,9 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
     sentences += other_trainings(run, splits)
     stale = stale_scores(run, scores) if len(scores) else []
     sentences += [f"{reason[0].upper()}{reason[1:]}; run `autoseg evaluate RUN` again." for reason in stale]
-    others = {f"external {name}": f"--dataset {name}" for name in run.externals()} | {"stress": "--stress"}
+    others = {"stress": "--stress"}
+    for name, folder in run.externals().items():
+        others[f"external {name}"] = f"--dataset {read_source(folder).get(DATASET, name)}"
     sentences += [
         f"The scores of {option} are of other models; run `autoseg evaluate RUN {option}` again."
         for what, option in others.items()

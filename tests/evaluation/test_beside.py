@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_content import scores
 
-from autoseg.evaluation.beside import external, observers, seeds
+from autoseg.evaluation.beside import Scored, external, observers, seeds
+from autoseg.evaluation.intervals import patient_intervals
 
 OWN = scores(
     ("a", "testing", "liver", 1, 0.9), ("b", "testing", "liver", 1, 0.8), ("c", "testing", "liver", 1, 0.7),
@@ -26,14 +28,27 @@ def test_readers_are_compared_on_the_cases_that_both_have() -> None:
 
 def test_other_datasets_stand_below_the_runs_own_cases() -> None:
     other = scores(("x", "testing", "liver", 1, 0.6), ("y", "testing", "liver", 1, 0.4))
-    table = external(OWN, {"hospital B": other}, ["testing"])
+    table = external(Scored(scores=OWN), {"hospital B": Scored(scores=other)}, ["testing"])
     assert table.iloc[:, :4].to_numpy().tolist() == [
         ["liver", "this run", 3, pytest.approx(80)],
         ["liver", "hospital B", 2, pytest.approx(50)],
         ["vein", "this run", 1, pytest.approx(50)],
     ]
     assert table["SD"].to_list()[1] == pytest.approx(100 * np.sqrt(0.02))
-    assert external(OWN, {}, ["testing"]).empty
+    assert external(Scored(scores=OWN), {}, ["testing"]).empty
+
+
+def test_several_scans_of_a_patient_are_not_independent() -> None:
+    dice = (0.95, 0.92, 0.9, 0.7, 0.6, 0.4)  # of six patients, three scans each, nearly alike
+    names = {f"{person}{scan}": f"p{person}" for person in range(6) for scan in range(3)}
+    own = scores(*((name, "testing", "liver", 1, dice[int(name[0])] + 0.001 * int(name[1])) for name in names))
+    by_patient, by_case = external(Scored(scores=own, patients=names), {"B": Scored(scores=own)}, ["testing"])[
+        "95 % CI"
+    ]
+    (expected,) = patient_intervals(pd.DataFrame({1: own.set_index("case")["value"]}) * 100, names)
+    assert by_patient == f"{expected[0]:.1f} to {expected[1]:.1f}"
+    ends = [[float(end) for end in text.split(" to ")] for text in (by_patient, by_case)]
+    assert ends[0][1] - ends[0][0] > 1.5 * (ends[1][1] - ends[1][0])
 
 
 def test_the_spread_over_seeds_is_that_of_their_means() -> None:

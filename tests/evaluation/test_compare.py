@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -391,3 +392,18 @@ def test_the_hippocampus_of_nnunet_is_read_as_shares(real_data: Path) -> None:
 
 def _first(pair: tuple[ScoreSource, ScoreSource]) -> tuple[ScoreSource, list[ScoreSource]]:
     return pair[0], [pair[1]]
+
+
+def test_several_cases_of_a_patient_count_as_one_in_interval_and_test() -> None:
+    differences = [d + 0.001 * scan for d in (*SIX, 0.07) for scan in range(3)]
+    one, other = shifted(differences)
+    patients = {case: f"p{number // 3}" for number, case in enumerate(sorted(numbered(differences)))}
+    by_case = compare(one, [other], "dice")
+    by_patient = compare(replace(one, patients=patients), [other], "dice")
+    row = only(by_patient)
+    assert row.differences == only(by_case).differences
+    assert row.p == signed_rank_p([d + 0.001 for d in (*SIX, 0.07)])
+    widths = [high - low for low, high in (row.interval or (0, 0), only(by_case).interval or (0, 0))]
+    assert widths[0] > 1.5 * widths[1]
+    assert "A and B: 21 cases of 7 patients; intervals and p are of patients." in by_patient.notes
+    assert not any("patients" in note for note in by_case.notes)

@@ -25,6 +25,8 @@ def test_few_values_are_groups_and_many_numbers_are_cut_at_their_median() -> Non
     ages = pd.DataFrame({"age": [str(n) for n in range(40, 48)]}, index=[f"c{n}" for n in range(8)])
     assert list(grouped(ages)["age"]) == ["up to 43.5"] * 4 + ["above 43.5"] * 4
     assert list(grouped(column(5.0, 5.0, 2.5, 2.5, 2.5, None))["x"].dropna()) == ["5", "5", "2.5", "2.5", "2.5"]
+    sites = grouped(column(1000001, 1000002, 1000003, 1000001, 1000002, 20230101))["x"]
+    assert list(sites) == ["1000001", "1000002", "1000003", "1000001", "1000002", "20230101"]
     assert grouped(column("a", "a", "a", "a", "a", "a")).empty  # one group
     assert grouped(pd.DataFrame({"id": list("abcdefgh")})).empty  # a text of each case
 

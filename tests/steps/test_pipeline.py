@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,8 +104,9 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     finished: Path, cohort: Path, tmp_path: Path, cli: Cli
 ) -> None:
     run = Run(copy_of(finished, tmp_path / "RUN"))
-    assert cli("evaluate", run.folder, "--dataset", cohort)[0] == 0
-    assert cli("evaluate", run.folder, "--stress")[0] == 0
+    told = [cli("evaluate", run.folder, *option)[1] for option in (("--dataset", cohort), ("--stress",))]
+    assert f"scored -> {run.external(cohort.name).scores_file}" in told[0]
+    assert f"scored -> {run.stress_file}" in told[1]
     external = pd.read_csv(run.external(cohort.name).scores_file)
     own = pd.read_csv(run.scores_file)
     dice = [
@@ -118,6 +120,29 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     model.write_bytes(model.read_bytes() + b"\n")
     assert has_other_models(run, "stress")
     assert has_other_models(run, f"external {cohort.name}")
+    elsewhere = copy_of(cohort, tmp_path / "site B" / cohort.name)
+    code, _, message = cli("evaluate", run.folder, "--dataset", elsewhere)
+    assert code == 1
+    assert f"holds the scores of {cohort.resolve()}; give one of the two files or folders another name" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sides: {**sides, "training": [*sides["training"], *sides["testing"]], "testing": []}, "has none"),
+        (lambda sides: {**sides, "training": sides["testing"], "testing": sides["training"]}, "was trained on"),
+    ],
+)
+def test_stress_is_refused_where_scores_would_say_nothing_of_new_patients(
+    finished: Path, tmp_path: Path, cli: Cli, change: Callable[[Any], Any], message: str
+) -> None:
+    run = Run(copy_of(finished, tmp_path / "RUN"))
+    splits = json.loads(run.split_file.read_text())
+    run.split_file.write_text(json.dumps([change(splits[0])]))
+    code, _, said = cli("evaluate", run.folder, "--stress")
+    assert code == 1
+    assert message in said
+    assert not run.stress_file.exists()
 
 
 def test_whatever_the_scores_follow_from_makes_them_stale(finished: Path, tmp_path: Path) -> None:
