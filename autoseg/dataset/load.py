@@ -173,7 +173,7 @@ def _listed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         for path in (*images, label):
             require_known_type(where, path)
         name, about = str(fields.get("case", "")), about_of(fields)
-        cases.append(Case(id=name, images=images, label=label, patient=str(fields.get("patient") or ""), about=about))
+        cases.append(Case(id=name, images=images, label=label, patient=_patient_of(fields), about=about))
     ids = ids_of([case.images[0] for case in cases])
     cases = [replace(case, id=case.id or number) for case, number in zip(cases, ids, strict=True)]
     return [replace(case, patient=case.patient or case.id) for case in cases]
@@ -200,9 +200,15 @@ def _keyed_cases(file: Path, meta: Mapping[str, Any]) -> list[Case]:
         label = path_of(where, file.parent, fields["label"])
         for path in (*images, label):
             require_known_type(where, path)
-        patient = str(fields.get("patient") or "") or name
+        patient = _patient_of(fields) or name
         cases.append(Case(id=name, images=images, label=label, patient=patient, about=about_of(fields)))
     return cases
+
+
+def _patient_of(fields: Mapping[str, Any]) -> str:
+    """Return the patient that an entry names, a number among them; empty where it names none."""
+    patient = fields.get("patient")
+    return "" if patient is None else str(patient).strip()
 
 
 def _split_channels(images: tuple[Path, ...], channels: int) -> tuple[Path, ...]:

@@ -16,7 +16,7 @@ _NNUNET_NORMALISATIONS = {  # of documentation/explanation_normalization.md, by 
     "rescale_to_0_1": "bring each image to 0 … 1",
     "rgb_to_0_1": "divide by 255",
 }
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_WORDS = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+")  # letters of any script
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 
 _TUBES = {
@@ -89,7 +89,7 @@ def _side(name: str) -> tuple[str, str]:
     """Return the side in a name ("left", "right" or ""), and the rest of the name."""
     for side in ("left", "right"):
         if side in name.lower():
-            return side, re.sub(r"[^a-z0-9]", "", name.lower().replace(side, "", 1))
+            return side, re.sub(r"[\W_]", "", name.lower().replace(side, "", 1))
     words = [word.lower() for word in _WORDS.findall(name)]
     sides = [_SIDES[word] for word in words if word in _SIDES]
     return (sides[0] if len(sides) == 1 else ""), "".join(word for word in words if word not in _SIDES)

@@ -36,6 +36,11 @@ def array_and_grid(image: Any, source: object) -> tuple[Array, Grid, tuple[Remar
     """
     import SimpleITK as sitk
 
+    components = image.GetNumberOfComponentsPerPixel()
+    if image.GetDimension() == 4 and components > 1:
+        raise VolumeError(
+            f"{source}: has 4 dimensions and {components} components a voxel; save each component as a file of its own"
+        )
     array = sitk.GetArrayFromImage(image)
     if image.GetDimension() == 4:
         frames = image.GetSize()[3]
@@ -43,7 +48,7 @@ def array_and_grid(image: Any, source: object) -> tuple[Array, Grid, tuple[Remar
         array = array.reshape(frames, *array.shape[-3:])
     elif image.GetDimension() != 3:
         raise VolumeError(f"{source}: has {image.GetDimension()} dimensions; autoseg reads 3D volumes")
-    elif image.GetNumberOfComponentsPerPixel() > 1:
+    elif components > 1:
         array = np.moveaxis(array, -1, 0)
     else:
         array = array[None]

@@ -87,6 +87,8 @@ def near_faces(truth_box: Box | None, box: Box, shape: tuple[int, ...], spacing_
     near = np.zeros([part.stop - part.start for part in box], dtype=bool)
     reached = False
     for axis, (part, true, size, step_mm) in enumerate(zip(box, truth_box, shape, spacing_mm, strict=True)):
+        if size == 1:  # a single slice has no side along its normal
+            continue
         from_low = np.arange(part.start, part.stop)
         for reaches, steps in ((true.start == 0, from_low), (true.stop == size, size - 1 - from_low)):
             if reaches:

@@ -95,6 +95,8 @@ def test_decathlon_list_with_the_files_of_nnunets_first_version_is_understood(tm
 def test_decathlon_list_may_name_patients(tmp_path: Path) -> None:
     entry = DECATHLON["training"][0] | {"patient": "p1"}  # type: ignore[index]
     assert load_dataset(make(tmp_path, DECATHLON | {"training": [entry]})).cases[0].patient == "p1"
+    first = make(tmp_path / "numbered", DECATHLON | {"training": [entry | {"patient": 0}]})
+    assert load_dataset(first).cases[0].patient == "0"
 
 
 def test_csv_has_paths_relative_to_itself_and_values_from_the_label_maps(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autoseg.dataset.names import is_tubular, unheeded_normalisation
+from autoseg.dataset.names import is_sided, is_tubular, side_pairs, unheeded_normalisation
+from autoseg.labels import Label
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,17 @@ def test_other_organs_are_no_tubes(organ: str) -> None:
 )
 def test_a_name_that_asks_for_another_normalisation_is_known(name: str, asked: bool) -> None:
     assert (unheeded_normalisation(name) is not None) == asked
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (("почка left", "почка right", "лёгкое left", "лёгкое right"), ((1, 2), (3, 4))),
+        (("почка_L", "глаз_R"), ()),
+        (("Öl", "Ör"), ()),
+        (("kidneyL", "kidneyR"), ((1, 2),)),
+    ],
+)
+def test_sides_are_told_in_names_of_any_script(names: tuple[str, ...], pairs: tuple[tuple[int, int], ...]) -> None:
+    assert side_pairs([Label(value=n, name=name) for n, name in enumerate(names, start=1)]) == pairs
+    assert not is_sided("Öl")

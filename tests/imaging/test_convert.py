@@ -135,6 +135,7 @@ def test_channels_of_a_nibabel_image_are_its_last_axis() -> None:
             "the array: its axes are not at right angles",
         ),
         (sitk.Image(3, 3, sitk.sitkUInt8), "the SimpleITK image: has 2 dimensions"),
+        (sitk.Image([3, 3, 3, 2], sitk.sitkVectorFloat32, 3), "has 4 dimensions and 3 components a voxel; save each"),
         ("gone.nii.gz", "gone.nii.gz: there is no such file"),
     ],
 )

@@ -63,6 +63,14 @@ def test_what_is_wrong_near_a_face_that_the_organ_reaches_is_cut() -> None:
     assert lost(prediction, truth, x_mm=6.0) == {"cut": 2, "far_short": 1, "far_beyond": 2}
 
 
+def test_a_single_slice_is_not_cut_by_the_image_above_and_below_it() -> None:
+    prediction, truth = np.zeros((1, 9, 20), np.uint8), np.zeros((1, 9, 20), np.uint8)
+    truth[0, 3:6, 3:6], prediction[0, 3:6, 3:8] = LEFT, LEFT
+    assert lost(prediction, truth, x_mm=1.0) == {"leak": 6}
+    truth[0, 3:6, 0:3] = LEFT  # now it reaches a true side, and the two columns lie within 10 mm of it
+    assert lost(prediction, truth, x_mm=1.0) == {"cut": 15}
+
+
 def test_what_lies_more_than_five_millimetres_off_is_far_and_five_are_not() -> None:
     truth = row(*[0] * 9, 1, 1, 1, *[0] * 9)
     too_long = row(*[0] * 9, *[1] * 11, 0)  # 8 voxels beyond the truth, 1 to 8 mm from it
