@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoseg.errors import RunError
 from autoseg.files import remove_leftovers
-from autoseg.parts import Part, lock_part
+from autoseg.parts import Folds, Part, lock_part
 from autoseg.plan import Plan, load_plan
 from autoseg.report_folder import ReportFolder
 
@@ -56,6 +56,11 @@ class FoldFolder:
     def evaluated(self) -> Path:
         """The scores of the cases that are evaluated already, a line a case."""
         return self.folder / "evaluated.jsonl"
+
+    @property
+    def stop_file(self) -> Path:
+        """Created by the user to end the training of this fold early."""
+        return self.folder / "stop"
 
     @property
     def cases(self) -> Path:
@@ -212,7 +217,7 @@ class Run(StageFolder):
         return ReportFolder(self.folder / "report")
 
     @contextmanager
-    def locked(self, verb: str, part: Part | None = None) -> Iterator[None]:
+    def locked(self, verb: str, part: Part | Folds | None = None) -> Iterator[None]:
         """Be the one process that writes to the RUN; remove first what killed ones have left.
 
         Args:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
@@ -15,7 +15,7 @@ from autoseg.dataset.split import Split
 from autoseg.digests import remembered
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.inference.second_cases import second_cases
 from autoseg.machine import default_workers, free_memory_gib, process_place
 from autoseg.network.build import plan_of
@@ -23,6 +23,7 @@ from autoseg.network.device import DeviceName, pick_device, release_memory, repe
 from autoseg.network.distributed import from_first, process_group, process_rank, world_size
 from autoseg.network.weights import weights_digest
 from autoseg.options import TrainOptions
+from autoseg.parts import Folds
 from autoseg.plan import Plan
 from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
 from autoseg.planning.fit import FINER, ITERATIONS_SHARE, warn_of_few, warn_of_others
@@ -30,6 +31,7 @@ from autoseg.planning.requirements import nearest_fit, require_crops, require_in
 from autoseg.pool import Track, untracked
 from autoseg.run import FoldFolder, Run
 from autoseg.settings import with_settings
+from autoseg.steps.ending import Ending
 from autoseg.training.checkpoint import forget_other_first_stage, planned_iterations
 from autoseg.training.loop import Fold, Progress
 from autoseg.training.loop import train as train_fold
@@ -63,15 +65,24 @@ def train(
         PlanError: If a fold is not in the split.
         LockedError: If another process writes to RUN.
     """
-    with run.locked("train") if process_place().rank == 0 else nullcontext():  # once, where several train together
-        return _train(run, options, tell, stop, track)
+    ending, is_first = Ending(run, options.folds or (), stop), process_place().rank == 0
+    with run.locked("train", folds_of(options)) if is_first else nullcontext():  # once, where several train together
+        finished = _train(run, options, tell, ending, track)
+    if is_first:
+        ending.clear()
+    return finished
+
+
+def folds_of(options: TrainOptions) -> Folds | None:
+    """Return the folds that are asked for, beside which others may be trained at the same time; None: all."""
+    return None if options.folds is None else Folds(options.folds)
 
 
 def _train(
     run: Run,
     options: TrainOptions,
     tell: Callable[[int, Progress], None],
-    stop: Callable[[], bool],
+    ending: Ending,
     track: Track,
 ) -> dict[int, int]:
     splits = splits_of(run)
@@ -79,7 +90,6 @@ def _train(
     unknown = [fold for fold in folds if fold >= len(splits)]
     if unknown:
         raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
-    ending = _Ending(run, stop)
     device = device_of(plan_of(run), options.device)
     require_one_device(run.plan(), process_place().size)
     _require_later_memory(run, folds, device)
@@ -103,26 +113,7 @@ def _train(
                 ):
                     break
             finished[fold] = job.plan.iterations
-        ending.clear()
     return finished
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """Why a training may end before its time: Ctrl-C, or a file named `stop` in the RUN."""
-
-    run: Run
-    asked: Callable[[], bool]
-
-    def is_near(self) -> bool:
-        """Return whether to end after this iteration."""
-        return self.asked() or self.run.stop_file.exists()
-
-    def clear(self) -> None:
-        """Remove the stop file, so that the next `train` goes on."""
-        if self.run.stop_file.exists() and process_rank() == 0:
-            logger.warning("%s was found and removed: training ended early, its model can be used", self.run.stop_file)
-            self.run.stop_file.unlink(missing_ok=True)
 
 
 def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: DeviceName) -> Fold:
@@ -269,7 +260,7 @@ def _require_later_memory(run: Run, folds: Sequence[int], device: DeviceName) ->
 def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit what is left of a time budget when they have been measured."""
     measures = process_rank() == 0  # one measures for all: the others would only disturb
-    measured = measure_step(share_of(plan, world_size()), shape, workers) if measures else None
+    measured = measure_step(share_of(plan, world_size()), shape, workers, world_size()) if measures else None
     left_s = ITERATIONS_SHARE * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(from_first(fitting))

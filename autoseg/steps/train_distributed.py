@@ -18,7 +18,7 @@ from autoseg.options import TrainOptions
 from autoseg.planning.requirements import require_crops, require_one_device
 from autoseg.processes import ENDING
 from autoseg.run import Run
-from autoseg.steps.train import device_of
+from autoseg.steps.train import device_of, folds_of
 
 
 def is_due(options: TrainOptions) -> bool:
@@ -45,21 +45,25 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
         why = Path(folder) / "why.txt"
         launcher = [sys.executable, "-m", "autoseg.network.launch", str(why)]
         team = ["--standalone", f"--nproc-per-node={processes}", "-m", "autoseg", "train", str(run.folder)]
-        with run.locked("train"):  # for all of them: the first one sees that what has started it holds the lock
-            ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], run)
+        stop = run.fold(options.folds[0]).stop_file if options.folds else run.stop_file
+        with run.locked(
+            "train", folds_of(options)
+        ):  # for all of them: the first one sees that what has started it holds the lock
+            ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], stop)
         if ended and not was_asked:
             raise TrainingError(why.read_text(encoding="utf-8") if why.is_file() else f"the team ended with {ended}")
     return was_asked
 
 
-def _ended(command: list[str], run: Run) -> tuple[int, bool]:
-    """Start a team and wait for it; return its exit code, and whether it was asked to end early."""
+def _ended(command: list[str], stop: Path) -> tuple[int, bool]:
+    """Start a team, which a file ends early, and wait for it; return its exit code, and whether that was asked for."""
     asked: list[int] = []
 
     def end(number: int, _: object) -> None:
         asked.append(number)
         if len(asked) == 1:
-            run.stop_file.touch()
+            stop.parent.mkdir(exist_ok=True)
+            stop.touch()
         else:
             team.terminate()  # torchrun ends its processes, the unwilling after 30 s
 
@@ -71,5 +75,5 @@ def _ended(command: list[str], run: Run) -> tuple[int, bool]:
         for number, handler in before.items():
             signal.signal(number, handler)
         if asked:
-            run.stop_file.unlink(missing_ok=True)
+            stop.unlink(missing_ok=True)
     return code, bool(asked)

@@ -116,14 +116,14 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     pd.testing.assert_series_equal(*dice, atol=1e-6)  # the same cases and the same model, by another way
     assert set(pd.read_csv(run.stress_file)["organ"]) == set(ORGANS)
     assert not has_other_models(run, "stress")
-    model = run.fold(0).model
-    model.write_bytes(model.read_bytes() + b"\n")
-    assert has_other_models(run, "stress")
-    assert has_other_models(run, f"external {cohort.name}")
     elsewhere = copy_of(cohort, tmp_path / "site B" / cohort.name)
     code, _, message = cli("evaluate", run.folder, "--dataset", elsewhere)
     assert code == 1
     assert f"holds the scores of {cohort.resolve()}; give one of the two files or folders another name" in message
+    model = run.fold(0).model
+    model.write_bytes(model.read_bytes() + b"\n")
+    assert has_other_models(run, "stress")
+    assert has_other_models(run, f"external {cohort.name}")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,32 @@ def test_a_stop_file_ends_the_training_once_with_what_was_learnt(finished: Path,
     assert not (run / "stop").exists()
     assert cli("train", run, "--iterations", "6", "--workers", "0")[0] == 0
     assert len(pd.read_csv(run / "fold-0" / "log.csv")) == 6
+
+
+def test_two_folds_are_trained_at_the_same_time_and_a_stop_file_ends_both(
+    finished: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = copy_of(finished, tmp_path / "RUN")
+    (sides,) = json.loads((run / "split.json").read_text())
+    swapped = {**sides, "training": sides["testing"], "testing": sides["training"]}
+    (run / "split.json").write_text(json.dumps([sides, swapped]))
+    command = [sys.executable, "-m", "autoseg", "train", str(run), "--fold", "0", "--iterations", "99999"]
+    with subprocess.Popen([*command, "--workers", "0"], stderr=subprocess.PIPE, text=True) as first:
+        try:
+            while len((run / "fold-0" / "log.csv").read_text().splitlines()) < 6:  # 4 are there, and the first line
+                assert first.poll() is None
+                time.sleep(0.1)
+            assert cli("train", run, "--fold", "1", "--iterations", "3", "--workers", "0")[0] == 0
+            assert_one_line(cli("train", run, "--fold", "0"), "`autoseg train --fold 0` writes to it")
+            assert_one_line(cli("evaluate", run), "`autoseg train --fold 0` writes to it")
+            (run / "stop").touch()
+            code, _, _ = cli("train", run, "--fold", "1", "--iterations", "9", "--workers", "0")
+            assert code == 0
+            assert first.wait(60) == 0
+        finally:
+            first.kill()
+    assert len(pd.read_csv(run / "fold-1" / "log.csv")) < 9
+    assert not (run / "stop").exists()
 
 
 def test_two_processes_train_together(finished: Path, tmp_path: Path, cli: Cli) -> None:
