@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,23 +20,13 @@ import numpy.typing as npt
 import torch
 from batchgenerators.transforms.abstract_transforms import AbstractTransform, Compose
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
-from autoseg.data.cache import CachedCase
+from autoseg.data.cutting import CropRequest, cut, sample
 from autoseg.data.intensity import intensity_changes
 from autoseg.data.slots import ALIGNED
 from autoseg.imaging.grid import Triple, Voxels
 from autoseg.network.device import runs_bfloat16
 from autoseg.plan import AugmentationPlan, Plan
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropRequest:
-    """A crop to make: its case, and where in it."""
-
-    case: CachedCase
-    centre: Triple  # voxels of the cached volume (Z, Y, X)
-    deformed: bool = True  # else the crop's voxels are the volume's own
 
 
 class SpatialCrop(AbstractTransform):  # type: ignore[misc]
@@ -56,8 +46,9 @@ class SpatialCrop(AbstractTransform):  # type: ignore[misc]
                 grid = coordinates(self.size, request.case.working.spacing_mm, self.augmentation, self.flat)
                 image, label = sample(request, grid, self.pad)
             else:
-                flips = [1 + axis for axis in draw_flips(self.augmentation)]
-                image, label = (np.flip(part, flips) for part in cut(request, self.size, self.pad))
+                flips = tuple(1 + axis for axis in draw_flips(self.augmentation))
+                image, label = cut(request, self.size, self.pad)
+                image, label = np.flip(image, flips), np.flip(label, flips)
             images.append(image)
             labels.append(label)
         return {"data": np.stack(images), "seg": np.stack(labels), "keys": [r.case.id for r in requests], **rest}
@@ -173,80 +164,6 @@ def offsets(size: Voxels, where: SpatialMap, bspline_spacing_voxels: float, devi
     shift, matrix = (torch.from_numpy(part).to(device) for part in (where.shift, where.matrix))
     flat = torch.addmm(shift[None], base.reshape(-1, 3), matrix.T)
     return flat.reshape(*size, 3)
-
-
-def sample(
-    request: CropRequest, offsets: Tensor, pad: tuple[float, ...]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Read the part of a cached case that a map touches, and sample it once.
-
-    Args:
-        request: Case and centre.
-        offsets: From `coordinates`, (Z, Y, X, 3).
-        pad: Intensity outside the volume, one a channel.
-
-    Returns:
-        Image float32 (C, Z, Y, X), linear; label uint8 (1, Z, Y, X), nearest voxel, background outside the volume.
-    """
-    points = offsets + _tensor(np.array(request.centre))
-    flat = points.reshape(-1, 3)
-    shape = request.case.working.shape
-    low = flat.amin(0).floor().long().tolist()
-    high = (flat.amax(0).ceil().long() + 1).tolist()
-    box = tuple(
-        slice(min(max(a - 1, 0), n - 1), max(min(b + 1, n), 1)) for a, b, n in zip(low, high, shape, strict=True)
-    )
-    image = torch.from_numpy(request.case.image()[(slice(None), *box)].astype(np.float32))
-    label = torch.from_numpy(request.case.label()[box].astype(np.float32))
-    crop, classes = resample(image, label, tuple(b.start for b in box), points, pad)
-    return crop.numpy(), classes.numpy().astype(np.uint8)
-
-
-def resample(
-    image: Tensor, label: Tensor, start: Sequence[int], points: Tensor, pad: tuple[float, ...]
-) -> tuple[Tensor, Tensor]:
-    """Sample a part of a volume at points: the image linearly, the label map by its nearest voxel.
-
-    Args:
-        image: Part of it, float32 (C, z, y, x).
-        label: The same part, float32 (z, y, x).
-        start: Where in the volume the part begins; it holds all that the points touch of the volume.
-        points: Voxels of the volume, (Z, Y, X, 3).
-        pad: Intensity outside the volume, one a channel.
-
-    Returns:
-        Image (C, Z, Y, X); label (1, Z, Y, X), background outside the volume.
-    """
-    first = torch.tensor([float(n) for n in start]).to(points.device)
-    extent = torch.tensor([float(n) for n in label.shape]).to(points.device)
-    grid = ((points - first + 0.5) * (2.0 / extent) - 1.0).flip(-1)[None]
-    outside = torch.tensor(pad).to(points.device)[:, None, None, None]
-    crop = grid_sample((image - outside)[None], grid, "bilinear", "zeros", align_corners=False)[0] + outside
-    return crop, grid_sample(label[None, None], grid, "nearest", "zeros", align_corners=False)[0]
-
-
-def cut(
-    request: CropRequest, size: Voxels, pad: tuple[float, ...]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Cut a crop out of a cached case as it is: no voxel is interpolated, as in prediction.
-
-    Args:
-        request: Case and centre; the crop lies within half a voxel of it.
-        size: Voxels (Z, Y, X).
-        pad: Intensity outside the volume, one a channel.
-
-    Returns:
-        Image float32 (C, Z, Y, X); label uint8 (1, Z, Y, X), background outside the volume.
-    """
-    shape = request.case.working.shape
-    starts = [math.ceil(centre - n / 2) for centre, n in zip(request.centre, size, strict=True)]
-    source = tuple(slice(max(0, s), min(whole, s + n)) for s, n, whole in zip(starts, size, shape, strict=True))
-    target = tuple(slice(part.start - s, part.stop - s) for s, part in zip(starts, source, strict=True))
-    image = np.zeros((len(pad), *size), dtype=np.float32) + np.array(pad, dtype=np.float32)[:, None, None, None]
-    image[(slice(None), *target)] = request.case.image()[(slice(None), *source)]
-    label = np.zeros(size, dtype=np.uint8)
-    label[target] = request.case.label()[source]
-    return image, label[None]
 
 
 def _rotation(angles_rad: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

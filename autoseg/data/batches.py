@@ -21,11 +21,11 @@ from batchgenerators.transforms.abstract_transforms import AbstractTransform
 from autoseg import processes
 from autoseg.data import augment, cutouts
 from autoseg.data.ahead import ToGpu, ahead
-from autoseg.data.augment import CropRequest
 from autoseg.data.augmenter import Augmenter
 from autoseg.data.cache import CachedCase
 from autoseg.data.crops import CaseChooser, choose_deformed, draw_centre
 from autoseg.data.cutouts import CutOut, crops_of
+from autoseg.data.cutting import CropRequest
 from autoseg.data.slots import Slots, reserve
 from autoseg.errors import AutosegError, TrainingError
 from autoseg.plan import Plan

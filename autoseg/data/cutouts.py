@@ -16,8 +16,9 @@ import torch
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 from torch import Tensor
 
-from autoseg.data.augment import CropRequest, SpatialMap, draw_flips, draw_map, image_type, offsets, resample, seeded
+from autoseg.data.augment import SpatialMap, draw_flips, draw_map, image_type, offsets, seeded
 from autoseg.data.cache import CachedCase
+from autoseg.data.cutting import CropRequest, first_voxels, resample
 from autoseg.data.intensity import draw_values, intensity_changes
 from autoseg.data.slots import ALIGNED
 from autoseg.imaging.grid import Triple, Voxels
@@ -34,7 +35,8 @@ class Place:
     start: Voxels  # the cut-out's first voxel
     centre: Triple  # of the crop, voxels of the volume
     where: SpatialMap | None  # None: the crop's voxels are the volume's own
-    flips: tuple[int, ...] = ()  # axes along which such a crop is mirrored
+    first: Voxels = (0, 0, 0)  # the first voxel of such a crop
+    flips: tuple[int, ...] = ()  # axes along which it is mirrored
 
 
 class CutOut(AbstractTransform):  # type: ignore[misc]
@@ -65,7 +67,8 @@ class CutOut(AbstractTransform):  # type: ignore[misc]
             arrays[f"image.{n}"] = np.array(request.case.image()[(slice(None), *box)])
             arrays[f"label.{n}"] = np.array(request.case.label()[box])
             start = (box[0].start, box[1].start, box[2].start)
-            places.append(Place(start=start, centre=request.centre, where=where, flips=flips))
+            first = first_voxels(request, plan.crop_size)
+            places.append(Place(start=start, centre=request.centre, where=where, first=first, flips=flips))
         keys, hidden = ([r.case.id for r in requests], [r.case.hidden for r in requests])
         return arrays | {"places": places, "keys": keys, "hidden": hidden}
 
@@ -105,8 +108,7 @@ def _crop(place: Place, image: Tensor, label: Tensor, plan: Plan) -> tuple[Tenso
         moved = offsets(size, place.where, plan.augmentation.bspline_spacing_voxels, str(image.device))
         points = moved + torch.tensor(place.centre).to(image.device)
         return resample(image, label, place.start, points, pad)
-    first = (math.ceil(c - n / 2) for c, n in zip(place.centre, size, strict=True))
-    target = tuple(slice(s - f, s - f + n) for s, f, n in zip(place.start, first, label.shape, strict=True))
+    target = tuple(slice(s - f, s - f + n) for s, f, n in zip(place.start, place.first, label.shape, strict=True))
     crop = torch.tensor(pad).to(image.device)[:, None, None, None].repeat(1, *size)
     classes = torch.zeros((1, *size), device=image.device)
     crop[(slice(None), *target)], classes[(slice(None), *target)] = image, label
@@ -117,7 +119,7 @@ def _crop(place: Place, image: Tensor, label: Tensor, plan: Plan) -> tuple[Tenso
 def _box(request: CropRequest, size: Voxels, where: SpatialMap | None) -> Box:
     """Return the part of the volume that a crop needs: all that its map may reach, without computing it."""
     if where is None:
-        low = [math.ceil(c - n / 2) for c, n in zip(request.centre, size, strict=True)]
+        low = list(first_voxels(request, size))
         high = [a + n for a, n in zip(low, size, strict=True)]
     else:
         half = (np.array(size) - 1) / 2  # a spline stays within its control points

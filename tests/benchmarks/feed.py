@@ -27,9 +27,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import made
 
 from autoseg.data import batches
-from autoseg.data.augment import CropRequest, transforms
+from autoseg.data.augment import transforms
 from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cutouts import CutOut
+from autoseg.data.cutting import CropRequest
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import machine_in_words
 from autoseg.plan import AugmentationPlan, Plan

@@ -13,7 +13,7 @@ from autoseg.data.preprocess import normalise
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import Volume
 from autoseg.inference.cost import Stopwatch
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.machine import GIB
 from autoseg.network.device import runs_bfloat16
 from autoseg.network.memory import tile_bytes

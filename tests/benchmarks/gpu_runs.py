@@ -19,7 +19,7 @@ import numpy as np
 from autoseg.data.cache import read_cases
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.origin import splits_of
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.machine import usable_cores
 from autoseg.metrics.overlap import dice
 from autoseg.run import Run

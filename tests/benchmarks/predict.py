@@ -103,7 +103,7 @@ def run(model: Path, file: Path) -> None:
     began = time.perf_counter()
     from autoseg.inference.cost import Stopwatch
     from autoseg.inference.inputs import Input
-    from autoseg.inference.model import open_model
+    from autoseg.inference.opening import open_model
     from autoseg.inference.predict import predict
     from autoseg.inference.statistics import Statistics
 

@@ -13,8 +13,9 @@ import torch
 from batchgenerators.transforms.spatial_transforms import SpatialTransform
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from autoseg.data.augment import CropRequest, coordinates, sample
+from autoseg.data.augment import coordinates
 from autoseg.data.cache import CachedCase
+from autoseg.data.cutting import CropRequest, sample
 from autoseg.plan import AugmentationPlan
 
 SIZE = (64, 64, 64)

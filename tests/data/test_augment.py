@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoseg.data import augment
-from autoseg.data.augment import CropRequest, coordinates, cut, sample, transforms
+from autoseg.data.augment import coordinates, transforms
+from autoseg.data.cutting import CropRequest, cut, first_voxels, sample
 from autoseg.plan import AugmentationPlan
 
 PAD = (-4.0,)
@@ -78,8 +79,10 @@ def test_a_cut_holds_the_volume_s_own_voxels_and_padding(
     case = request_at_the_middle.case
     wide = [(n, n) for n in size]
     framed = np.pad(case.image()[0].astype(np.float32), wide, constant_values=PAD[0])
-    # the middle of an even crop lies between two voxels: the lower half of a voxel away is taken
-    first = [int(np.ceil(c - n / 2)) + n for c, n in zip(request_at_the_middle.centre, size, strict=True)]
+    # of two crops that lie half a voxel away, the one nearer to the end of the volume may be taken
+    first = [f + n for f, n in zip(first_voxels(request_at_the_middle, size), size, strict=True)]
+    off = [f - n + n / 2 - 0.5 - c for f, n, c in zip(first, size, request_at_the_middle.centre, strict=True)]
+    assert np.abs(off).max() <= 0.5
     box = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
     assert image[0].tolist() == framed[box].tolist()
     assert label[0].tolist() == np.pad(case.label(), wide)[box].tolist()
@@ -280,9 +283,20 @@ def test_a_crop_is_mirrored_as_often_whether_it_is_deformed_or_not(
     request_at_the_middle: CropRequest, deformed: bool
 ) -> None:
     turned = changes(rotation_deg=2, mirrored=("x",), deformed_share=0.5)  # type: ignore[arg-type]
-    plan = made.plan(crop_size=(5, 4, 4), augmentation=turned)
+    plan = made.plan(crop_size=(4, 4, 4), augmentation=turned)
     request = replace(request_at_the_middle, deformed=deformed)
     plain, _ = cut(request, plan.crop_size, PAD)
     crops = [transforms(plan)(requests=[request], seeds=[seed])["data"][0] for seed in range(40)]
     near = [np.abs(crop[..., ::-1] - plain).mean() < np.abs(crop - plain).mean() for crop in crops]
     assert 10 <= sum(near) <= 30
+
+
+@pytest.mark.parametrize(("whole", "crop"), [(4, 1), (10, 8), (11, 8), (9, 8), (8, 8), (5, 8)])
+def test_every_crop_of_a_volume_is_cut_out_as_often(tmp_path: Path, whole: int, crop: int) -> None:
+    case = made.random_case(tmp_path, (whole, 4, 4))
+    centres = np.linspace(crop / 2 - 0.5, whole - crop / 2 - 0.5, 6001) if whole > crop else [(whole - 1) / 2]
+    first = [first_voxels(CropRequest(case=case, centre=(c, 1.5, 1.5)), (crop, 4, 4))[0] for c in centres]
+    expected = range(whole - crop + 1) if whole > crop else [int(np.ceil((whole - 1) / 2 - crop / 2))]
+    found, counts = np.unique(first, return_counts=True)
+    assert found.tolist() == list(expected)
+    assert np.ptp(counts) <= 2

@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoseg.data.augment import CropRequest, coordinates, cut, seeded, transforms
+from autoseg.data.augment import coordinates, seeded, transforms
 from autoseg.data.batches import open_batches
 from autoseg.data.cutouts import CutOut, crops_of, slot_bytes
+from autoseg.data.cutting import CropRequest, cut
 from autoseg.data.intensity import INTENSITY_CHANGES
 from autoseg.data.slots import Slots
 from autoseg.errors import PlanError
