@@ -38,7 +38,7 @@ def load_model(model: str | Path, device: str = "auto") -> Model:
         ModelError: If there is no model, or it is damaged.
         PlanError: If this machine has no such device.
     """
-    from autoseg.inference.model import open_model
+    from autoseg.inference.opening import open_model
     from autoseg.network.device import pick_device
 
     return open_model(Path(model), pick_device(device))

@@ -32,7 +32,8 @@ from autoseg.evaluation.score_case import CaseToScore, ScoredCase, infer_case, s
 from autoseg.evaluation.tables import EvaluatedFold, Tables
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.stored import stored_digest
-from autoseg.inference.model import MASK_CODE, Model, open_fold
+from autoseg.inference.model import MASK_CODE, Model
+from autoseg.inference.opening import open_fold
 from autoseg.inference.upsample import Upsampler
 from autoseg.locks import lock
 from autoseg.metrics import TOLERANCE_MM

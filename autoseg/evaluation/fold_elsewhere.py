@@ -13,7 +13,8 @@ from autoseg.dataset.load import Case
 from autoseg.errors import AutosegError, ModelError
 from autoseg.evaluation.postprocessing import determine_postprocessing
 from autoseg.evaluation.score_case import CaseToScore, ScoredCase, infer_case, score_case
-from autoseg.inference.model import Model, open_fold
+from autoseg.inference.model import Model
+from autoseg.inference.opening import open_fold
 from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.network.device import pick_device
 from autoseg.network.weights import MODEL, read_facts

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
@@ -13,8 +11,8 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.data.preprocess import plan_digest, working_image
-from autoseg.errors import ModelError, PlanError
+from autoseg.data.preprocess import working_image
+from autoseg.errors import PlanError
 from autoseg.imaging.convert import Files, to_volume
 from autoseg.imaging.grid import Grid, Voxels
 from autoseg.imaging.resample import FloatArray
@@ -23,7 +21,7 @@ from autoseg.inference.cost import FIRST_STAGE_GIB, PROBABILITY_BYTES, Stopwatch
 from autoseg.inference.novelty import unlike_training
 from autoseg.inference.organs import OrganPrediction, predicted_organs
 from autoseg.inference.postprocess import apply_rules
-from autoseg.inference.postprocessing_file import Postprocessing, joined, read_postprocessing
+from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.inference.second_percent import BoxPercent
 from autoseg.inference.second_stage import Original, look_again
 from autoseg.inference.stage import USUAL_OPTIONS, InferenceOptions, Stage
@@ -31,10 +29,7 @@ from autoseg.inference.upsample import Upsampler
 from autoseg.labels import Atoms
 from autoseg.machine import GIB
 from autoseg.network.device import DeviceName
-from autoseg.network.unet import fold_norms
-from autoseg.network.weights import MODEL, Loaded, load_stages, model_files, read_facts, second_files
-from autoseg.plan import NetworkPlan, Plan
-from autoseg.run import Run
+from autoseg.plan import Plan
 
 logger = logging.getLogger(__name__)
 MaskForm = TypeVar("MaskForm", covariant=True)  # a Volume, or what `imaging.convert` gives back
@@ -234,70 +229,3 @@ class Model:
         kept += prepared.image.nbytes + (2.0 + percent) * math.prod(grid.shape)  # two masks of the first stage
         beside_bytes += image_bytes + kept + FIRST_STAGE_GIB * GIB
         return max(first_gib, *(stage.whole_memory_gib(grid, image_bytes, beside_bytes, options) for stage in later))
-
-
-def open_model(model: Path, device: DeviceName) -> Model:
-    """Load a model file, or all folds of a RUN, with both stages where there are two.
-
-    An ensemble cleans up the organs that each of its folds would, by the first fold's rules; its line from certainty to
-    Dice is the mean of theirs.
-
-    Raises:
-        ModelError: If there is no model, one is damaged, or the folds' plans differ in more than the device.
-    """
-    run = Run(model)
-    return _opened(model, model_files(model), () if model.is_file() else second_files(run, run.folds()), device)
-
-
-def open_fold(run: Run, fold: int, device: DeviceName) -> Model:
-    """Load one fold of a RUN, with both stages where its plan has two; errors as of `open_model`."""
-    return _opened(run.fold(fold).model, (run.fold(fold).model,), second_files(run, (fold,)), device)
-
-
-def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], device: DeviceName) -> Model:
-    by_stage = [*_loaded(model, files, device), *_loaded(model, later_files, device)]
-    folds = by_stage[0]
-    digests, later_digests = ("".join(map(_digest_of, some)) for some in (files, later_files))
-    return Model(
-        stages=tuple(_stage(parts, device) for parts in by_stage),
-        trained_on=frozenset(
-            str(case) for parts in by_stage for _, _, facts in parts for case in facts.get("trained_on", ())
-        ),
-        postprocessing=joined(
-            [read_postprocessing(file, facts) for file, (_, _, facts) in zip(files, folds, strict=True)]
-        ),
-        digest=hashlib.sha256((digests + later_digests).encode()).hexdigest()[:16],
-        later_digest=later_digests,
-    )
-
-
-def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[tuple[Loaded, ...]]:
-    """Return the networks of the folds, with plan and facts, by stage; refuse folds of different plans."""
-    loaded = [load_stages(file, device) for file in files]
-    for other in loaded[1:]:
-        if list(map(_decides, other)) != list(map(_decides, loaded[0])):
-            raise ModelError(f"{model}: its folds were trained under different plans; train them anew under one plan")
-    for stages in loaded:
-        for networks, _, _ in stages:
-            for network in networks:
-                fold_norms(network)
-    return list(zip(*loaded, strict=True))
-
-
-def _decides(loaded: Loaded) -> tuple[str, NetworkPlan, float | None, bool]:
-    """Return what decides the outputs of a stage's networks beside their weights."""
-    _, plan, _ = loaded
-    return plan_digest(plan), plan.network, plan.logit_scale, plan.region_parts
-
-
-def _stage(loaded: Sequence[Loaded], device: DeviceName) -> Stage:
-    """Return one stage of an ensemble of folds; the box of a second one shows what the most careful fold needs."""
-    plan = loaded[0][1].model_copy(update={"device": device})
-    margins_mm = [plan.margin_mm for _, plan, _ in loaded if plan.margin_mm is not None]
-    if margins_mm:
-        plan = plan.model_copy(update={"margin_mm": max(margins_mm)})
-    return Stage(networks=tuple(network for part, _, _ in loaded for network in part), plan=plan)
-
-
-def _digest_of(file: Path) -> str:
-    return read_facts(file, MODEL).get("sha256", "")

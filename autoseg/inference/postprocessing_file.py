@@ -15,6 +15,8 @@ from autoseg.inference.calibration import Calibration
 from autoseg.inference.postprocess import PostprocessRule
 from autoseg.plan import PlanPart
 
+LINE = ("slope", "intercept", "low", "high", "scatter")  # of a calibration
+
 
 class Postprocessing(PlanPart):
     """What was learnt on validation cases after the training; stored in the model file."""
@@ -41,17 +43,16 @@ def read_postprocessing(file: Path, facts: Mapping[str, Any]) -> Postprocessing:
 
 
 def joined(folds: Sequence[Postprocessing]) -> Postprocessing:
-    """Return the postprocessing of several folds together: what each cleans, by the first's rules; the mean line."""
-    first, *rest = folds
+    """Return the postprocessing of several folds together: what each cleans, by the first's rules; the mean line.
+
+    Folds that were not evaluated have learnt nothing and do not count; nor, for the line, those whose validation cases
+    were too few for one.
+    """
+    first, *rest = [fold for fold in folds if fold.sources_digest] or folds
     labels_cleaned = [{rule.label for rule in fold.cleanup} for fold in rest]
     rules = tuple(rule for rule in first.cleanup if all(rule.label in labels for labels in labels_cleaned))
-    calibrations = [fold.calibration for fold in folds]
-    mean = first.calibration.model_copy(
-        update={
-            "slope": fmean(one.slope for one in calibrations),
-            "intercept": fmean(one.intercept for one in calibrations),
-            "low": fmean(one.low for one in calibrations),
-            "high": fmean(one.high for one in calibrations),
-        }
-    )
+    lines = [fold.calibration for fold in (first, *rest) if fold.calibration.scatter is not None]
+    if not lines:
+        return first.model_copy(update={"cleanup": rules})
+    mean = lines[0].model_copy(update={name: fmean(getattr(one, name) for one in lines) for name in LINE})
     return first.model_copy(update={"cleanup": rules, "calibration": mean})

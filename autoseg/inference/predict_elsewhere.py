@@ -10,7 +10,8 @@ from pathlib import Path
 from autoseg.errors import AutosegError, CasesFailedError, ModelError
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.inputs import Input
-from autoseg.inference.model import Model, Prediction, open_model
+from autoseg.inference.model import Model, Prediction
+from autoseg.inference.opening import open_model
 from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.inference.predict import Work, raise_as_job_error, read_input
 from autoseg.inference.stage import InferenceOptions

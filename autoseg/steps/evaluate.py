@@ -13,7 +13,7 @@ from autoseg.evaluation.evaluate import require_fitting, trained_folds
 from autoseg.evaluation.external import evaluate_external, note_source
 from autoseg.evaluation.freshness import note_models
 from autoseg.evaluation.stress import chosen, stress, write_stress
-from autoseg.inference.model import open_fold, open_model
+from autoseg.inference.opening import open_fold, open_model
 from autoseg.network.device import pick_device
 from autoseg.options import EvaluateOptions
 from autoseg.pool import Track, untracked

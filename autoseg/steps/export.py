@@ -12,7 +12,7 @@ from autoseg.errors import ModelError
 from autoseg.evaluation.freshness import is_evaluated
 from autoseg.evaluation.scores import read_scores
 from autoseg.evaluation.statistics import TABLES, dice_table
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
 from autoseg.inference.outputs.onnx import write_onnx
 from autoseg.inference.postprocess import rules_in_words

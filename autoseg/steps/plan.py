@@ -86,6 +86,11 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     preset = None if options.preset is None else load_preset(options.preset)
     if preset is not None and preset.get("finer") and options.stages == 1:
         raise PlanError(f"--stages 1: the preset {options.preset} has two; leave --stages out, or plan without it")
+    if preset is not None and preset.get("finer") and options.time_budget_s is not None:
+        raise PlanError(
+            f"--time-budget: the preset {options.preset} says how long each of its two stages trains; leave it out, or "
+            "give --iterations"
+        )
     checked = check(path, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
     cohort = cohort_of(path, checked, options, run)
@@ -121,8 +126,9 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
 def _measuring(track: Track) -> Measure:
     """Return what measures a step while that is shown."""
 
-    def measure(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
-        (cost,) = track((measure_step(plan, shape, workers) for _ in range(1)), "Measuring a training step", 1)
+    def measure(plan: Plan, shape: Voxels, workers: int, processes: int) -> StepCost | None:
+        step = (measure_step(plan, shape, workers, processes) for _ in range(1))
+        (cost,) = track(step, "Measuring a training step", 1)
         return cost
 
     return measure

@@ -10,7 +10,8 @@ from pathlib import Path
 from autoseg.imaging.readers import strip_suffix
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.inputs import Input, folder_of, list_inputs
-from autoseg.inference.model import Model, open_model
+from autoseg.inference.model import Model
+from autoseg.inference.opening import open_model
 from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, require_outputs
 from autoseg.inference.predict import predict as predict_inputs

@@ -15,7 +15,8 @@ import torch
 from autoseg.errors import ModelError
 from autoseg.evaluation.fold_elsewhere import determine_elsewhere, fold_for, runs_of
 from autoseg.evaluation.postprocessing import determine_postprocessing
-from autoseg.inference.model import Model, open_fold
+from autoseg.inference.model import Model
+from autoseg.inference.opening import open_fold
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
 from autoseg.pool import Backend, Crew, call_each

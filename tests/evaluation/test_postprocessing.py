@@ -16,7 +16,8 @@ from autoseg.evaluation import postprocessing
 from autoseg.evaluation.postprocessing import determine_postprocessing, store_postprocessing
 from autoseg.imaging.volumes import write_array
 from autoseg.inference.calibration import Calibration
-from autoseg.inference.model import Model, open_model
+from autoseg.inference.model import Model
+from autoseg.inference.opening import open_model
 from autoseg.inference.postprocess import PostprocessRule
 from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.inference.stage import Stage

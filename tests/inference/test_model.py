@@ -16,7 +16,10 @@ from autoseg.errors import ModelError, VolumeError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.itk import image_of
 from autoseg.imaging.volumes import Volume, read_label, write_array
+from autoseg.inference.calibration import Calibration
 from autoseg.inference.model import Model
+from autoseg.inference.postprocess import PostprocessRule
+from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
 
@@ -72,6 +75,27 @@ def test_folds_whose_outputs_are_scaled_differently_are_refused(tmp_path: Path) 
         save_model(tmp_path / f"fold-{fold}" / "model.autoseg", plan, build(plan).state_dict(), {})
     with pytest.raises(ModelError, match="its folds were trained under different plans"):
         autoseg.load_model(str(tmp_path), "cpu")
+
+
+def test_folds_that_are_not_ready_are_named_and_teach_an_ensemble_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = PostprocessRule(label=1, largest=True)
+    line = Calibration(slope=2.0, intercept=-1.0, low=0.6, high=0.9, scatter=0.1)
+    steep = line.model_copy(update={"slope": 4.0})
+    evaluated = [Postprocessing(cleanup=(rule,), calibration=one, learnt_from="x") for one in (line, steep)]
+    few = Postprocessing(cleanup=(rule,), learnt_from="x")  # cases, so no line was fitted
+    folds = [(Postprocessing(), PLAN.iterations), *((one, PLAN.iterations) for one in evaluated), (few, 1)]
+    for fold, (after, done) in enumerate(folds):
+        facts = {"iteration": done, "aftercare": after.model_dump(mode="json", by_alias=True)}
+        save_model(tmp_path / f"fold-{fold}" / "model.autoseg", PLAN, build(PLAN).state_dict(), facts)
+    learnt = autoseg.load_model(str(tmp_path), "cpu").postprocessing
+    assert learnt.cleanup == (rule,)
+    assert learnt.calibration == line.model_copy(update={"slope": 3.0})
+    told = "\n".join(caplog.messages)
+    assert len(caplog.messages) == 2
+    assert "fold-0: is not evaluated, so clean-up and expected Dice are those of the other folds" in told
+    assert f"fold-3: has 1 of its {PLAN.iterations} iterations, and counts as much as the other folds" in told
 
 
 def test_an_image_of_too_many_channels_is_refused(model: Model) -> None:

@@ -26,7 +26,8 @@ from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_array
 from autoseg.inference import statistics
 from autoseg.inference.inputs import Input, folder_of, list_inputs
-from autoseg.inference.model import Model, OrganPrediction, Prediction, open_model
+from autoseg.inference.model import Model, OrganPrediction, Prediction
+from autoseg.inference.opening import open_model
 from autoseg.inference.outputs.legend import write_legends
 from autoseg.inference.outputs.write import Outputs, write_outputs
 from autoseg.inference.predict import predict

@@ -17,7 +17,7 @@ from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import write_array
 from autoseg.inference.cost import PHASES, Stopwatch
 from autoseg.inference.inputs import list_inputs
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.inference.outputs.write import Outputs
 from autoseg.inference.predict_elsewhere import predict_elsewhere
 from autoseg.inference.stage import InferenceOptions

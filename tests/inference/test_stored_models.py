@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autoseg.imaging.volumes import Volume, read_label
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.phantom.scan import phantom_case
 
 STORED = sorted((Path(__file__).parents[1] / "data").glob("model_*.autoseg"))

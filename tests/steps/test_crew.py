@@ -11,7 +11,7 @@ import pytest
 from command_line import Cli, copy_of
 
 from autoseg.evaluation.postprocessing import store_postprocessing
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.pool import Crew, local_crew
 

@@ -16,7 +16,7 @@ from autoseg.errors import PlanError
 from autoseg.evaluation.freshness import is_evaluated, read_looks
 from autoseg.evaluation.two_stages import two_stages
 from autoseg.imaging.volumes import read_label
-from autoseg.inference.model import open_model
+from autoseg.inference.opening import open_model
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan, first_seen
 from autoseg.planning import choose_stages
