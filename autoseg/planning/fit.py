@@ -37,7 +37,7 @@ FEWEST_ITERATIONS = 100  # of a plan whose time the user has not told
 SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 ATTEMPTS = 4  # at a plan whose measured step fits memory and time
 Derive = Callable[[Budget, Cost], Decision]
-Measure = Callable[[Plan, Voxels, int], StepCost | None]  # of a plan, a median volume, with so many workers
+Measure = Callable[[Plan, Voxels, int, int], StepCost | None]  # of a plan, a median volume, workers, processes
 TIGHTER = 1.25  # how much more a step is taken to need after one that did not fit at all
 
 
@@ -100,10 +100,13 @@ def _training_s(options: PlanOptions, usual_s: float | None) -> float | None:
 
 
 def _of_length(decision: Decision, options: PlanOptions) -> Decision:
-    """Return the decision with the number of iterations that the user gives, if any; a setting of it goes before."""
-    if options.iterations is None or "iterations" in options.settings:
+    """Return the decision with the iterations that the user gives, if any, in every stage; a setting goes before."""
+    given = options.settings.get("iterations", options.iterations)
+    if given is None:
         return decision
-    return replace(decision, plan=with_settings(decision.plan, {"iterations": str(options.iterations)}))
+    keys = ("iterations",) if decision.plan.finer is None else ("iterations", f"{FINER}iterations")
+    lengths = {key: str(given) for key in keys if key not in options.settings}
+    return replace(decision, plan=with_settings(decision.plan, lengths)) if lengths else decision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,7 @@ class _Fitting:
         processes = self.budget.processes
         shape = working_median(plan, self.fingerprint)
         workers = default_workers(processes, plan.device, batch_bytes(plan, processes))
-        return self.measure(share_of(plan, processes), shape, workers)
+        return self.measure(share_of(plan, processes), shape, workers, processes)
 
     def _quicker(self, plan: Plan, cost: StepCost) -> Budget | None:
         """Return the budget with so few crops a step, or voxels, that enough iterations fit the time; None: they do."""

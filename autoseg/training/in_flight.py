@@ -23,6 +23,7 @@ class _Launched:
     began: float
     waited_s: float
     cases: list[str]
+    ended: float | None = None  # where it was waited for before it is looked at
 
 
 class InFlight:
@@ -58,6 +59,12 @@ class InFlight:
         """The row of the iteration that was started last, to add to."""
         return self._pending[-1].row
 
+    def wait(self) -> None:
+        """Wait until all that was started is done, so that what comes before it is looked at is not counted with it."""
+        for launched in self._pending:
+            launched.outcome.read()
+            launched.ended = launched.ended or time.monotonic()
+
     def look_at(self, all_but: int) -> None:
         """Wait for the iterations that were started, but for the last ones; log, watch and tell them."""
         while len(self._pending) > all_but:
@@ -71,7 +78,7 @@ class InFlight:
 
     def _times(self, launched: _Launched) -> Row:
         """Return how long an iteration took, and the share of it in which data were waited for."""
-        ended = launched.outcome.ended or time.monotonic()
+        ended = launched.outcome.ended or launched.ended or time.monotonic()
         took = ended - max(launched.began, self._ended)  # on a GPU it may have begun while the one before it ran
         self._ended = ended
         idle_s = launched.outcome.idle_s(self._before)  # a GPU may be busy while the next batch is waited for

@@ -146,6 +146,7 @@ class _Training:
             # ----------------------------------------------------------------------
             self.saver.require_well()
             if self._is_examined():
+                flight.wait()
                 step.release()
                 self._examine(flight.newest)
             if is_saved or self._is_examined():
@@ -230,7 +231,7 @@ class _Training:
             if int(row["iteration"]) <= self.state.done:
                 steps.recall(float(row["loss"] or "nan"), float(row["gradient_norm"] or "nan"))
                 dice = {o.name: row.get(f"dice_validation_{o.name}") or "nan" for o in self.plan.labels}
-                examined.add(int(row["iteration"]), {organ: float(value) for organ, value in dice.items()})
+                examined.recall({organ: float(value) for organ, value in dice.items()})
         return steps, examined
 
     def _is_finished(self) -> bool:

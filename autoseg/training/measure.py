@@ -15,7 +15,7 @@ from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Grid, Voxels
-from autoseg.machine import GIB, ProcessorTime, peak_memory_gib
+from autoseg.machine import GIB, ProcessorTime, peak_memory_gib, usable_cores
 from autoseg.network.device import DeviceName, memory_explained, release_memory, repeat_exactly
 from autoseg.plan import Plan
 from autoseg.planning.budget import TRAINING_PROCESS_GIB, StepCost
@@ -31,44 +31,49 @@ LONG_S = {"cpu": 8.0, "mps": 8.0, "cuda": 40.0}  # after so long one to warm up 
 FEWEST = 2
 
 
-def measure_step(plan: Plan, shape: Voxels, workers: int) -> StepCost | None:
+def measure_step(plan: Plan, shape: Voxels, workers: int, processes: int = 1) -> StepCost | None:
     """Run iterations of `plan` and return what they cost; None where there is too little memory for one.
 
     Measured on made-up volumes in a fresh process, so that nothing of it stays in this one. It repeats exactly where
     this one does.
 
     Args:
-        plan: What to measure.
+        plan: What to measure; of several processes the share of one.
         shape: Of a typical volume on the working grid (Z, Y, X).
         workers: Augmentation processes.
+        processes: That will train together. Only one is measured: as it will be among the others, with its part of a
+            CPU's cores, on a GPU operation by operation; that they wait for each other is not in it.
 
     Raises:
         PlanError: If the process is killed, or hangs.
     """
     try:
-        return in_own_process(_measure, (plan, shape, workers, torch.are_deterministic_algorithms_enabled()))
+        exactly = torch.are_deterministic_algorithms_enabled()
+        return in_own_process(_measure, (plan, shape, workers, processes, exactly))
     except WorkerLostError as error:
         raise PlanError(
             "measuring the plan was killed, most likely for lack of memory; free some, or --set batch_size=1"
         ) from error
 
 
-def _measure(job: tuple[Plan, Voxels, int, bool]) -> StepCost | None:
-    plan, shape, workers, exactly = job
+def _measure(job: tuple[Plan, Voxels, int, int, bool]) -> StepCost | None:
+    plan, shape, workers, processes, exactly = job
     if exactly:
         repeat_exactly()
+    if plan.device == "cpu" and processes > 1:
+        torch.set_num_threads(max(1, usable_cores() // processes))
     with tempfile.TemporaryDirectory() as folder:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         try:
             with memory_explained("plan a smaller step"):
-                waited, took, others_share = _times(plan, cases, workers)
+                waited, took, others_share = _times(plan, cases, workers, processes)
         except TooLittleMemoryError:
             return None
     return StepCost(
         seconds_per_iteration=statistics.mean(took) if plan.device == "cuda" else statistics.median(took),
         waiting_share=sum(waited) / sum(took),
         others_share=others_share,
-        gib=_most_memory_gib(plan.device),
+        gib=_most_memory_gib(plan.device) * (processes if plan.device == "cpu" else 1),  # they share a CPU's memory
     )
 
 
@@ -78,14 +83,16 @@ def _most_memory_gib(device: DeviceName) -> float:
     return peak_memory_gib()
 
 
-def _times(plan: Plan, cases: list[CachedCase], workers: int) -> tuple[list[float], list[float], float]:
+def _times(
+    plan: Plan, cases: list[CachedCase], workers: int, processes: int = 1
+) -> tuple[list[float], list[float], float]:
     """Return the seconds that each counted iteration waited for its batch, and took in all; and what others took.
 
     A GPU may be faster than the workers: what they made in advance is used up first, and they count for whole rounds.
     """
     patience_s = LONG_S[plan.device]
     with open_batches(cases, plan, 0, workers) as batches:
-        step = Stepper(plan, new_state(plan))
+        step = Stepper(plan, new_state(plan), processes)
         if plan.device != "cuda":
             _timed(step, batches, 1, WARM_UP, patience_s)
             began = ProcessorTime.now()

@@ -46,12 +46,13 @@ class Outcome:
 class Stepper:
     """Moves a state on by one iteration a call."""
 
-    def __init__(self, plan: Plan, state: State) -> None:
+    def __init__(self, plan: Plan, state: State, processes: int | None = None) -> None:
         """Prepare.
 
         Args:
             plan: Of the training.
             state: To move; its tensors must not be replaced while this stepper is in use.
+            processes: That train together; None: as many as there are now. One alone replays a graph on CUDA.
         """
         self.plan, self.state = plan, state
         knobs = 2 + (0 if plan.loss.weights is None else plan.classes)  # rate, the average's share, class weights
@@ -71,7 +72,7 @@ class Stepper:
             for group in state.optimiser.param_groups:
                 group["lr"] = self._inputs.rate
         iteration = Iteration(plan, state, self._inputs)
-        self._graph = Replayed(iteration) if plan.device == "cuda" and world_size() == 1 else None
+        self._graph = Replayed(iteration) if plan.device == "cuda" and (processes or world_size()) == 1 else None
         self._advance = self._graph or iteration
 
     @property

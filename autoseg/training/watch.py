@@ -101,23 +101,34 @@ class DiceWatch:
 
     def add(self, iteration: int, dice: Mapping[str, float]) -> None:
         """Take one examination: Dice by organ, NaN where no case has it."""
+        for organ in self._take(dice):
+            logger.warning(
+                "iteration %d: %s is no longer found in the validation cases (Dice %.3f, was %.3f); if it does not "
+                "come back, plan with a higher organ_share or a lower learning_rate",
+                iteration, organ, dice[organ], self._most[organ],
+            )  # fmt: skip
+
+    def recall(self, dice: Mapping[str, float]) -> None:
+        """Take one examination of a training that is being continued: without a warning, which was given before."""
+        self._take(dice)
+
+    def _take(self, dice: Mapping[str, float]) -> list[str]:
+        """Count an examination; return the organs that were found before, and are no longer."""
         present = {organ: value for organ, value in dice.items() if not math.isnan(value)}
         if not present:
-            return
+            return []
         self.last = dict(dice)
         mean = sum(present.values()) / len(present)
         self._best, self._since = (mean, 0) if mean > self._best else (self._best, self._since + 1)
+        lost = []
         for organ, value in present.items():
             self._most[organ] = max(value, self._most.get(organ, 0.0))
             if value < LOST and self._most[organ] > HAD and organ not in self._lost:
                 self._lost.add(organ)
-                logger.warning(
-                    "iteration %d: %s is no longer found in the validation cases (Dice %.3f, was %.3f); if it does not "
-                    "come back, plan with a higher organ_share or a lower learning_rate",
-                    iteration, organ, value, self._most[organ],
-                )  # fmt: skip
+                lost.append(organ)
             elif value > HAD:
                 self._lost.discard(organ)
+        return lost
 
     @property
     def is_enough(self) -> bool:

@@ -38,7 +38,8 @@ class Measuring:
         self.gib, self.voxels_a_second, self.others_share = gib, voxels_a_second, others_share
         self.voxels: list[int] = []  # of the step of each plan that was measured
 
-    def __call__(self, plan: Plan, shape: object, workers: int) -> StepCost | None:
+    def __call__(self, plan: Plan, shape: object, workers: int, processes: int) -> StepCost | None:
+        self.processes = processes
         gib = self.gib[len(self.voxels)]
         self.voxels.append(plan.batch_size * math.prod(plan.crop_size))
         seconds = self.voxels[-1] / self.voxels_a_second if self.voxels_a_second else 0.5
@@ -203,6 +204,7 @@ def test_several_gpus_get_a_crop_each_and_the_memory_is_that_of_one() -> None:
     measure = Measuring(2.0)
     assert fit_plan(shared, FOUND, four, derive, MEASURE, measure).decision.plan.batch_size == 4
     assert measure.voxels == [math.prod(shared.plan.crop_size)]  # a share is measured
+    assert measure.processes == 4
     with pytest.raises(PlanError, match=r"batch_size 3 on 4 processes: each needs a crop; start at most 3, or plan"):
         apply_settings(shared, FOUND, four, {"batch_size": "3"})
 

@@ -16,7 +16,7 @@ from autoseg.plan import parse_plan
 from autoseg.planning import rules
 from autoseg.planning.explain_organs import organs_section
 from autoseg.planning.explain_second import second_section
-from autoseg.planning.fit import apply_settings
+from autoseg.planning.fit import apply_settings, fit_plan
 from autoseg.planning.planner import Decision, Planner, derive_plan
 from autoseg.planning.recipe import CPU_TRAINING_S
 from autoseg.planning.rules import CPU_STEP_VOXELS, FIRST_STAGE, ONE_STAGE
@@ -222,3 +222,22 @@ def test_a_box_of_few_thick_slices_is_not_seen_slice_by_slice() -> None:
     plan = derive_plan(data, BUDGET, 3, may_be_flat=False).plan
     assert plan.flat_axis is None
     assert plan.crop_size[0] > 1
+
+
+@pytest.mark.parametrize(
+    ("wishes", "lengths"),
+    [
+        (PlanOptions(iterations=70), (70, 70)),
+        (PlanOptions(settings={"iterations": "80"}), (80, 80)),
+        (PlanOptions(settings={"iterations": "80", "finer.iterations": "30"}), (80, 30)),
+        (PlanOptions(iterations=70, settings={"finer.iterations": "30"}), (70, 30)),
+    ],
+)
+def test_a_length_that_is_told_is_that_of_both_stages_of_a_preset(
+    wishes: PlanOptions, lengths: tuple[int, int]
+) -> None:
+    second, first = planned((0.97, 0.8, 0.7), (0.99, 0.98, 0.95))
+    preset = replace(first, plan=first.plan.model_copy(update={"finer": second.plan}), chosen=None)  # type: ignore[type-var]
+    budget = replace(BUDGET, memory_gib=4e3)
+    done = fit_plan(preset, fingerprint(DATASET, FACTS), budget, lambda *_: preset, wishes, lambda *_: None)
+    assert tuple(stage.iterations for stage in done.decision.plan.stages) == lengths

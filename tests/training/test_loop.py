@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import made
 import numpy as np
@@ -18,12 +19,12 @@ from autoseg.errors import ModelError, TrainingError
 from autoseg.network.weights import load_networks, read_facts
 from autoseg.plan import AugmentationPlan, LossPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
-from autoseg.training import loop, saving
+from autoseg.training import in_flight, loop, saving
 from autoseg.training.checkpoint import CHECKPOINT, load_checkpoint, planned_iterations
 from autoseg.training.log import read_rows
 from autoseg.training.loop import Fold, Progress, train
 from autoseg.training.state import new_state
-from autoseg.training.step import Stepper
+from autoseg.training.step import Outcome, Stepper
 from autoseg.training.validate import examine
 
 PLAN = made.plan(
@@ -289,3 +290,20 @@ def test_the_average_follows_the_weights_from_afar(cases: tuple[CachedCase, ...]
     weights = sum(float((p.detach() - s).norm()) for p, s in zip(state.network.parameters(), start, strict=True))
     assert 0 < moved < weights
     assert state.best is state.average
+
+
+def test_an_iteration_does_not_last_until_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(100))
+    monkeypatch.setattr(in_flight.time, "monotonic", lambda: float(next(now)))
+    outcome = Outcome(values=torch.tensor([1.0, 2.0]))  # of a GPU: nobody knows when it ended
+    step = SimpleNamespace(state=SimpleNamespace(done=0), rate=0.1)
+    rows: list[dict[str, float]] = []
+    quiet = SimpleNamespace(add=lambda *_: None)
+    calls = type("Step", (SimpleNamespace,), {"__call__": lambda *_: outcome})(**vars(step))
+    flight = in_flight.InFlight(calls, iter([{"keys": ["a"]}] * 2), quiet, quiet, rows.append)  # type: ignore[arg-type]
+    flight.launch()  # begins at 0, has its batch at 1
+    flight.wait()  # is done at 2
+    for _ in range(20):  # meanwhile cases are examined
+        next(now)
+    flight.look_at(all_but=0)
+    assert rows[0]["seconds"] == 2.0

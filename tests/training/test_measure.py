@@ -83,3 +83,18 @@ def test_what_repeats_exactly_is_measured_so(monkeypatch: pytest.MonkeyPatch, ex
     assert cost is not None
     assert cost.seconds_per_iteration == 0.5
     assert asked == [True] * exactly
+
+
+def test_one_of_several_processes_on_a_cpu_has_its_part_of_the_cores_and_all_have_one_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(measure, "usable_cores", lambda: 8)
+    monkeypatch.setattr(measure.torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(measure, "in_own_process", lambda function, job: function(job))
+    monkeypatch.setattr(measure, "_made_up", lambda *_: None)
+    monkeypatch.setattr(measure, "_times", lambda *_: ([0.1], [0.5], 0.0))
+    monkeypatch.setattr(measure, "peak_memory_gib", lambda: 1.5)
+    costs = [measure.measure_step(made.plan(device="cpu"), (8, 8, 8), 0, processes) for processes in (1, 3)]
+    assert threads == [2]
+    assert [cost.gib for cost in costs if cost is not None] == [1.5, 4.5]

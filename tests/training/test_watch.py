@@ -123,6 +123,14 @@ def test_an_organ_that_is_lost_is_said_once_and_again_after_it_came_back(heard: 
     assert "vein is no longer found" in heard.messages[0]
 
 
+def test_what_a_log_holds_of_a_lost_organ_is_not_said_again(heard: pytest.LogCaptureFixture) -> None:
+    watch = DiceWatch(None)
+    for value in (0.5, 0.0):
+        watch.recall({"vein": value})
+    watch.add(3, {"vein": 0.0})
+    assert not heard.messages
+
+
 def test_the_last_examination_is_kept() -> None:
     watch = DiceWatch(None)
     watch.add(1, {"liver": 0.5, "vein": NAN})
