@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from command_line import SMALL, Cli, Outcome
+from command_line import SMALL, Cli, Outcome, copy_of
 from hypothesis import HealthCheck, settings
 
 from autoseg.cli.app import main
+from autoseg.locks import lock
 from autoseg.phantom.cohort import write_cohort
 from autoseg.processes import ENDING
 from autoseg.report import pictures
@@ -23,6 +25,8 @@ from autoseg.training import validate
 unhindered = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("untimed", deadline=None, suppress_health_check=unhindered)
 settings.load_profile("untimed")
+
+MAKING_S = 1200.0  # at most, that another process needs to make what all share
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,21 +107,42 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five phantoms, of every other row and column, as most of a run's time goes by voxels."""
-    folder = write_cohort(tmp_path_factory.mktemp("data") / "phantoms", cases=5, seed=0, jobs=1)
-    for file in folder.rglob("*.nii.gz"):
-        sitk.WriteImage(sitk.ReadImage(file)[::2, ::2], file)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run see."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return a folder that the first process to ask for it has made; the others wait for it."""
+    with lock(folder.parent, "pytest", MAKING_S, f"{folder.name}.lock"):
+        if not folder.exists():
+            make(beside := folder.with_name(f"{folder.name} unfinished"))
+            beside.rename(folder)
     return folder
 
 
+def make_cohort(folder: Path) -> None:
+    write_cohort(folder, cases=5, seed=0, jobs=1)
+    for file in folder.rglob("*.nii.gz"):
+        sitk.WriteImage(sitk.ReadImage(file)[::2, ::2], file)
+
+
 @pytest.fixture(scope="session")
-def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(shared: Path) -> Path:
+    """Five phantoms, of every other row and column, as most of a run's time goes by voxels."""
+    return made_once(shared / "phantoms", make_cohort)
+
+
+@pytest.fixture(scope="session")
+def finished(cohort: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A RUN on which all verbs were run."""
-    run = tmp_path_factory.mktemp("run") / "RUN"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["autoseg", "run", str(cohort), str(run), *SMALL])
-        with own_signals(), pytest.raises(SystemExit) as stopped:
-            main()
-    assert not stopped.value.code
-    return run
+
+    def make(run: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["autoseg", "run", str(cohort), str(run), *SMALL])
+            with own_signals(), pytest.raises(SystemExit) as stopped:
+                main()
+        assert not stopped.value.code
+
+    return copy_of(made_once(shared / "RUN", make), tmp_path_factory.mktemp("run") / "RUN")
