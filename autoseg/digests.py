@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def file_digest(path: Path) -> str:
 
     A file that is missing, or cannot be read, has a digest of its own: whoever reads it then tells why.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # false, too, for a name that no file can have
         files = [file for file in sorted(path.rglob("*")) if not file.is_dir()]
         return digest(*[(file.relative_to(path).as_posix(), file_digest(file)) for file in files])
     return _content_digest(path)
@@ -70,7 +71,7 @@ def _content_digest(file: Path) -> str:
         if known == state:
             return found
         found = _read_digest(file, status.st_size)
-    except OSError:
+    except (OSError, ValueError):
         return UNREADABLE
     written_ns = max(status.st_mtime_ns, status.st_ctime_ns)
     if time.time_ns() - written_ns > SETTLED_S * 1e9:  # else it may still be written to, and look the same

@@ -59,7 +59,7 @@ class FoldFolder:
 
     @property
     def stop_file(self) -> Path:
-        """Created by the user to end the training of this fold early."""
+        """Created by the user to end the `train` early that trains this fold."""
         return self.folder / "stop"
 
     @property

@@ -68,6 +68,9 @@ def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Tripl
     crop = np.array(plan.crop_size, dtype=np.float64)
     first, last = crop / 2 - 0.5, np.maximum(shape, crop) - crop / 2 - 0.5  # where the crop fits
     centre = rng.uniform(first, last)
+    if plan.flat is not None and last[plan.flat] > 0:  # a slice, and nothing between two; each equally likely
+        most = last[plan.flat]
+        centre[plan.flat] = min(most, np.floor(centre[plan.flat] * (most + 1) / most))
     samples = case.organs()
     first_organ = int(np.searchsorted(samples[:, 0], 1))  # rows of 0 come before
     known, organs = samples[:first_organ], samples[first_organ:]
@@ -77,7 +80,7 @@ def draw_centre(case: CachedCase, plan: Plan, rng: np.random.Generator) -> Tripl
         centre = np.clip(of_organ[rng.integers(len(of_organ)), 1:], first, last)
     elif len(known):
         centre = np.clip(known[rng.integers(len(known)), 1:], first, last)
-    if plan.flat is not None:  # a slice, and nothing between two
+    if plan.flat is not None:
         centre[plan.flat] = np.rint(centre[plan.flat])
     z, y, x = np.where(shape <= crop, (shape - 1) / 2, centre)
     return float(z), float(y), float(x)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,43 +12,15 @@ import numpy.typing as npt
 from autoseg.dataset.load import Case, Dataset
 from autoseg.errors import AutosegError, CasesFailedError, RunError
 from autoseg.evaluation.scores import Row, score_rows, write_scores
-from autoseg.files import write_text
 from autoseg.imaging.volumes import read_label, write_label
 from autoseg.inference.model import Model
-from autoseg.json_file import JsonError, read_json
 from autoseg.labels import HIGHEST_VALUE, Label, organ_key
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.pool import Track, untracked
 from autoseg.run import MASK_SUFFIX, ExternalFolder
 
 logger = logging.getLogger(__name__)
-DATASET, PATIENTS = "dataset", "patients"  # keys of the note on an evaluation's dataset
 UNKNOWN = HIGHEST_VALUE + 1  # no organ can have it
-
-
-def note_source(folder: ExternalFolder, path: Path, dataset: Dataset) -> None:
-    """Note which dataset a folder's scores are of, before any is made.
-
-    Raises:
-        RunError: If it has scores of another one.
-    """
-    where, known = str(path.resolve()), read_source(folder)
-    if known.get(DATASET, where) != where and folder.scores_file.is_file():
-        raise RunError(
-            f"--dataset {path}: {folder.folder} holds the scores of {known[DATASET]}; give one of the two files or "
-            "folders another name, or move those scores away"
-        )
-    patients = {case.id: case.patient for case in dataset.cases}
-    write_text(folder.source_file, json.dumps({DATASET: where, PATIENTS: patients}, indent=1, ensure_ascii=False))
-
-
-def read_source(folder: ExternalFolder) -> Mapping[str, Any]:
-    """Return what was noted of a folder's dataset; empty where that cannot be read, as in earlier RUNs."""
-    try:
-        known = read_json(folder.source_file, dict)
-    except (JsonError, OSError):
-        return {}
-    return known if isinstance(known.get(DATASET), str) and isinstance(known.get(PATIENTS), dict) else {}
 
 
 def evaluate_external(

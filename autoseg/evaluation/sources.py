@@ -15,6 +15,7 @@ import pandas as pd
 from autoseg.dataset.split import TESTING, TRAINING
 from autoseg.dataset.split_file import load_splits
 from autoseg.errors import RunError
+from autoseg.evaluation.external_source import external_patients
 from autoseg.evaluation.foreign import NNUNET, ForeignScores, read_nnunet, read_table
 from autoseg.evaluation.patients import Patients
 from autoseg.evaluation.published import PUBLISHED, TITLE, published_table
@@ -23,7 +24,7 @@ from autoseg.evaluation.scores import ROUNDING, read_scores
 from autoseg.evaluation.statistics import TOTAL, by_case, organs_of
 from autoseg.labels import organ_key
 from autoseg.metrics.registry import comparable_metric
-from autoseg.run import Run
+from autoseg.run import ExternalFolder, Run
 from autoseg.sheet import read_columns
 from autoseg.words import counted, shortened
 
@@ -139,7 +140,7 @@ def _long(file: Path, name: str, metric: str) -> ScoreSource:
         notes=(f"the mean counts where several folds test a case ({counted(again, 'case')})",) if again else (),
     )
     run = Run(file.parent)
-    patients = run_patients(run) if run.plan_file.is_file() else {}
+    patients = run_patients(run) if run.plan_file.is_file() else external_patients(ExternalFolder(file.parent))
     return replace(_sound(file, metric, name, table), trained_on=_trained_on(file, scores), patients=patients)
 
 

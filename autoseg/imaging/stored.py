@@ -60,7 +60,7 @@ def _named(file: Path, where: str) -> tuple[str, ...]:
     if where.split()[:1] == ["LIST"]:
         lines = iter(file.read_bytes().decode("utf-8", "surrogateescape").splitlines())
         for line in lines:  # up to the one that begins the list
-            if line.endswith(where):
+            if line.rstrip().endswith(where):
                 break
         return tuple(line.strip() for line in lines if line.strip())
     if "%" not in where:

@@ -23,7 +23,8 @@ from autoseg.imaging.contents import MOST_PACKED, START_BYTES, require_memory
 from autoseg.imaging.remarks import Remark
 from autoseg.words import shortened
 
-HEADER_BYTES = 1 << 20  # no text header is longer
+FEW_BYTES, HEADER_BYTES = 1 << 12, 1 << 20  # most text headers are shorter; none is longer
+META_END, NRRD_END = re.compile(rb"ElementDataFile\s*=[^\n]*\n"), re.compile(rb"\r?\n\r?\n")
 META_TYPES = {  # as ITK has them
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
     "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
@@ -166,7 +167,7 @@ def _meta_remarks(fields: Mapping[str, str]) -> tuple[Remark, ...]:
 
 def meta_fields(file: Path) -> tuple[dict[str, str], int]:
     """Return the fields of a MetaImage's header up to ElementDataFile, its last, and the byte at which they end."""
-    start = _start(file)
+    start = _start(file, META_END)
     fields: dict[str, str] = {}
     at = 0
     while "ElementDataFile" not in fields:
@@ -228,8 +229,8 @@ def _require_millimetres(file: Path, name: str, units: Sequence[str]) -> None:
 
 def nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
     """Return the fields of an NRRD's header, names without blanks and in lower case, and the byte at which it ends."""
-    start = _start(file)
-    ends = re.search(rb"\r?\n\r?\n", start)
+    start = _start(file, NRRD_END)
+    ends = NRRD_END.search(start)
     head = start[: ends.start() if ends else len(start)].decode("utf-8", "surrogateescape")
     fields = {}
     for line in head.splitlines()[1:]:
@@ -245,14 +246,18 @@ def nrrd_fields(file: Path) -> tuple[dict[str, str], int]:
 
 def nrrd_pairs(file: Path) -> dict[str, str]:
     """Return what programs have written into the header of an NRRD, its lines of `key:=value`."""
-    head = re.split(rb"\r?\n\r?\n", _start(file), maxsplit=1)[0].decode("utf-8", "replace")
+    head = NRRD_END.split(_start(file, NRRD_END), maxsplit=1)[0].decode("utf-8", "replace")
     return dict(line.split(":=", 1) for line in head.splitlines()[1:] if ":=" in line and not line.startswith("#"))
 
 
-def _start(file: Path) -> bytes:
+def _start(file: Path, end: re.Pattern[bytes]) -> bytes:
+    """Return the first bytes of a file, up to the end of its header at least, but no more than `HEADER_BYTES`."""
     try:
         with file.open("rb") as stream:
-            return stream.read(HEADER_BYTES)
+            start = stream.read(FEW_BYTES)
+            while not end.search(start) and len(start) < HEADER_BYTES and (more := stream.read(len(start))):
+                start += more
+            return start
     except OSError as error:
         raise VolumeError(f"{file}: cannot be read ({error.strerror or error}); check its permissions") from error
 

@@ -58,7 +58,8 @@ def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], dev
 
 
 def _warn_of_unready(files: Sequence[Path], folds: Sequence[Loaded], learnt: Sequence[Postprocessing]) -> None:
-    """Name the folds of an ensemble that are still being trained, or ended early, and those that were not evaluated."""
+    """Name the folds of an ensemble that are still being trained, or ended early, and those not evaluated as others."""
+    is_any_evaluated = any(after.sources_digest for after in learnt)
     for file, (_, plan, facts), after in zip(files, folds, learnt, strict=True):
         done = facts.get("iteration")
         if isinstance(done, int) and done < plan.iterations:
@@ -67,7 +68,7 @@ def _warn_of_unready(files: Sequence[Path], folds: Sequence[Loaded], learnt: Seq
                 "model.autoseg to leave it out",
                 file.parent, done, plan.iterations,
             )  # fmt: skip
-        elif not after.sources_digest:
+        elif is_any_evaluated and not after.sources_digest:
             logger.warning(
                 "%s: is not evaluated, so clean-up and expected Dice are those of the other folds; run `autoseg "
                 "evaluate %s`",

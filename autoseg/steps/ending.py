@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,14 +13,15 @@ from autoseg.errors import LockedError
 from autoseg.run import Run
 
 logger = logging.getLogger(__name__)
+TRIES, PAUSE_S = 5, 0.1
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a training may end before its time: Ctrl-C, or a file named `stop` in the RUN or in a fold of its own."""
+    """Why a training may end before its time: Ctrl-C, or a file named `stop` in the RUN or in one of its folds."""
 
     run: Run
-    folds: Sequence[int]  # that the user names
+    folds: Sequence[int]  # that it trains
     asked: Callable[[], bool]
 
     def is_near(self) -> bool:
@@ -30,9 +32,12 @@ class Ending:
         """Remove the stop files, so that the next `train` goes on: that of the RUN, if nobody else is to see it."""
         for file in filter(Path.exists, self._own()):
             self._remove(file)
-        if self.run.stop_file.exists():
+        for _ in range(TRIES):  # another one that ends, too, may have the locks for a moment
+            if not self.run.stop_file.exists():
+                return
             with suppress(LockedError), self.run.locked("train"):
                 self._remove(self.run.stop_file)
+            time.sleep(PAUSE_S)
 
     def _own(self) -> list[Path]:
         return [self.run.fold(fold).stop_file for fold in self.folds]

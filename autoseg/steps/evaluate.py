@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from autoseg.dataset.origin import dataset_of, splits_of
 from autoseg.errors import AutosegError, CasesFailedError, PlanError, RunError
 from autoseg.evaluation.evaluate import evaluate as evaluate_folds
 from autoseg.evaluation.evaluate import require_fitting, trained_folds
-from autoseg.evaluation.external import evaluate_external, note_source
+from autoseg.evaluation.external import evaluate_external
+from autoseg.evaluation.external_source import note_source
 from autoseg.evaluation.freshness import note_models
 from autoseg.evaluation.stress import chosen, stress, write_stress
 from autoseg.inference.opening import open_fold, open_model
@@ -57,17 +59,21 @@ def scores_of(run: Run, options: EvaluateOptions) -> Path:
 
 
 def _external(run: Run, path: Path) -> ExternalFolder:
-    """Return the folder of a dataset, called as its file or folder is."""
-    is_list = path.suffix.lower() in (".csv", ".json") and path.name != "dataset.json"
-    place = path.resolve()
-    return run.external(place.stem if is_list else place.parent.name if place.is_file() else place.name)
+    """Return the folder of a dataset, called as the user calls its list or folder."""
+    place = Path(os.path.abspath(path))
+    return run.external(place.stem if _is_list(path) else place.parent.name if place.is_file() else place.name)
+
+
+def _is_list(path: Path) -> bool:
+    """Return whether a dataset is a list of cases: there may be several in a folder."""
+    return path.suffix.lower() in (".csv", ".json") and path.name != "dataset.json"
 
 
 def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Track) -> int:
     run.plan()
     dataset, folder = load_dataset(path), _external(run, path)
     model = open_model(run.folder, pick_device(options.device))
-    note_source(folder, path, dataset)
+    note_source(folder, path if _is_list(path) else dataset.root, dataset)
     what = f"external {folder.folder.name}"
     try:
         rows = evaluate_external(model, dataset, folder, options.tolerance_mm, track)

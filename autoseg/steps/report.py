@@ -17,7 +17,7 @@ from autoseg.digests import remembered
 from autoseg.errors import RunError
 from autoseg.evaluation.beside import Scored
 from autoseg.evaluation.cases import doubts
-from autoseg.evaluation.external import DATASET, PATIENTS, read_source
+from autoseg.evaluation.external_source import DATASET, external_patients, read_source
 from autoseg.evaluation.freshness import has_other_models, is_evaluated, read_looks, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
 from autoseg.evaluation.records import EDGE, PATIENT, case_records
@@ -226,7 +226,7 @@ def _evidence(
 
 def _external(folder: ExternalFolder) -> Scored:
     """Read the scores of another dataset, and whose they are."""
-    return Scored(scores=read_scores(folder.scores_file), patients=read_source(folder).get(PATIENTS, {}))
+    return Scored(scores=read_scores(folder.scores_file), patients=external_patients(folder))
 
 
 def _review(run: Run, evidence: Evidence) -> dict[str, tuple[TextTable, ...]]:

@@ -65,9 +65,10 @@ def train(
         PlanError: If a fold is not in the split.
         LockedError: If another process writes to RUN.
     """
-    ending, is_first = Ending(run, options.folds or (), stop), process_place().rank == 0
+    folds, is_first = _folds(run, options), process_place().rank == 0
+    ending = Ending(run, folds, stop)
     with run.locked("train", folds_of(options)) if is_first else nullcontext():  # once, where several train together
-        finished = _train(run, options, tell, ending, track)
+        finished = _train(run, folds, options, tell, ending, track)
     if is_first:
         ending.clear()
     return finished
@@ -78,18 +79,24 @@ def folds_of(options: TrainOptions) -> Folds | None:
     return None if options.folds is None else Folds(options.folds)
 
 
+def _folds(run: Run, options: TrainOptions) -> tuple[int, ...]:
+    """Return the folds to train; those that the split does not have are refused."""
+    count = len(splits_of(run))
+    unknown = [fold for fold in options.folds or () if fold >= count]
+    if unknown:
+        raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {count - 1}; plan with --folds for more")
+    return tuple(range(count)) if options.folds is None else options.folds
+
+
 def _train(
     run: Run,
+    folds: Sequence[int],
     options: TrainOptions,
     tell: Callable[[int, Progress], None],
     ending: Ending,
     track: Track,
 ) -> dict[int, int]:
     splits = splits_of(run)
-    folds = tuple(range(len(splits))) if options.folds is None else options.folds
-    unknown = [fold for fold in folds if fold >= len(splits)]
-    if unknown:
-        raise PlanError(f"--fold {unknown[0]}: the split has folds 0 to {len(splits) - 1}; plan with --folds for more")
     device = device_of(plan_of(run), options.device)
     require_one_device(run.plan(), process_place().size)
     _require_later_memory(run, folds, device)
@@ -259,8 +266,9 @@ def _require_later_memory(run: Run, folds: Sequence[int], device: DeviceName) ->
 
 def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:
     """Return how many iterations fit what is left of a time budget when they have been measured."""
+    machines = world_size() // process_place().local_size
     measures = process_rank() == 0  # one measures for all: the others would only disturb
-    measured = measure_step(share_of(plan, world_size()), shape, workers, world_size()) if measures else None
+    measured = measure_step(share_of(plan, world_size()), shape, workers, world_size(), machines) if measures else None
     left_s = ITERATIONS_SHARE * (time_budget_s - (time.monotonic() - began))
     fitting = max(1, int(left_s / measured.seconds_per_iteration)) if measured else 0
     iterations = int(from_first(fitting))

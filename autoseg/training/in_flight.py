@@ -23,7 +23,8 @@ class _Launched:
     began: float
     waited_s: float
     cases: list[str]
-    ended: float | None = None  # where it was waited for before it is looked at
+    values: tuple[float, float] | None = None  # loss and gradient norm, where they were waited for before
+    ended: float | None = None  # when they were there
 
 
 class InFlight:
@@ -62,15 +63,14 @@ class InFlight:
     def wait(self) -> None:
         """Wait until all that was started is done, so that what comes before it is looked at is not counted with it."""
         for launched in self._pending:
-            launched.outcome.read()
-            launched.ended = launched.ended or time.monotonic()
+            launched.values, launched.ended = launched.outcome.read(), time.monotonic()
 
     def look_at(self, all_but: int) -> None:
         """Wait for the iterations that were started, but for the last ones; log, watch and tell them."""
         while len(self._pending) > all_but:
             launched = self._pending.pop(0)
             row = launched.row
-            loss, norm = launched.outcome.read()
+            loss, norm = launched.values or launched.outcome.read()
             row |= {"loss": loss, "gradient_norm": norm} | self._times(launched)
             self._log.add(row)
             self._watch.add(int(row["iteration"]), loss, norm, row["wait_share"], launched.cases)

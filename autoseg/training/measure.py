@@ -31,7 +31,7 @@ LONG_S = {"cpu": 8.0, "mps": 8.0, "cuda": 40.0}  # after so long one to warm up 
 FEWEST = 2
 
 
-def measure_step(plan: Plan, shape: Voxels, workers: int, processes: int = 1) -> StepCost | None:
+def measure_step(plan: Plan, shape: Voxels, workers: int, processes: int = 1, machines: int = 1) -> StepCost | None:
     """Run iterations of `plan` and return what they cost; None where there is too little memory for one.
 
     Measured on made-up volumes in a fresh process, so that nothing of it stays in this one. It repeats exactly where
@@ -43,25 +43,27 @@ def measure_step(plan: Plan, shape: Voxels, workers: int, processes: int = 1) ->
         workers: Augmentation processes.
         processes: That will train together. Only one is measured: as it will be among the others, with its part of a
             CPU's cores, on a GPU operation by operation; that they wait for each other is not in it.
+        machines: That these processes are on.
 
     Raises:
         PlanError: If the process is killed, or hangs.
     """
     try:
         exactly = torch.are_deterministic_algorithms_enabled()
-        return in_own_process(_measure, (plan, shape, workers, processes, exactly))
+        return in_own_process(_measure, (plan, shape, workers, processes, machines, exactly))
     except WorkerLostError as error:
         raise PlanError(
             "measuring the plan was killed, most likely for lack of memory; free some, or --set batch_size=1"
         ) from error
 
 
-def _measure(job: tuple[Plan, Voxels, int, int, bool]) -> StepCost | None:
-    plan, shape, workers, processes, exactly = job
+def _measure(job: tuple[Plan, Voxels, int, int, int, bool]) -> StepCost | None:
+    plan, shape, workers, processes, machines, exactly = job
+    beside = processes // machines
     if exactly:
         repeat_exactly()
-    if plan.device == "cpu" and processes > 1:
-        torch.set_num_threads(max(1, usable_cores() // processes))
+    if plan.device == "cpu" and beside > 1:
+        torch.set_num_threads(max(1, usable_cores() // beside))
     with tempfile.TemporaryDirectory() as folder:
         cases = [_made_up(Path(folder), f"case{n}", plan, shape) for n in range(plan.batch_size)]
         try:
@@ -73,7 +75,7 @@ def _measure(job: tuple[Plan, Voxels, int, int, bool]) -> StepCost | None:
         seconds_per_iteration=statistics.mean(took) if plan.device == "cuda" else statistics.median(took),
         waiting_share=sum(waited) / sum(took),
         others_share=others_share,
-        gib=_most_memory_gib(plan.device) * (processes if plan.device == "cpu" else 1),  # they share a CPU's memory
+        gib=_most_memory_gib(plan.device) * (beside if plan.device == "cpu" else 1),  # they share a CPU's memory
     )
 
 

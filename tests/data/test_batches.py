@@ -19,7 +19,7 @@ from autoseg.data.batches import Batch, open_batches
 from autoseg.data.cache import CachedCase
 from autoseg.data.crops import CaseChooser, choose_deformed, draw_centre
 from autoseg.errors import TrainingError
-from autoseg.plan import AugmentationPlan
+from autoseg.plan import AugmentationPlan, Level, NetworkPlan
 
 PLAN = made.plan(
     seed=5,
@@ -206,6 +206,17 @@ def test_with_organ_share_zero_centres_are_uniform_over_where_the_crop_fits(tmp_
     centres = np.array([draw_centre(case, plan, rng) for _ in range(400)])
     np.testing.assert_allclose(centres.mean(axis=0), 9.5, atol=0.9)  # the middle; 3 standard errors
     np.testing.assert_allclose(centres.std(axis=0), (20 - 2) / np.sqrt(12), rtol=0.1)
+
+
+def test_every_slice_of_a_flat_axis_is_drawn_as_often(tmp_path: Path) -> None:
+    case = made.random_case(tmp_path, (4, 20, 20))
+    levels = [Level(features=(4, 4), kernel=(1, 3, 3), pooling=pooling) for pooling in ((1, 1, 1), (1, 2, 2))]
+    network = NetworkPlan(stages=tuple(levels))
+    plan = made.plan(organ_share=0.0, crop_size=(1, 4, 4), flat_axis="z", tile_depth=1, network=network)
+    rng = np.random.default_rng(0)
+    slices, counts = np.unique([draw_centre(case, plan, rng)[0] for _ in range(2000)], return_counts=True)
+    assert slices.tolist() == [0, 1, 2, 3]
+    assert np.abs(counts - 500).max() < 60  # 3 standard errors
 
 
 @settings(max_examples=40)

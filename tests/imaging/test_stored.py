@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.stored import stored_digest, stored_files, voxel_files
 from autoseg.imaging.volumes import read_image, write_array
@@ -29,6 +30,8 @@ SLICES = ("s1.raw", "s2.raw", "s3.raw")
         ("A.NRRD", f"{NRRD}data file: voxels.bin\n\n", ("voxels.bin",)),
         ("a.nrrd", f"{NRRD}data file: LIST\ns1.raw\ns2.raw\ns3.raw\n", SLICES),
         ("a.nrrd", f"{NRRD}\n", ()),
+        ("a.nrrd", f"{NRRD}data file: LIST \ns1.raw\ns2.raw\ns3.raw\n", SLICES),
+        ("a.nrrd", f"{NRRD}{'# long' * 3000}\ndata file: voxels.bin\n\n", ("voxels.bin",)),
         ("a.mhd", "no header", ()),
         ("a.nii.gz", "anything", ()),
     ],
@@ -51,3 +54,12 @@ def test_voxels_of_any_name_count_as_the_content_of_their_header(tmp_path: Path)
     voxels.write_bytes(bytes([1]) + voxels.read_bytes()[1:])
     assert read_image([file]).array.sum() == 1
     assert stored_digest([file]) != before
+
+
+@pytest.mark.parametrize("name", ["x\0y.raw", "x" * 300])
+def test_a_name_that_no_file_can_have_is_left_to_the_reader(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.mhd"
+    file.write_text(f"{META}{name}\n")
+    assert stored_digest([file])
+    with pytest.raises(VolumeError, match=r"a\.mhd: "):
+        read_image([file])

@@ -27,12 +27,15 @@ from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split_file import load_splits
 from autoseg.evaluation import evaluate
+from autoseg.evaluation.external_source import note_source
 from autoseg.evaluation.freshness import has_other_models, is_evaluated
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.network.weights import read_facts
 from autoseg.options import PlanOptions
+from autoseg.parts import Folds
 from autoseg.phantom.scan import ORGANS
 from autoseg.run import Run
+from autoseg.steps import evaluate as evaluate_step
 from autoseg.steps.plan import is_planned
 from autoseg.training.checkpoint import CHECKPOINT
 
@@ -116,6 +119,10 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     pd.testing.assert_series_equal(*dice, atol=1e-6)  # the same cases and the same model, by another way
     assert set(pd.read_csv(run.stress_file)["organ"]) == set(ORGANS)
     assert not has_other_models(run, "stress")
+    linked = tmp_path / "linked"
+    linked.symlink_to(cohort)
+    assert evaluate_step._external(run, linked).folder.name == "linked"
+    note_source(run.external(cohort.name), load_dataset(cohort / "dataset.json").root, load_dataset(cohort))
     elsewhere = copy_of(cohort, tmp_path / "site B" / cohort.name)
     code, _, message = cli("evaluate", run.folder, "--dataset", elsewhere)
     assert code == 1
@@ -240,12 +247,13 @@ def test_two_folds_are_trained_at_the_same_time_and_a_stop_file_ends_both(
             assert cli("train", run, "--fold", "1", "--iterations", "3", "--workers", "0")[0] == 0
             assert_one_line(cli("train", run, "--fold", "0"), "`autoseg train --fold 0` writes to it")
             assert_one_line(cli("evaluate", run), "`autoseg train --fold 0` writes to it")
-            (run / "stop").touch()
-            code, _, _ = cli("train", run, "--fold", "1", "--iterations", "9", "--workers", "0")
-            assert code == 0
-            assert first.wait(60) == 0
+            with Run(run).locked("train", Folds((1,))):  # as if fold 1 were still in an iteration
+                (run / "stop").touch()
+                assert first.wait(60) == 0
+                assert (run / "stop").exists()
         finally:
             first.kill()
+    assert cli("train", run, "--fold", "1", "--iterations", "9", "--workers", "0")[0] == 0
     assert len(pd.read_csv(run / "fold-1" / "log.csv")) < 9
     assert not (run / "stop").exists()
 

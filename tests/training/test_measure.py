@@ -95,6 +95,7 @@ def test_one_of_several_processes_on_a_cpu_has_its_part_of_the_cores_and_all_hav
     monkeypatch.setattr(measure, "_made_up", lambda *_: None)
     monkeypatch.setattr(measure, "_times", lambda *_: ([0.1], [0.5], 0.0))
     monkeypatch.setattr(measure, "peak_memory_gib", lambda: 1.5)
-    costs = [measure.measure_step(made.plan(device="cpu"), (8, 8, 8), 0, processes) for processes in (1, 3)]
-    assert threads == [2]
-    assert [cost.gib for cost in costs if cost is not None] == [1.5, 4.5]
+    teams = ((1, 1), (3, 1), (4, 2), (4, 4))  # processes, on so many machines
+    costs = [measure.measure_step(made.plan(device="cpu"), (8, 8, 8), 0, *team) for team in teams]
+    assert threads == [2, 4]
+    assert [cost.gib for cost in costs if cost is not None] == [1.5, 4.5, 3.0, 1.5]
