@@ -32,13 +32,21 @@ from autoseg.evaluation.freshness import has_other_models, is_evaluated
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.network.weights import read_facts
 from autoseg.options import PlanOptions
-from autoseg.parts import Folds
 from autoseg.phantom.scan import ORGANS
 from autoseg.run import Run
 from autoseg.steps import evaluate as evaluate_step
 from autoseg.steps.plan import is_planned
 from autoseg.training.checkpoint import CHECKPOINT
 
+HOLDING = """
+import sys
+from pathlib import Path
+from autoseg.parts import Folds
+from autoseg.run import Run
+with Run(Path(sys.argv[1])).locked("train", Folds((1,))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 NOTES = ("digests.json", "timings.json")  # of what was read, and how long each verb took
 
 
@@ -247,10 +255,15 @@ def test_two_folds_are_trained_at_the_same_time_and_a_stop_file_ends_both(
             assert cli("train", run, "--fold", "1", "--iterations", "3", "--workers", "0")[0] == 0
             assert_one_line(cli("train", run, "--fold", "0"), "`autoseg train --fold 0` writes to it")
             assert_one_line(cli("evaluate", run), "`autoseg train --fold 0` writes to it")
-            with Run(run).locked("train", Folds((1,))):  # as if fold 1 were still in an iteration
+            with subprocess.Popen(
+                [sys.executable, "-c", HOLDING, run], stdin=-1, stdout=-1
+            ) as other:  # in an iteration
+                assert other.stdout is not None
+                assert other.stdout.readline() == b"held\n"
                 (run / "stop").touch()
                 assert first.wait(60) == 0
                 assert (run / "stop").exists()
+                other.communicate()
         finally:
             first.kill()
     assert cli("train", run, "--fold", "1", "--iterations", "9", "--workers", "0")[0] == 0
