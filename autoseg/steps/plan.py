@@ -84,13 +84,8 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
     preset = None if options.preset is None else load_preset(options.preset)
-    if preset is not None and preset.get("finer") and options.stages == 1:
-        raise PlanError(f"--stages 1: the preset {options.preset} has two; leave --stages out, or plan without it")
-    if preset is not None and preset.get("finer") and options.time_budget_s is not None:
-        raise PlanError(
-            f"--time-budget: the preset {options.preset} says how long each of its two stages trains; leave it out, or "
-            "give --iterations"
-        )
+    if preset is not None and preset.get("finer"):
+        _require_two_stages(options)
     checked = check(path, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
     cohort = cohort_of(path, checked, options, run)
@@ -121,6 +116,21 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
         _write(run, path, checked.dataset, options, fitted.decision, context)
     tell_of(cohort)
     return fitted.decision
+
+
+def _require_two_stages(options: PlanOptions) -> None:
+    """Refuse what cannot be asked of a preset of two stages.
+
+    Raises:
+        PlanError: If one stage is asked for, or a time, of which none says how the stages share it.
+    """
+    if options.stages == 1:
+        raise PlanError(f"--stages 1: the preset {options.preset} has two; leave --stages out, or plan without it")
+    if options.time_budget_s is not None:
+        raise PlanError(
+            f"--time-budget: the preset {options.preset} says how long each of its two stages trains; leave it out, or "
+            "give --iterations"
+        )
 
 
 def _measuring(track: Track) -> Measure:

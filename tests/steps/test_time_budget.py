@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import made
 import pytest
 from command_line import Cli, assert_one_line, copy_of
 
+from autoseg.errors import PlanError
 from autoseg.options import EvaluateOptions, PlanOptions, TrainOptions
 from autoseg.planning.budget import StepCost
 from autoseg.run import FoldFolder, Run
@@ -145,3 +147,19 @@ def test_run_measures_again_what_is_to_repeat_exactly_on_a_gpu(
     training = TrainOptions(time_budget_s=2700.0, deterministic=True)
     steps = list(due_steps(tmp_path, Run(tmp_path), PlanOptions(), training, EvaluateOptions()))
     assert [step.time_budget_s for step in steps if isinstance(step, TrainOptions)] == [trainer]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            PlanOptions(preset="mine.json", time_budget_s=600.0),
+            "--time-budget: the preset mine.json says how long",
+        ),
+        (PlanOptions(preset="mine.json", stages=1), "--stages 1: the preset mine.json has two"),
+    ],
+)
+def test_what_a_preset_of_two_stages_cannot_heed_is_refused(options: PlanOptions, message: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(message)):
+        plan._require_two_stages(options)
+    plan._require_two_stages(PlanOptions(preset="mine.json", iterations=300))
