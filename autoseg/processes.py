@@ -120,6 +120,26 @@ def is_started_by_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+class SharedFlag:
+    """Says yes or no to several processes; unlike Python's event it has no lock that a killed one could keep."""
+
+    def __init__(self) -> None:
+        """Begin with no."""
+        self._byte = multiprocessing.RawValue(ctypes.c_bool, False)
+
+    def set(self) -> None:
+        """Say yes from now on."""
+        self._byte.value = True
+
+    def clear(self) -> None:
+        """Say no from now on."""
+        self._byte.value = False
+
+    def is_set(self) -> bool:
+        """Return what was said last."""
+        return bool(self._byte.value)
+
+
 class Vigil:
     """Watches processes that are waited for: which of them do nothing at all, neither compute, read nor write.
 

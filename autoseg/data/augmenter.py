@@ -1,7 +1,8 @@
 """batchgenerators' augmentation processes, made safe: an end or a hang of one is noticed, and nothing waits for it.
 
 batchgenerators (0.25.5) reads its queues when it ends, and while it waits for a batch. A process that was killed while
-it wrote leaves half a message in the queue, for whose other half the reader waits for ever.
+it wrote leaves half a message in the queue, for whose other half the reader waits for ever. And one that was killed
+while it asked an event of multiprocessing whether to end keeps that event's lock, for which all others wait for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 
 from autoseg import processes
-from autoseg.processes import Vigil
+from autoseg.processes import SharedFlag, Vigil
 
 
 class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
@@ -24,11 +25,15 @@ class Augmenter(MultiThreadedAugmenter):  # type: ignore[misc]
     _processes: list[BaseProcess]
     _queues: list[Any]
     pin_memory_thread: threading.Thread
-    abort_event: Any
 
     hangs = False  # a process was alive, but did nothing while its batch was waited for
     _is_awaited = False
     _has_ended = False
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Take what batchgenerators takes."""
+        super().__init__(*given, **named)
+        self.abort_event, self.pause_event = SharedFlag(), SharedFlag()
 
     def _start(self) -> None:
         if self._has_ended:
