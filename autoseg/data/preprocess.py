@@ -15,7 +15,8 @@ from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest, states_of
 from autoseg.errors import AutosegError, CasesFailedError, RunError, VolumeError
 from autoseg.imaging.contents import ALWAYS_FREE_BYTES
-from autoseg.imaging.grid import Grid, Voxels, corner_distance_mm, resized, spacing_text, working_shape
+from autoseg.imaging.grid import Grid, Voxels, resized, spacing_text, working_shape
+from autoseg.imaging.lattice import require_together
 from autoseg.imaging.resample import FloatArray, resample_image, resample_label
 from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import Volume, read_image, read_label
@@ -114,12 +115,7 @@ def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
     scheme = plan.scheme
     image = read_image(source.images)
     label = read_label(source.label_files, image.grid, scheme)
-    apart = corner_distance_mm(image.grid, label.grid)
-    if apart > 0.5 * min(image.grid.spacing_mm):
-        raise VolumeError(
-            f"{source.id}: image {image.grid.shape} and label {label.grid.shape} lie {apart:.1f} mm apart; "
-            "resample the label to the image"
-        )
+    require_together(source.id, label.grid, image.grid)
     array = working_image(image, plan)
     case = CachedCase(
         id=source.id,

@@ -16,7 +16,7 @@ from autoseg.dataset.load import Case, Dataset
 from autoseg.dataset.survey import names_within
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_contours import remarks_on_series
-from autoseg.imaging.grid import Grid, corner_distance_mm
+from autoseg.imaging.grid import Grid, corner_distance_mm, lie_together
 from autoseg.imaging.pictures import is_picture
 from autoseg.imaging.volumes import SAME_PLACE_MM, Volume, read_image, read_label
 from autoseg.labels import HIGHEST_VALUE
@@ -166,7 +166,7 @@ def _geometry_findings(case: Case, image: Grid, label: Grid) -> list[Finding]:
     found = f"image and label map lie {apart:.3g} mm apart at a corner, voxels of {image.spacing_mm} mm (Z, Y, X)"
     if apart <= SAME_PLACE_MM:
         return []
-    if apart <= min(image.spacing_mm) / 2:
+    if lie_together(label, image):
         fix = "nothing: the image's place is used; to silence this, copy its header to the label map"
         return [_row(case, case.label, "geometry-repairable", "warning", found, fix)]
     fix = "if voxels correspond, copy the image's header to the label map; otherwise resample it to the image"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from autoseg.dataset.load import Case, Dataset
 from autoseg.errors import AutosegError, CasesFailedError, RunError
 from autoseg.evaluation.scores import Row, score_rows, write_scores
+from autoseg.imaging.lattice import require_together
 from autoseg.imaging.volumes import read_label, write_label
 from autoseg.inference.model import Model
 from autoseg.labels import HIGHEST_VALUE, Label, organ_key
@@ -113,8 +114,9 @@ def _rows(
     prediction = model.predict(list(case.images))
     mask = prediction.mask
     write_label(file, mask.array, mask.stored)
-    truth = read_label(case.label_files, mask.grid, dataset.scheme).array
-    truth = renumbered(truth, _parts(values, model), dataset.ignored)
+    label = read_label(case.label_files, mask.grid, dataset.scheme)
+    require_together(case.label, label.grid, mask.grid)
+    truth = renumbered(label.array, _parts(values, model), dataset.ignored)
     scheme = model.plan.scheme
     shown = {organ: scheme.values_of(organ) for value, organ in values.items() if case.shows(value)}
     about = {"fold": 0, "case": case.id, "split": "testing", "grid": "original"}

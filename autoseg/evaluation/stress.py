@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from autoseg.dataset.load import Case
 from autoseg.errors import RunError
+from autoseg.imaging.lattice import require_together
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.inference.model import Model
 from autoseg.metrics.overlap import dice
@@ -147,7 +148,9 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
         AutosegError: If the case cannot be read or predicted.
     """
     image = read_image(case.images)
-    truth = read_label(case.label_files, image.grid, model.plan.scheme).array
+    label = read_label(case.label_files, image.grid, model.plan.scheme)
+    require_together(case.label, label.grid, image.grid)
+    truth = label.array
     is_ct = model.plan.intensity[0].kind == "ct"
     scheme = model.plan.scheme
     organs = {organ.value: organ.name for organ in scheme.shown(scheme.hidden(case.shows)).values()}

@@ -89,6 +89,16 @@ def corner_distance_mm(a: Grid, b: Grid) -> float:
     return float(np.linalg.norm(a.corners_mm() - b.corners_mm(), axis=1).max())
 
 
+def lie_together(label: Grid, image: Grid) -> bool:
+    """Return whether the voxels of a label map are its image's: at most half of the image's smallest voxel off.
+
+    >>> image, *labels = (Grid(shape=(2, 3, 4), spacing_mm=(2, 1, 1), origin_mm=(x, 0, 0)) for x in (0, 0.5, 0.6))
+    >>> [lie_together(label, image) for label in labels]
+    [True, False]
+    """
+    return corner_distance_mm(label, image) <= min(image.spacing_mm) / 2
+
+
 @dataclass(frozen=True)
 class Reorientation:
     """Axis permutation and flips that bring an array to LPS, and back; no interpolation.

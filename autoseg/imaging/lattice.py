@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.imaging.grid import NEAR_VOXELS, Box, Grid, Voxels
+from autoseg.errors import VolumeError
+from autoseg.imaging.grid import NEAR_VOXELS, Box, Grid, Voxels, corner_distance_mm, lie_together
 
 Labels = npt.NDArray[np.int32]
 
@@ -96,3 +97,23 @@ def union_grid(one: Grid, other: Grid) -> Grid | None:
 def _box(ends: list[tuple[int, int]]) -> Box:
     z, y, x = (slice(start, end) for start, end in ends)
     return z, y, x
+
+
+def require_together(what: object, label: Grid, image: Grid) -> None:
+    """Refuse a label map that does not lie on its image.
+
+    Args:
+        what: The case, or the file of the label map, for the message.
+        label: Its grid (LPS).
+        image: Grid of the image (LPS).
+
+    Raises:
+        VolumeError: If their shapes differ, or their corners lie more than half a voxel apart.
+    """
+    if not lie_together(label, image):
+        apart = corner_distance_mm(label, image)
+        lie = f"lie {apart:.1f} mm apart" if label.shape == image.shape else "have other voxels"
+        raise VolumeError(
+            f"{what}: image {image.shape} and label {label.shape} {lie}; copy the image's header to the label map if "
+            "their voxels correspond, else resample it to the image"
+        )

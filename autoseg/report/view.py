@@ -18,6 +18,7 @@ from autoseg.figures.planes import window_of
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
 from autoseg.imaging.grid import Grid, Voxels
+from autoseg.imaging.lattice import require_together
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import IGNORED, Atoms, LabelScheme
 from autoseg.metrics.overlap import dice
@@ -236,13 +237,12 @@ def _map_of(
 ) -> tuple[Atoms | None, list[str]]:
     """Return the atoms of a label map, None where it cannot be shown, and sentences on what is amiss."""
     try:
-        array = read_label(files, whole, scheme).array
+        label = read_label(files, whole, scheme)
+        require_together(files if isinstance(files, Path) else files[0], label.grid, whole)
     except AutosegError as error:  # the rest of the case is worth a look
         return None, _not_shown(what, f"{error}; {way_out}")
-    if array.shape != whole.shape:
-        return None, _not_shown(what, f"it has {array.shape} voxels (z, y, x), the image {whole.shape}; {way_out}")
-    atoms = scheme.encode_known(array)
-    strange = int(np.count_nonzero(array) - np.count_nonzero(atoms))
+    atoms = scheme.encode_known(label.array)
+    strange = int(np.count_nonzero(label.array) - np.count_nonzero(atoms))
     sentence = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."
     return atoms, [sentence] if strange else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from autoseg.dataset.split_file import load_splits
 from autoseg.evaluation import evaluate
 from autoseg.evaluation.external_source import note_source
 from autoseg.evaluation.freshness import has_other_models, is_evaluated
+from autoseg.imaging.readers import strip_suffix
 from autoseg.imaging.volumes import read_grid, read_label
 from autoseg.network.weights import read_facts
 from autoseg.options import PlanOptions
@@ -135,6 +137,17 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     code, _, message = cli("evaluate", run.folder, "--dataset", elsewhere)
     assert code == 1
     assert f"holds the scores of {cohort.resolve()}; give one of the two files or folders another name" in message
+    few = copy_of(cohort, tmp_path / "few")
+    for file in sorted((few / "labelsTr").iterdir())[2:]:
+        file.unlink()
+    labels = sorted((few / "labelsTr").iterdir())
+    moved = sitk.ReadImage(str(labels[0]))
+    moved.SetOrigin([moved.GetOrigin()[0], moved.GetOrigin()[1], moved.GetOrigin()[2] + 3 * moved.GetSpacing()[2]])
+    sitk.WriteImage(moved, str(labels[0]))
+    code, _, message = cli("evaluate", run.folder, "--dataset", few)
+    assert code == 1
+    assert re.search(rf"{labels[0].name}: image .* and label .* lie [\d.]+ mm apart", message)
+    assert set(pd.read_csv(run.external("few").scores_file)["case"]) == {strip_suffix(labels[1])}
     model = run.fold(0).model
     model.write_bytes(model.read_bytes() + b"\n")
     assert has_other_models(run, "stress")
