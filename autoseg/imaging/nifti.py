@@ -1,4 +1,4 @@
-"""NIfTI-1 voxels straight from the file, read once: ITK makes zeros of missing and NaN voxels and says nothing."""
+"""NIfTI voxels straight from the file, read once: ITK makes zeros of missing and NaN voxels and says nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from autoseg.errors import VolumeError
 from autoseg.imaging.contents import ignored_bytes, read_start, unpack
 from autoseg.imaging.remarks import Remark
 
-HEADER_BYTES = 348
 VOXELS_AT = 352  # bytes, in files that ITK writes
-PLACE_BYTES = ((0, 4), (40, 56), (76, 108), (123, 124), (252, 328))  # byte order, sizes, steps, unit, both forms
-ORDERS = {b"\x5c\x01\x00\x00": "<", b"\x00\x00\x01\x5c": ">"}  # the first field is HEADER_BYTES
 KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COMPLEX = {32, 1792, 2048}  # numbers of complex voxel types
 MM_BY_UNIT = {1: 1000.0, 3: 0.001}  # metre and micrometre; everything else is read as millimetres
@@ -29,10 +26,58 @@ DAMAGED = (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowErro
 SLAB_VOXELS = 1 << 23  # that are scaled at a time
 
 
+Field = tuple[int, str]  # its first byte, and its form as struct writes it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a version of NIfTI has what (nifti1.h, nifti2.h)."""
+
+    version: int
+    header_bytes: int  # which is what the first field says, in either byte order
+    magic: tuple[int, bytes]
+    sizes: Field  # the number of axes before them
+    kind: Field  # and the bits of a voxel
+    pixdim: Field
+    offset: Field
+    scale: Field
+    unit: Field
+    codes: Field  # of qform and sform
+    quaternion: Field
+    rows: Field
+
+    def order(self, data: bytes | bytearray) -> str | None:
+        """Return the byte order of a header of this version, None where it is another."""
+        place, magic = self.magic
+        if data[place : place + len(magic)] != magic:
+            return None
+        return next((order for order in "<>" if data[:4] == struct.pack(f"{order}i", self.header_bytes)), None)
+
+    def place(self, data: bytes | bytearray) -> bytes:
+        """Return all that says where voxels lie: byte order, sizes, steps, unit and both forms, as stored."""
+        fields = (self.sizes, self.pixdim, self.unit, self.codes, self.quaternion, self.rows)
+        return bytes(data[:4]) + b"".join(data[at : at + struct.calcsize(f"<{form}")] for at, form in fields)
+
+
+LAYOUTS = (
+    Layout(
+        version=1, header_bytes=348, magic=(344, b"n+1"), sizes=(40, "8h"), kind=(70, "2h"), pixdim=(76, "4f"),
+        offset=(108, "f"), scale=(112, "2f"), unit=(123, "B"), codes=(252, "2h"), quaternion=(256, "6f"),
+        rows=(280, "12f"),
+    ),
+    Layout(
+        version=2, header_bytes=540, magic=(4, b"n+2"), sizes=(16, "8q"), kind=(12, "2h"), pixdim=(104, "4d"),
+        offset=(168, "q"), scale=(176, "2d"), unit=(500, "i"), codes=(344, "2i"), quaternion=(352, "6d"),
+        rows=(400, "12d"),
+    ),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class NiftiHeader:
-    """What the header of a NIfTI-1 file says."""
+    """What the header of a NIfTI file says."""
 
+    version: int
     order: str  # byte order, as numpy and struct write it
     sizes: tuple[int, ...]  # voxels (X, Y, Z, …), without axes of one voxel at the end beyond the third
     kind: int  # NIfTI's number of the voxel type
@@ -55,7 +100,7 @@ class NiftiHeader:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether intensities are slope * stored + intercept; a slope of 0 means that they are not (NIfTI-1)."""
+        """Whether intensities are slope * stored + intercept; a slope of 0 means that they are not (nifti1.h)."""
         finite = math.isfinite(self.slope) and math.isfinite(self.intercept)
         return finite and self.slope != 0 and (self.slope, self.intercept) != (1, 0)
 
@@ -75,7 +120,7 @@ class NiftiVoxels:
 
 
 def read_nifti_header(file: Path) -> NiftiHeader | None:
-    """Read the header of a NIfTI-1 file, packed or not; None for another kind of file.
+    """Read the header of a NIfTI file that holds its voxels, packed or not; None for another kind of file.
 
     Raises:
         VolumeError: If it says what no image can be, or that voxels are complex.
@@ -97,8 +142,8 @@ def read_voxels(file: Path) -> NiftiVoxels | None:
     """Read a NIfTI file's voxels once, and refuse it where it is cut short or damaged.
 
     Returns:
-        Voxels, scaled as the header says; or None for what ITK must read: coloured, with more than four axes, or
-        NIfTI-2. Such a file is sound too, as far as can be told.
+        Voxels, scaled as the header says; or None for what ITK must read: coloured, with more than four axes, or a
+        header with its voxels in a file beside. Such a file is sound too, as far as can be told.
 
     Raises:
         VolumeError: If the file is damaged or cut short, or declares more than file or memory can hold.
@@ -161,31 +206,38 @@ def _scale(stored: npt.NDArray[Any], header: NiftiHeader) -> npt.NDArray[Any]:
 
 
 def _header(data: bytes | bytearray) -> NiftiHeader | None:
-    """Return what the header of a NIfTI-1 file says, or None where it is another kind of file."""
-    order = ORDERS.get(bytes(data[:4]))
-    if order is None or data[344:347] != b"n+1":
+    """Return what the header of a NIfTI file says, or None where it is another kind of file."""
+    found = next(((layout, order) for layout in LAYOUTS if (order := layout.order(data))), None)
+    if found is None:
         return None
-    rank, *sizes = struct.unpack(f"{order}8h", data[40:56])
-    kind, bits = struct.unpack(f"{order}2h", data[70:74])
-    offset, slope, intercept = struct.unpack(f"{order}3f", data[108:120])
+    layout, order = found
+
+    def read(field: Field) -> tuple[Any, ...]:
+        at, form = field
+        return struct.unpack_from(order + form, data, at)
+
+    rank, *sizes = read(layout.sizes)
+    kind, bits = read(layout.kind)
+    (offset,), (slope, intercept), (unit,) = read(layout.offset), read(layout.scale), read(layout.unit)
     if not 2 <= rank <= 7 or min(sizes[:rank]) < 1:
         raise ValueError(f"{rank} axes of {sizes} voxels")
     while rank > 3 and sizes[rank - 1] == 1:
         rank -= 1
-    qform_code, sform_code = struct.unpack(f"{order}2h", data[252:256])
+    qform_code, sform_code = read(layout.codes)
     return NiftiHeader(
+        version=layout.version,
         order=order,
         sizes=tuple(sizes[:rank]),
         kind=kind,
         bits=8 * np.dtype(KINDS[kind]).itemsize if kind in KINDS else bits,
-        offset=max(HEADER_BYTES + 4, int(offset)),
+        offset=max(layout.header_bytes + 4, int(offset)),
         slope=slope,
         intercept=intercept,
-        pixdim=struct.unpack(f"{order}4f", data[76:92]),
-        unit_mm=MM_BY_UNIT.get(data[123] & 7, 1.0),
+        pixdim=read(layout.pixdim),
+        unit_mm=MM_BY_UNIT.get(unit & 7, 1.0),
         qform_code=qform_code,
         sform_code=sform_code,
-        quaternion=struct.unpack(f"{order}6f", data[256:280]),
-        rows=struct.unpack(f"{order}12f", data[280:328]),
-        place=b"".join(data[start:stop] for start, stop in PLACE_BYTES),
+        quaternion=read(layout.quaternion),
+        rows=read(layout.rows),
+        place=layout.place(data),
     )

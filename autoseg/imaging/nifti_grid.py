@@ -6,6 +6,7 @@ and says nothing of it. Its grid is used to the bit where it is the header's.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def read_nifti_grid(file: Path, header: NiftiHeader) -> tuple[Grid, tuple[Remark
     known = _grids.get(header.place)  # in one step: another thread may clear them meanwhile
     if known is not None:
         return known
-    try:
-        by_itk: Grid | None = read_information(file, "NiftiImageIO").grid
-    except VolumeError:
-        by_itk = None
+    by_itk: Grid | None = None
+    if header.version == 1:  # the only one that ITK knows
+        with suppress(VolumeError):
+            by_itk = read_information(file, "NiftiImageIO").grid
     grid = grid_of_nifti(file, header, by_itk)
     if by_itk is not None:  # else another file of this header may be one that ITK reads
         if len(_grids) >= MOST_GRIDS:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nifti_files import nifti
+from nifti_files import AFFINE, nifti, nifti_2
 
 from autoseg.errors import VolumeError
 from autoseg.imaging import contents
-from autoseg.imaging.grid import Grid
+from autoseg.imaging.grid import Grid, corner_distance_mm
 from autoseg.imaging.volumes import read_grid, read_header, read_image, read_label, write_array
 
 ARRAY = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype("<i2")
@@ -35,6 +35,41 @@ def test_a_nifti_is_read_by_its_first_bytes_not_by_its_name(
     slope, intercept = scale
     np.testing.assert_array_equal(voxels_of(tmp_path / name), ARRAY * slope + intercept if slope else ARRAY)
     assert read_header(tmp_path / name).grid.spacing_mm == pytest.approx((2.5, 1, 1))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("scale", [(1.0, 0.0), (2.0, 3.0)])
+def test_version_2_is_read_as_version_1(
+    tmp_path: Path, packed: bool, scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "SPARE_BYTES", 0)  # of a large image more follows the header than may be spare
+    grids = []
+    for name, data in (("1.nii", nifti(ARRAY, scale=scale)), ("2.nii", nifti_2(ARRAY, scale=scale))):
+        (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
+        np.testing.assert_array_equal(voxels_of(tmp_path / name), ARRAY * scale[0] + scale[1])
+        grids.append(read_grid(tmp_path / name))
+    assert corner_distance_mm(*grids) < 1e-6
+
+
+def test_version_2_is_read_as_another_program_writes_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti2Image(ARRAY.T, np.vstack([AFFINE, [0, 0, 0, 1]])), tmp_path / "a.nii.gz")
+    (tmp_path / "b.nii").write_bytes(nifti(ARRAY))
+    np.testing.assert_array_equal(voxels_of(tmp_path / "a.nii.gz"), ARRAY)
+    assert corner_distance_mm(read_grid(tmp_path / "a.nii.gz"), read_grid(tmp_path / "b.nii")) < 1e-6
+    assert capfd.readouterr().err == ""  # ITK, which does not know it, is not asked
+
+
+def test_version_2_is_refused_where_it_is_cut_short_or_gives_no_grid(tmp_path: Path) -> None:
+    data = nifti_2(ARRAY)
+    (tmp_path / "a.nii").write_bytes(data[:-1])
+    with pytest.raises(VolumeError, match="the file is cut short"):
+        read_image([tmp_path / "a.nii"])
+    no_grid = bytearray(nifti_2(ARRAY, codes=(0, 0)))
+    no_grid[104 + 8 : 104 + 32] = bytes(24)  # steps
+    (tmp_path / "b.nii").write_bytes(bytes(no_grid))
+    with pytest.raises(VolumeError, match="its header is not a grid"):
+        read_image([tmp_path / "b.nii"])
 
 
 @pytest.mark.parametrize("spare", [b"\xff" * 100, b"x"])
