@@ -16,6 +16,7 @@ from autoseg.files import atomic_path
 from autoseg.imaging.contents import require_memory
 from autoseg.imaging.grid import IDENTITY, Grid, Triple, Voxels
 from autoseg.imaging.itk import Array, read_pixels, size_of, write_pixels
+from autoseg.imaging.right_angles import require_possible
 from autoseg.json_file import JsonError, read_json
 from autoseg.words import shortened
 
@@ -48,7 +49,9 @@ def picture_grid(file: Path, shape: Voxels) -> Grid:
             f"{file}: does not say how large a pixel is; write millimetres [y, x] into the dataset.json, as in "
             f'"spacing": [0.5, 0.5], or {EXAMPLE} into {_beside(file)[-1].name} beside it; [1, 1] counts in pixels'
         )
-    return Grid(shape=shape, spacing_mm=_spacing(given, file, shape))
+    grid = Grid(shape=shape, spacing_mm=_spacing(given, file, shape))
+    require_possible(grid, given)  # or its masks, which have a header, could not be read
+    return grid
 
 
 def values_grid(file: Path, values: Array, whole: Grid | None) -> Grid:

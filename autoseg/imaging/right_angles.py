@@ -13,6 +13,7 @@ from autoseg.imaging.remarks import Remark
 
 Floats = npt.NDArray[np.float64]
 MOST_EXTENT_MM = 4000.0  # no scanner is longer; beyond it the unit is wrong
+PIXEL_MM = 1.0  # of which there may be any number: so pictures that are counted in pixels say it
 LEAST_SPACING_MM = 1e-6  # an electron microscope's
 SAME_VOXELS = 0.01  # corners nearer than this share of a voxel are where they were
 
@@ -52,7 +53,7 @@ def right_angled(grid: Grid, source: object) -> tuple[Grid, tuple[Remark, ...]]:
         VolumeError: If the voxels have a size that cannot be, or the axes are not at right angles, as from a tilted
             gantry: a mask cannot be written on such a grid in every format, and would lie elsewhere.
     """
-    _require_possible(grid, source)
+    require_possible(grid, source)
     if _is_turn_of_axes(grid.direction):
         return grid, ()
     axes = np.reshape(grid.direction, (3, 3)) * grid.spacing_mm[::-1]
@@ -85,7 +86,16 @@ def _is_turn_of_axes(direction: Sequence[float]) -> bool:
     return all(sorted(map(abs, line)) == [0.0, 0.0, 1.0] for line in lines)
 
 
-def _require_possible(grid: Grid, source: object) -> None:
+def require_possible(grid: Grid, source: object) -> None:
+    """Refuse a grid that is none, or whose voxels have a size that cannot be.
+
+    Args:
+        grid: As its file says.
+        source: What the image is called in messages.
+
+    Raises:
+        VolumeError: If it is so.
+    """
     spacing = np.array(grid.spacing_mm)
     if not (np.isfinite(spacing).all() and spacing.min() > 0 and min(grid.shape) > 0):
         raise VolumeError(
@@ -94,7 +104,8 @@ def _require_possible(grid: Grid, source: object) -> None:
         )
     if not (np.isfinite(grid.origin_mm).all() and np.isfinite(grid.direction).all()):
         raise VolumeError(f"{source}: its header is not a grid (origin {grid.origin_mm}); export it again")
-    if max(grid.extent_mm) > MOST_EXTENT_MM or spacing.min() < LEAST_SPACING_MM:
+    lengths = [mm for mm, step in zip(grid.extent_mm, grid.spacing_mm, strict=True) if step > PIXEL_MM]
+    if max(lengths, default=0.0) > MOST_EXTENT_MM or spacing.min() < LEAST_SPACING_MM:
         extent = " × ".join(f"{mm / 1000:.3g}" for mm in grid.extent_mm)
         raise VolumeError(
             f"{source}: voxels of {spacing_text(grid.spacing_mm)} mm (Z, Y, X) make an image of {extent} m, which "

@@ -117,6 +117,17 @@ def test_a_label_map_in_colours_is_refused_be_they_a_palette(tmp_path: Path) -> 
         read_label(tmp_path / "label.png", whole)
 
 
+def test_a_mask_of_a_picture_of_many_pixels_is_read_again(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.png", np.zeros((2, 4100), np.uint8))
+    say(tmp_path / "dataset.json", [1, 1])
+    grid = read_image([file]).stored
+    write_label(tmp_path / "mask.nii.gz", np.ones(grid.shape, np.uint8), grid)
+    assert read_label(tmp_path / "mask.nii.gz").grid.shape == (1, 2, 4100)
+    say(tmp_path / "dataset.json", [1, 1.5])  # its masks could not be read: better said at once
+    with pytest.raises(VolumeError, match=r"dataset\.json: voxels of .* cannot be; correct the spacing"):
+        read_image([file])
+
+
 @pytest.mark.parametrize(("suffix", "slices"), [(".png", 1), (".tif", 1), (".tif", 4)])
 def test_a_mask_comes_back_with_its_grid(tmp_path: Path, suffix: str, slices: int) -> None:
     grid = Grid(shape=(slices, 3, 4), spacing_mm=(1.0, 0.5, 0.25))

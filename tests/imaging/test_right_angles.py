@@ -52,3 +52,10 @@ def test_a_spacing_that_cannot_be_is_refused(spacing_mm: float, axis: int) -> No
 def test_voxels_of_a_wrong_unit_are_named_with_size_and_spacing() -> None:
     with pytest.raises(VolumeError, match=r"voxels of 250 × 100 × 100 mm .* an image of 5 × 3\.2 × 3\.6 m"):
         right_angled(Grid(shape=SHAPE, spacing_mm=(250.0, 100.0, 100.0)), "a")
+
+
+def test_pixels_of_a_millimetre_may_be_as_many_as_they_are_larger_ones_not() -> None:
+    counted = Grid(shape=(1, 2848, 4288), spacing_mm=(1.0, 1.0, 1.0))
+    assert right_angled(counted, "a") == (counted, ())
+    with pytest.raises(VolumeError, match=r"an image of 0\.001 × 5\.7 × 8\.58 m"):
+        right_angled(Grid(shape=counted.shape, spacing_mm=(1.0, 2.0, 2.0)), "a")
