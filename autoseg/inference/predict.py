@@ -92,11 +92,13 @@ class Work:
 
     def is_done(self, job: Input) -> bool:
         """Return whether the mask exists, made by this model from these files in this way."""
-        return self.statistics.has(job.name, self._origin(job).key, self._files(job))
+        return self.statistics.knows(job.name) and self.statistics.has(
+            job.name, self._origin(job).key, self._files(job)
+        )
 
     def refuse_others(self, jobs: Sequence[Input]) -> list[Input]:
         """Return the jobs whose mask would not replace that of another image; the others have failed."""
-        for job in jobs:
+        for job in (job for job in jobs if self.statistics.knows(job.name)):
             try:
                 self.statistics.require_same_image(job.name, job.out, self._origin(job))
             except AutosegError as error:
@@ -131,13 +133,15 @@ class Work:
         self.settle(leave=1)
 
     def _write(self, job: Input, image: Volume | None, prediction: Prediction[Volume]) -> None:
-        """Write the files of a job and its rows, alone in OUT."""
+        """Write the files of a job, then its rows; meanwhile others write the files of other images."""
         origin = self._origin(job)
-        with raise_as_job_error(), self.statistics.locked(), self.watch.phase("write"):
-            self.statistics.require_same_image(job.name, job.out, origin)
-            self.statistics.forget(job.name)
+        with raise_as_job_error(), self.statistics.alone(job.name), self.watch.phase("write"):
+            with self.statistics.locked():
+                self.statistics.require_same_image(job.name, job.out, origin)
             write_outputs(job, self.model.plan, image, prediction, self.outputs)
-            self.statistics.add(job.name, origin, self._files(job), prediction)
+            with self.statistics.locked():
+                self.statistics.forget(job.name)
+                self.statistics.add(job.name, origin, self._files(job), prediction)
 
     def note(self, job: Input, prediction: Prediction[None]) -> None:
         """Write the rows of a job whose files others have written."""

@@ -59,7 +59,7 @@ def write_rows(file: Path, rows: Sequence[Row]) -> None:
     """
     with atomic_path(file) as beside:
         if file.suffix == ".json":
-            beside.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            beside.write_text(json.dumps(rows, indent=1, allow_nan=False), encoding="utf-8")
         else:
             _frame(rows).to_csv(beside, index=False)
 
@@ -112,6 +112,7 @@ def read_rows(file: Path, start: int = 0) -> list[dict[str, Any]]:
             frame = frame.assign(**{name: frame[name].map(as_written) for name in texts if name in frame})
         if set(FIRST_COLUMNS) <= set(frame.columns):
             frame = frame.reindex(columns=[*dict.fromkeys((*frame.columns, *COLUMNS))], fill_value="")
+            frame["expected_dice"] = frame["expected_dice"].astype(object).where(frame["expected_dice"].notna(), None)
             return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, TypeError) as error:
         raise VolumeError(f"{file}: is no table of predictions ({shortened(error, 200)}); move it away") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoseg.digests import text_digest
 from autoseg.errors import VolumeError
 from autoseg.files import remove_leftovers
 from autoseg.imaging.stored import stored_digest
@@ -25,7 +26,8 @@ from autoseg.locks import lock
 
 NAME = "predictions.csv"  # in OUT
 LOCK = "predictions.lock"  # in OUT
-WAIT_S = 600.0  # for another process that writes a mask into OUT
+IMAGE_LOCK = "predictions.{}.lock"  # in OUT, of one image's files
+WAIT_S = 600.0  # for another process that writes rows, or the files of the same image, into OUT
 LOW_DICE = 0.7  # expected, below which an organ is named among what to look at first
 MOST_LINES = 5  # of images to look at first
 
@@ -68,7 +70,7 @@ class Statistics:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the one who writes to OUT, with the rows as they stand in the table now.
+        """Be the one who writes rows, and see them as they stand in the table now.
 
         Raises:
             LockedError: If another process writes to it for too long.
@@ -79,6 +81,19 @@ class Statistics:
             return
         with lock(self._file.parent, "autoseg predict", WAIT_S, LOCK):
             self._take_in(state_of(self._file))
+            yield
+
+    @contextmanager
+    def alone(self, case: str) -> Iterator[None]:
+        """Be the one who writes the files of an image, while others write those of other images.
+
+        Raises:
+            LockedError: If another process writes them for too long.
+        """
+        if self._file is None:
+            yield
+            return
+        with lock(self._file.parent, "autoseg predict", WAIT_S, IMAGE_LOCK.format(_short(text_digest(case)))):
             yield
 
     def _take_in(self, state: State | None) -> None:
@@ -107,10 +122,14 @@ class Statistics:
             self._has_old = True
         rows.append(row)
 
+    def knows(self, case: str) -> bool:
+        """Return whether it matters what a case was predicted from: there are rows of it, which may still hold."""
+        return not self._fresh and bool(self._rows.get(case))
+
     def has(self, case: str, key: str, files: Sequence[Path]) -> bool:
         """Return whether a case was predicted by the same model from the same files, and its files are as written."""
-        rows = self._rows.get(case)
-        if self._fresh or not rows or any(row["key"] != key for row in rows):
+        rows = self._rows[case] if self.knows(case) else []
+        if not rows or any(row["key"] != key for row in rows):
             return False
         noted = str(rows[0]["mask"])
         return noted == _short(stored_digest(files)) if noted else files[0].is_file()
@@ -121,8 +140,8 @@ class Statistics:
         Raises:
             VolumeError: Then; an image that was changed where it lies, or moved, is the same.
         """
-        rows = self._rows.get(case)
-        if self._fresh or not rows or not rows[0]["place"] or not mask.exists():
+        rows = self._rows[case] if self.knows(case) else []
+        if not rows or not rows[0]["place"] or not mask.exists():
             return
         if rows[0]["place"] != origin.place and rows[0]["image"] != origin.image:
             raise VolumeError(
@@ -130,7 +149,7 @@ class Statistics:
             )
 
     def forget(self, case: str) -> None:
-        """Drop a case's rows, before its mask is written anew; in the file they stay until others follow."""
+        """Drop a case's rows, whose mask is written anew; in the file they stay until others follow."""
         self._has_old |= self._rows.pop(case, None) is not None
 
     def add(self, case: str, origin: Origin, files: Sequence[Path], prediction: Prediction[object]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autoseg
-from autoseg.errors import CasesFailedError, PlanError, VolumeError
+from autoseg.errors import CasesFailedError, LockedError, PlanError, VolumeError
 from autoseg.imaging.grid import Grid, corner_distance_mm, to_lps
+from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import read_grid, read_image, read_label, write_array
 from autoseg.inference import statistics
 from autoseg.inference.inputs import Input, folder_of, list_inputs
@@ -177,6 +179,77 @@ def test_several_that_predict_into_one_folder_all_have_their_rows(model: Model, 
         predict(model, list_inputs(tmp_path / name, tmp_path / "out", 1), table)
     assert sorted(set(pd.read_csv(tmp_path / "out" / NAME)["case"])) == ["a", "b", "c", "d"]
     assert not [file.name for file in (tmp_path / "out").iterdir() if "lock" in file.name]
+
+
+def test_files_are_written_while_others_write_those_of_another_image(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    for name in "ab":
+        write_scan(tmp_path / name / f"{name}.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    begun, b_is_done = threading.Event(), threading.Event()
+
+    def write(job: Input, *rest: Any) -> None:
+        if job.name == "a":
+            begun.set()
+            assert b_is_done.wait(60)
+        write_outputs(job, *rest)
+
+    monkeypatch.setattr("autoseg.inference.predict.write_outputs", write)
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(done, model, tmp_path / "a", out)
+        assert begun.wait(60)
+        done(model, tmp_path / "b", out)
+        b_is_done.set()
+        first.result()
+    assert {file.name for file in out.iterdir()} == {"a.nii.gz", "b.nii.gz", NAME}
+    assert list(pd.read_csv(out / NAME)["case"].unique()) == ["a", "b"]
+
+
+def test_two_never_write_the_files_of_one_image_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "WAIT_S", 0.1)
+    table = Statistics(tmp_path / NAME)
+    with table.alone("predictions"), ThreadPoolExecutor(1) as other:
+
+        def write(case: str) -> None:
+            with Statistics(tmp_path / NAME).alone(case):
+                add(Statistics(tmp_path / NAME), case)
+
+        other.submit(write, "b").result()
+        with pytest.raises(LockedError, match="autoseg predict"):
+            other.submit(write, "predictions").result()
+
+
+def test_of_an_image_without_rows_no_digest_is_made_before_it_is_read(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    order: list[str] = []
+
+    def read(files: tuple[Path, ...], series: str | None = None) -> object:
+        order.append("read")
+        return read_image(files, series)
+
+    def digest_of(files: Sequence[Path]) -> str:
+        order.append("digest")
+        return stored_digest(files)
+
+    monkeypatch.setattr("autoseg.inference.predict.read_image", read)
+    monkeypatch.setattr("autoseg.inference.predict.stored_digest", digest_of)
+    done(model, tmp_path / "in", tmp_path / "out")
+    assert order[0] == "read"
+    assert order.count("digest") == 3
+    order.clear()
+    done(model, tmp_path / "in", tmp_path / "out")
+    assert set(order) == {"digest"}
+
+
+def test_an_organ_that_is_not_found_is_null_in_json_also_after_it_was_read_again(tmp_path: Path) -> None:
+    add(Statistics(tmp_path / NAME), "a")
+    Statistics(tmp_path / NAME).write(tmp_path / "a.json")
+    rows = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert [row["expected_dice"] for row in rows] == [None, None]
 
 
 def test_the_table_has_the_volumes_of_the_masks(model: Model, tmp_path: Path) -> None:
