@@ -17,11 +17,12 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from autoseg.errors import LockedError
 from autoseg.files import write_text
 from autoseg.json_file import JsonError, read_json
 from autoseg.locks import lock
@@ -30,7 +31,7 @@ from autoseg.version import VERSION
 PACKAGE = Path(__file__).parent
 SMALL_BYTES = 1 << 18
 SETTLED_S = 2.0  # some file systems count in steps of this
-NOTE_WAIT_S = 60.0  # for another process to note what it read, which takes milliseconds
+NOTE_WAIT_S = 60.0  # for another process to note what it read: milliseconds, seconds where it read very many files
 UNREADABLE = "unreadable"
 SPACES = 4  # in what is noted of a file: size (bytes), times of content and inode (ns), inode, digest
 # absolute path to state and digest of a file, as one text, of which a hundred thousand take little memory
@@ -124,7 +125,8 @@ def remembered(file: Path) -> Iterator[None]:
         yield
     finally:
         if file.parent.is_dir() and _known != before:
-            _note(file, "files", _known, beside=True)
+            with suppress(LockedError, OSError):  # many that end together, or a disk that is full
+                _note(file, "files", _known, beside=True)
 
 
 def _sound(noted: object) -> dict[str, str]:
@@ -149,7 +151,7 @@ def _note(file: Path, name: str, value: Mapping[str, Any], beside: bool = False)
     with lock(file.parent, "autoseg", NOTE_WAIT_S, f"{file.name}.lock"):
         noted = _read(file)
         there = _sound(noted.get(name)) if beside else {}
-        write_text(file, json.dumps(noted | {name: {**there, **value}}, indent=0))
+        write_text(file, json.dumps(noted | {name: {**there, **value}}))
 
 
 def _read(file: Path) -> dict[str, Any]:

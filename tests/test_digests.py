@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ from autoseg.digests import (
 from autoseg.evaluation import evaluate, postprocessing
 from autoseg.inference.model import MASK_CODE
 from autoseg.inference.predict import PREVIEW_CODE
+from autoseg.locks import lock
 from autoseg.report import case_pictures
 from autoseg.version import VERSION
 
@@ -258,3 +261,23 @@ def test_processes_that_note_at_the_same_time_lose_nothing(tmp_path: Path) -> No
     assert [process.wait(60) for process in team] == [0, 0]
     assert all(noted_sources(file, f"{name} {n}") == {"a": str(n)} for name in ("first", "second") for n in range(20))
     assert [entry.name for entry in tmp_path.iterdir()] == ["digests.json"]
+
+
+def test_what_cannot_be_noted_as_others_note_too_long_is_lost_without_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scan").write_bytes(b"voxels")
+    os.utime(tmp_path / "scan", ns=(1, 1))
+    monkeypatch.setattr(digests, "NOTE_WAIT_S", 0.1)
+    monkeypatch.setattr(digests, "SETTLED_S", -1e9)
+    file = tmp_path / "digests.json"
+
+    def remember() -> str:
+        with digests.remembered(file):
+            return digests.file_digest(tmp_path / "scan")
+
+    with lock(tmp_path, "autoseg preprocess", name="digests.json.lock"), ThreadPoolExecutor(1) as other:
+        assert other.submit(remember).result() == hashlib.sha256(b"voxels").hexdigest()
+    assert not file.exists()
+    remember()
+    assert file.exists()
