@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_model(model: Path, device: DeviceName) -> Model:
-    """Load a model file, or all folds of a RUN, with both stages where there are two.
+    """Load a model file, or all folds of a RUN; with both stages where that file, or the RUN that it is in, has two.
 
     An ensemble cleans up the organs that each of its folds would, by the first fold's rules; its line from certainty to
     Dice is the mean of theirs.
@@ -30,13 +30,27 @@ def open_model(model: Path, device: DeviceName) -> Model:
     Raises:
         ModelError: If there is no model, one is damaged, or the folds' plans differ in more than the device.
     """
+    if model.is_file():
+        return _opened(model, (model,), _second_files_of(model), device)
     run = Run(model)
-    return _opened(model, model_files(model), () if model.is_file() else second_files(run, run.folds()), device)
+    return _opened(model, model_files(model), second_files(run, run.folds()), device)
 
 
 def open_fold(run: Run, fold: int, device: DeviceName) -> Model:
     """Load one fold of a RUN, with both stages where its plan has two; errors as of `open_model`."""
     return _opened(run.fold(fold).model, (run.fold(fold).model,), second_files(run, (fold,)), device)
+
+
+def open_first(model: Path, device: DeviceName) -> Stage:
+    """Load the first stage of a fold by its model file; errors as of `open_model`."""
+    return _stage(_loaded(model, (model,), device)[0], device)
+
+
+def _second_files_of(model: Path) -> tuple[Path, ...]:
+    """Return the second stage of a fold whose first stage's model file is given; none where it lies in no RUN."""
+    run = Run(model.absolute().parent.parent)
+    folds = [number for number, fold in run.fold_folders().items() if fold.model == model.absolute()]
+    return second_files(run, folds) if folds else ()
 
 
 def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], device: DeviceName) -> Model:

@@ -20,7 +20,7 @@ from autoseg.data.cache import CachedCase, covering_cases, read_case, write_case
 from autoseg.data.preprocess import plan_digest
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest
-from autoseg.errors import DatasetError, ModelError
+from autoseg.errors import ModelError
 from autoseg.files import write_text
 from autoseg.imaging.grid import Box, resized
 from autoseg.imaging.resample import FloatArray, resample_label
@@ -68,7 +68,7 @@ def second_cases(
     plan: Plan,
     training: Sequence[CachedCase],
     validation: Sequence[CachedCase],
-    sources: Callable[[], Mapping[str, Case]],
+    sources: Callable[[Sequence[str]], Mapping[str, Case]],
     folder: Path,
     track: Track = untracked,
     *,
@@ -84,13 +84,13 @@ def second_cases(
         plan: Of the second stage.
         training: Cases of the first stage that it has learnt from.
         validation: Those that it has not.
-        sources: Gives the dataset's cases by id, where they are needed.
+        sources: Gives the dataset's cases of some ids, where they are needed.
         folder: Of the second stage's cases.
         track: Shows progress.
         is_begun: Whether a training of the second stage has begun with these cases.
 
     Raises:
-        DatasetError: If a case is no longer in the dataset.
+        DatasetError: As `sources` does.
         AutosegError: If an image cannot be read.
     """
     both = (*training, *validation)
@@ -99,7 +99,7 @@ def second_cases(
     origin = digest([case.source_digest for case in both], code_digest(*CODE))
     known = _known(folder, key, None if is_begun else origin)
     if known is None:
-        maker = _Maker(first, plan, _required(sources(), both), folder, digest(key, origin))
+        maker = _Maker(first, plan, sources([case.id for case in both]), folder, digest(key, origin))
         if not validation:
             logger.warning(
                 "no case validates, so it is not known how the first stage errs on unseen ones: the second learns from "
@@ -136,17 +136,6 @@ def read_errors(folder: Path) -> FirstErrors | None:
         return FirstErrors(margin_mm=float(note["margin_mm"]), displacements=tuple(map(float, note["displacements"])))
     except (OSError, JsonError, KeyError, TypeError, ValueError):
         return None
-
-
-def _required(sources: Mapping[str, Case], cases: Sequence[CachedCase]) -> Mapping[str, Case]:
-    """Return the dataset's cases, among which each of some cached ones must be."""
-    missing = next((case.id for case in cases if case.id not in sources), None)
-    if missing is not None:
-        raise DatasetError(
-            f"{missing}: is no longer in the dataset, and a second stage needs its image; bring it back, or plan again "
-            "without it"
-        )
-    return sources
 
 
 def _known(folder: Path, key: str, origin: str | None) -> tuple[list[str], float] | None:

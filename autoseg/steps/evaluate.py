@@ -94,7 +94,8 @@ def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
     work = [(fold, name) for fold in folds for name in chosen(splits[fold].testing, most) if name in cases]
     if not work:
         raise RunError(
-            f"{run.folder}: --stress changes testing cases, and its split has none; plan with --testing SHARE"
+            f"{run.folder}: --stress changes testing cases, and its split has none; name some in a --split FILE, or "
+            "plan without one: then a tenth of the cases tests"
         )
     models = {fold: open_fold(run, fold, pick_device(options.device)) for fold in folds}
     for fold, model in models.items():

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 from autoseg.data.cache import CachedCase, read_cases
 from autoseg.data.preprocess import plan_digest
-from autoseg.dataset.origin import dataset_of, splits_of
+from autoseg.dataset.origin import splits_of
 from autoseg.dataset.split import Split
 from autoseg.digests import remembered
 from autoseg.errors import PlanError, TooLittleMemoryError
 from autoseg.imaging.grid import Voxels
-from autoseg.inference.opening import open_model
+from autoseg.inference.opening import open_first
 from autoseg.inference.second_cases import second_cases
 from autoseg.machine import default_workers, free_memory_gib, process_place
 from autoseg.network.build import plan_of
@@ -32,6 +33,7 @@ from autoseg.pool import Track, untracked
 from autoseg.run import FoldFolder, Run
 from autoseg.settings import with_settings
 from autoseg.steps.ending import Ending
+from autoseg.steps.second_sources import second_sources
 from autoseg.training.checkpoint import forget_other_first_stage, planned_iterations
 from autoseg.training.loop import Fold, Progress
 from autoseg.training.loop import train as train_fold
@@ -99,7 +101,7 @@ def _train(
     splits = splits_of(run)
     device = device_of(plan_of(run), options.device)
     require_one_device(run.plan(), process_place().size)
-    _require_later_memory(run, folds, device)
+    _require_later(run, {fold: splits[fold] for fold in folds}, device)
     if options.deterministic:
         repeat_exactly()
     finished = {}
@@ -142,12 +144,12 @@ def _second(run: Run, fold: int, first: Fold, options: TrainOptions, track: Trac
         logger.warning("fold %d: the first stage has changed, so the second begins anew", fold)
     with remembered(run.digests_file):
         cases = second_cases(
-            open_model(first.files.model, device).stages[0],
+            open_first(first.files.model, device),
             weights,
             plan,
             first.training,
             first.validation,
-            lambda: {case.id: case for case in dataset_of(run).cases},
+            partial(second_sources, run),
             files.cases,
             track,
             is_begun=planned_iterations(files) is not None,
@@ -257,11 +259,16 @@ def _require_memory(plan: Plan, run: Run, prefix: str = "") -> None:
     require_indexable(plan, budget, prefix)
 
 
-def _require_later_memory(run: Run, folds: Sequence[int], device: DeviceName) -> None:
-    """Refuse a second stage whose step does not fit before the first one is trained."""
+def _require_later(run: Run, splits: Mapping[int, Split], device: DeviceName) -> None:
+    """Refuse, before the first stage is trained, a second one whose step does not fit or whose images are not there."""
     for number, plan in enumerate(run.plan().stages[1:], start=1):
-        if any(planned_iterations(run.stage(number).fold(fold)) is None for fold in folds):
+        later = {fold: run.stage(number).fold(fold) for fold in splits}
+        due = [fold for fold, files in later.items() if planned_iterations(files) is None]
+        if due:
             _require_memory(plan.model_copy(update={"device": device}), run, FINER)
+        for fold in due:
+            if not later[fold].cases.is_dir():
+                second_sources(run, (*splits[fold].training, *splits[fold].validation))
 
 
 def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:

@@ -13,7 +13,6 @@ from two_stages import FIRST, FLOOR, GRID, OF_LIVER, OF_VEIN, ByIntensity, secon
 from autoseg.data.cache import CachedCase, read_case
 from autoseg.data.preprocess import preprocess
 from autoseg.dataset.load import Case
-from autoseg.errors import DatasetError
 from autoseg.imaging.volumes import write_array
 from autoseg.inference import second_cases as module
 from autoseg.inference.second_cases import NOTE, SecondCases, second_cases
@@ -46,7 +45,6 @@ def made_of(
     seen: dict[str, int],
     weights: str = "weights",
     *,
-    gone: str = "",
     is_begun: bool = False,
     validating: int = 1,
     track: Track = untracked,
@@ -57,9 +55,8 @@ def made_of(
     first = FIRST.model_copy(update={"ignored": UNKNOWN}) if sparse else FIRST
     preprocess(list(sources.values()), first, folder / "cache")
     cases = [case for name in seen if (case := read_case(folder / "cache", name)) is not None]
-    there = {name: source for name, source in sources.items() if name != gone}
     training = len(cases) - validating
-    parts = (cases[:training], cases[training:], lambda: there)
+    parts = (cases[:training], cases[training:], lambda names: {name: sources[name] for name in names})
     plan = second().model_copy(update={"ignored": first.ignored})
     return second_cases(replace(STAGE, plan=first), weights, plan, *parts, folder / "second", track, is_begun=is_begun)
 
@@ -161,9 +158,3 @@ def test_a_training_goes_on_with_the_cases_that_it_began_with_whatever_the_code(
     assert made_of(tmp_path, depths, is_begun=True) == before
     with pytest.raises(pytest.fail.Exception, match="made again"):
         made_of(tmp_path, depths)
-
-
-def test_a_case_that_left_the_dataset_is_named_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"^b: is no longer in the dataset"):
-        made_of(tmp_path, {"a": 16, "b": 8, "c": 8}, gone="b")
-    assert not (tmp_path / "second").exists()

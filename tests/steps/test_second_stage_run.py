@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert_one_line(cli("evaluate", run.folder), "the second stage is not trained yet", "autoseg train")
     assert_one_line(cli("train", run.folder, "--gpus", "2", "--device", "cpu"), "two stages train on one device")
 
+    place = run.dataset_file.read_text(encoding="utf-8")
+    copied = copy_of(cohort, tmp_path / "copied")
+    run.dataset_file.write_text(json.dumps({**json.loads(place), "dataset": str(copied)}), encoding="utf-8")
+    image = next((copied / "imagesTr").glob(f"{load_splits(run.split_file, None)[0].training[0]}_*"))
+    image.unlink()
+    assert_one_line(cli("train", run.folder), f"a second stage learns from {image}, which is not there")
+    shutil.rmtree(copied)
+    assert_one_line(cli("train", run.folder), "there is no such dataset", f"{run.dataset_file} says where")
+    run.dataset_file.write_text(place, encoding="utf-8")
+
     first = run.fold(0).model.read_bytes()
     code, _, err = cli("train", run.folder, "--workers", "0")
     assert code == 0, err
@@ -99,6 +111,7 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert len(model.stages) == 2
     assert not model.trained_on & set(split.testing)
     np.testing.assert_array_equal(read_label(out).array, read_label(run.fold(0).prediction(case)).array)
+    assert open_model(run.fold(0).model, "cpu").later_digest == model.later_digest  # one fold, of both stages
 
     file = tmp_path / "m.autoseg"
     code, shown, err = cli("export", run.folder, file)
