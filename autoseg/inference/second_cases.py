@@ -185,25 +185,25 @@ class _Maker:
         """Measure how far the organs reach out of what the first stage sees, and how much of them it misses."""
         looked = covering_cases(validation, MEASURED)
         asked = [*looked, *(covering_cases(training, MEASURED) if looked else ())]
-        seen_of = {case.id: self.seen(case) for case in track(asked, "Measuring the first stage's errors", len(asked))}
-        unseen = [(case, *seen_of[case.id]) for case in looked]
-        reaches_mm = [reach_mm(mask, case.label(), self.classes, case.working) for case, _, mask in unseen]
+        organs = range(len(self.classes))
+        reaches_mm: list[float] = []
+        unseen: list[list[float | None]] = [[] for _ in organs]  # Dice of cases that the first stage has not learnt
+        moved = [{voxels: list[float | None]() for voxels in DISPLACEMENTS} for _ in organs]  # of those that it has
+        for number, case in enumerate(track(asked, "Measuring the first stage's errors", len(asked))):
+            probabilities, mask = self.seen(case)  # of one case at a time: they are large
+            if number < len(looked):
+                reaches_mm.append(reach_mm(mask, case.label(), self.classes, case.working))
+                for organ in organs:
+                    unseen[organ].append(self._dice(case, probabilities[organ], organ))
+                continue
+            for organ in organs:
+                for voxels, found in moved[organ].items():
+                    found.append(self._dice(case, self._moved(case, probabilities, organ, voxels), organ))
         margin_mm = min(MOST_MARGIN_MM, max([self.plan.margin_mm or 0.0, *reaches_mm]))
-        displacements = [0.0] * len(self.classes)
-        if unseen:
-            learnt = [(case, seen_of[case.id][0]) for case in asked[len(looked) :]]
-            organs = range(len(self.classes))
-            for organ in track(organs, "Imitating the first stage's errors", len(organs)):
-                aim = _mean([self._dice(case, seen[organ], organ) for case, seen, _ in unseen])
-                tried = {
-                    voxels: _mean(
-                        [self._dice(case, self._moved(case, seen, organ, voxels), organ) for case, seen in learnt]
-                    )
-                    for voxels in DISPLACEMENTS
-                }
-                if not math.isnan(aim) and not any(map(math.isnan, tried.values())):
-                    displacements[organ] = min(tried, key=lambda voxels: abs(tried[voxels] - aim))
-        return FirstErrors(margin_mm=round(margin_mm, 1), displacements=tuple(displacements))
+        return FirstErrors(
+            margin_mm=round(margin_mm, 1),
+            displacements=tuple(_imitating(unseen[organ], moved[organ]) for organ in organs),
+        )
 
     def make(self, case: CachedCase, errors: FirstErrors, is_learnt: bool) -> bool:
         """Write a case of the second stage; return whether the first stage sees anything of its organs."""
@@ -243,6 +243,19 @@ class _Maker:
         label = case.label()
         truth = np.where(label == IGNORED, IGNORED, label == index).astype(np.uint8)
         return dice((probability > 0.5).astype(np.uint8), truth, {1: (1,)}, IGNORED)[1]
+
+
+def _imitating(unseen: Sequence[float | None], moved: Mapping[float, Sequence[float | None]]) -> float:
+    """Return the displacement that brings an organ's mean Dice nearest to that on unseen cases; 0 where none is known.
+
+    Args:
+        unseen: Dice of cases that the first stage has not learnt from.
+        moved: Displacement (voxels) to the Dice of those that it has, displaced so.
+    """
+    aim, means = _mean(unseen), {voxels: _mean(found) for voxels, found in moved.items()}
+    if math.isnan(aim) or any(map(math.isnan, means.values())):
+        return 0.0
+    return min(means, key=lambda voxels: abs(means[voxels] - aim))
 
 
 def _mean(values: Sequence[float | None]) -> float:

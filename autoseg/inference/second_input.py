@@ -19,6 +19,7 @@ from autoseg.plan import Plan
 
 Probabilities = npt.NDArray[np.float16]  # of classes on the first stage's working grid, (classes, Z, Y, X)
 CONTROL = 6  # voxels between the points that move at random
+SLAB_VOXELS = 1 << 22  # that are displaced at a time: their places take nine times their memory
 
 
 def classes_of(first: LabelScheme, second: LabelScheme) -> tuple[int, ...]:
@@ -101,10 +102,17 @@ def displaced(probability: FloatArray, voxels: float, seed: Sequence[int]) -> Fl
     if not voxels:
         return probability
     rng = np.random.default_rng(seed)
-    places = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in probability.shape), indexing="ij")
-    between = [place / CONTROL for place in places]
-    points = tuple(n // CONTROL + 2 for n in probability.shape)
-    moved = [
-        place + ndimage.map_coordinates(rng.uniform(-voxels, voxels, points), between, order=1) for place in places
-    ]
-    return np.asarray(ndimage.map_coordinates(probability, moved, order=1, mode="nearest"), dtype=np.float32)
+    fields = [rng.uniform(-voxels, voxels, tuple(n // CONTROL + 2 for n in probability.shape)) for _ in range(3)]
+    deep, high, wide = probability.shape
+    result = np.empty_like(probability, dtype=np.float32)
+    step = max(1, SLAB_VOXELS // (high * wide))
+    for start in range(0, deep, step):
+        spans = ((start, min(deep, start + step)), (0, high), (0, wide))
+        places = np.meshgrid(*(np.arange(*span, dtype=np.float32) for span in spans), indexing="ij")
+        between = [place / CONTROL for place in places]
+        moved = [
+            place + ndimage.map_coordinates(field, between, order=1)
+            for place, field in zip(places, fields, strict=True)
+        ]
+        result[start : start + step] = ndimage.map_coordinates(probability, moved, order=1, mode="nearest")
+    return result

@@ -74,10 +74,10 @@ def test_a_signal_ends_a_verb_and_its_workers_with_130_and_one_line(
     assert not [file.name for file in (run / "cache").glob(".*")]
 
 
-def test_a_program_under_nohup_outlives_the_terminal(finished: Path, tmp_path: Path) -> None:
-    run = copy_of(finished, tmp_path / "RUN")
-    program = started("report", run, "-j", "1", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    time.sleep(1)
+def test_a_program_under_nohup_outlives_the_terminal(cohort: Path) -> None:
+    program = started("check", cohort, "-j", "2", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until(lambda: workers_of(program))
+    assert program.poll() is None
     os.kill(program.pid, signal.SIGHUP)
     program.communicate(timeout=120)
     assert program.returncode == 0

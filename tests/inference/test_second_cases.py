@@ -130,7 +130,6 @@ def test_each_pass_over_the_cases_is_shown_and_none_where_they_are_there(tmp_pat
     made_of(tmp_path, depths, track=track)
     assert shown == [
         ("Measuring the first stage's errors", 3),
-        ("Imitating the first stage's errors", 1),
         ("Making the second stage's cases", 3),
     ]
     shown.clear()

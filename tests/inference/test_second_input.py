@@ -10,6 +10,7 @@ from scipy import ndimage
 from autoseg.imaging.grid import Grid
 from autoseg.imaging.resample import all_weights
 from autoseg.imaging.volumes import Volume
+from autoseg.inference import second_input
 from autoseg.inference.second_input import displaced, part_of, probabilities_in, second_image
 from autoseg.labels import Label
 from autoseg.plan import Intensity, first_seen
@@ -44,6 +45,13 @@ def test_a_second_stage_sees_the_image_and_one_channel_more_an_organ() -> None:
     assert image.shape == (2, 6, 4, 4)  # a downsampling of 2
     assert (image[0] == 1.0).all()  # (150 - 100) / 50
     assert 0 < image[1].min() < image[1].max() < 1
+
+
+def test_a_large_volume_is_displaced_in_slabs_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    organ = np.random.default_rng(0).random((13, 7, 9), np.float32)
+    at_once = displaced(organ, 2.0, (1, 2))
+    monkeypatch.setattr(second_input, "SLAB_VOXELS", 4 * 7 * 9)
+    np.testing.assert_array_equal(displaced(organ, 2.0, (1, 2)), at_once)
 
 
 def test_displacing_takes_away_some_of_an_organ_and_adds_some_elsewhere() -> None:
