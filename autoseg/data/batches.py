@@ -22,7 +22,7 @@ from autoseg import processes
 from autoseg.data import augment, cutouts
 from autoseg.data.ahead import ToGpu, ahead
 from autoseg.data.augmenter import Augmenter
-from autoseg.data.cache import CachedCase
+from autoseg.data.cache import CachedCase, CaseKey
 from autoseg.data.crops import CaseChooser, choose_deformed, draw_centre
 from autoseg.data.cutouts import CutOut, crops_of
 from autoseg.data.cutting import CropRequest
@@ -37,6 +37,7 @@ Share = tuple[int, int]  # (r, n): of every batch the crops r, r + n, r + 2 n, â
 # labelled. From a worker it may be cut-outs, of which these are made
 Batch = dict[str, Any]
 logger = logging.getLogger(__name__)
+KEPT = 1 << 12  # records of cases that a process which draws crops holds
 WAIT_S = 0.005  # how often batchgenerators looks at its queues
 FEW_WORKERS = 8  # up to so many make two batches in advance, more of them one
 IN_USE = 2  # batches that the training holds: the one of the last step, and the next
@@ -47,11 +48,13 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
 
     def __init__(self, cases: Sequence[CachedCase], plan: Plan, start: int, workers: int, share: Share) -> None:
         """Begin with batch `start`."""
-        super().__init__(CaseChooser(cases, plan.batch_size, plan.seed), plan.batch_size, max(1, workers))
+        keys = [case.key for case in cases]  # every worker gets them; the records of very many would take seconds each
+        super().__init__(CaseChooser(keys, plan.batch_size, plan.seed), plan.batch_size, max(1, workers))
         self.plan = plan
         self.share = share
         self.next_index = start
         self.by_kernel = is_started_by_main_thread()
+        self._cases: dict[CaseKey, CachedCase] = {}  # that were drawn of late
 
     def set_thread_id(self, thread_id: int) -> None:
         """Take this worker's share of the batches; run torch on one thread; leave Ctrl-C to the parent; end with it."""
@@ -66,8 +69,8 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         index = self.next_index
         self.next_index += self.number_of_threads_in_multithreaded
         rng = np.random.default_rng((self.plan.seed, index))
-        chosen = self._data.cases_of(index)
         try:
+            chosen = [self._case(key) for key in self._data.cases_of(index)]
             requests = [
                 CropRequest(case=case, centre=draw_centre(case, self.plan, rng), deformed=deformed)
                 for case, deformed in zip(chosen, choose_deformed(self.plan, index), strict=True)
@@ -77,6 +80,14 @@ class CropLoader(SlimDataLoaderBase):  # type: ignore[misc]
         seeds = [int(seed) for seed in rng.integers(2**32, size=len(requests))]
         mine = slice(self.share[0], None, self.share[1])
         return {"worker": self.thread_id, "requests": requests[mine], "seeds": seeds[mine]}
+
+    def _case(self, key: CaseKey) -> CachedCase:
+        """Return a case; its record is read unless it was drawn of late."""
+        if key not in self._cases:
+            if len(self._cases) >= KEPT:
+                self._cases.clear()
+            self._cases[key] = key.case()
+        return self._cases[key]
 
 
 class Reporting(AbstractTransform):  # type: ignore[misc]

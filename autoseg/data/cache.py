@@ -32,6 +32,26 @@ NO_MAP = (errno.ENODEV, errno.EINVAL, errno.EPERM)  # of a file system that maps
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
 
 
+@dataclass(frozen=True, slots=True)
+class CaseKey:
+    """Where a cached case is, and whose: all that a worker holds of each of very many."""
+
+    folder: Path
+    id: str
+    patient: str
+
+    def case(self) -> CachedCase:
+        """Read its record.
+
+        Raises:
+            RunError: If there is no readable one.
+        """
+        case = read_case(self.folder, self.id)
+        if case is None:
+            raise RunError(f"{_record_file(self.folder, self.id)}: cannot be read; run `autoseg preprocess` again")
+        return case
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedCase:
     """One preprocessed case; holds paths and small facts, opens its arrays when asked."""
@@ -46,6 +66,11 @@ class CachedCase:
     working: Grid  # of the cached arrays, LPS
     hidden: tuple[int, ...] = ()  # classes that the label map does not show: what they are is background in it
     arrays: str = ""  # a digest of the files of the three arrays; "" in a record of before digests
+
+    @property
+    def key(self) -> CaseKey:
+        """What finds the case again."""
+        return CaseKey(self.folder, self.id, self.patient)
 
     @property
     def content_digest(self) -> str:

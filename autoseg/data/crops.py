@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +13,34 @@ from autoseg.imaging.grid import Triple
 from autoseg.plan import Plan
 
 
-class CaseChooser:
+class OfPatient(Protocol):
+    """What belongs to a patient."""
+
+    @property
+    def patient(self) -> str:
+        """Whose it is."""
+
+
+Scan = TypeVar("Scan", bound=OfPatient)
+
+
+class CaseChooser(Generic[Scan]):
     """Chooses the cases of each batch: of different patients, every patient equally often.
 
     Of a patient with several cases one is drawn. With fewer patients than the batch needs, they repeat as evenly as
     possible. The order of the patients is drawn once an epoch, so that a batch costs the same however many there are.
     """
 
-    def __init__(self, cases: Sequence[CachedCase], batch_size: int, seed: int) -> None:
+    def __init__(self, cases: Sequence[Scan], batch_size: int, seed: int) -> None:
         """Sort the cases by patient."""
-        by_patient: dict[str, list[CachedCase]] = {}
+        by_patient: dict[str, list[Scan]] = {}
         for case in cases:
             by_patient.setdefault(case.patient, []).append(case)
         self.patients = list(by_patient.values())
         self.batch_size, self.seed = batch_size, seed
         self._order: tuple[int, npt.NDArray[np.intp]] | None = None  # an epoch, and its patients
 
-    def cases_of(self, index: int) -> list[CachedCase]:
+    def cases_of(self, index: int) -> list[Scan]:
         """Return the cases of batch `index`."""
         patients, size = self.patients, self.batch_size
         rng = np.random.default_rng((self.seed, index, 1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from autoseg.data.batches import Batch, open_batches
-from autoseg.data.cache import CachedCase
+from autoseg.data import batches as batches_module
+from autoseg.data.batches import Batch, CropLoader, open_batches
+from autoseg.data.cache import CachedCase, read_case
 from autoseg.data.crops import CaseChooser, choose_deformed, draw_centre
 from autoseg.errors import TrainingError
 from autoseg.plan import AugmentationPlan, Level, NetworkPlan
@@ -253,6 +255,42 @@ def test_a_broken_cache_file_stops_training_with_its_name(cases: tuple[CachedCas
         pytest.raises(TrainingError, match=r"cases case\d, case\d.*case\d\.image\.npy.*run `autoseg preprocess`"),
     ):
         next(batches)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_record_that_is_gone_stops_training_with_its_name(cases: tuple[CachedCase, ...], workers: int) -> None:
+    for case in cases:
+        (case.folder / f"{case.id}.json").unlink()
+    with (
+        open_batches(cases, PLAN, 0, workers) as batches,
+        pytest.raises(TrainingError, match=r"case\d\.json: cannot be read; run `autoseg preprocess` again"),
+    ):
+        next(batches)
+
+
+def test_a_worker_gets_of_each_case_no_more_than_where_it_is(cases: tuple[CachedCase, ...]) -> None:
+    many = [replace(cases[0], id=f"case {number}", patient=f"patient {number}") for number in range(1000)]
+    sent = [len(pickle.dumps(CropLoader(some, PLAN, 0, 1, (0, 1)))) for some in (many[:500], many)]
+    assert (sent[1] - sent[0]) / 500 < 60  # bytes
+
+
+def test_records_of_a_few_cases_are_held_and_those_of_many_read_again(
+    cases: tuple[CachedCase, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(folder: Path, case_id: str) -> CachedCase | None:
+        read.append(case_id)
+        return read_case(folder, case_id)
+
+    monkeypatch.setattr("autoseg.data.cache.read_case", counted)
+    loader = CropLoader(cases, PLAN, 0, 1, (0, 1))
+    expected = [loader.generate_train_batch()["requests"] for _ in range(20)]
+    assert len(read) == len(cases)
+    monkeypatch.setattr(batches_module, "KEPT", 1)
+    loader = CropLoader(cases, PLAN, 0, 1, (0, 1))
+    assert [loader.generate_train_batch()["requests"] for _ in range(20)] == expected
+    assert len(read) > 3 * len(cases)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
