@@ -18,9 +18,15 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from autoseg import processes
+from autoseg.errors import AutosegError
 from autoseg.processes import Vigil, WorkerLostError, end_with_parent, start_tracker
 
 KILLED = "its worker process was killed, most likely for lack of memory; use -j 1"
+CANNOT_START = (
+    "a worker process ends before it can work (what it printed is above); a script that uses autoseg does so below `if "
+    '__name__ == "__main__":`, as each worker imports it'
+)
+READY = "ready"  # the first thing that a process sends
 END_S = 3.0  # how long processes may take to end when asked
 
 
@@ -90,6 +96,7 @@ class _Hand:
         self.due, self.is_worker = due, is_worker
         self.is_ended = False
         self.working_pid: int | None = None  # of the process, while it has a task
+        self._is_ready = False  # the process has begun to take calls
         self._lost = KILLED
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -132,11 +139,11 @@ class _Hand:
             process, pipe = self._running()
             self.working_pid = process.pid
             pipe.send((task.function, task.arguments))
+            if not self._is_ready:
+                self._is_ready = pipe.recv() == READY
             result = pipe.recv()
         except (EOFError, OSError):
-            cause = self._lost
-            self._drop()
-            task.future.set_exception(WorkerLostError(cause))
+            task.future.set_exception(self._loss())
         except Exception as error:  # noqa: BLE001 - what cannot be sent; told to the one who waits
             self.working_pid = None
             task.future.set_exception(error)
@@ -172,9 +179,21 @@ class _Hand:
             raise
         return process, pipe
 
+    def _loss(self) -> AutosegError:
+        """Drop the process; return what is to be said of it."""
+        process, cause, was_ready = self._process, self._lost, self._is_ready
+        if process is not None and not was_ready:
+            process.join(END_S)
+            if process.exitcode == 1:  # Python's, after an exception
+                self._drop()
+                return AutosegError(CANNOT_START)
+        self._drop()
+        return WorkerLostError(cause)
+
     def _drop(self) -> None:
         process, pipe = self._process, self._pipe
         self._process, self._pipe, self._lost, self.working_pid = None, None, KILLED, None
+        self._is_ready = False
         if pipe is not None:
             pipe.close()
         if process is not None:
@@ -187,6 +206,7 @@ def _serve(pipe: Connection, is_worker: bool) -> None:
     end_with_parent()  # its thread waits for this process
     _prepare(is_worker)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send(READY)
         while True:
             function, arguments = pipe.recv()
             pipe.send(function(*arguments))

@@ -21,7 +21,7 @@ import pytest
 
 from autoseg import processes
 from autoseg.errors import AutosegError, VolumeError
-from autoseg.hands import END_S, LocalProcesses
+from autoseg.hands import CANNOT_START, END_S, LocalProcesses
 from autoseg.pool import Crew, call_each, each, in_own_process
 from autoseg.processes import WorkerLostError
 
@@ -343,3 +343,27 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while any(map(psutil.pid_exists, workers)) and time.monotonic() < until:
         time.sleep(0.05)
     assert [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+
+
+UNGUARDED = """
+import sys
+sys.path[:0] = {paths!r}
+from autoseg.errors import AutosegError
+from autoseg.pool import each
+from test_pool import doubled
+try:
+    print(dict(each(doubled, {{str(n): n for n in range(50)}}, 2)))
+except AutosegError as error:
+    print("told:", error)
+"""
+
+
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+def test_a_script_that_its_workers_would_run_again_is_told_so_at_once(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(UNGUARDED.format(paths=[str(TESTS), str(TESTS.parent)]))
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"told: {CANNOT_START}\n"
