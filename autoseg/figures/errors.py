@@ -59,7 +59,7 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
     """
     kinds = _kinds_of(case, focus)
     colours = KINDS if focus is None or len(case.organs) == 1 else KINDS_OF_ONE
-    cut = error_cut(case, focus)
+    cut = _cut_amid(case, focus, kinds > 0)
     window = ct_window(case, focus)
     low, high = window or case.shades
     figure, (panels,) = grey_panels(cut, case.image, (low, high + _DIMMED * (high - low)), hounsfield=window)
@@ -69,7 +69,9 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
         _draw_kinds(axes, plane, cut, kinds, list(colours.values()))
         _outline_truth(axes, plane, cut, truth, list(case.organs))
     figure.suptitle(title, fontsize=11, color=INK)
-    voxels, whole = np.bincount(kinds.ravel(), minlength=len(colours) + 1)[1:], "volume"
+    counts = [np.bincount(part.ravel(), minlength=len(colours) + 1)[1:] for part in kinds]  # of which int64 is made
+    voxels = np.sum(counts, axis=0)
+    whole = "volume"
     sizes, unit = voxels * np.prod(case.spacing_mm) / 1000, "ml"
     if len(cut.planes) == 1:
         sizes, unit, whole = voxels * np.prod(cut.steps_mm(cut.planes[0])), "mm²", "slice"
@@ -87,7 +89,11 @@ def error_cut(case: CaseArrays, focus: int | None = None) -> Cut:
 
     The axial slice has the most errors of all, the two others the most of those in it.
     """
-    wrong, cut = _kinds_of(case, focus) > 0, case.best_cut(focus)
+    return _cut_amid(case, focus, _kinds_of(case, focus) > 0)
+
+
+def _cut_amid(case: CaseArrays, focus: int | None, wrong: npt.NDArray[np.bool_]) -> Cut:
+    cut = case.best_cut(focus)
     if not wrong.any():
         return cut
     z = int(np.argmax(wrong.sum(axis=(1, 2))))

@@ -19,7 +19,7 @@ Field = npt.NDArray[np.float32]  # (Z, Y, X), from -0.5 outside an organ to 0.5 
 Numbers = npt.NDArray[np.floating[Any]]
 
 _MOST_VOXELS = 800_000  # of an organ's box when it is meshed: a triangle is then a few pixels of a figure
-_WANTED_VOXELS = 400_000  # smaller boxes are made finer up to this, so that light does not show their voxels
+_WANTED_SHARE = 0.5  # of the most; smaller boxes are made finer up to this, so that light does not show their voxels
 _SMOOTHING = 0.9  # standard deviation of the Gaussian, in steps of the grid that is meshed
 _RAISES = 16  # enough for a single voxel
 _EVENING = 40  # times that points are moved
@@ -36,7 +36,12 @@ class Mesh:
     triangles: npt.NDArray[np.int64]  # (M, 3), indices of points
 
 
-def organ_mesh(mask: npt.NDArray[np.bool_], spacing_mm: Triple, first: tuple[int, int, int] = (0, 0, 0)) -> Mesh:
+def organ_mesh(
+    mask: npt.NDArray[np.bool_],
+    spacing_mm: Triple,
+    first: tuple[int, int, int] = (0, 0, 0),
+    most_voxels: int = _MOST_VOXELS,
+) -> Mesh:
     """Return the smoothed surface of one organ.
 
     Boxes of many voxels are meshed on a coarser grid, thick slices are interpolated by shape; a structure too thin
@@ -46,17 +51,19 @@ def organ_mesh(mask: npt.NDArray[np.bool_], spacing_mm: Triple, first: tuple[int
         mask: The organ's voxels in its box (Z, Y, X), at least one.
         spacing_mm: Voxel spacing (Z, Y, X).
         first: Where the box begins in the label map (Z, Y, X).
+        most_voxels: That its box is to have, where it is one of many; never more than _MOST_VOXELS.
 
     Source: Lorensen & Cline 1987 (marching cubes); Raya & Udupa 1990 (interpolation by shape).
     """
-    strides = _strides(mask.shape, spacing_mm)
+    most = min(most_voxels, _MOST_VOXELS)
+    strides = _strides(mask.shape, spacing_mm, most)
     steps: Numbers = np.asarray(spacing_mm) * strides
     start = (np.asarray(first) - 0.5) * spacing_mm - _MARGIN * steps  # outer corner of the margin
     field = _shares(mask, strides) - np.float32(0.5)
     if steps.max() >= 1.5 * np.sort(steps)[1]:
         field, steps = _between_slices(field, steps)
     field = _raised(field)
-    finer = int(np.clip(round((_WANTED_VOXELS / field.size) ** (1 / 3)), 1, 4))
+    finer = int(np.clip(round((_WANTED_SHARE * most / field.size) ** (1 / 3)), 1, 4))
     for axis in range(3):
         field = np.repeat(field, finer, axis=axis)
     field = ndimage.gaussian_filter(field, _SMOOTHING * finer, mode="nearest")
@@ -66,10 +73,10 @@ def organ_mesh(mask: npt.NDArray[np.bool_], spacing_mm: Triple, first: tuple[int
     return Mesh(points_mm=points, normals=_normals(points, triangles, links), triangles=triangles.astype(np.int64))
 
 
-def _strides(shape: tuple[int, ...], spacing_mm: Triple) -> tuple[int, int, int]:
-    """Return how many voxels (Z, Y, X) become one, so that a box has about _MOST_VOXELS of equal sides."""
+def _strides(shape: tuple[int, ...], spacing_mm: Triple, most_voxels: int = _MOST_VOXELS) -> tuple[int, int, int]:
+    """Return how many voxels (Z, Y, X) become one, so that a box has about so many of equal sides."""
     volume_mm3 = float(np.prod([n * step for n, step in zip(shape, spacing_mm, strict=True)]))
-    side_mm = max(min(spacing_mm), (volume_mm3 / _MOST_VOXELS) ** (1 / 3))
+    side_mm = max(min(spacing_mm), (volume_mm3 / most_voxels) ** (1 / 3))
     z, y, x = (max(1, round(side_mm / step)) for step in spacing_mm)
     return z, y, x
 

@@ -134,7 +134,7 @@ def draw_case(work: CaseWork) -> dict[Path, Undrawn]:
     if work.case is None:
         raise VolumeError("is not in the dataset any more")
     try:
-        image, mask = read_image(work.case.images), read_label(work.mask)
+        image, mask = read_image(work.case.images[:1]), read_label(work.mask)  # the first channel is shown
         truth = read_label(work.case.label_files, image.grid, work.plan.scheme)
         if not image.grid.shape == truth.grid.shape == mask.grid.shape:
             raise VolumeError("image, label and prediction differ in shape; run `autoseg evaluate` again")

@@ -141,6 +141,20 @@ def test_slices_5_mm_thick_are_not_seen_as_stairs() -> None:
     assert np.abs(off - off.mean()).max() < 1.2  # a stair would be off by 3 mm
 
 
+def test_many_organs_share_the_triangles_of_a_few() -> None:
+    alone = organ_mesh(np.ones((60, 60, 60), dtype=np.bool_), EVEN)
+    among_many = organ_mesh(np.ones((60, 60, 60), dtype=np.bool_), EVEN, most_voxels=20_000)
+    assert len(among_many.triangles) < len(alone.triangles) / 4
+    assert among_many.points_mm.max() - among_many.points_mm.min() == pytest.approx(60, abs=1)
+
+
+def test_no_object_is_made_of_a_triangle_to_draw_it() -> None:
+    figure = surfaces_figure(blocks((1, slice(4, 20), slice(4, 20), slice(4, 20))), None, EVEN, ORGANS)
+    figure_bytes(figure)
+    (mesh,) = figure.axes[0].collections
+    assert mesh._paths is None
+
+
 def test_a_large_box_is_meshed_on_a_coarser_grid() -> None:
     mesh = organ_mesh(np.ones((200, 200, 200), dtype=np.bool_), EVEN)
     assert len(mesh.triangles) < 200_000  # at full size there would be about 480 000
