@@ -17,7 +17,15 @@ from autoseg.options import PlanOptions
 from autoseg.plan import Plan
 from autoseg.planning.budget import Budget, StepCost, batch_bytes, share_of, step_gib
 from autoseg.planning.planner import Cost, Decision
-from autoseg.planning.recipe import CPU_TRAINING_S, ENOUGH_ITERATIONS, MANY_ITERATIONS, grid_of, ratio, working_median
+from autoseg.planning.recipe import (
+    CPU_TRAINING_S,
+    ENOUGH_ITERATIONS,
+    MANY_ITERATIONS,
+    grid_of,
+    learning_rate_of,
+    ratio,
+    working_median,
+)
 from autoseg.planning.requirements import (
     nearest_fit,
     require_crops,
@@ -77,7 +85,7 @@ def fit_plan(
     derived = decision.chosen is not None
     training_s = _training_s(options, CPU_TRAINING_S if derived and budget.device == "cpu" else None)
     if measure is None or not (options.measure or training_s):
-        return FittedPlan(decision=_of_length(decision, options), budget=budget, measured=None)
+        return FittedPlan(decision=_final(decision, options), budget=budget, measured=None)
     fitting = _Fitting(
         fingerprint=fingerprint,
         budget=budget,
@@ -89,7 +97,16 @@ def fit_plan(
     )
     own_step = STEP_KEYS & {key.partition(".")[0] for key in options.settings}
     fitted = fitting.until_it_fits(decision) if derived and not own_step else fitting.as_it_is(decision)
-    return replace(fitted, decision=_of_length(fitted.decision, options))
+    return replace(fitted, decision=_final(fitted.decision, options))
+
+
+def _final(decision: Decision, options: PlanOptions) -> Decision:
+    """Return the decision of the length that is asked for, and where it is derived with the learning rate of that."""
+    decision = _of_length(decision, options)
+    if decision.chosen is None or "learning_rate" in options.settings:
+        return decision
+    rate = learning_rate_of(decision.plan.iterations)
+    return replace(decision, plan=decision.plan.model_copy(update={"learning_rate": rate}))
 
 
 def _training_s(options: PlanOptions, usual_s: float | None) -> float | None:

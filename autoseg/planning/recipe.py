@@ -18,6 +18,8 @@ CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
 MANY_ITERATIONS = 2_000  # where fewer fit the time, a CPU's step gets fewer crops
 ENOUGH_ITERATIONS = 400  # where fewer fit even then, it gets fewer voxels
 CPU_ITERATIONS = 2_000  # until the device was measured
+LEARNING_RATE, SHORT_LEARNING_RATE = 2e-3, 4e-3  # the second where there are at most SHORT_ITERATIONS; measured
+SHORT_ITERATIONS = 1_000
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
 AXES: tuple[Literal["z", "y", "x"], ...] = ("z", "y", "x")
 PROBABILITY = Intensity(kind="probability", low=0.0, high=1.0)  # of an organ by the first stage
@@ -44,6 +46,7 @@ def default_plan(
         budget: Device, which decides width and iterations.
         seed: Of split, weights and crops.
     """
+    iterations = CPU_ITERATIONS if budget.device == "cpu" else GPU_ITERATIONS
     return Plan(
         name=fingerprint.name,
         channels=tuple(c.name for c in fingerprint.channels),
@@ -56,8 +59,8 @@ def default_plan(
         crop_size=crop,
         flat_axis=None if grid.flat is None else AXES[grid.flat],
         batch_size=batch,
-        iterations=CPU_ITERATIONS if budget.device == "cpu" else GPU_ITERATIONS,
-        learning_rate=2e-3,
+        iterations=iterations,
+        learning_rate=learning_rate_of(iterations),
         seed=seed,
         organ_share=0.7,
         device=budget.device,
@@ -68,6 +71,17 @@ def default_plan(
         optimiser=_optimiser(),
         tile_depth=crop[0],
     )
+
+
+def learning_rate_of(iterations: int) -> float:
+    """Return the learning rate of a derived plan: a short training learns more at a higher one."""
+    return SHORT_LEARNING_RATE if iterations <= SHORT_ITERATIONS else LEARNING_RATE
+
+
+def of_short_training(plan: Plan) -> str:
+    """Return what to add to a learning rate that is so high as there are few iterations."""
+    is_short = plan.learning_rate == SHORT_LEARNING_RATE
+    return f", twice that of more than {SHORT_ITERATIONS} iterations" if is_short else ""
 
 
 def ratio(new: Triple, old: Triple) -> Triple:

@@ -125,12 +125,28 @@ def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes() -> None:
     assert not done.corrected
 
 
+@pytest.mark.parametrize(("iterations", "rate"), [(1000, 4e-3), (1001, 2e-3)])
+def test_a_short_training_gets_the_higher_learning_rate_unless_the_user_or_a_preset_says_another(
+    iterations: int, rate: float
+) -> None:
+    decision, measure = derive_plan(FOUND, CPU, seed=0), Measuring()
+    wishes = PlanOptions(iterations=iterations)
+
+    def rate_of(decision: Decision, options: PlanOptions) -> float:
+        return fit_plan(decision, FOUND, CPU, derive, options, measure).decision.plan.learning_rate
+
+    assert rate_of(decision, wishes) == rate
+    assert rate_of(decision, replace(wishes, settings={"learning_rate": "0.001"})) == 1e-3
+    assert rate_of(replace(decision, chosen=None), wishes) == decision.plan.learning_rate == 2e-3
+    assert rate_of(decision, PlanOptions(settings={"iterations": str(iterations)})) == rate
+
+
 def test_a_length_that_is_told_is_taken_and_nothing_is_measured() -> None:
     measure = Measuring()
     decision = derive_plan(FOUND, CPU, seed=0)
     done = fit_plan(decision, FOUND, CPU, derive, PlanOptions(iterations=70), measure)
     assert not measure.voxels
-    assert done.decision.plan == decision.plan.model_copy(update={"iterations": 70})
+    assert done.decision.plan == decision.plan.model_copy(update={"iterations": 70, "learning_rate": 4e-3})
     both = PlanOptions(settings={"iterations": "90"}, iterations=70)
     assert fit_plan(decision, FOUND, CPU, derive, both, measure).decision.plan.iterations == 90
 
