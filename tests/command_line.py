@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-_STEP = ("--device", "cpu", "--set", "spacing_mm=[6,6,6]", "--set", "crop_size=[16,32,32]")
-SMALL = (*_STEP, "--iterations", "4", "-j", "1")  # for `run`
+STEP = ("--device", "cpu", "--set", "spacing_mm=[6,6,6]", "--set", "crop_size=[16,32,32]")
+SMALL = (*STEP, "--iterations", "4", "-j", "1")  # for `run`
 SMALL_PLAN = (
-    *_STEP,
+    *STEP,
     "--set",
     "iterations=4",
     "-j",

@@ -18,8 +18,8 @@ CPU_TRAINING_S = 36 * 60.0  # a CPU plan's iterations are those that fit
 MANY_ITERATIONS = 2_000  # where fewer fit the time, a CPU's step gets fewer crops
 ENOUGH_ITERATIONS = 400  # where fewer fit even then, it gets fewer voxels
 CPU_ITERATIONS = 2_000  # until the device was measured
-LEARNING_RATE, SHORT_LEARNING_RATE = 2e-3, 4e-3  # the second where there are at most SHORT_ITERATIONS; measured
-SHORT_ITERATIONS = 1_000
+LEARNING_RATE, SHORT_LEARNING_RATE = 2e-3, 4e-3  # the second where there are at most SHORT_ITERATIONS
+SHORT_ITERATIONS = 1_000  # measured at 540 and 800, on a CPU (docs/experiments.md)
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
 AXES: tuple[Literal["z", "y", "x"], ...] = ("z", "y", "x")
 PROBABILITY = Intensity(kind="probability", low=0.0, high=1.0)  # of an organ by the first stage
@@ -80,7 +80,7 @@ def learning_rate_of(iterations: int) -> float:
 
 def of_short_training(plan: Plan) -> str:
     """Return what to add to a learning rate that is so high as there are few iterations."""
-    is_short = plan.learning_rate == SHORT_LEARNING_RATE
+    is_short = plan.learning_rate == SHORT_LEARNING_RATE and plan.iterations <= SHORT_ITERATIONS
     return f", twice that of more than {SHORT_ITERATIONS} iterations" if is_short else ""
 
 

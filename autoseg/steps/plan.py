@@ -111,11 +111,14 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
         measure=_measuring(track) if is_local else None,
         derive=derive,
     ).fitted()
+    decision = fitted.decision
+    if preset is None and "learning_rate" not in options.settings:
+        decision = replace(decision, plan=_keeping_rates(run, decision.plan))
     context = _context(fitted, data, checked.findings, cohort)
     with remembered(run.digests_file):
-        _write(run, path, checked.dataset, options, fitted.decision, context)
+        _write(run, path, checked.dataset, options, decision, context)
     tell_of(cohort)
-    return fitted.decision
+    return decision
 
 
 def _require_two_stages(options: PlanOptions) -> None:
@@ -261,6 +264,22 @@ def _warn_of_trained(run: Run, plan: Plan) -> None:
                 "%s: was trained under another plan, so its training cannot go on; remove it, or plan into another RUN",
                 run.fold(fold).folder,
             )
+
+
+def _keeping_rates(run: Run, plan: Plan) -> Plan:
+    """Return a plan with the learning rates that RUN is trained at, where it differs in them and in its length only.
+
+    They follow from the length, which may change while a training goes on; they may not.
+    """
+    with suppress(AutosegError):  # a plan that cannot be read is replaced
+        before = run.plan() if run.folds() else plan
+        kept = plan.model_copy(update={"learning_rate": before.learning_rate})
+        if kept.finer is not None and before.finer is not None:
+            finer = kept.finer.model_copy(update={"learning_rate": before.finer.learning_rate})
+            kept = kept.model_copy(update={"finer": finer})
+        if _differ_in_length_only(before, kept):
+            return kept
+    return plan
 
 
 def _differ_in_length_only(before: Plan, after: Plan) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import made
 import pytest
-from command_line import Cli, assert_one_line, copy_of
+from command_line import STEP, Cli, assert_one_line, copy_of
 
 from autoseg.errors import PlanError
 from autoseg.options import EvaluateOptions, PlanOptions, TrainOptions
@@ -104,6 +104,22 @@ def test_planning_anew_tells_which_training_cannot_go_on(
     code, _, err = cli("plan", cohort, run, "--device", "cpu", "-j", "1")
     assert code == 0
     assert f"{run / 'fold-0'}: was trained under another plan, so its training cannot go on; remove it" in err
+
+
+def test_a_trained_run_keeps_its_learning_rate_at_another_length_unless_another_is_given(
+    cli: Cli, cohort: Path, finished: Path, tmp_path: Path
+) -> None:
+    run, longer = copy_of(finished, tmp_path / "RUN"), (*STEP, "--iterations", "2000", "-j", "1")
+    assert Run(run).plan().learning_rate == 4e-3
+    code, _, err = cli("plan", cohort, run, *longer)
+    assert code == 0, err
+    assert "cannot go on" not in err
+    assert (Run(run).plan().iterations, Run(run).plan().learning_rate) == (2000, 4e-3)
+    _, _, err = cli("plan", cohort, run, *longer, "--set", "learning_rate=0.001")
+    assert "so its training cannot go on" in err
+    assert Run(run).plan().learning_rate == 1e-3
+    assert cli("plan", cohort, tmp_path / "NEW", *longer)[0] == 0
+    assert Run(tmp_path / "NEW").plan().learning_rate == 2e-3
 
 
 def test_a_run_that_is_planned_stays_so_when_it_is_given_another_time(finished: Path, cohort: Path) -> None:
