@@ -53,7 +53,8 @@ class LocalProcesses(Executor):
             is_worker: Whether each keeps to one thread and starts no processes, as it shares the cores with others.
         """
         self._due: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._hands = [_Hand(self._due, is_worker) for _ in range(size)]
+        have_worked = threading.Event()  # one of the processes has begun to take calls
+        self._hands = [_Hand(self._due, is_worker, have_worked) for _ in range(size)]
         self._vigil = Vigil()
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
@@ -92,8 +93,8 @@ def _join(hands: Sequence[_Hand]) -> None:
 class _Hand:
     """A thread with a process that works for it; a new one where that is lost."""
 
-    def __init__(self, due: queue.SimpleQueue[_Task | None], is_worker: bool) -> None:
-        self.due, self.is_worker = due, is_worker
+    def __init__(self, due: queue.SimpleQueue[_Task | None], is_worker: bool, have_worked: threading.Event) -> None:
+        self.due, self.is_worker, self.have_worked = due, is_worker, have_worked
         self.is_ended = False
         self.working_pid: int | None = None  # of the process, while it has a task
         self._is_ready = False  # the process has begun to take calls
@@ -141,6 +142,7 @@ class _Hand:
             pipe.send((task.function, task.arguments))
             if not self._is_ready:
                 self._is_ready = pipe.recv() == READY
+                self.have_worked.set()
             result = pipe.recv()
         except (EOFError, OSError):
             task.future.set_exception(self._loss())
@@ -180,15 +182,13 @@ class _Hand:
         return process, pipe
 
     def _loss(self) -> AutosegError:
-        """Drop the process; return what is to be said of it."""
-        process, cause, was_ready = self._process, self._lost, self._is_ready
-        if process is not None and not was_ready:
+        """Drop the process; return what is to be said of it: that none can start, only where none ever did."""
+        process, cause, cannot_start = self._process, self._lost, False
+        if process is not None and not self.have_worked.is_set():
             process.join(END_S)
-            if process.exitcode == 1:  # Python's, after an exception
-                self._drop()
-                return AutosegError(CANNOT_START)
+            cannot_start = process.exitcode == 1  # Python's, after an exception
         self._drop()
-        return WorkerLostError(cause)
+        return AutosegError(CANNOT_START) if cannot_start else WorkerLostError(cause)
 
     def _drop(self) -> None:
         process, pipe = self._process, self._pipe

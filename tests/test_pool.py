@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from autoseg import processes
+from autoseg import hands, processes
 from autoseg.errors import AutosegError, VolumeError
 from autoseg.hands import CANNOT_START, END_S, LocalProcesses
 from autoseg.pool import Crew, call_each, each, in_own_process
@@ -367,3 +367,24 @@ def test_a_script_that_its_workers_would_run_again_is_told_so_at_once(tmp_path: 
     program.write_text(UNGUARDED.format(paths=[str(TESTS), str(TESTS.parent)]))
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120)
     assert done.stdout == f"told: {CANNOT_START}\n"
+
+
+def ended_by(parent: int) -> None:
+    """End this process as Python does after an exception, in any but `parent`."""
+    if os.getpid() != parent:
+        os._exit(1)
+
+
+def test_one_that_cannot_start_is_a_lost_one_where_others_could(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalProcesses(1) as worked, LocalProcesses(1) as fresh:
+        assert worked.submit(doubled, 2).result() == 4
+        with pytest.raises(WorkerLostError):
+            worked.submit(ended_by, os.getpid()).result()
+        monkeypatch.setattr(hands, "_serve", os.getpid)  # which takes no arguments
+        with pytest.raises(WorkerLostError):
+            worked.submit(doubled, 3).result()
+        with pytest.raises(AutosegError, match="ends before it can work") as told:
+            fresh.submit(doubled, 3).result()
+        assert not isinstance(told.value, WorkerLostError)
+        monkeypatch.undo()
+        assert worked.submit(doubled, 3).result() == 6
