@@ -138,6 +138,7 @@ class Work:
         with raise_as_job_error(), self.statistics.alone(job.name), self.watch.phase("write"):
             with self.statistics.locked():
                 self.statistics.require_same_image(job.name, job.out, origin)
+                self.statistics.forget(job.name)  # or they would stay where writing fails halfway
             write_outputs(job, self.model.plan, image, prediction, self.outputs)
             with self.statistics.locked():
                 self.statistics.forget(job.name)

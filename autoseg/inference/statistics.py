@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoseg.digests import text_digest
-from autoseg.errors import VolumeError
+from autoseg.errors import LockedError, VolumeError
 from autoseg.files import remove_leftovers
 from autoseg.imaging.stored import stored_digest
 from autoseg.inference.model import Prediction
@@ -67,6 +67,9 @@ class Statistics:
         if file is not None and file.parent.is_dir():
             with self.locked():  # which removes the lock of a process that was killed
                 remove_leftovers(file.parent)
+                for left in file.parent.glob(IMAGE_LOCK.format("*")):
+                    with suppress(LockedError, OSError), ExitStack() as stack:
+                        stack.enter_context(lock(file.parent, "autoseg predict", name=left.name))  # who lives holds it
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -220,6 +220,33 @@ def test_two_never_write_the_files_of_one_image_at_a_time(tmp_path: Path, monkey
             other.submit(write, "predictions").result()
 
 
+def test_the_lock_of_an_image_that_a_killed_process_left_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    dead = tmp_path / statistics.IMAGE_LOCK.format("0123")
+    dead.write_text("")
+    table = Statistics(tmp_path / NAME)
+    assert not dead.exists()
+    with table.alone("a"), ThreadPoolExecutor(1) as other:
+        other.submit(Statistics, tmp_path / NAME).result()
+        assert len(list(tmp_path.glob("*.lock"))) == 1
+
+
+def test_where_writing_fails_halfway_no_rows_of_the_mask_before_stay(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scan(tmp_path / "in" / "a.nii.gz", Grid(shape=(8, 8, 8), spacing_mm=(2, 2, 2)))
+    done(model, tmp_path / "in", tmp_path / "out")
+    assert len(pd.read_csv(tmp_path / "out" / NAME)) == 2
+
+    def write(job: Input, *_: object) -> None:
+        job.out.write_bytes(b"of another model")
+        raise OSError(errno.ENOSPC, "No space left on device", str(job.out))
+
+    monkeypatch.setattr("autoseg.inference.predict.write_outputs", write)
+    with pytest.raises(CasesFailedError, match="No space left"):
+        done(model, tmp_path / "in", tmp_path / "out", cleaned=False)
+    assert len(pd.read_csv(tmp_path / "out" / NAME)) == 0
+
+
 def test_of_an_image_without_rows_no_digest_is_made_before_it_is_read(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
