@@ -48,8 +48,8 @@ def open_first(model: Path, device: DeviceName) -> Stage:
 
 def _second_files_of(model: Path) -> tuple[Path, ...]:
     """Return the second stage of a fold whose first stage's model file is given; none where it lies in no RUN."""
-    run = Run(model.absolute().parent.parent)
-    folds = [number for number, fold in run.fold_folders().items() if fold.model == model.absolute()]
+    run = Run(model.resolve().parent.parent)
+    folds = [number for number in run.folds() if run.fold(number).model.samefile(model)]
     return second_files(run, folds) if folds else ()
 
 
