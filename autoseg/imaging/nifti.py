@@ -105,6 +105,11 @@ class NiftiHeader:
         return finite and self.slope != 0 and (self.slope, self.intercept) != (1, 0)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its voxels are numbers, on three axes or four: what is read without ITK."""
+        return bool(self.dtype) and len(self.sizes) in (3, 4)
+
+    @property
     def dtype(self) -> str:
         """Type of the voxels as stored; "" where only ITK knows it."""
         return self.order + KINDS[self.kind] if self.kind in KINDS else ""
@@ -129,13 +134,15 @@ def read_nifti_header(file: Path) -> NiftiHeader | None:
         header = _header(read_start(file)[0])
     except DAMAGED as error:
         raise VolumeError(f"{file}: the file is damaged or cut short ({error}); copy it again") from error
-    _require_real(file, header)
+    _require_readable(file, header)
     return header
 
 
-def _require_real(file: Path, header: NiftiHeader | None) -> None:
+def _require_readable(file: Path, header: NiftiHeader | None) -> None:
     if header is not None and header.kind in COMPLEX:
         raise VolumeError(f"{file}: its voxels are complex numbers; write their magnitude")
+    if header is not None and header.version == 2 and not header.is_plain:
+        raise VolumeError(f"{file}: is NIfTI-2 with colours, of two axes, or of more than four; save it as NIfTI-1")
 
 
 def read_voxels(file: Path) -> NiftiVoxels | None:
@@ -153,13 +160,13 @@ def read_voxels(file: Path) -> NiftiVoxels | None:
         header = _header(content.data)
     except DAMAGED as error:
         raise VolumeError(f"{file}: the file is damaged or cut short ({error}); copy it again") from error
-    _require_real(file, header)
+    _require_readable(file, header)
     if header is None:
         return None
     missing = header.offset + header.voxel_bytes - len(content.data)
     if missing > 0:
         raise VolumeError(f"{file}: the file is cut short, {missing} bytes of voxels are missing; copy it again")
-    if not header.dtype or len(header.sizes) not in (3, 4):
+    if not header.is_plain:
         return None
     stored = np.frombuffer(content.data, header.dtype, count=math.prod(header.sizes), offset=header.offset)
     array = _scale(stored, header) if header.is_scaled else stored

@@ -60,6 +60,13 @@ def test_version_2_is_read_as_another_program_writes_it(tmp_path: Path, capfd: p
     assert capfd.readouterr().err == ""  # ITK, which does not know it, is not asked
 
 
+def test_version_2_of_five_axes_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti_2(ARRAY.reshape(5, 1, 1, 6, 7)))
+    for read in (read_header, lambda file: read_image([file])):
+        with pytest.raises(VolumeError, match=r"a\.nii: is NIfTI-2 .* save it as NIfTI-1"):
+            read(tmp_path / "a.nii")
+
+
 def test_version_2_is_refused_where_it_is_cut_short_or_gives_no_grid(tmp_path: Path) -> None:
     data = nifti_2(ARRAY)
     (tmp_path / "a.nii").write_bytes(data[:-1])
