@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from autoseg.json_file import JsonError, read_json
 from autoseg.locks import lock
 from autoseg.version import VERSION
 
+logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
 SMALL_BYTES = 1 << 18
 SETTLED_S = 2.0  # some file systems count in steps of this
@@ -125,8 +127,10 @@ def remembered(file: Path) -> Iterator[None]:
         yield
     finally:
         if file.parent.is_dir() and _known != before:
-            with suppress(LockedError, OSError):  # many that end together, or a disk that is full
+            try:
                 _note(file, "files", _known, beside=True)
+            except (LockedError, OSError) as error:  # many that end together, or a disk that is full
+                logger.warning("what was read is not remembered, and is read again next time: %s", error)
 
 
 def _sound(noted: object) -> dict[str, str]:

@@ -28,7 +28,7 @@ _NEAR = np.array([np.sin(_RISE), 0.0, 0.0]) + np.cos(_RISE) * _FRONT
 _CAMERA = np.stack([_ACROSS, _UP, _NEAR], axis=1)  # (Z, Y, X) to (across, up, near)
 _KEY = np.array([-0.45, 0.60, 0.66])  # where the stronger light comes from: (across, up, near), of length 1
 _HALFWAY = np.array([-0.2475, 0.33, 0.911])  # between that and the viewer, of length 1
-ALL_VOXELS = 8_000_000  # that all organs of a label map are meshed from
+_ALL_VOXELS = 8_000_000  # that all organs of a label map are meshed from
 _MARGIN = 0.09  # around the organs, for letters, as a share of their longer side; below more, for the scale bar
 
 
@@ -85,7 +85,7 @@ def _scene(labels: Labels, spacing_mm: Triple, values: Sequence[int]) -> _Scene:
     points, normals, triangles, colours, count = [], [], [], [], 0
     for value, box in boxes.items():
         z, y, x = (part.start for part in box)
-        mesh = organ_mesh(labels[box] == value, spacing_mm, (z, y, x), ALL_VOXELS // len(boxes))
+        mesh = organ_mesh(labels[box] == value, spacing_mm, (z, y, x), _ALL_VOXELS // len(boxes))
         points.append(mesh.points_mm)
         normals.append(mesh.normals)
         triangles.append(mesh.triangles + count)

@@ -111,9 +111,11 @@ def require_together(what: object, label: Grid, image: Grid) -> None:
         VolumeError: If their shapes differ, or their corners lie more than half a voxel apart.
     """
     if not lie_together(label, image):
+        voxels = f"{what}: image {image.shape} and label {label.shape}"
+        if label.shape != image.shape:
+            raise VolumeError(f"{voxels} differ in shape; resample the label map to the image")
         apart = corner_distance_mm(label, image)
-        lie = f"lie {apart:.1f} mm apart" if label.shape == image.shape else "have other voxels"
         raise VolumeError(
-            f"{what}: image {image.shape} and label {label.shape} {lie}; copy the image's header to the label map if "
-            "their voxels correspond, else resample it to the image"
+            f"{voxels} lie {apart:.1f} mm apart; copy the image's header to the label map if their voxels correspond, "
+            "else resample it to the image"
         )

@@ -50,7 +50,7 @@ def picture_grid(file: Path, shape: Voxels) -> Grid:
             f'"spacing": [0.5, 0.5], or {EXAMPLE} into {_beside(file)[-1].name} beside it; [1, 1] counts in pixels'
         )
     grid = Grid(shape=shape, spacing_mm=_spacing(given, file, shape))
-    require_possible(grid, given)  # or its masks, which have a header, could not be read
+    require_possible(grid, f"{file}, whose spacing {given.name} says")  # or its masks could not be read
     return grid
 
 

@@ -17,8 +17,7 @@ from autoseg.errors import AutosegError, DatasetError, RunError
 from autoseg.figures.planes import window_of
 from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.files import write_text
-from autoseg.imaging.grid import Grid, Voxels
-from autoseg.imaging.lattice import require_together
+from autoseg.imaging.grid import Grid, Voxels, corner_distance_mm, lie_together
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import IGNORED, Atoms, LabelScheme
 from autoseg.metrics.overlap import dice
@@ -238,9 +237,14 @@ def _map_of(
     """Return the atoms of a label map, None where it cannot be shown, and sentences on what is amiss."""
     try:
         label = read_label(files, whole, scheme)
-        require_together(files if isinstance(files, Path) else files[0], label.grid, whole)
     except AutosegError as error:  # the rest of the case is worth a look
         return None, _not_shown(what, f"{error}; {way_out}")
+    if label.grid.shape != whole.shape:
+        found = f"it has {label.grid.shape} voxels (z, y, x), the image {whole.shape}"
+        return None, _not_shown(what, f"{found}; {way_out}")
+    if not lie_together(label.grid, whole):
+        apart = corner_distance_mm(label.grid, whole)
+        return None, _not_shown(what, f"it lies {apart:.1f} mm off the image; {way_out}")
     atoms = scheme.encode_known(label.array)
     strange = int(np.count_nonzero(label.array) - np.count_nonzero(atoms))
     sentence = f"Not shown: {counted(strange, 'voxel')} of the {what} with values that are no organ's."

@@ -266,9 +266,10 @@ def _require_later(run: Run, splits: Mapping[int, Split], device: DeviceName) ->
         due = [fold for fold, files in later.items() if planned_iterations(files) is None]
         if due:
             _require_memory(plan.model_copy(update={"device": device}), run, FINER)
-        for fold in due:
-            if not later[fold].cases.is_dir():
-                second_sources(run, (*splits[fold].training, *splits[fold].validation))
+        unmade = [splits[fold] for fold in due if not later[fold].cases.is_dir()]
+        names = {name for split in unmade for name in (*split.training, *split.validation)}
+        if names:
+            second_sources(run, sorted(names))
 
 
 def _fitting(plan: Plan, time_budget_s: float, began: float, shape: Voxels, workers: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.lattice import fit_label, offset_on_lattice
+from autoseg.imaging.lattice import fit_label, offset_on_lattice, require_together
 from autoseg.imaging.volumes import Volume, on_one_grid, read_label, write_label
 
 WHOLE = Grid(shape=(9, 8, 7), spacing_mm=(2.0, 1.0, 1.0))
@@ -101,3 +101,12 @@ def test_other_voxels_are_another_lattice() -> None:
 
 def test_a_label_map_that_lacks_a_slice_is_not_taken_for_a_crop() -> None:
     assert fit_label(np.ones((8, 8, 7), np.int32), part_at(0, 0, 0, (8, 8, 7)), WHOLE) is None
+
+
+def test_a_label_map_off_its_image_is_refused_with_how_far_and_one_of_other_voxels_with_how_many() -> None:
+    image = Grid(shape=(4, 4, 4), spacing_mm=(2.0, 1.0, 1.0))
+    require_together("a", replace(image, origin_mm=(0.5, 0.0, 0.0)), image)
+    with pytest.raises(VolumeError, match=r"^a: image \(4, 4, 4\) and label \(4, 4, 4\) lie 3\.0 mm apart; copy"):
+        require_together("a", replace(image, origin_mm=(0.0, 0.0, 3.0)), image)
+    with pytest.raises(VolumeError, match=r"label \(4, 4, 5\) differ in shape; resample"):
+        require_together("a", replace(image, shape=(4, 4, 5)), image)
