@@ -109,7 +109,7 @@ def test_planning_anew_tells_which_training_cannot_go_on(
 def test_a_trained_run_keeps_its_learning_rate_at_another_length_unless_another_is_given(
     cli: Cli, cohort: Path, finished: Path, tmp_path: Path
 ) -> None:
-    run, longer = copy_of(finished, tmp_path / "RUN"), (*STEP, "--iterations", "2000", "-j", "1")
+    run, longer = copy_of(finished, tmp_path / "RUN"), (*STEP, "--set", "iterations=2000", "-j", "1")
     assert Run(run).plan().learning_rate == 4e-3
     code, _, err = cli("plan", cohort, run, *longer)
     assert code == 0, err
