@@ -218,6 +218,8 @@ def _header(data: bytes | bytearray) -> NiftiHeader | None:
     if found is None:
         return None
     layout, order = found
+    if len(data) < layout.header_bytes:
+        raise ValueError(f"{len(data)} of the {layout.header_bytes} bytes of its header")
 
     def read(field: Field) -> tuple[Any, ...]:
         at, form = field

@@ -72,6 +72,9 @@ def test_version_2_is_refused_where_it_is_cut_short_or_gives_no_grid(tmp_path: P
     (tmp_path / "a.nii").write_bytes(data[:-1])
     with pytest.raises(VolumeError, match="the file is cut short"):
         read_image([tmp_path / "a.nii"])
+    (tmp_path / "a.nii").write_bytes(data[:300])
+    with pytest.raises(VolumeError, match=r"cut short \(300 of the 540 bytes of its header\); copy it again"):
+        read_header(tmp_path / "a.nii")
     no_grid = bytearray(nifti_2(ARRAY, codes=(0, 0)))
     no_grid[104 + 8 : 104 + 32] = bytes(24)  # steps
     (tmp_path / "b.nii").write_bytes(bytes(no_grid))
