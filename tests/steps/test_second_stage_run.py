@@ -18,6 +18,7 @@ from autoseg.errors import PlanError
 from autoseg.evaluation.freshness import is_evaluated, read_looks
 from autoseg.evaluation.two_stages import two_stages
 from autoseg.imaging.volumes import read_label
+from autoseg.inference.model import Model
 from autoseg.inference.opening import open_model
 from autoseg.options import PlanOptions
 from autoseg.plan import Plan, first_seen
@@ -48,11 +49,7 @@ def _write(run: Run, plan: Plan, finer: Plan) -> None:
     run.plan_file.write_text(plan.model_copy(update={"finer": finer}).model_dump_json(), encoding="utf-8")
 
 
-def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
-    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
-) -> None:
-    run = Run(copy_of(finished, tmp_path / "RUN"))
-    plan = run.plan()
+def refuses_before_it_trains(run: Run, plan: Plan, cli: Cli) -> None:
     too_large = finer_than(plan).model_copy(update={"batch_size": 4_000})
     _write(run, plan, too_large)
     assert_one_line(cli("train", run.folder), "a step of the second stage takes about", "--set finer.batch_size=")
@@ -61,6 +58,8 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert_one_line(cli("evaluate", run.folder), "the second stage is not trained yet", "autoseg train")
     assert_one_line(cli("train", run.folder, "--gpus", "2", "--device", "cpu"), "two stages train on one device")
 
+
+def refuses_a_dataset_that_is_gone(run: Run, cohort: Path, tmp_path: Path, cli: Cli) -> None:
     place = run.dataset_file.read_text(encoding="utf-8")
     copied = copy_of(cohort, tmp_path / "copied")
     run.dataset_file.write_text(json.dumps({**json.loads(place), "dataset": str(copied)}), encoding="utf-8")
@@ -71,6 +70,8 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert_one_line(cli("train", run.folder), "there is no such dataset", f"{run.dataset_file} says where")
     run.dataset_file.write_text(place, encoding="utf-8")
 
+
+def trains_and_goes_on(run: Run, cli: Cli) -> None:
     first = run.fold(0).model.read_bytes()
     code, _, err = cli("train", run.folder, "--workers", "0")
     assert code == 0, err
@@ -87,6 +88,10 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     assert list(pd.read_csv(second.log)["iteration"]) == [1, 2, 3, 4]  # gone on with
     assert {file: file.stat().st_mtime_ns for file in second.cases.iterdir()} == made
 
+
+def scores_both_stages(run: Run, cli: Cli) -> None:
+    second = run.stage(1).fold(0)
+    (split,) = load_splits(run.split_file, None)
     assert cli("evaluate", run.folder)[0] == 0
     assert is_evaluated(run)
     scores = pd.read_csv(run.scores_file)
@@ -98,49 +103,70 @@ def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
     second.model.write_bytes(second.model.read_bytes() + b"\n")
     assert not is_evaluated(run)
     second.model.write_bytes(second.model.read_bytes()[:-1])
-    assert len(two_stages(scores, TESTING)) == len(plan.labels)
+    assert len(two_stages(scores, TESTING)) == len(run.plan().labels)
     looks = read_looks(run.fold(0).evaluated)
     assert set(looks) == set(split.cases())
     assert all(min(look.seconds) >= 0 and len(look.seconds) == 2 for look in looks.values())
 
-    case = split.testing[0]
-    out = tmp_path / "out.nii.gz"
-    image = cohort / "imagesTr" / f"{case}_0000.nii.gz"
+
+def predicts_as_it_evaluates(run: Run, image: Path, out: Path, cli: Cli) -> Model:
+    (split,) = load_splits(run.split_file, None)
     assert cli("predict", run.folder, image, out, "--device", "cpu")[0] == 0
     model = open_model(run.folder, "cpu")
     assert len(model.stages) == 2
     assert not model.trained_on & set(split.testing)
-    np.testing.assert_array_equal(read_label(out).array, read_label(run.fold(0).prediction(case)).array)
-    link = tmp_path / "best.autoseg"
+    np.testing.assert_array_equal(read_label(out).array, read_label(run.fold(0).prediction(split.testing[0])).array)
+    link = out.with_name("best.autoseg")
     link.symlink_to(run.fold(0).model)
     for file in (run.fold(0).model, link):  # one fold, of both stages
         assert open_model(file, "cpu").later_digest == model.later_digest
+    return model
 
-    file = tmp_path / "m.autoseg"
-    code, shown, err = cli("export", run.folder, file)
+
+def exports_what_predicts_alike(run: Run, model: Model, image: Path, out: Path, file: Path, cli: Cli) -> None:
+    code, _, err = cli("export", run.folder, file)
     assert code == 0, err
     assert "A second stage of as many networks looks again at artery, liver" in cli("show", file)[1].replace("\n", " ")
     assert b"phantom_0" not in file.read_bytes()
-    alone = tmp_path / "alone.nii.gz"
+    alone = file.with_name("alone.nii.gz")
     assert cli("predict", file, image, alone, "--device", "cpu")[0] == 0
     np.testing.assert_array_equal(read_label(alone).array, read_label(out).array)
     exported = open_model(file, "cpu")
     assert [stage.plan for stage in exported.stages] == [stage.plan for stage in model.stages]
     assert exported.postprocessing == model.postprocessing
 
-    likely = tmp_path / "likely.nii.gz"
+
+def gives_probabilities_that_fit_the_mask(plan: Plan, file: Path, image: Path, cli: Cli) -> None:
+    likely = file.parent / "likely.nii.gz"
     options = ("--probabilities", "--no-clean-up", "--verbose", "--device", "cpu")
     code, shown, err = cli("predict", file, image, likely, *options)
     assert code == 0, err
     assert "second stage" in shown
     mask = read_label(likely).array
-    files = [tmp_path / "likely" / f"{organ.name}_percent.nii.gz" for organ in plan.labels]
+    files = [file.parent / "likely" / f"{organ.name}_percent.nii.gz" for organ in plan.labels]
     percent = np.stack([read_label(one).array for one in files])
     background = 100 - percent.sum(axis=0)
     for organ, of_organ in zip(plan.labels, percent, strict=True):
         where = mask == organ.value
         assert (of_organ[where] >= percent.max(axis=0)[where] - 1).all()  # half precision and whole percent
     assert (background[mask == 0] >= percent.max(axis=0)[mask == 0] - 4).all()
+
+
+def test_a_run_of_two_stages_trains_resumes_scores_and_predicts(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = Run(copy_of(finished, tmp_path / "RUN"))
+    plan = run.plan()
+    refuses_before_it_trains(run, plan, cli)
+    refuses_a_dataset_that_is_gone(run, cohort, tmp_path, cli)
+    trains_and_goes_on(run, cli)
+    scores_both_stages(run, cli)
+    (split,) = load_splits(run.split_file, None)
+    image = cohort / "imagesTr" / f"{split.testing[0]}_0000.nii.gz"
+    out, file = tmp_path / "out.nii.gz", tmp_path / "m.autoseg"
+    model = predicts_as_it_evaluates(run, image, out, cli)
+    exports_what_predicts_alike(run, model, image, out, file, cli)
+    gives_probabilities_that_fit_the_mask(plan, file, image, cli)
 
     pytest.importorskip("onnxruntime")
     code, shown, err = cli("export", run.folder, tmp_path / "m.onnx")
