@@ -135,7 +135,7 @@ class Work:
     def _write(self, job: Input, image: Volume | None, prediction: Prediction[Volume]) -> None:
         """Write the files of a job, then its rows; meanwhile others write the files of other images."""
         origin = self._origin(job)
-        with raise_as_job_error(), self.statistics.alone(job.name), self.watch.phase("write"):
+        with raise_as_job_error(job.out), self.statistics.alone(job.name), self.watch.phase("write"):
             with self.statistics.locked():
                 self.statistics.require_same_image(job.name, job.out, origin)
                 self.statistics.forget(job.name)  # or they would stay where writing fails halfway
@@ -147,7 +147,7 @@ class Work:
     def note(self, job: Input, prediction: Prediction[None]) -> None:
         """Write the rows of a job whose files others have written."""
         try:
-            with raise_as_job_error(), self.statistics.locked():
+            with raise_as_job_error(job.out), self.statistics.locked():
                 self.statistics.forget(job.name)
                 self.statistics.add(job.name, self._origin(job), self._files(job), prediction)
         except AutosegError as error:
@@ -195,8 +195,11 @@ def read_input(model: Model, job: Input, outputs: Outputs, watch: Stopwatch) -> 
 
 
 @contextmanager
-def raise_as_job_error() -> Iterator[None]:
+def raise_as_job_error(written: Path | None = None) -> Iterator[None]:
     """Turn what the system refuses into an error of the one job.
+
+    Args:
+        written: What to name where the system names no file, as on a full disk.
 
     Raises:
         TooLittleMemoryError: If the memory is full.
@@ -210,7 +213,7 @@ def raise_as_job_error() -> Iterator[None]:
         raise VolumeError(f"cannot be predicted ({shortened(error, 200)}); look whether the image is sound") from error
     except OSError as error:
         raise VolumeError(
-            f"{error.filename or 'a file'}: {error.strerror or error}; check path and disk space"
+            f"{error.filename or written or 'a file'}: {error.strerror or error}; check path and disk space"
         ) from error
 
 

@@ -89,7 +89,7 @@ def _predict_here(task: Task) -> tuple[Prediction[None], Stopwatch]:
     at, job, options, outputs = task
     model, watch = _opened(at), Stopwatch()
     prepared, image = read_input(model, job, outputs, watch)
-    with raise_as_job_error():
+    with raise_as_job_error(job.out):
         prediction = model.segment(prepared, options, watch)
         with watch.phase("write"):
             write_outputs(job, model.plan, image, prediction, outputs)
