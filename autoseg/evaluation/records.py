@@ -15,6 +15,7 @@ from autoseg.imaging.scanner import scanner_of
 from autoseg.run import Run
 
 PATIENT, EDGE, SCANNER = "patient", "longest voxel edge (mm)", "scanner"
+EDGE_DIGITS = 6  # headers have single precision; the digits beyond it are none
 
 
 def case_records(run: Run) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def case_records(run: Run) -> pd.DataFrame:
         cached = read_case(run.cache, name)
         rows[name] = {
             PATIENT: cases[name].patient if name in cases else cached.patient if cached else name,
-            EDGE: max(cached.grid.spacing_mm) if cached else float("nan"),
+            EDGE: float(f"{max(cached.grid.spacing_mm):.{EDGE_DIGITS}g}") if cached else float("nan"),
             **(_said_of(cases[name]) if name in cases else {}),
         }
     return pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else [PATIENT, EDGE])

@@ -30,7 +30,8 @@ def _groups(column: pd.Series) -> pd.Series | None:
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.notna().all() and numbers.nunique() > MOST_GROUPS:
         middle = float(numbers.median())
-        low, high = f"up to {_number(middle)}", f"above {_number(middle)}"
+        told = _number(float(f"{middle:.9g}"))  # the middle of two numbers may have more digits than they
+        low, high = f"up to {told}", f"above {told}"
         return numbers.map(lambda value: low if value <= middle else high)
     texts = numbers.map(_number) if numbers.notna().all() else known.map(str)
     return texts if 2 <= texts.nunique() <= MOST_GROUPS else None

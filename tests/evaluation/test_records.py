@@ -45,3 +45,10 @@ def test_extra_columns_of_a_csv_are_kept_and_a_gone_dataset_leaves_what_is_cache
     (tmp_path / "cases.csv").unlink()
     assert dict(case_records(run)[PATIENT]) == {"a": "of a"}
     assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, EDGE]
+
+
+def test_the_edge_of_a_voxel_has_the_digits_of_single_precision(tmp_path: Path) -> None:
+    run = Run(tmp_path / "RUN")
+    cache_case(run, "a", (3.0749999284744263, 1.0, 1.0))
+    cache_case(run, "b", (0.00012345678, 0.0001, 0.0001))
+    assert list(case_records(run)[EDGE]) == [3.075, 0.000123457]

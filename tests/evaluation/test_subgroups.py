@@ -24,6 +24,8 @@ def column(*values: object) -> pd.DataFrame:
 def test_few_values_are_groups_and_many_numbers_are_cut_at_their_median() -> None:
     ages = pd.DataFrame({"age": [str(n) for n in range(40, 48)]}, index=[f"c{n}" for n in range(8)])
     assert list(grouped(ages)["age"]) == ["up to 43.5"] * 4 + ["above 43.5"] * 4
+    noisy = pd.DataFrame({"edge": [0.05, 0.06, 0.07, 0.08, 0.1 + 0.2, 0.5, 0.6, 0.7, 0.8]})  # 0.30000000000000004
+    assert set(grouped(noisy)["edge"]) == {"up to 0.3", "above 0.3"}
     assert list(grouped(column(5.0, 5.0, 2.5, 2.5, 2.5, None))["x"].dropna()) == ["5", "5", "2.5", "2.5", "2.5"]
     sites = grouped(column(1000001, 1000002, 1000003, 1000001, 1000002, 20230101))["x"]
     assert list(sites) == ["1000001", "1000002", "1000003", "1000001", "1000002", "20230101"]
