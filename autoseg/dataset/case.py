@@ -8,6 +8,8 @@ from pathlib import Path
 
 from autoseg.imaging.mask_folder import MaskFiles
 
+NOTHING: Mapping[str, str] = {}  # the same of all cases
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
@@ -18,8 +20,7 @@ class Case:
     label: Path  # or the first of several files
     patient: str  # cases of one patient stay on one side of a split; the id where the dataset names none
     labelled: tuple[int, ...] | None = None  # values of the organs that the label map shows where they are; None: all
-    about: Mapping[str, str] = field(default_factory=dict)  # what else the dataset says of it, as sex or scanner
-
+    about: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # what else is said of it, as sex or scanner
     more_labels: tuple[Path, ...] = ()  # further files of the same image's structures
     is_mask: bool = False  # whether a label map in one file is the mask of one organ, called as its file
 

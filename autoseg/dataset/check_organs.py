@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganCase, OrganFacts, by_organ
+from autoseg.dataset.facts import CaseFacts, ChannelFacts, OrganCase, by_organ
 from autoseg.dataset.findings import FAR, FEWEST, Finding, far, row
 from autoseg.dataset.load import Dataset
 from autoseg.dataset.names import named_ct, side_pairs
+from autoseg.dataset.organ_facts import OrganFacts
 from autoseg.labels import Label
 from autoseg.words import counted
 

@@ -78,7 +78,7 @@ def _same_labels(
     labels = defaultdict(list)
     for case in facts:
         if case.organs:
-            labels[case.label_digest, tuple((o.voxels, o.box) for o in case.organs)].append(case.case)
+            labels[case.label_digest, b"".join(organ.place for organ in case.organs)].append(case.case)
     fix = "find out which image it belongs to"
     for names in labels.values():
         if len(names) > MOST_ROWS:

@@ -9,8 +9,9 @@ from operator import attrgetter
 from typing import Any
 
 from autoseg.dataset.examine import Examination
-from autoseg.dataset.facts import CaseFacts, ChannelFacts, Floats, OrganFacts
+from autoseg.dataset.facts import CaseFacts, ChannelFacts, Floats
 from autoseg.dataset.findings import Finding
+from autoseg.dataset.organ_facts import OrganFacts
 from autoseg.imaging.grid import Grid
 
 Values = Mapping[str, Any]
@@ -45,7 +46,7 @@ def _facts(values: Values) -> CaseFacts:
         grid=_grid(rest.pop("grid")),
         stored=_grid(rest.pop("stored")),
         channels=tuple(ChannelFacts(**{**one, "thumbnail": _floats(one["thumbnail"])}) for one in rest.pop("channels")),
-        organs=tuple(OrganFacts(**_tuples(one)) for one in rest.pop("organs")),
+        organs=tuple(OrganFacts(one["value"], array("d", one["row"])) for one in rest.pop("organs")),
         sample=tuple(map(_floats, rest.pop("sample"))),
         **_tuples(rest),
     )

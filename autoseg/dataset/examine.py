@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.dataset.facts import SAMPLE, CaseFacts, ChannelFacts, OrganFacts, case_facts
+from autoseg.dataset.facts import SAMPLE, CaseFacts, ChannelFacts, case_facts
 from autoseg.dataset.findings import Finding, Severity
 from autoseg.dataset.load import Case, Dataset
+from autoseg.dataset.organ_facts import OrganFacts
 from autoseg.dataset.survey import names_within
 from autoseg.errors import VolumeError
 from autoseg.imaging.dicom_contours import remarks_on_series

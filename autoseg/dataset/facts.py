@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from autoseg.dataset.organ_facts import OrganFacts, organ_facts
 from autoseg.imaging.boxes import group_boxes
-from autoseg.imaging.grid import Grid, Triple
+from autoseg.imaging.grid import Grid
 from autoseg.imaging.volumes import Volume
 from autoseg.labels import LabelScheme
 
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 Floats: TypeAlias = "array[float]"  # float32: a few bytes a number, which can be compared and sent between processes
 
 SAMPLE = 2000  # foreground voxels whose intensities are kept of each case
-MOST_SAMPLED = 10_000_000  # of all cases
+MOST_SAMPLED = 2_000_000  # of all cases
 MOST_VOXELS = 500_000  # intensity statistics of larger images are taken from every n-th voxel on each axis
 AIR_BELOW = -900.0  # HU; air is near -1000
 THUMBNAIL = 8  # blocks on each axis; enough to tell patients apart, too few to show them
@@ -54,28 +54,6 @@ class ChannelFacts:
         """Return an intensity as a share of the image's own range, from 0 at its percentile 0.5 to 1 at 99.5."""
         spread = self.percentile_99_5 - self.percentile_00_5
         return (value - self.percentile_00_5) / spread if spread > 0 else 0.5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrganFacts:
-    """One organ in one label map."""
-
-    value: int
-    voxels: int
-    ml: float
-    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first voxel and one past the last, (Z, Y, X)
-    centroid_mm: Triple  # from the centre of the image, (Z, Y, X); along LPS, so +X is the patient's left
-    at_border: bool  # reaches the first or last voxel of an axis of more than one
-    islands: int  # parts that do not touch, corners counting as touching
-    largest: float  # share of the voxels that the largest island has
-    mean: tuple[float, ...]  # intensity, one a channel
-    std: tuple[float, ...] = ()  # of the intensity within the organ, one a channel
-
-    @property
-    def extent_voxels(self) -> tuple[int, int, int]:
-        """Length of the bounding box (Z, Y, X)."""
-        z, y, x = (stop - start for start, stop in self.box)
-        return z, y, x
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +97,7 @@ def sample_size(cases: int) -> int:
     """Return how many intensities are kept of each of so many cases: fewer of very many, whose sample is large anyway.
 
     >>> sample_size(1000), sample_size(100_000)
-    (2000, 100)
+    (2000, 20)
     """
     return max(1, min(SAMPLE, MOST_SAMPLED // max(1, cases)))
 
@@ -145,7 +123,7 @@ def case_facts(case: str, image: Volume, label: Array, scheme: LabelScheme, samp
         grid=image.grid,
         stored=image.stored,
         channels=tuple(_channel_facts(channel) for channel in image.array),
-        organs=tuple(_organ_facts(v, organs[v], box, label, image) for v, box in boxes.items() if box is not None),
+        organs=tuple(organ_facts(v, organs[v], box, label, image) for v, box in boxes.items() if box is not None),
         sample=_sample(case, image.array, label, sample),
         label_digest=_digest(label.astype(np.min_scalar_type(highest))),
         annotated=annotated,
@@ -187,36 +165,6 @@ def _block_weights(length: int) -> npt.NDArray[np.float32]:
     voxels = np.arange(length)
     overlap = np.minimum(edges[1:, None], voxels + 1) - np.maximum(edges[:-1, None], voxels)
     return np.asarray(overlap.clip(0) * THUMBNAIL / length, dtype=np.float32)
-
-
-def _organ_facts(
-    value: int, inside_values: tuple[int, ...], box: tuple[slice, ...], label: Array, image: Volume
-) -> OrganFacts:
-    mask = label[box] == value if len(inside_values) == 1 else np.isin(label[box], inside_values)
-    profiles = [np.count_nonzero(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    voxels = int(profiles[0].sum())
-    inside = [float(profile @ np.arange(len(profile))) / voxels for profile in profiles]
-    grid = image.grid
-    z, y, x = (
-        (part.start + at - (n - 1) / 2) * mm
-        for part, at, n, mm in zip(box, inside, grid.shape, grid.spacing_mm, strict=True)
-    )
-    parts, islands = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    largest = voxels if islands == 1 else int(np.bincount(parts.ravel())[1:].max())
-    inside_image = [channel[box][mask] for channel in image.array]
-    spans = [(int(part.start), int(part.stop)) for part in box]
-    return OrganFacts(
-        value=value,
-        voxels=voxels,
-        ml=voxels * grid.voxel_ml,
-        box=(spans[0], spans[1], spans[2]),
-        centroid_mm=(z, y, x),
-        at_border=any(n > 1 and (a == 0 or b == n) for (a, b), n in zip(spans, grid.shape, strict=True)),
-        islands=int(islands),
-        largest=largest / voxels,
-        mean=tuple(float(intensities.mean(dtype=np.float64)) for intensities in inside_image),
-        std=tuple(float(intensities.std(dtype=np.float64)) for intensities in inside_image),
-    )
 
 
 def _sample(case: str, image: Array, label: Array, most: int) -> tuple[Floats, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from autoseg.dataset.check_images import is_ct
-from autoseg.dataset.facts import CaseFacts, OrganFacts, by_organ
+from autoseg.dataset.facts import CaseFacts, by_organ
 from autoseg.dataset.load import Dataset
+from autoseg.dataset.organ_facts import OrganFacts
 from autoseg.errors import DatasetError
 from autoseg.labels import Label
 from autoseg.plan import Counts, PlanPart, Positives
@@ -124,22 +126,30 @@ def middle_offsets_mm(boxes: Sequence[Bounds], spacing_mm: Sequence[float]) -> n
 
 def _channel(dataset: Dataset, facts: Sequence[CaseFacts], number: int) -> ChannelFingerprint:
     name = dataset.channels[number]
-    inside = np.concatenate([np.array(f.sample[number], dtype=np.float64) for f in facts])
+    inside = _gathered(facts, number)
     if not len(inside):
         raise DatasetError(f"{dataset.root}: no case has any labelled voxel; correct the label maps")
-    low, high = (float(p) for p in np.percentile(inside, PERCENTILES))
-    clipped = np.clip(inside, low, high, out=inside)
+    low, high = (float(p) for p in np.percentile(inside, PERCENTILES, overwrite_input=True))
+    clipped = np.clip(_gathered(facts, number), low, high, out=inside)  # in order: the sum depends on it
+    mean = float(clipped.mean())
+    np.square(np.subtract(clipped, mean, out=inside), out=inside)
     ct = is_ct(name, [f.channels[number] for f in facts])
     return ChannelFingerprint(
         name=name,
         ct=ct,
         low=low,
         high=high if high > low else low + 1.0,
-        mean=float(clipped.mean()),
-        std=float(clipped.std()) or 1.0,
+        mean=mean,
+        std=math.sqrt(inside.mean()) or 1.0,
         highest_percentile=100.0 if not ct and _organs_shine(facts, number) else PERCENTILES[1],
         air=float(np.median([f.channels[number].air for f in facts])) if ct else 0.0,
     )
+
+
+def _gathered(facts: Sequence[CaseFacts], number: int) -> npt.NDArray[np.float64]:
+    """Return the sampled intensities of a channel, case after case."""
+    samples = [f.sample[number] for f in facts]
+    return np.fromiter(itertools.chain.from_iterable(samples), np.float64, sum(map(len, samples)))
 
 
 def _organs_shine(facts: Sequence[CaseFacts], number: int) -> bool:

@@ -18,6 +18,7 @@ from autoseg.imaging.grid import Grid
 Value = TypeVar("Value")
 FLOAT_BYTES = 4
 MOST_SHARED = 10_000  # values
+NO_THUMBNAIL = array("f")  # the same of all cases
 
 
 class Holding:
@@ -41,11 +42,16 @@ class Holding:
             with suppress(OSError):
                 self._file.close()
 
-    def lean(self, facts: CaseFacts) -> CaseFacts:
-        """Return facts without thumbnails, which go into the file if the disk has room for them."""
+    def lean(self, case: str, facts: CaseFacts) -> CaseFacts:
+        """Return the facts of a case without thumbnails, which go into the file if the disk has room for them.
+
+        Args:
+            case: Its id, as it is held already.
+            facts: As they came from another process, with an id of their own.
+        """
         grid = self._lean_grid(facts.grid)
         stored = grid if repr(facts.stored) == repr(facts.grid) else self._lean_grid(facts.stored)
-        facts = replace(facts, grid=grid, stored=stored)
+        facts = replace(facts, case=case, grid=grid, stored=stored, annotated=self._share(facts.annotated))
         if self._file is None:
             return facts
         with suppress(OSError):
@@ -54,7 +60,7 @@ class Holding:
             if self._file.write(thumbnails) < len(thumbnails):  # a disk with room for a part of them
                 return facts
             self._starts[facts.case] = start
-            facts = replace(facts, channels=tuple(replace(one, thumbnail=array("f")) for one in facts.channels))
+            facts = replace(facts, channels=tuple(replace(one, thumbnail=NO_THUMBNAIL) for one in facts.channels))
         return facts
 
     def thumbnail(self, facts: CaseFacts, channel: int) -> npt.ArrayLike:
@@ -66,7 +72,8 @@ class Holding:
         return np.frombuffer(self._file.read(size), np.float32)
 
     def _lean_grid(self, grid: Grid) -> Grid:
-        return replace(grid, spacing_mm=self._share(grid.spacing_mm), direction=self._share(grid.direction))
+        names = ("shape", "spacing_mm", "origin_mm", "direction")
+        return replace(grid, **{name: self._share(getattr(grid, name)) for name in names})
 
     def _share(self, value: Value) -> Value:
         """Return a value that is written alike and was held before, else this one."""

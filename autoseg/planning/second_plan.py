@@ -293,8 +293,6 @@ def _boxed(facts: CaseFacts, organs: Sequence[Label], margin_mm: float) -> CaseF
     first = np.maximum(starts.min(axis=0) - margin, 0)
     last = np.minimum(stops.max(axis=0) + margin, facts.grid.shape)
     z, y, x = (int(n) for n in last - first)
-    moved = []
-    for organ in present:
-        (z0, z1), (y0, y1), (x0, x1) = ((a - int(f), b - int(f)) for (a, b), f in zip(organ.box, first, strict=True))
-        moved.append(replace(organ, box=((z0, z1), (y0, y1), (x0, x1))))
-    return replace(facts, grid=replace(facts.grid, shape=(z, y, x)), organs=tuple(moved))
+    corner = (int(first[0]), int(first[1]), int(first[2]))
+    moved = tuple(organ.moved(corner) for organ in present)
+    return replace(facts, grid=replace(facts.grid, shape=(z, y, x)), organs=moved)

@@ -104,7 +104,8 @@ def _check(dataset: Dataset, each_of: EachOf, track: Track, part: Part | None) -
             if isinstance(result, AutosegError):
                 crashes[name] = str(result)
             else:
-                by_case[name] = replace(result, facts=None if result.facts is None else holding.lean(result.facts))
+                facts = None if result.facts is None else holding.lean(name, result.facts)
+                by_case[name] = replace(result, case=name, facts=facts)
         if part is not None and crashes:  # nothing is noted of them
             raise CasesFailedError("check", crashes, done=len(by_case))
         examinations = tuple(by_case[case.id] for case in dataset.cases if case.id in by_case)

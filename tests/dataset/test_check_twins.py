@@ -12,8 +12,9 @@ import pytest
 from autoseg.dataset import check_twins
 from autoseg.dataset.case import Case
 from autoseg.dataset.check_twins import ALIKE, ALIKE_SHARE, twin_findings
-from autoseg.dataset.facts import THUMBNAIL, CaseFacts, ChannelFacts, OrganFacts
+from autoseg.dataset.facts import THUMBNAIL, CaseFacts, ChannelFacts
 from autoseg.dataset.load import Dataset
+from autoseg.dataset.organ_facts import OrganFacts
 from autoseg.imaging.grid import Grid
 from autoseg.labels import Label
 
@@ -35,9 +36,9 @@ def facts_of(number: int, thumbnail: npt.NDArray[np.float64], digest: str = "", 
         low=0.0, high=1.0, mean=0.5, std=0.1, percentile_00_5=0.0, median=0.5, percentile_99_5=1.0, air=0.0,
         digest=digest or str(number), thumbnail=array("f", flat / np.linalg.norm(flat)),
     )  # fmt: skip
-    organ = OrganFacts(
-        value=1, voxels=8, ml=0.008, box=((0, 2), (0, 2), (0, 2)), centroid_mm=(0.0, 0.0, 0.0), at_border=False,
-        islands=1, largest=1.0, mean=(0.5,),
+    organ = OrganFacts.of(
+        1, size=(8, 0.008), box=((0, 2), (0, 2), (0, 2)), centroid_mm=(0.0, 0.0, 0.0), at_border=False,
+        islands=(1, 1.0), mean=(0.5,), std=(0.1,),
     )  # fmt: skip
     return CaseFacts(
         case=f"c{number:04d}", grid=GRID, stored=GRID, channels=(channel,), organs=(organ,), sample=(array("f"),),

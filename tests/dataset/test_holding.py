@@ -37,7 +37,7 @@ def facts_of(number: int, zero: float = 0.0) -> CaseFacts:
 def test_thumbnails_are_those_that_the_facts_had_and_all_else_stays() -> None:
     every = [facts_of(number) for number in range(5)]
     with Holding() as holding:
-        lean = [holding.lean(facts) for facts in every]
+        lean = [holding.lean(facts.case, facts) for facts in every]
         for before, after in zip(every, lean, strict=True):
             assert (before.grid, before.stored, before.organs) == (after.grid, after.stored, after.organs)
             for channel in (1, 0):
@@ -47,7 +47,7 @@ def test_thumbnails_are_those_that_the_facts_had_and_all_else_stays() -> None:
 
 def test_a_zero_keeps_its_sign() -> None:
     with Holding() as holding:
-        origins = [holding.lean(facts_of(0, zero)).grid.origin_mm[2] for zero in (0.0, -0.0)]
+        origins = [holding.lean("case 0", facts_of(0, zero)).grid.origin_mm[2] for zero in (0.0, -0.0)]
     assert [str(origin) for origin in origins] == ["0.0", "-0.0"]
 
 
@@ -58,7 +58,7 @@ def test_without_a_place_for_the_file_thumbnails_stay(monkeypatch: pytest.Monkey
     monkeypatch.setattr(tempfile, "TemporaryFile", no_place)
     facts = facts_of(0)
     with Holding() as holding:
-        lean = holding.lean(facts)
+        lean = holding.lean(facts.case, facts)
         assert holding.thumbnail(lean, 1) == facts.channels[1].thumbnail
 
 
@@ -83,7 +83,7 @@ def test_thumbnails_stay_where_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tempfile, "TemporaryFile", on_full_disk)
     every = [facts_of(number) for number in range(4)]
     with Holding() as holding:
-        lean = [holding.lean(facts) for facts in every]
+        lean = [holding.lean(facts.case, facts) for facts in every]
         for before, after in zip(every, lean, strict=True):
             for channel in (0, 1):
                 assert list(np.asarray(holding.thumbnail(after, channel))) == list(before.channels[channel].thumbnail)
@@ -92,10 +92,10 @@ def test_thumbnails_stay_where_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
 
 def test_a_case_of_two_channels_takes_half_of_the_memory() -> None:
     with Holding() as holding:
-        held = [holding.lean(facts_of(number)) for number in range(3)]  # what cases have in common
+        held = [holding.lean(f"case {number}", facts_of(number)) for number in range(3)]  # what cases have in common
         tracemalloc.start()
         try:
-            held += [holding.lean(facts_of(number)) for number in range(40)]
+            held += [holding.lean(f"case {number}", facts_of(number)) for number in range(40)]
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

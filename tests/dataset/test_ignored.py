@@ -123,7 +123,7 @@ def test_statistics_are_those_of_the_annotated_voxels() -> None:
     grid = Grid(shape=(1, 1, 8), spacing_mm=(10.0, 10.0, 10.0))
     facts = case_facts("a", Volume(array=image, grid=grid, stored=grid), label, SPARSE)
     (organ,) = facts.organs
-    assert (facts.annotated, organ.voxels, organ.mean) == (0.5, 2, (2.5,))
+    assert (facts.annotated, organ.voxels, list(organ.mean)) == (0.5, 2, [2.5])
     assert sorted(facts.sample[0]) == [2.0, 3.0]
     dataset = Dataset(name="d", root=Path(), channels=("MR",), labels=ORGANS, cases=(), ignored=255)
     numbers = fingerprint(dataset, [facts])
