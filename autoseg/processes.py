@@ -32,6 +32,11 @@ HANGS_S = 60.0  # a process that was waited for and did nothing at all for so lo
 EXAMINE_S = 5.0  # how often that is asked
 
 
+def is_heard(number: signal.Signals) -> bool:
+    """Return whether a signal is not ignored, as nohup and a shell's background jobs have it."""
+    return signal.getsignal(number) != signal.SIG_IGN
+
+
 @cache
 def host_digest() -> str:
     """Return what stands for this host in file names: of two containers with one name, each has its own."""

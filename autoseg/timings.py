@@ -11,7 +11,7 @@ from typing import Any
 from autoseg.files import write_text
 from autoseg.json_file import JsonError, read_json
 from autoseg.locks import lock
-from autoseg.machine import machine_in_words
+from autoseg.machine import machine_in_words, process_place
 from autoseg.run import Run
 
 NOTE_WAIT_S = 60.0  # for another part of the verb to note its own, which takes milliseconds
@@ -19,9 +19,14 @@ NOTE_WAIT_S = 60.0  # for another part of the verb to note its own, which takes 
 
 @contextmanager
 def timed(run: Run, verb: str) -> Iterator[None]:
-    """Add the seconds that a verb works on a RUN to those of before, if it ends without an error."""
+    """Add the seconds that a verb works on a RUN to those of before, if it ends without an error.
+
+    Of a team of processes the first one does.
+    """
     start = time.monotonic()
     yield
+    if process_place().rank > 0:
+        return
     with lock(run.folder, "autoseg", NOTE_WAIT_S, f"{run.timings_file.name}.lock"):
         _add(run, verb, time.monotonic() - start)
 

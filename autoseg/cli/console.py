@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autoseg.machine import process_place
-from autoseg.processes import ENDING
+from autoseg.processes import ENDING, is_heard
 from autoseg.words import counted, printable
 
 if TYPE_CHECKING:
@@ -169,11 +169,6 @@ def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
             widths[place] += more
             spare -= more
     return list(widths)
-
-
-def is_heard(number: signal.Signals) -> bool:
-    """Return whether a signal is not ignored, as nohup and a shell's background jobs have it."""
-    return signal.getsignal(number) != signal.SIG_IGN
 
 
 def end_on_signals() -> None:

@@ -16,7 +16,7 @@ from autoseg.network.build import plan_of
 from autoseg.network.distributed import require_devices
 from autoseg.options import TrainOptions
 from autoseg.planning.requirements import require_crops, require_one_device
-from autoseg.processes import ENDING
+from autoseg.processes import ENDING, is_heard
 from autoseg.run import Run
 from autoseg.steps.train import device_of, folds_of
 
@@ -49,14 +49,16 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
         with run.locked(
             "train", folds_of(options)
         ):  # for all of them: the first one sees that what has started it holds the lock
-            ended, was_asked = _ended([*launcher, *team, *arguments_of(replace(options, gpus=1))], stop)
-        if ended and not was_asked:
-            raise TrainingError(why.read_text(encoding="utf-8") if why.is_file() else f"the team ended with {ended}")
-    return was_asked
+            code, times_asked = run_team([*launcher, *team, *arguments_of(replace(options, gpus=1))], stop)
+        if why.is_file() and times_asked < 2:  # a disk too full for what was learnt, say, though it was asked to end
+            raise TrainingError(why.read_text(encoding="utf-8"))
+        if code and not times_asked:
+            raise TrainingError(f"the team ended with {code}")
+    return times_asked > 0
 
 
-def _ended(command: list[str], stop: Path) -> tuple[int, bool]:
-    """Start a team, which a file ends early, and wait for it; return its exit code, and whether that was asked for."""
+def run_team(command: list[str], stop: Path) -> tuple[int, int]:
+    """Start a team, which a file ends early, and wait; return its exit code, and how often it was asked to."""
     asked: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -67,7 +69,7 @@ def _ended(command: list[str], stop: Path) -> tuple[int, bool]:
         else:
             team.terminate()  # torchrun ends its processes, the unwilling after 30 s
 
-    before = {number: signal.signal(number, end) for number in ENDING}
+    before = {number: signal.signal(number, end) for number in ENDING if is_heard(number)}
     try:
         team = subprocess.Popen(command, start_new_session=True)  # Ctrl-C comes by the stop file alone
         code = team.wait()
@@ -76,4 +78,4 @@ def _ended(command: list[str], stop: Path) -> tuple[int, bool]:
             signal.signal(number, handler)
         if asked:
             stop.unlink(missing_ok=True)
-    return code, bool(asked)
+    return code, len(asked)
