@@ -6,18 +6,17 @@ import difflib
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from autoseg.data.cache import cache_bytes
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
-from autoseg.dataset.load import Dataset, load_dataset, of_cases
-from autoseg.dataset.origin import has_origin, is_of, origin_of, read_origin
+from autoseg.dataset.load import Dataset, of_cases
+from autoseg.dataset.origin import origin_of
 from autoseg.dataset.split_file import splits_text
 from autoseg.digests import remembered, text_digest
-from autoseg.errors import AutosegError, PlanError
+from autoseg.errors import PlanError
 from autoseg.files import write_generation
 from autoseg.imaging.grid import Voxels
 from autoseg.machine import usable_cores
@@ -37,6 +36,7 @@ from autoseg.run import Run
 from autoseg.steps.check import check
 from autoseg.steps.cohort import Cohort, cohort_of, comparable, tell_of
 from autoseg.steps.crew import cluster_of
+from autoseg.steps.earlier_plan import is_edited, keeping_rates, keeping_stages, warn_of_trained
 from autoseg.training.measure import measure_step
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def plan(path: Path, run: Run, options: PlanOptions, track: Track = untracked) -
         LockedError: If another process writes to RUN.
     """
     with run.locked("plan"):
-        kept = _keeping_stages(path, run, options)
+        kept = keeping_stages(path, run, options)
         _require_startable(run, kept)
         with cluster_of(options.cluster, run.folder) as cluster:
             try:
@@ -74,12 +74,22 @@ def examine_part(path: Path, run: Run, options: PlanOptions, track: Track = untr
         LockedError: If another process that does not do another part writes to RUN.
     """
     with run.locked("plan", options.part):
-        _require_startable(run, _keeping_stages(path, run, options))
+        _require_startable(run, keeping_stages(path, run, options))
         with cluster_of(options.cluster, run.folder) as crew:
             return len(check(path, options.jobs, track, crew, run.check_file, options.part).examinations)
 
 
 def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, track: Track) -> Decision:
+    decision, context, dataset = _decide(path, run, options, cluster, track)  # the facts of all cases are gone here
+    with remembered(run.digests_file):
+        _write(run, path, dataset, options, decision, context)
+    return decision
+
+
+def _decide(
+    path: Path, run: Run, options: PlanOptions, cluster: Crew | None, track: Track
+) -> tuple[Decision, Context, Dataset]:
+    """Return what is decided, what explains it, and the dataset that it is for."""
     budget, is_local = choose_budget(options)
     if options.time_budget_s is not None and not is_local:
         raise PlanError("--time-budget: only the machine that trains can be measured; give it to `autoseg train` there")
@@ -113,12 +123,9 @@ def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, trac
     ).fitted()
     decision = fitted.decision
     if preset is None and "learning_rate" not in options.settings:
-        decision = replace(decision, plan=_keeping_rates(run, decision.plan))
-    context = _context(fitted, data, checked.findings, cohort)
-    with remembered(run.digests_file):
-        _write(run, path, checked.dataset, options, decision, context)
+        decision = replace(decision, plan=keeping_rates(run, decision.plan))
     tell_of(cohort)
-    return decision
+    return decision, _context(fitted, data, checked.findings, cohort), checked.dataset
 
 
 def _require_two_stages(options: PlanOptions) -> None:
@@ -165,45 +172,6 @@ def _context(stages: FittedStages, data: Fingerprint, findings: Sequence[Finding
     )
 
 
-def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
-    """Return whether RUN has a plan of this dataset, as it is now, made with these options; or an edited one.
-
-    Whoever does not say how many stages there are to be goes on with those that RUN has.
-    """
-    if not run.plan_file.is_file():
-        return False
-    if is_edited(run):
-        return True
-    noted: set[int | None] = {1, 2, None} if options.stages is None else {options.stages}
-    with suppress(AutosegError):  # a plan that cannot be read is not this one
-        if options.stages == len(run.plan().stages):
-            noted.add(None)
-    with remembered(run.digests_file):
-        dataset, defaults = load_dataset(path), comparable(PlanOptions())
-        return any(
-            has_origin(run, path, dataset, comparable(replace(options, stages=stages)), defaults) for stages in noted
-        )
-
-
-def _keeping_stages(path: Path, run: Run, options: PlanOptions) -> PlanOptions:
-    """Return the options with the stages that RUN is trained in, where the user does not say how many.
-
-    So cases that come later do not end a training: of other stages it could not go on.
-    """
-    with suppress(AutosegError):  # a plan that cannot be read is replaced
-        is_open = options.stages is None and options.preset is None and options.gpus == 1
-        if is_open and run.folds() and is_of(run, path):
-            return replace(options, stages=len(run.plan().stages))
-    return options
-
-
-def is_edited(run: Run) -> bool:
-    """Return whether plan.json is another than the one `plan` wrote."""
-    return run.plan_file.is_file() and read_origin(run).get("plan") != text_digest(
-        run.plan_file.read_text(encoding="utf-8")
-    )
-
-
 def _require_startable(run: Run, options: PlanOptions) -> None:
     """Refuse what can be refused before any case is read."""
     if options.split is not None and not options.split.is_file():
@@ -242,7 +210,7 @@ def _write(
     context: Context,
 ) -> None:
     """Write what a RUN knows of its plan as one generation, plan.json last."""
-    _warn_of_trained(run, decision.plan)
+    warn_of_trained(run, decision.plan)
     text = decision.plan.model_dump_json(indent=1) + "\n"
     origin = origin_of(path, dataset, comparable(options), run) | {"plan": text_digest(text)}
     write_generation(
@@ -254,36 +222,3 @@ def _write(
             run.plan_file: text,
         }
     )
-
-
-def _warn_of_trained(run: Run, plan: Plan) -> None:
-    """Say that what was trained does not go on under a plan that differs in more than its length."""
-    with suppress(AutosegError):  # a plan that cannot be read is replaced without a word
-        for fold in run.folds() if not _differ_in_length_only(run.plan(), plan) else ():
-            logger.warning(
-                "%s: was trained under another plan, so its training cannot go on; remove it, or plan into another RUN",
-                run.fold(fold).folder,
-            )
-
-
-def _keeping_rates(run: Run, plan: Plan) -> Plan:
-    """Return a plan with the learning rates that RUN is trained at, where it differs in them and in its length only.
-
-    They follow from the length, which may change while a training goes on; they may not.
-    """
-    with suppress(AutosegError):  # a plan that cannot be read is replaced
-        before = run.plan() if run.folds() else plan
-        kept = plan.model_copy(update={"learning_rate": before.learning_rate})
-        if kept.finer is not None and before.finer is not None:
-            finer = kept.finer.model_copy(update={"learning_rate": before.finer.learning_rate})
-            kept = kept.model_copy(update={"finer": finer})
-        if _differ_in_length_only(before, kept):
-            return kept
-    return plan
-
-
-def _differ_in_length_only(before: Plan, after: Plan) -> bool:
-    def endless(plan: Plan) -> list[Plan]:
-        return [stage.model_copy(update={"iterations": 1}) for stage in plan.stages]
-
-    return endless(before) == endless(after)

@@ -11,7 +11,7 @@ from autoseg.evaluation.freshness import is_evaluated
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
 from autoseg.report.provenance import trained_iterations
 from autoseg.run import Run
-from autoseg.steps.plan import is_planned
+from autoseg.steps.earlier_plan import is_planned
 
 StepOptions = PlanOptions | PreprocessOptions | TrainOptions | EvaluateOptions | ReportOptions
 
@@ -29,10 +29,9 @@ def due_steps(
     training = replace(training, device=None if planning.device == "auto" else planning.device)
     if planning.force or not is_planned(dataset, run, planning):
         yield planning
-        is_slower = training.deterministic and run.plan().device == "cuda"  # than what a plan is measured with
-        if (
-            planning.time_budget_s is not None and not is_slower
-        ):  # measured just now: the plan's iterations fit the time
+        # else it was measured just now: the plan's iterations fit the time
+        is_other = training.workers is not None or (training.deterministic and run.plan().device == "cuda")
+        if planning.time_budget_s is not None and not is_other:
             training = replace(training, time_budget_s=None)
     yield PreprocessOptions(jobs=planning.jobs, cluster=planning.cluster)
     yield training

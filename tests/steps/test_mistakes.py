@@ -12,7 +12,10 @@ import pytest
 from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
 from autoseg.errors import CasesFailedError
+from autoseg.options import PlanOptions
+from autoseg.run import Run
 from autoseg.steps import train_distributed
+from autoseg.steps.earlier_plan import is_planned
 
 
 def test_more_processes_than_crops_are_refused_before_any_is_started(
@@ -23,11 +26,31 @@ def test_more_processes_than_crops_are_refused_before_any_is_started(
     assert_one_line(outcome, "batch_size 2 on 9 processes", "start at most 2, or plan for them", "--gpus 9")
 
 
-def test_an_edited_plan_is_not_overwritten(finished: Path, cohort: Path, tmp_path: Path, cli: Cli) -> None:
+def test_a_team_that_fails_while_it_is_ended_is_not_called_interrupted(
+    finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_full_disk(command: list[str], _: Path) -> tuple[int, int]:
+        Path(command[3]).write_text("model.autoseg: No space left on device")
+        return 1, 1
+
+    monkeypatch.setattr(train_distributed, "run_team", on_full_disk)
+    outcome = cli("train", finished, "--iterations", "6", "--gpus", "2", "--device", "cpu")
+    assert_one_line(outcome, "No space left on device")
+
+
+def test_an_edited_plan_is_used_as_it_is_and_for_its_own_dataset_only(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli, caplog: pytest.LogCaptureFixture
+) -> None:
     run = copy_of(finished, tmp_path / "RUN")
     file = run / "plan.json"
     file.write_text(file.read_text().replace('"batch_size": 2', '"batch_size": 1'))
     assert_one_line(cli("plan", cohort, run, *SMALL_PLAN), "edited", "--force")
+    other = tmp_path / "other"
+    shutil.copytree(cohort, other)
+    assert_one_line(cli("run", other, run, *SMALL_PLAN), "edited", f"not of {other}", "--force")
+    with caplog.at_level("WARNING"):
+        assert is_planned(cohort, Run(run), PlanOptions(folds=3))
+    assert "these change nothing: --folds; use --force" in caplog.text
     assert '"batch_size": 1' in file.read_text()
 
 

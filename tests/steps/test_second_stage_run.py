@@ -25,7 +25,7 @@ from autoseg.plan import Plan, first_seen
 from autoseg.planning import choose_stages
 from autoseg.planning.recipe import PROBABILITY
 from autoseg.run import Run
-from autoseg.steps.plan import is_planned
+from autoseg.steps.earlier_plan import is_planned
 
 ORGANS = ("liver", "artery")
 

@@ -18,7 +18,7 @@ from autoseg.planning.budget import StepCost
 from autoseg.run import FoldFolder, Run
 from autoseg.steps import plan, train
 from autoseg.steps import run as run_step
-from autoseg.steps.plan import is_planned
+from autoseg.steps.earlier_plan import is_planned
 from autoseg.steps.run import due_steps
 from autoseg.training.checkpoint import planned_iterations
 
@@ -150,6 +150,17 @@ def test_run_measures_once_in_planning_where_the_plan_is_for_this_machine(
     planning, training = PlanOptions(gpu_memory_gib=gpu_memory), TrainOptions(time_budget_s=2700.0)
     steps = list(due_steps(tmp_path, Run(tmp_path), planning, training, EvaluateOptions()))
     assert [step.time_budget_s for step in steps if isinstance(step, PlanOptions)] == planner
+    assert [step.time_budget_s for step in steps if isinstance(step, TrainOptions)] == [trainer]
+
+
+@pytest.mark.parametrize(("workers", "trainer"), [(0, 2700.0), (None, None)])
+def test_run_measures_again_with_as_many_workers_as_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int | None, trainer: float | None
+) -> None:
+    monkeypatch.setattr(run_step, "is_planned", lambda *_: False)
+    monkeypatch.setattr(run_step, "is_evaluated", lambda *_: True)
+    training = TrainOptions(time_budget_s=2700.0, workers=workers)
+    steps = list(due_steps(tmp_path, Run(tmp_path), PlanOptions(), training, EvaluateOptions()))
     assert [step.time_budget_s for step in steps if isinstance(step, TrainOptions)] == [trainer]
 
 
