@@ -9,10 +9,9 @@ from scipy.spatial import cKDTree
 from autoseg.imaging.grid import Box, Triple
 from autoseg.labels import Mask
 from autoseg.metrics.pieces import Labelled, in_pieces
-from autoseg.metrics.surface import LEAF, border_mm
+from autoseg.metrics.surface import LEAF, ROUNDING_MM, border_mm
 
 FAR_MM = 5.0  # a wrong voxel farther than this from the other mask is no matter of where the border is drawn
-ROUNDING_MM = 1e-6  # a distance that is as long as the limit is not beyond it
 EDGE_MM = 10.0  # from a face of the image that the true organ reaches: there the scan, or its labelling, is cut
 KINDS = {  # in the order in which they are looked for: a voxel has the first that fits
     "side": "wrong side",

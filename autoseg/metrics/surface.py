@@ -25,6 +25,9 @@ from autoseg.labels import LabelMap, Mask
 from autoseg.metrics.overlap import require_comparable
 
 LEAF = 32  # points of a leaf of the search tree
+ROUNDING_MM = (
+    1e-5  # a distance that is as long as a limit is not beyond it, though a header rounds its spacing to float32
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,9 +53,8 @@ class SurfaceDistances:
         Source: Nikolov et al. 2021, "Clinically applicable segmentation of head and neck anatomy", with border voxels
         for surface elements.
         """
-        near = np.count_nonzero(self.to_truth_mm <= tolerance_mm) + np.count_nonzero(
-            self.to_prediction_mm <= tolerance_mm
-        )
+        limit = tolerance_mm + ROUNDING_MM
+        near = np.count_nonzero(self.to_truth_mm <= limit) + np.count_nonzero(self.to_prediction_mm <= limit)
         return float(near / (len(self.to_truth_mm) + len(self.to_prediction_mm)))
 
 

@@ -15,6 +15,7 @@ from autoseg.evaluation.records import EDGE, SCANNER
 from autoseg.evaluation.statistics import by_case, organs_of
 from autoseg.evaluation.trust import case_pairs, has_spread
 from autoseg.metrics.registry import NSD, known_metric
+from autoseg.metrics.surface import ROUNDING_MM
 from autoseg.planning.recipe import MANY_ITERATIONS
 from autoseg.report.review import Evidence
 from autoseg.words import counted, some
@@ -90,7 +91,7 @@ def _of_tolerance(evidence: Evidence, tested: set[str]) -> Iterator[str]:
         return
     tolerance_mm = float(nsd.title.removeprefix("NSD at ").removesuffix(" mm"))
     edges_mm = evidence.records.loc[evidence.records.index.isin(tested), EDGE]
-    if coarse := int((edges_mm > tolerance_mm).sum()):
+    if coarse := int((edges_mm > tolerance_mm + ROUNDING_MM).sum()):
         yield (
             f"{nsd.title} is narrower than the longest edge of a voxel in {coarse} of {len(edges_mm)} testing cases: "
             "there, borders that lie one voxel apart count as missed."

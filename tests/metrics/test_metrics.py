@@ -188,6 +188,17 @@ def test_the_share_within_a_tolerance_counts_both_borders_and_the_tolerance_itse
     assert found.share_within(tolerance_mm) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("spacing_mm", "steps"), [(float(np.float32(0.4)), 5), (0.8, 3), (2.0000001, 1)])
+def test_borders_as_far_apart_as_the_tolerance_are_within_it_wherever_they_lie(spacing_mm: float, steps: int) -> None:
+    tolerance_mm = round(steps * spacing_mm, 3)
+    for place in range(60):
+        first, second = (np.zeros((80, 1, 1), np.int32) for _ in range(2))
+        first[place], second[place + steps] = 1, 1
+        found = surface_distances(first, second, [1], (spacing_mm, 1.0, 1.0))[1]
+        assert found is not None
+        assert (found.share_within(tolerance_mm), found.share_within(tolerance_mm - 0.001)) == (1.0, 0.0), place
+
+
 @settings(max_examples=150)
 @given(masks, masks, spacings)
 def test_distances_equal_the_definition_and_are_symmetric(a: Mask, b: Mask, spacing_mm: Triple) -> None:
