@@ -31,6 +31,8 @@ KNOWN_VOXELS = 10_000  # voxels stored of those whose truth is known, where it i
 NO_MAP = (errno.ENODEV, errno.EINVAL, errno.EPERM)  # of a file system that maps no files, as some network mounts
 ON_DISK = {"source_digest": "source_key", "plan_digest": "plan_key"}  # their names in a record, for older versions
 
+OrganVoxels = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+
 
 @dataclass(frozen=True, slots=True)
 class CaseKey:
@@ -66,6 +68,7 @@ class CachedCase:
     working: Grid  # of the cached arrays, LPS
     hidden: tuple[int, ...] = ()  # classes that the label map does not show: what they are is background in it
     arrays: str = ""  # a digest of the files of the three arrays; "" in a record of before digests
+    images: str = ""  # a digest of the image files that it was made from; "" in a record of before
 
     @property
     def key(self) -> CaseKey:
@@ -100,8 +103,8 @@ class CachedCase:
         """Open the atoms, uint8 (Z, Y, X), memory-mapped; where organs are disjoint these are the classes."""
         return self._open("label")
 
-    def organs(self) -> npt.NDArray[np.int16]:
-        """Open the sample of organ voxels, int16 (N, 4): atom, z, y, x; sorted by atom.
+    def organs(self) -> OrganVoxels:
+        """Open the sample of organ voxels, int16, of very long axes int32, (N, 4): atom, z, y, x; sorted by atom.
 
         Where the truth is not known everywhere, rows of atom 0 are a sample of the voxels, of any class, where it is.
         """
@@ -183,6 +186,7 @@ def read_case(folder: Path, case_id: str) -> CachedCase | None:
             working=grids[repr(record["working"])],
             hidden=tuple(record.get("hidden", ())),
             arrays=record.get("arrays", ""),
+            images=record.get("images", ""),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -230,7 +234,7 @@ def cases_digest(cases: Sequence[CachedCase]) -> str:
     return hashlib.sha256("\n".join(case.content_digest for case in cases).encode()).hexdigest()[:32]
 
 
-def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.int16]:
+def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> OrganVoxels:
     rng = np.random.default_rng(seed)
     rows = []
     flat = np.flatnonzero(label)
@@ -242,7 +246,9 @@ def _organ_voxels(label: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.int
         chosen = np.sort(rng.permutation(len(of_value))[: ORGAN_VOXELS if value else KNOWN_VOXELS])
         voxels = np.stack(np.unravel_index(of_value[chosen], label.shape), axis=1)
         rows.append(np.concatenate([np.full((len(voxels), 1), value), voxels], axis=1))
-    return np.concatenate(rows).astype(np.int16) if rows else np.zeros((0, 4), dtype=np.int16)
+    listed = np.concatenate(rows) if rows else np.zeros((0, 4), dtype=np.int16)
+    fits = max(label.shape) <= np.iinfo(np.int16).max  # as all do but a whole slide
+    return listed.astype(np.int16) if fits else listed.astype(np.int32)
 
 
 def _record_file(folder: Path, case_id: str) -> Path:

@@ -86,7 +86,8 @@ def preprocess(
     """
     folder.mkdir(parents=True, exist_ok=True)
     stale = [source for source in sources if not is_cached(source, plan, folder)]
-    work = ((source.id, (source, plan, folder, source_digest(source))) for source in stale)  # before they are read
+    # digests of before the files are read
+    work = ((one.id, (one, plan, folder, source_digest(one), stored_digest(one.images))) for one in stale)
     failed: dict[str, str] = {}
     for name, result in track(each(_preprocess_case, work, crew), "Preprocessing", len(stale)):
         if isinstance(result, AutosegError):
@@ -110,8 +111,19 @@ def is_cached(source: Case, plan: Plan, folder: Path) -> bool:
         return False
 
 
-def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
-    source, plan, folder, digest_of_source = work
+def read_cached_image(case: CachedCase, source: Case) -> Volume:
+    """Read the image that a cached case was made from.
+
+    Raises:
+        VolumeError: If it cannot be read, or is another one than it was.
+    """
+    if case.images and stored_digest(source.images) != case.images:
+        raise VolumeError(f"{source.images[0]}: has changed since it was cached; run `autoseg preprocess` first")
+    return read_image(source.images)
+
+
+def _preprocess_case(work: tuple[Case, Plan, Path, str, str]) -> None:
+    source, plan, folder, digest_of_source, digest_of_images = work
     scheme = plan.scheme
     image = read_image(source.images)
     label = read_label(source.label_files, image.grid, scheme)
@@ -127,6 +139,7 @@ def _preprocess_case(work: tuple[Case, Plan, Path, str]) -> None:
         stored=image.stored,
         working=resized(image.grid, array.shape[1:]),
         hidden=scheme.hidden(source.shows),
+        images=digest_of_images,
     )
     atoms = scheme.encode(label.array, source.id)
     _require_labelled(case, atoms, scheme)

@@ -38,6 +38,7 @@ from autoseg.inference.upsample import Upsampler
 from autoseg.locks import lock
 from autoseg.metrics import TOLERANCE_MM
 from autoseg.metrics.registry import METRICS
+from autoseg.metrics.surface import ROUNDING_MM
 from autoseg.network.build import plan_of
 from autoseg.network.device import DeviceName
 from autoseg.parts import Part, share_of
@@ -194,7 +195,7 @@ def require_fitting(run: Run, fold: int, model: Model, split: Split) -> None:
 
 def _warn_of_tolerance(grids: Sequence[Grid], tolerance_mm: float) -> None:
     """Warn if voxels are too large for the tolerance of the normalised surface Dice."""
-    edges_mm = [min(grid.spacing_mm) for grid in grids if min(grid.spacing_mm) > tolerance_mm]
+    edges_mm = [min(grid.spacing_mm) for grid in grids if min(grid.spacing_mm) > tolerance_mm + ROUNDING_MM]
     if edges_mm:
         logger.warning(
             "NSD at %g mm: in %d of %s every edge of a voxel is longer (%.3g mm and more), so borders that lie one "
@@ -222,9 +223,11 @@ class _Evaluation:
 
     def sources(self, case: CachedCase, split: str) -> str:
         """Return a digest of everything that a case's rows depend on."""
-        truth = self.dataset[case.id].label_files if case.id in self.dataset else ()
+        source = self.dataset.get(case.id)
+        images = () if source is None or len(self.model.stages) == 1 else source.images  # the second looks at them
+        read = (*(() if source is None else source.label_files), *images)
         how = (tuple(METRICS), self.runs, self.tolerance_mm)
-        return digest(stored_digest(truth), self.digest, how, split, case.record_digest, code_digest(*CODE))
+        return digest(stored_digest(read), self.digest, how, split, case.record_digest, code_digest(*CODE))
 
     def to_score(self, case: CachedCase, split: str) -> CaseToScore:
         """Return a case with what scoring it takes."""

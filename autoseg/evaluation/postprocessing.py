@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from autoseg.data.cache import CachedCase, covering_cases
+from autoseg.data.preprocess import read_cached_image
 from autoseg.dataset.fingerprint import Fingerprint
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError
 from autoseg.imaging.grid import Triple
 from autoseg.imaging.stored import stored_digest
-from autoseg.imaging.volumes import read_image, read_label
+from autoseg.imaging.volumes import read_label
 from autoseg.inference.calibration import calibrate
 from autoseg.inference.model import MASK_CODE, Model
 from autoseg.inference.postprocess import apply_rules, choose_region_rules, choose_rules
@@ -91,7 +92,7 @@ def determine_postprocessing(
         try:
             source = dataset[case.id]
             truth = scheme.encode(read_label(source.label_files, case.grid, scheme).array, case.id)
-            original = Original(read=partial(read_image, source.images))
+            original = Original(read=partial(read_cached_image, case, source))
             upsampler = model.infer(case.image(), case.grid.shape, original=original)
         except (AutosegError, KeyError):
             continue

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.data.cache import CachedCase
+from autoseg.data.preprocess import read_cached_image
 from autoseg.dataset.load import Case
 from autoseg.errors import VolumeError
 from autoseg.evaluation.reliability import reliability_rows
 from autoseg.evaluation.scores import FIRST_CEILING, FIRST_DICE, Row, score_rows
 from autoseg.evaluation.two_stages import SecondLook, second_look
 from autoseg.imaging.grid import working_shape
-from autoseg.imaging.volumes import read_image, read_label, write_label
+from autoseg.imaging.volumes import read_label, write_label
 from autoseg.inference.model import Model
 from autoseg.inference.postprocess import apply_rules
 from autoseg.inference.second_stage import Original
@@ -65,7 +66,7 @@ def _original(model: Model, one: CaseToScore) -> Original | None:
     def truth() -> Atoms:
         return scheme.encode(read_label(source.label_files, one.case.grid, scheme).array, one.case.id)
 
-    return Original(read=lambda: read_image(source.images), truth=truth)
+    return Original(read=lambda: read_cached_image(one.case, source), truth=truth)
 
 
 def score_case(model: Model, one: CaseToScore, upsampler: Upsampler) -> ScoredCase:

@@ -52,6 +52,16 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert isinstance(read.image(), np.memmap)
 
 
+def test_organ_voxels_of_a_whole_slide_are_where_they_are(tmp_path: Path) -> None:
+    label = np.zeros((1, 1, 40_000), np.uint8)
+    label[0, 0, 39_990:] = 1
+    grid = Grid(shape=label.shape, spacing_mm=(1.0, 1.0, 1.0))
+    about = {"id": "slide", "folder": tmp_path, "patient": "slide", "source_digest": "", "plan_digest": ""}
+    case = CachedCase(**about, grid=grid, stored=grid, working=grid)
+    write_case(case, np.zeros((1, *label.shape), np.float32), label, seed=0)
+    assert case.organs()[:, 3].tolist() == list(range(39_990, 40_000))
+
+
 def test_a_cache_can_be_moved(tmp_path: Path) -> None:
     made.random_case(tmp_path / "old", (4, 4, 4))
     (tmp_path / "old").rename(tmp_path / "new")

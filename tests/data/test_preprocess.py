@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import made
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import autoseg.data.preprocess
 from autoseg.data.cache import cases_digest, read_case, read_cases
-from autoseg.data.preprocess import is_cached, normalise, plan_digest, preprocess, working_image
+from autoseg.data.preprocess import is_cached, normalise, plan_digest, preprocess, read_cached_image, working_image
 from autoseg.dataset.load import Case
 from autoseg.errors import CasesFailedError, VolumeError
 from autoseg.imaging.grid import Grid
@@ -168,6 +169,17 @@ def test_a_cache_made_by_other_code_is_made_anew(tmp_path: Path, monkeypatch: py
     after = read_cases(cache, ["a"], plan_digest(plan()))
     assert before != after
     assert cases_digest(before) == cases_digest(after)  # so that its trainings go on
+
+
+def test_an_image_that_has_changed_is_not_taken_for_the_cached_one(tmp_path: Path) -> None:
+    case, cache = source(tmp_path), tmp_path / "cache"
+    preprocess([case], plan(), cache)
+    (cached,) = read_cases(cache, ["a"], plan_digest(plan()))
+    assert read_cached_image(cached, case).array.shape[1:] == cached.stored.shape
+    case.images[0].write_bytes(source(tmp_path, "b", value=1).images[0].read_bytes() + b" ")
+    with pytest.raises(VolumeError, match=r"has changed since it was cached; run `autoseg preprocess` first"):
+        read_cached_image(cached, case)
+    assert read_cached_image(replace(cached, images=""), source(tmp_path)).grid == cached.grid  # an older record
 
 
 def test_one_bad_case_is_reported_and_the_others_are_done(tmp_path: Path) -> None:
