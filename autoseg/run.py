@@ -89,6 +89,11 @@ class ExternalFolder:
         return self.folder / "scores.csv"
 
     @property
+    def evaluated(self) -> Path:
+        """The journal of the cases that are scored."""
+        return self.folder / "evaluated.jsonl"
+
+    @property
     def predictions(self) -> Path:
         """The folder of its predicted label maps."""
         return self.folder / "predictions"

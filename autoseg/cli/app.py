@@ -40,6 +40,9 @@ WholePlanOptions = Annotated[PlanOptions, ask.without("--time-budget", "--gpus",
 OwnEvaluateOptions = Annotated[
     EvaluateOptions, ask.without("--dataset", "--stress", "--part")
 ]  # which `run` does not do
+KEEPING = frozenset(
+    {"preprocess", "train", "predict", "evaluate", "run", "demo"}
+)  # verbs that note each case, or iterations
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -56,8 +59,11 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         @functools.wraps(asked)
         def call(**values: Any) -> None:
-            text = f"{name}: interrupted; what was finished is kept, the same command goes on"
-            with exit_when_interrupted(text), display.shown("Starting"):
+            is_kept = values.get("part") is not None or (name in KEEPING and not values.get("stress"))
+            way_on = (
+                "what was finished is kept, the same command goes on" if is_kept else "the same command begins anew"
+            )
+            with exit_when_interrupted(f"{name}: interrupted; {way_on}"), display.shown("Starting"):
                 asked(**values)
 
         return app.command(name, short_help=(command.__doc__ or "").partition("\n")[0])(call)

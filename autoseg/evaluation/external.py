@@ -10,29 +10,43 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.dataset.load import Case, Dataset
+from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, CasesFailedError, RunError
+from autoseg.evaluation.freshness import ScoreJournal
 from autoseg.evaluation.scores import Row, score_rows, write_scores
 from autoseg.imaging.lattice import require_together
+from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import read_label, write_label
-from autoseg.inference.model import Model
+from autoseg.inference.model import MASK_CODE, Model
+from autoseg.inference.predict import raise_as_job_error
 from autoseg.labels import HIGHEST_VALUE, Label, organ_key
 from autoseg.metrics import TOLERANCE_MM
+from autoseg.metrics.registry import METRICS
 from autoseg.pool import Track, untracked
 from autoseg.run import MASK_SUFFIX, ExternalFolder
 
 logger = logging.getLogger(__name__)
+CODE = (*MASK_CODE, "metrics", "evaluation/external.py", "evaluation/scores.py")
 UNKNOWN = HIGHEST_VALUE + 1  # no organ can have it
 
 
 def evaluate_external(
-    model: Model, dataset: Dataset, folder: ExternalFolder, tolerance_mm: float = TOLERANCE_MM, track: Track = untracked
+    model: Model,
+    dataset: Dataset,
+    folder: ExternalFolder,
+    models: str,
+    tolerance_mm: float = TOLERANCE_MM,
+    track: Track = untracked,
 ) -> list[Row]:
     """Predict and score every case of another dataset; write masks and scores.csv.
+
+    Each case is noted when it is scored, and not predicted again while neither it nor the models have changed.
 
     Args:
         model: All folds of the RUN.
         dataset: The other one; organs that only one of the two has are not scored.
         folder: What is written goes there.
+        models: A digest of the files that the model is made of.
         tolerance_mm: Of the normalised surface Dice.
         track: Shows progress.
 
@@ -52,14 +66,25 @@ def evaluate_external(
         logger.warning("%s: the model was trained on cases of the same name (%s …)", dataset.root, known[0])
     rows: list[Row] = []
     failed: dict[str, str] = {}
+    journal = ScoreJournal(folder.evaluated)
+    how = (models, model.runs, tuple(METRICS), tolerance_mm, tuple(values.items()), code_digest(*CODE))
     for case in track(dataset.cases, f"Evaluating {dataset.name}", len(dataset.cases)):
+        file = folder.predictions / f"{case.id}{MASK_SUFFIX}"
+        sources = digest(stored_digest((*case.images, *case.label_files)), case.labelled, dataset.ignored, *how)
+        scored = journal.rows(case.id, sources, file)
         try:
-            file = folder.predictions / f"{case.id}{MASK_SUFFIX}"
-            rows += _rows(model, case, values, dataset, file, tolerance_mm)
+            if scored is None:
+                with raise_as_job_error(file):
+                    scored = _rows(model, case, values, dataset, file, tolerance_mm)
+                journal.append(case.id, sources, file, scored)
         except AutosegError as error:
             failed[case.id] = str(error)
+        else:
+            rows += scored
     if rows:
         write_scores(rows, folder.scores_file)
+    else:  # those of before would pass for those of the files that are there now
+        folder.scores_file.unlink(missing_ok=True)
     if failed:
         raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
     return rows

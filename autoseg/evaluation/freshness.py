@@ -173,15 +173,19 @@ def score_sources(run: Run) -> dict[str, str]:
     """
     files = [run.split_file, *sorted(run.cache.glob("*.json"))]
     digests = {_name(run, file): file_digest(file) for file in files if file.is_file()}
-    models = [score_sources_of_fold(run, fold) for fold in run.folds()]
     plans = "".join(map(plan_digest, run.plan().stages))
-    return {_name(run, run.plan_file): plans} | dict(ChainMap(*models)) | digests
+    return {_name(run, run.plan_file): plans} | models_of(run) | digests
 
 
 def score_sources_of_fold(run: Run, fold: int) -> dict[str, str]:
     """Return the files that the scores of one fold depend on in addition, as in `score_sources`."""
     folders = [run.stage(number).fold(fold) for number in range(len(run.plan().stages))]
     return {_name(run, files.model): file_digest(files.model) for files in folders}
+
+
+def models_of(run: Run) -> dict[str, str]:
+    """Return the models of all trained folds: name in RUN to digest."""
+    return dict(ChainMap(*(score_sources_of_fold(run, fold) for fold in run.folds())))
 
 
 def note_score_sources(run: Run, sources: Mapping[str, str]) -> None:
@@ -191,14 +195,13 @@ def note_score_sources(run: Run, sources: Mapping[str, str]) -> None:
 
 def note_models(run: Run, what: str) -> None:
     """Record which models other scores of the RUN, as of an external dataset, were made with."""
-    note_sources(run.digests_file, what, dict(ChainMap(*(score_sources_of_fold(run, fold) for fold in run.folds()))))
+    note_sources(run.digests_file, what, models_of(run))
 
 
 def has_other_models(run: Run, what: str) -> bool:
     """Return whether such scores are of other models than the RUN's present ones; False where that is not known."""
     noted = noted_sources(run.digests_file, what)
-    present = dict(ChainMap(*(score_sources_of_fold(run, fold) for fold in run.folds())))
-    return noted is not None and dict(noted) != present
+    return noted is not None and dict(noted) != models_of(run)
 
 
 def _changed_sources(run: Run) -> list[str]:

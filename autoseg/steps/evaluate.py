@@ -8,12 +8,13 @@ from typing import Any
 
 from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of, splits_of
+from autoseg.digests import digest, remembered
 from autoseg.errors import AutosegError, CasesFailedError, PlanError, RunError
 from autoseg.evaluation.evaluate import evaluate as evaluate_folds
 from autoseg.evaluation.evaluate import require_fitting, trained_folds
 from autoseg.evaluation.external import evaluate_external
 from autoseg.evaluation.external_source import note_source
-from autoseg.evaluation.freshness import note_models
+from autoseg.evaluation.freshness import models_of, note_models
 from autoseg.evaluation.stress import chosen, stress, write_stress
 from autoseg.inference.opening import open_fold, open_model
 from autoseg.network.device import pick_device
@@ -76,7 +77,9 @@ def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Tr
     note_source(folder, path if _is_list(path) else dataset.root, dataset)
     what = f"external {folder.folder.name}"
     try:
-        rows = evaluate_external(model, dataset, folder, options.tolerance_mm, track)
+        with remembered(run.digests_file):
+            models = digest(sorted(models_of(run).items()))
+            rows = evaluate_external(model, dataset, folder, models, options.tolerance_mm, track)
     except CasesFailedError as error:
         if error.done:
             note_models(run, what)
@@ -97,14 +100,16 @@ def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
             f"{run.folder}: --stress changes testing cases, and its split has none; name some in a --split FILE, or "
             "plan without one: then a tenth of the cases tests"
         )
-    models = {fold: open_fold(run, fold, pick_device(options.device)) for fold in folds}
-    for fold, model in models.items():
-        require_fitting(run, fold, model, splits[fold])
+    for fold in folds:
+        require_fitting(run, fold, open_fold(run, fold, "cpu"), splits[fold])
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
+    model, of_fold = None, None
     for fold, name in track(work, "Stressing", len(work)):
+        if model is None or fold != of_fold:  # one at a time, as a fold may be two networks
+            model, of_fold = open_fold(run, fold, pick_device(options.device)), fold
         try:
-            rows += stress(models[fold], cases[name], fold)
+            rows += stress(model, cases[name], fold)
         except AutosegError as error:
             failed[name] = str(error)
     write_stress(rows, run.stress_file)

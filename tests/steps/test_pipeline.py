@@ -28,6 +28,7 @@ from autoseg.dataset.load import load_dataset
 from autoseg.dataset.origin import dataset_of
 from autoseg.dataset.split_file import load_splits
 from autoseg.evaluation import evaluate
+from autoseg.evaluation import external as external_step
 from autoseg.evaluation.external_source import note_source
 from autoseg.evaluation.freshness import has_other_models, is_evaluated
 from autoseg.imaging.readers import strip_suffix
@@ -37,7 +38,7 @@ from autoseg.options import PlanOptions
 from autoseg.phantom.scan import ORGANS
 from autoseg.run import Run
 from autoseg.steps import evaluate as evaluate_step
-from autoseg.steps.plan import is_planned
+from autoseg.steps.earlier_plan import is_planned
 from autoseg.training.checkpoint import CHECKPOINT
 
 HOLDING = """
@@ -114,7 +115,7 @@ def test_a_copy_of_a_run_with_new_times_is_as_fresh_as_it_was(
 
 
 def test_another_dataset_and_changed_images_are_scored_and_told_when_models_change(
-    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(copy_of(finished, tmp_path / "RUN"))
     told = [cli("evaluate", run.folder, *option)[1] for option in (("--dataset", cohort), ("--stress",))]
@@ -148,6 +149,12 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     assert code == 1
     assert re.search(rf"{labels[0].name}: image .* and label .* lie [\d.]+ mm apart", message)
     assert set(pd.read_csv(run.external("few").scores_file)["case"]) == {strip_suffix(labels[1])}
+    labels[1].write_bytes(b"damaged")
+    assert cli("evaluate", run.folder, "--dataset", few)[0] == 1
+    assert not run.external("few").scores_file.exists()  # those of before would pass for those of the files now
+    monkeypatch.setattr(external_step, "_rows", lambda *_: pytest.fail("predicted again"))
+    assert cli("evaluate", run.folder, "--dataset", cohort)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv(run.external(cohort.name).scores_file), external)
     model = run.fold(0).model
     model.write_bytes(model.read_bytes() + b"\n")
     assert has_other_models(run, "stress")
