@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from autoseg.imaging.boxes import box_around
 from autoseg.imaging.grid import Triple, voxel_ml
-from autoseg.inference.components import Components, find_components, linked_components
+from autoseg.inference.components import Components, Flat, find_components, linked_components
 from autoseg.labels import IGNORED, Atoms, LabelScheme
 from autoseg.metrics.overlap import overlap
 from autoseg.plan import PlanPart
@@ -73,7 +73,7 @@ def apply_rules(
         box = boxes[rule.label - 1] if rule.label <= len(boxes) else None
         if box is not None and not rule.does_nothing:
             part = mask[box]
-            _clean(part, rule, spacing_mm, find_components(part, rule.label) if rule.apart else None)
+            _clean(part, rule, spacing_mm, find_components(part, rule.label) if rule.apart else None, _flat(mask))
 
 
 def _clean_region(mask: Atoms, rule: PostprocessRule, spacing_mm: Triple, scheme: LabelScheme) -> None:
@@ -165,6 +165,7 @@ class _Pair:
     predicted: Atoms
     true: Atoms
     spacing_mm: Triple
+    flat: Flat  # of the whole case
 
     @cached_property
     def pieces(self) -> Components:
@@ -179,7 +180,7 @@ def _in_boxes(
     for mask, truth, spacing_mm in zip(masks, truths, spacings_mm, strict=True):
         box = box_around(ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth))
         if box is not None:
-            yield _Pair(label, mask[box], truth[box], spacing_mm)
+            yield _Pair(label, mask[box], truth[box], spacing_mm, _flat(mask))
 
 
 def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]:
@@ -201,13 +202,18 @@ def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule) -> float | None:
         after = pair.predicted
         if not rule.does_nothing:
             after = after.copy()
-            _clean(after, rule, pair.spacing_mm, pair.pieces)
+            _clean(after, rule, pair.spacing_mm, pair.pieces, pair.flat)
         dices.append(overlap(after, pair.true, (rule.label,), IGNORED)[rule.label].dice)
     defined = [dice for dice in dices if dice is not None]
     return fmean(defined) if defined else None
 
 
-def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None) -> None:
+def _flat(mask: Atoms) -> Flat:
+    z, y, x = (length == 1 for length in mask.shape)
+    return z, y, x
+
+
+def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None, flat: Flat) -> None:
     """Clean one organ in a box that holds it, in place; `pieces` are its own, needed where some may be removed."""
     if rule.apart and pieces is not None and pieces.count:
         keep = pieces.sizes * voxel_ml(spacing_mm) >= rule.smallest_ml
@@ -219,7 +225,7 @@ def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Compo
             part[place] = 0
     if rule.holes:
         outside = find_components(part, rule.label, outside=True)
-        for place in outside.voxels(~outside.at_border()):
+        for place in outside.voxels(~outside.at_border(flat)):
             part[place] = np.where(part[place] == 0, rule.label, part[place])
 
 

@@ -59,6 +59,16 @@ def test_what_does_not_reach_the_border_from_outside_are_the_holes_of_scipy(mask
 
 
 @given(masks)
+def test_holes_of_a_single_slice_are_those_of_scipy_in_two_dimensions(mask: np.ndarray) -> None:
+    mask = mask[:1]
+    outside = find_components(mask, 1, outside=True)
+    holes = np.zeros(mask.shape, bool)
+    for places in outside.voxels(~outside.at_border((True, False, False))):
+        holes[places] = True
+    np.testing.assert_array_equal((holes | (mask == 1))[0], ndimage.binary_fill_holes(mask[0] == 1))
+
+
+@given(masks)
 def test_border_voxels_are_what_an_erosion_takes(mask: np.ndarray) -> None:
     border = np.zeros(mask.shape, bool)
     for places in border_voxels(mask, 1):
