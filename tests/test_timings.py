@@ -31,3 +31,11 @@ def test_a_damaged_file_is_as_none(tmp_path: Path) -> None:
     assert read_timings(Run(tmp_path)) == {}
     Run(tmp_path).timings_file.write_text("{", encoding="utf-8")
     assert read_timings(Run(tmp_path)) == {}
+
+
+def test_of_a_team_the_first_process_notes_the_time_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank, noted in (("1", []), ("0", ["train"])):
+        monkeypatch.setenv("RANK", rank)
+        with timed(Run(tmp_path), "train"):
+            time.sleep(0.01)
+        assert list(read_timings(Run(tmp_path))) == noted
