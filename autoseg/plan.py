@@ -155,7 +155,7 @@ class LossPlan(PlanPart):
 class OptimiserPlan(PlanPart):
     """How the weights are moved."""
 
-    name: Literal["adam", "adamw"]
+    name: Literal["adam", "adamw", "muon"]  # muon: for the kernels of convolutions, with adamw for all else
     schedule: Literal["constant", "cosine"]
     warmup_iterations: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -23,7 +23,11 @@ NETWORKS = {
 }
 MOST_NAMED = 20  # organs in a sentence
 NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annotators")  # of the data, in a paper
-OPTIMISERS = {"adam": "Adam", "adamw": "AdamW"}
+OPTIMISERS = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "muon": "Muon (Jordan et al. 2024) for the kernels of convolutions, AdamW for all else,",
+}
 ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU"}
 WEIGHTS = {"gaussian": "Gaussian", "flat": "equal"}
 

@@ -21,7 +21,7 @@ from autoseg.errors import DamagedModelError, ModelError
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, read_facts, save_tensors, tensors_under
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import FoldFolder
-from autoseg.training.state import MOMENTS, Snapshot, State, no_moments
+from autoseg.training.state import Snapshot, State, moments_of, no_moments
 from autoseg.words import shortened
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,8 @@ def _fill_from_model(state: State, tensors: Mapping[str, Tensor], iteration: int
     """Set weights and average to those of a model; the optimiser has seen no step."""
     for network in filter(None, (state.network, state.average)):
         network.load_state_dict(tensors)
-    moments = {f"{n}.{key}": zero for n, p in enumerate(state.parameters) for key, zero in no_moments(p).items()}
+    every = ((n, no_moments(p, state.optimiser)) for n, p in enumerate(state.parameters))
+    moments = {f"{n}.{key}": zero for n, of_one in every for key, zero in of_one.items()}
     _fill(state.optimiser, moments, begun=True)
     state.done = iteration
 
@@ -201,7 +202,7 @@ def _fill(optimiser: Optimizer, tensors: dict[str, Tensor], begun: bool) -> None
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for number, parameter in enumerate(parameters if begun else []):
-        moments = [(key, torch.empty_like(parameter)) for key in MOMENTS]
+        moments = [(key, torch.empty_like(parameter)) for key in moments_of(parameter, optimiser)]
         with torch.no_grad():
             state[number] = {key: empty.copy_(tensors[f"{number}.{key}"]) for key, empty in moments}
         state[number]["step"] = tensors[f"{number}.step"].clone()

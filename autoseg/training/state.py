@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from autoseg.network.device import keep_freed_memory, place
 from autoseg.network.distributed import with_synced_norms
 from autoseg.network.weights import tensors_under
 from autoseg.plan import Plan
+from autoseg.training.muon import Muon
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, one of each a parameter
 
@@ -47,14 +49,21 @@ class State:
         if self.average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for number, parameter in enumerate(self.parameters if self.optimiser.state else []):
-            moments = self.optimiser.state.get(parameter) or no_moments(parameter)
+            moments = self.optimiser.state.get(parameter) or no_moments(parameter, self.optimiser)
             tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in moments.items()}
         return tensors
 
 
-def no_moments(parameter: Tensor) -> dict[str, Tensor]:
+def moments_of(parameter: Tensor, optimiser: Optimizer) -> tuple[str, ...]:
+    """Return the names of the moments that an optimiser has of a parameter."""
+    groups = (group for group in optimiser.param_groups if any(one is parameter for one in group["params"]))
+    return tuple(next(groups).get("moments", MOMENTS))
+
+
+def no_moments(parameter: Tensor, optimiser: Optimizer) -> dict[str, Tensor]:
     """Return the moments of a parameter that has seen no step."""
-    zeros = {key: torch.zeros_like(parameter, requires_grad=False) for key in MOMENTS}
+    names = moments_of(parameter, optimiser)
+    zeros = {key: torch.zeros_like(parameter, requires_grad=False) for key in names}
     return {"step": torch.zeros((), device=parameter.device), **zeros}
 
 
@@ -66,15 +75,20 @@ def new_state(plan: Plan) -> State:
     network = build(plan)
     network = place(with_synced_norms(network, plan.device), plan.device)
     average = copy.deepcopy(network).eval().requires_grad_(False) if plan.optimiser.averaging else None
+    return State(network=network, average=average, optimiser=_optimiser(plan, network))
+
+
+def _optimiser(plan: Plan, network: nn.Module) -> Optimizer:
+    settings: dict[str, Any] = {
+        "lr": plan.learning_rate,
+        "weight_decay": plan.optimiser.weight_decay,
+        "fused": plan.device != "mps",
+        "capturable": plan.device == "cuda",
+    }
+    if plan.optimiser.name == "muon":
+        return Muon(network, **settings)
     kind = Adam if plan.optimiser.name == "adam" else AdamW
-    optimiser = kind(
-        network.parameters(),
-        lr=plan.learning_rate,
-        weight_decay=plan.optimiser.weight_decay,
-        fused=plan.device != "mps",
-        capturable=plan.device == "cuda",
-    )
-    return State(network=network, average=average, optimiser=optimiser)
+    return kind(network.parameters(), **settings)
 
 
 @dataclass(frozen=True, kw_only=True)

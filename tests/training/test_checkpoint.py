@@ -44,10 +44,12 @@ def load(file: Path, plan: Plan, state: State) -> int:
     return state.done
 
 
-def test_a_checkpoint_restores_weights_average_and_moments_to_the_bit(tmp_path: Path) -> None:
-    before, after = trained(PLAN, seed=1), trained(PLAN, seed=2)
-    save(tmp_path / "c", PLAN, before)
-    assert load(tmp_path / "c", PLAN, after) == 7
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_a_checkpoint_restores_weights_average_and_moments_to_the_bit(tmp_path: Path, name: str) -> None:
+    plan = PLAN.model_copy(update={"optimiser": PLAN.optimiser.model_copy(update={"name": name})})
+    before, after = trained(plan, seed=1), trained(plan, seed=2)
+    save(tmp_path / "c", plan, before)
+    assert load(tmp_path / "c", plan, after) == 7
     assert before.average is not None
     assert after.average is not None
     for a, b in ((before.network, after.network), (before.average, after.average)):

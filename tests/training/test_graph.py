@@ -102,8 +102,10 @@ def require_same(one: State, other: State) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def test_a_graph_gives_the_bits_of_plain_steps(device: Device) -> None:
-    plain, graphed = Stepper(PLAN, new_state(PLAN)), with_graph(PLAN)
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_graph_gives_the_bits_of_plain_steps(device: Device, name: str) -> None:
+    plan = PLAN.model_copy(update={"optimiser": PLAN.optimiser.model_copy(update={"name": name})})
+    plain, graphed = Stepper(plan, new_state(plan)), with_graph(plan)
     assert results(graphed, batches()) == results(plain, batches())
     require_same(plain.state, graphed.state)
     assert (device.captured, device.replayed) == (1, 9 - PLAIN)

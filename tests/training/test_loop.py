@@ -71,8 +71,12 @@ def lasting(folder: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in clock} for row in read_rows(folder / "log.csv")]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path: Path, cases: tuple[CachedCase, ...]) -> None:
-    straight, resumed = fold(tmp_path / "a", cases), fold(tmp_path / "b", cases)
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
+    tmp_path: Path, cases: tuple[CachedCase, ...], optimiser: str
+) -> None:
+    plan = PLAN.model_copy(update={"optimiser": PLAN.optimiser.model_copy(update={"name": optimiser})})
+    straight, resumed = fold(tmp_path / "a", cases, plan), fold(tmp_path / "b", cases, plan)
     assert go(straight)
     assert not go(resumed, iterations=3)
     assert go(resumed)
