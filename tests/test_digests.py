@@ -28,7 +28,7 @@ from autoseg.digests import (
     remembered,
     text_digest,
 )
-from autoseg.evaluation import evaluate, postprocessing
+from autoseg.evaluation import evaluate, external, postprocessing
 from autoseg.inference.model import MASK_CODE
 from autoseg.inference.predict import PREVIEW_CODE
 from autoseg.locks import lock
@@ -56,6 +56,7 @@ LISTS = {
         evaluate.CODE,
         {*FIGURES, "evaluation/postprocessing.py", "evaluation/two_stages.py"},
     ),
+    "external scores": (external.CODE, {*FIGURES, "evaluation/postprocessing.py"}),
     "cached case": (preprocess.CODE, {"plan.py"}),
     "picture": (case_pictures.CODE, {"plan.py"}),
 }

@@ -40,9 +40,8 @@ WholePlanOptions = Annotated[PlanOptions, ask.without("--time-budget", "--gpus",
 OwnEvaluateOptions = Annotated[
     EvaluateOptions, ask.without("--dataset", "--stress", "--part")
 ]  # which `run` does not do
-KEEPING = frozenset(
-    {"preprocess", "train", "predict", "evaluate", "run", "demo"}
-)  # verbs that note each case, or iterations
+# verbs that note each case, picture or some iterations
+KEEPING = frozenset({"preprocess", "train", "predict", "evaluate", "report", "run", "demo"})
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -49,7 +49,7 @@ class OrganFacts:
     @property
     def place(self) -> bytes:
         """What two organs have in common if they are of as many voxels in the same box."""
-        return self.row[:8].tobytes()
+        return (self.row[:1] + self.row[2:8]).tobytes()
 
     def moved(self, by: Voxels) -> OrganFacts:
         """Return the organ with its box as seen from another first voxel (Z, Y, X)."""

@@ -57,7 +57,16 @@ def has_origin(run: Run, path: Path, dataset: Dataset, options: Mapping[str, Any
 
 def is_of(run: Run, path: Path) -> bool:
     """Return whether a run was planned for the dataset at a place, whatever has become of its files."""
-    return read_origin(run).get("dataset") == _place(path, run)
+    noted = read_origin(run).get("dataset")
+    if noted == _place(path, run):
+        return True
+    return isinstance(noted, str) and _folder(run.folder / noted) == _folder(path)
+
+
+def _folder(path: Path) -> Path:
+    """Return where a dataset lies, however it is spelt: by links, by .. or by its dataset.json."""
+    place = path.resolve()
+    return place.parent if place.name == "dataset.json" else place
 
 
 def _files_state(dataset: Dataset) -> str:

@@ -67,10 +67,11 @@ def evaluate_external(
     rows: list[Row] = []
     failed: dict[str, str] = {}
     journal = ScoreJournal(folder.evaluated)
-    how = (models, model.runs, tuple(METRICS), tolerance_mm, tuple(values.items()), code_digest(*CODE))
+    theirs = dataset.labels, dataset.regions, dataset.ignored  # by which label maps are read
+    how = (models, model.runs, tuple(METRICS), tolerance_mm, tuple(values.items()), theirs, code_digest(*CODE))
     for case in track(dataset.cases, f"Evaluating {dataset.name}", len(dataset.cases)):
         file = folder.predictions / f"{case.id}{MASK_SUFFIX}"
-        sources = digest(stored_digest((*case.images, *case.label_files)), case.labelled, dataset.ignored, *how)
+        sources = digest(stored_digest((*case.images, *case.label_files)), case.labelled, case.is_mask, *how)
         scored = journal.rows(case.id, sources, file)
         try:
             if scored is None:

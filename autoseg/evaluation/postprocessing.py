@@ -56,7 +56,10 @@ def with_postprocessing(
         ModelError: If the file is missing or damaged.
         OSError: If the disk is full; the file is then as it was.
     """
-    truths = [file for case in cases if case.id in dataset for file in dataset[case.id].label_files]
+    sources_of = [dataset[case.id] for case in cases if case.id in dataset]
+    truths = [file for source in sources_of for file in source.label_files]
+    if len(model.stages) > 1:  # the second looks at the images themselves
+        truths += [file for source in sources_of for file in source.images]
     stored = None if fingerprint is None else fingerprint.model_dump_json()
     records = [case.record_digest for case in cases]
     sources = digest(stored_digest(truths), runs or model.runs, model.later_digest, records, stored, code_digest(*CODE))

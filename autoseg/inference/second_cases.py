@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.data.cache import CachedCase, covering_cases, read_case, write_case
-from autoseg.data.preprocess import plan_digest
+from autoseg.data.preprocess import plan_digest, read_cached_image
 from autoseg.dataset.load import Case
 from autoseg.digests import code_digest, digest
 from autoseg.errors import ModelError
 from autoseg.files import write_text
 from autoseg.imaging.grid import Box, resized
 from autoseg.imaging.resample import FloatArray, resample_label
-from autoseg.imaging.volumes import read_image, read_label
+from autoseg.imaging.volumes import read_label
 from autoseg.inference.second_boxes import reach_mm, training_box
 from autoseg.inference.second_input import classes_of, displaced, part_of, second_image
 from autoseg.inference.second_stage import second_atoms
@@ -218,7 +218,7 @@ class _Maker:
 
     def _write(self, case: CachedCase, probabilities: FloatArray, box: Box) -> None:
         source, plan, scheme = self.sources[case.id], self.plan, self.first.plan.scheme
-        volume = read_image(source.images)
+        volume = read_cached_image(case, source)
         part = part_of(volume, box)
         image = second_image(part, box, volume.grid.shape, probabilities, plan)
         label = read_label(source.label_files, volume.grid, scheme).array[box]

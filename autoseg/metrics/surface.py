@@ -25,9 +25,8 @@ from autoseg.labels import LabelMap, Mask
 from autoseg.metrics.overlap import require_comparable
 
 LEAF = 32  # points of a leaf of the search tree
-ROUNDING_MM = (
-    1e-5  # a distance that is as long as a limit is not beyond it, though a header rounds its spacing to float32
-)
+# a distance that is as long as a limit is not beyond it, though a header rounds its spacing to float32
+ROUNDING_MM = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -72,12 +72,12 @@ def autocast(device: DeviceName, precision: Precision) -> Iterator[None]:
     enabled = runs_bfloat16(device, precision)
     # every weight is used once in a pass, and no cache may reach from a CUDA graph into what comes after it
     cast = torch.autocast(device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
-    with _float32_as_stated(device, precision), cast:
+    with float32_as_stated(device, precision), cast:
         yield
 
 
 @contextmanager
-def _float32_as_stated(device: DeviceName, precision: Precision) -> Iterator[None]:
+def float32_as_stated(device: DeviceName, precision: Precision) -> Iterator[None]:
     """Let CUDA multiply with all bits where the plan says float32; else it may use TF32, which has 10 of 23 bits."""
     if device != "cuda":
         yield
@@ -163,7 +163,7 @@ def fastest_convolutions(device: DeviceName, precision: Precision = "auto") -> I
     before = cudnn.benchmark, cudnn.benchmark_limit
     cudnn.benchmark, cudnn.benchmark_limit = not torch.are_deterministic_algorithms_enabled(), 0  # all of them, not ten
     try:
-        with _float32_as_stated(device, precision):
+        with float32_as_stated(device, precision):
             yield
     finally:
         cudnn.benchmark, cudnn.benchmark_limit = before

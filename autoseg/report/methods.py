@@ -26,7 +26,7 @@ NEEDED = ("reference", "acquisition", "inclusion", "reference_standard", "annota
 OPTIMISERS = {
     "adam": "Adam",
     "adamw": "AdamW",
-    "muon": "Muon (Jordan et al. 2024) for the kernels of convolutions, AdamW for all else,",
+    "muon": "Muon (Jordan et al. 2024) for all kernels but the first and last convolution's, AdamW for all else,",
 }
 ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU"}
 WEIGHTS = {"gaussian": "Gaussian", "flat": "equal"}

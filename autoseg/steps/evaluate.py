@@ -107,6 +107,7 @@ def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
     model, of_fold = None, None
     for fold, name in track(work, "Stressing", len(work)):
         if model is None or fold != of_fold:  # one at a time, as a fold may be two networks
+            model = None
             model, of_fold = open_fold(run, fold, pick_device(options.device)), fold
         try:
             rows += stress(model, cases[name], fold)

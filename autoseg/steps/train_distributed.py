@@ -20,6 +20,8 @@ from autoseg.processes import ENDING, is_heard
 from autoseg.run import Run
 from autoseg.steps.train import device_of, folds_of
 
+SIGNALLED = 128  # the exit code of what a signal has ended is this and the signal's number
+
 
 def is_due(options: TrainOptions) -> bool:
     """Return whether processes are to be started: not in one that torchrun (or Slurm) has started as one of several."""
@@ -50,10 +52,9 @@ def train_distributed(run: Run, options: TrainOptions) -> bool:
             "train", folds_of(options)
         ):  # for all of them: the first one sees that what has started it holds the lock
             code, times_asked = run_team([*launcher, *team, *arguments_of(replace(options, gpus=1))], stop)
-        if why.is_file() and times_asked < 2:  # a disk too full for what was learnt, say, though it was asked to end
-            raise TrainingError(why.read_text(encoding="utf-8"))
-        if code and not times_asked:
-            raise TrainingError(f"the team ended with {code}")
+        was_signalled = times_asked > 0 and SIGNALLED < code < 2 * SIGNALLED  # with those who are asked, as by Slurm
+        if code and times_asked < 2 and not was_signalled:  # a disk too full for what was learnt, say
+            raise TrainingError(why.read_text(encoding="utf-8") if why.is_file() else f"the team ended with {code}")
     return times_asked > 0
 
 

@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from autoseg.network.device import float32_as_stated
+
 MOMENTUM = 0.95
 ROUNDS = 5  # of the iteration of Newton and Schulz
-QUINTIC = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # its coefficients of x, x³ and x⁵: they take singular values to between 0.7 and 1.2
+# its coefficients of x, x³ and x⁵: they take singular values to between 0.7 and 1.2
+QUINTIC = (3.4445, -4.7750, 2.0315)
 STEP_RMS = 0.2  # root mean square of a step at a learning rate of 1: about that of AdamW
 TINY = 1e-7
-MOMENTS = ("exp_avg",)  # of a kernel
 
 
 class Muon(AdamW):
@@ -32,8 +30,13 @@ class Muon(AdamW):
         kernels = hidden_kernels(network)
         chosen = {id(kernel) for kernel in kernels}
         others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
-        groups: list[dict[str, Any]] = [{"params": others}, {"params": kernels, "moments": MOMENTS}]
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": kernels}]
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=fused, capturable=capturable)
+
+    def moments_of(self, parameter: Tensor) -> tuple[str, ...]:
+        """Return the names of the moments of a parameter."""
+        is_kernel = any(kernel is parameter for kernel in self.param_groups[1]["params"])
+        return ("exp_avg",) if is_kernel else ("exp_avg", "exp_avg_sq")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -45,9 +48,10 @@ class Muon(AdamW):
         finally:
             self.param_groups = [others, kernels]
         found_inf = getattr(self, "found_inf", None)
-        for kernel in kernels["params"]:
-            if kernel.grad is not None:
-                self._move(kernel, kernels, None if found_inf is None else found_inf == 0)
+        with float32_as_stated("cuda", "float32"):  # in TF32 rounding would grow from round to round
+            for kernel in kernels["params"]:
+                if kernel.grad is not None:
+                    self._move(kernel, kernels, None if found_inf is None else found_inf == 0)
 
     def _move(self, kernel: Tensor, group: dict[str, Any], finite: Tensor | None) -> None:
         """Move one kernel; nothing waits for the device, so that a CUDA graph can hold it."""

@@ -56,8 +56,7 @@ class State:
 
 def moments_of(parameter: Tensor, optimiser: Optimizer) -> tuple[str, ...]:
     """Return the names of the moments that an optimiser has of a parameter."""
-    groups = (group for group in optimiser.param_groups if any(one is parameter for one in group["params"]))
-    return tuple(next(groups).get("moments", MOMENTS))
+    return optimiser.moments_of(parameter) if isinstance(optimiser, Muon) else MOMENTS
 
 
 def no_moments(parameter: Tensor, optimiser: Optimizer) -> dict[str, Tensor]:

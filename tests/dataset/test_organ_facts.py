@@ -47,3 +47,6 @@ def test_organs_of_one_place_have_as_many_voxels_in_the_same_box() -> None:
     organ = facts()
     assert organ.place == pickle.loads(pickle.dumps(organ)).place
     assert organ.place != organ.moved((0, 0, 1)).place
+    with_ml = organ.row[:]
+    with_ml[1] *= 2  # of another spacing
+    assert organ.place == OrganFacts(2, with_ml).place

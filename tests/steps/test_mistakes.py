@@ -48,8 +48,10 @@ def test_an_edited_plan_is_used_as_it_is_and_for_its_own_dataset_only(
     other = tmp_path / "other"
     shutil.copytree(cohort, other)
     assert_one_line(cli("run", other, run, *SMALL_PLAN), "edited", f"not of {other}", "--force")
+    (tmp_path / "link").symlink_to(cohort)
     with caplog.at_level("WARNING"):
-        assert is_planned(cohort, Run(run), PlanOptions(folds=3))
+        for place in (tmp_path / "other" / ".." / "link", cohort / "dataset.json", cohort):
+            assert is_planned(place, Run(run), PlanOptions(folds=3))
     assert "these change nothing: --folds; use --force" in caplog.text
     assert '"batch_size": 1' in file.read_text()
 
