@@ -23,6 +23,7 @@ from autoseg.planning.recipe import (
     MANY_ITERATIONS,
     grid_of,
     learning_rate_of,
+    optimiser_of,
     ratio,
     working_median,
 )
@@ -101,12 +102,16 @@ def fit_plan(
 
 
 def _final(decision: Decision, options: PlanOptions) -> Decision:
-    """Return the decision of the length that is asked for, and where it is derived with the learning rate of that."""
+    """Return the decision of the length that is asked for, and where it is derived with what follows from that."""
     decision = _of_length(decision, options)
-    if decision.chosen is None or "learning_rate" in options.settings:
+    if decision.chosen is None:
         return decision
-    rate = learning_rate_of(decision.plan.iterations)
-    return replace(decision, plan=decision.plan.model_copy(update={"learning_rate": rate}))
+    plan, updates = decision.plan, dict[str, object]()
+    if "learning_rate" not in options.settings:
+        updates["learning_rate"] = learning_rate_of(plan.iterations)
+    if not {"optimiser", "optimiser.name"} & set(options.settings):
+        updates["optimiser"] = plan.optimiser.model_copy(update={"name": optimiser_of(plan.iterations)})
+    return replace(decision, plan=plan.model_copy(update=updates))
 
 
 def _training_s(options: PlanOptions, usual_s: float | None) -> float | None:

@@ -20,6 +20,7 @@ ENOUGH_ITERATIONS = 400  # where fewer fit even then, it gets fewer voxels
 CPU_ITERATIONS = 2_000  # until the device was measured
 LEARNING_RATE, SHORT_LEARNING_RATE = 2e-3, 4e-3  # the second where there are at most SHORT_ITERATIONS
 SHORT_ITERATIONS = 1_000  # measured at 540 and 800, on a CPU (docs/experiments.md)
+MUON_ITERATIONS = 5_000  # at most; longer trainings keep AdamW, as none was tried with Muon
 BASE_FEATURES = {"cpu": 16, "cuda": 32, "mps": 32}  # of the first level; 32 is the paper's
 AXES: tuple[Literal["z", "y", "x"], ...] = ("z", "y", "x")
 PROBABILITY = Intensity(kind="probability", low=0.0, high=1.0)  # of an organ by the first stage
@@ -68,7 +69,7 @@ def default_plan(
         network=_network(steps, grid, budget),
         augmentation=_augmentation([n for axis, n in enumerate(crop) if axis != grid.flat]),
         loss=_loss(fingerprint),
-        optimiser=_optimiser(),
+        optimiser=_optimiser(iterations),
         tile_depth=crop[0],
     )
 
@@ -76,6 +77,11 @@ def default_plan(
 def learning_rate_of(iterations: int) -> float:
     """Return the learning rate of a derived plan: a short training learns more at a higher one."""
     return SHORT_LEARNING_RATE if iterations <= SHORT_ITERATIONS else LEARNING_RATE
+
+
+def optimiser_of(iterations: int) -> Literal["muon", "adamw"]:
+    """Return the name of a derived plan's optimiser: Muon learns the most in a short training."""
+    return "muon" if iterations <= MUON_ITERATIONS else "adamw"
 
 
 def of_short_training(plan: Plan) -> str:
@@ -132,9 +138,9 @@ def _loss(fingerprint: Fingerprint) -> LossPlan:
     return LossPlan(kind="dice-ce", background=False, over="batch", weights=weights, partial=partial, fade_weights=True)
 
 
-def _optimiser() -> OptimiserPlan:
+def _optimiser(iterations: int) -> OptimiserPlan:
     return OptimiserPlan(
-        name="adamw",
+        name=optimiser_of(iterations),
         schedule="cosine",
         warmup_iterations=50,
         weight_decay=1e-4,

@@ -87,19 +87,23 @@ def keeping_stages(path: Path, run: Run, options: PlanOptions) -> PlanOptions:
 
 
 def keeping_rates(run: Run, plan: Plan) -> Plan:
-    """Return a plan with the learning rates that RUN is trained at, where it differs in them and in its length only.
+    """Return a plan with the learning rates and optimisers of a trained RUN, if else it differs in its length only.
 
     They follow from the length, which may change while a training goes on; they may not.
     """
     with suppress(AutosegError):  # a plan that cannot be read is replaced
         before = run.plan() if run.folds() else plan
-        kept = plan.model_copy(update={"learning_rate": before.learning_rate})
+        kept = _moved_as(plan, before)
         if kept.finer is not None and before.finer is not None:
-            finer = kept.finer.model_copy(update={"learning_rate": before.finer.learning_rate})
-            kept = kept.model_copy(update={"finer": finer})
+            kept = kept.model_copy(update={"finer": _moved_as(kept.finer, before.finer)})
         if _differ_in_length_only(before, kept):
             return kept
     return plan
+
+
+def _moved_as(plan: Plan, before: Plan) -> Plan:
+    optimiser = plan.optimiser.model_copy(update={"name": before.optimiser.name})
+    return plan.model_copy(update={"learning_rate": before.learning_rate, "optimiser": optimiser})
 
 
 def warn_of_trained(run: Run, plan: Plan) -> None:

@@ -40,6 +40,7 @@ from autoseg.steps.earlier_plan import is_edited, keeping_rates, keeping_stages,
 from autoseg.training.measure import measure_step
 
 logger = logging.getLogger(__name__)
+RATE_KEYS = {"learning_rate", "optimiser", "optimiser.name"}  # what follows from the length of a training
 NNUNET_KEYS = {"patch_size": "crop_size", "num_epochs": "iterations", "initial_lr": "learning_rate"}  # to ours
 
 
@@ -122,7 +123,7 @@ def _decide(
         derive=derive,
     ).fitted()
     decision = fitted.decision
-    if preset is None and "learning_rate" not in options.settings:
+    if preset is None and not RATE_KEYS & set(options.settings):
         decision = replace(decision, plan=keeping_rates(run, decision.plan))
     tell_of(cohort)
     return decision, _context(fitted, data, checked.findings, cohort), checked.dataset

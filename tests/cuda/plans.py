@@ -35,6 +35,7 @@ def plan_with(norm: str = "batch", kind: str = "unet", **changes: Any) -> Plan:
 
 PLANS = {
     **{f"{norm} norm": plan_with(norm) for norm in ("batch", "instance", "group")},
+    "Muon": plan_with(optimiser=ADAMW.model_copy(update={"name": "muon"})),
     "Dice, Adam": plan_with(loss=DICE, optimiser=PLAIN_ADAM),
     "partial labels": plan_with(loss=PARTIAL),
     "regions, unsure voxels": plan_with(regions=((1, 2), (2,)), ignored=9, region_parts=True, loss=DICE_CE),

@@ -10,7 +10,7 @@ import pytest
 
 from autoseg.errors import PlanError
 from autoseg.options import PlanOptions
-from autoseg.plan import Plan
+from autoseg.plan import OptimiserPlan, Plan
 from autoseg.planning import fit
 from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
 from autoseg.planning.fit import apply_settings, fit_plan, warn_of_time
@@ -123,6 +123,21 @@ def test_a_cpu_plan_gets_the_iterations_that_fit_36_minutes() -> None:
     done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, unmeasured, measure)
     assert done.decision.plan.iterations == 36 * 60 * 2
     assert not done.corrected
+
+
+@pytest.mark.parametrize(("iterations", "name"), [(5000, "muon"), (5001, "adamw")])
+def test_a_long_training_keeps_adamw_unless_the_user_or_a_preset_says_another(iterations: int, name: str) -> None:
+    decision, measure = derive_plan(FOUND, CPU, seed=0), Measuring()
+    wishes = PlanOptions(iterations=iterations)
+
+    def optimiser_of(decision: Decision, options: PlanOptions) -> OptimiserPlan:
+        return fit_plan(decision, FOUND, CPU, derive, options, measure).decision.plan.optimiser
+
+    assert optimiser_of(decision, wishes) == decision.plan.optimiser.model_copy(update={"name": name})
+    assert optimiser_of(decision, replace(wishes, settings={"optimiser.name": "adam"})).name == "adam"
+    other = optimiser_of(decision, replace(wishes, settings={"optimiser.averaging": "0.5"}))
+    assert (other.name, other.averaging) == (name, 0.5)
+    assert optimiser_of(replace(decision, chosen=None), PlanOptions(iterations=9000)).name == "muon"
 
 
 @pytest.mark.parametrize(("iterations", "rate"), [(1000, 4e-3), (1001, 2e-3)])

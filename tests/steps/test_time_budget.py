@@ -109,17 +109,18 @@ def test_planning_anew_tells_which_training_cannot_go_on(
 def test_a_trained_run_keeps_its_learning_rate_at_another_length_unless_another_is_given(
     cli: Cli, cohort: Path, finished: Path, tmp_path: Path
 ) -> None:
-    run, longer = copy_of(finished, tmp_path / "RUN"), (*STEP, "--set", "iterations=2000", "-j", "1")
-    assert Run(run).plan().learning_rate == 4e-3
+    run, longer = copy_of(finished, tmp_path / "RUN"), (*STEP, "--set", "iterations=6000", "-j", "1")
+    assert (Run(run).plan().learning_rate, Run(run).plan().optimiser.name) == (4e-3, "muon")
     code, _, err = cli("plan", cohort, run, *longer)
     assert code == 0, err
     assert "cannot go on" not in err
-    assert (Run(run).plan().iterations, Run(run).plan().learning_rate) == (2000, 4e-3)
+    after = Run(run).plan()
+    assert (after.iterations, after.learning_rate, after.optimiser.name) == (6000, 4e-3, "muon")
     _, _, err = cli("plan", cohort, run, *longer, "--set", "learning_rate=0.001")
     assert "so its training cannot go on" in err
     assert Run(run).plan().learning_rate == 1e-3
     assert cli("plan", cohort, tmp_path / "NEW", *longer)[0] == 0
-    assert Run(tmp_path / "NEW").plan().learning_rate == 2e-3
+    assert (Run(tmp_path / "NEW").plan().learning_rate, Run(tmp_path / "NEW").plan().optimiser.name) == (2e-3, "adamw")
 
 
 def test_a_run_that_is_planned_stays_so_when_it_is_given_another_time(finished: Path, cohort: Path) -> None:
