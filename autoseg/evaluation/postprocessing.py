@@ -107,12 +107,12 @@ def determine_postprocessing(
         spacings_mm.append(case.grid.spacing_mm)
         estimates.append(upsampler.certainty.estimates())
     if scheme.overlapping:
-        rules = choose_region_rules(masks, truths, scheme, spacings_mm)
+        rules = choose_region_rules(masks, truths, scheme, spacings_mm, model.plan.flat)
     else:
-        rules = choose_rules(masks, truths, tuple(scheme.organs), spacings_mm)
+        rules = choose_rules(masks, truths, tuple(scheme.organs), spacings_mm, model.plan.flat)
     points = []
     for mask, truth, spacing_mm, expected in zip(masks, truths, spacings_mm, estimates, strict=True):
-        apply_rules(mask, rules, spacing_mm, scheme)
+        apply_rules(mask, rules, spacing_mm, scheme, model.plan.flat)
         reached = dice(mask, truth, scheme.atoms_of, IGNORED)
         points += [(e, d) for e, d in zip(expected, reached.values(), strict=True) if e is not None and d is not None]
     calibration = calibrate([e for e, _ in points], [d for _, d in points])

@@ -79,7 +79,7 @@ def score_case(model: Model, one: CaseToScore, upsampler: Upsampler) -> ScoredCa
     for remark in upsampler.remarks:
         logger.warning("%s: %s", case.id, remark)
     for atoms, grid in ((upsampler.mask, case.grid), (upsampler.coarse, case.working)):
-        apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme)
+        apply_rules(atoms, model.postprocessing.cleanup, grid.spacing_mm, scheme, model.plan.flat)
     mask = scheme.decode(upsampler.mask)
     write_label(one.mask, mask, case.stored)
     if one.source is None:

@@ -24,8 +24,6 @@ MOST_RUNS = 2**22  # that are joined by a list of those that touch; a mask of mo
 MOST_LINKED = 1000  # pieces, the largest ones, that can be linked to the largest; a mask of more is noise
 SAME_MM = 1e-6  # a gap that is longer than the reach by less than this is rounding
 
-Flat = tuple[bool, bool, bool]  # of an image, which of its axes (Z, Y, X) have one voxel
-
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
@@ -51,17 +49,17 @@ class Components:
             for part in np.split(runs, np.searchsorted(ends, np.arange(AT_ONCE, ends[-1], AT_ONCE))):
                 yield self._listed(part)
 
-    def at_border(self, flat: Flat = (False, False, False)) -> npt.NDArray[np.bool_]:
+    def at_border(self, flat: int | None = None) -> npt.NDArray[np.bool_]:
         """Return which pieces reach the border of the mask, bool (pieces,).
 
         Args:
-            flat: Along which axes (Z, Y, X) the image is a single voxel deep, so that there is no border.
+            flat: Number of the axis (Z, Y, X) across which this is one of several slices: there it has no border.
         """
         depth, height, width = self.shape
         z, y = np.divmod(self.rows, height + 1)
         along_z, along_y = (z == 0) | (z == depth - 1), (y == 0) | (y == height - 1)
         ends = along_z, along_y, (self.starts == 0) | (self.stops == width)
-        outer = np.logical_or.reduce([end for end, is_flat in zip(ends, flat, strict=True) if not is_flat])
+        outer = np.logical_or.reduce([end for axis, end in enumerate(ends) if axis != flat])
         return np.bincount(self.piece, np.broadcast_to(outer, self.piece.shape), self.count) > 0
 
     def of(self, places: Places) -> npt.NDArray[np.int32]:

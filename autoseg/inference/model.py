@@ -164,7 +164,9 @@ class Model:
         upsampler = self.infer(prepared.image, grid.shape, options, watch, original=original)
         with watch.phase("clean-up"):
             if options.cleaned:
-                apply_rules(upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm, self.plan.scheme)
+                apply_rules(
+                    upsampler.mask, self.postprocessing.cleanup, grid.spacing_mm, self.plan.scheme, self.plan.flat
+                )
             organs = predicted_organs(upsampler, self.plan.scheme, grid, self.postprocessing)
         mask = Volume(array=self.plan.scheme.decode(upsampler.mask), grid=grid, stored=prepared.stored)
         probabilities = upsampler.probabilities() if options.probabilities else None

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from autoseg.imaging.boxes import box_around
 from autoseg.imaging.grid import Triple, voxel_ml
-from autoseg.inference.components import Components, Flat, find_components, linked_components
+from autoseg.inference.components import Components, find_components, linked_components
 from autoseg.labels import IGNORED, Atoms, LabelScheme
 from autoseg.metrics.overlap import overlap
 from autoseg.plan import PlanPart
@@ -51,7 +51,11 @@ class PostprocessRule(PlanPart):
 
 
 def apply_rules(
-    mask: Atoms, rules: Sequence[PostprocessRule], spacing_mm: Triple, scheme: LabelScheme | None = None
+    mask: Atoms,
+    rules: Sequence[PostprocessRule],
+    spacing_mm: Triple,
+    scheme: LabelScheme | None = None,
+    flat: int | None = None,
 ) -> None:
     """Clean a mask in place; what an organ loses becomes background, and it takes holes from background alone.
 
@@ -63,23 +67,26 @@ def apply_rules(
         rules: At most one an organ.
         spacing_mm: Between voxel centres (Z, Y, X).
         scheme: Of the atoms; None: organs are disjoint.
+        flat: Number of the axis along which slices are seen one by one, each of which has its own holes.
     """
     if scheme is not None and scheme.overlapping:
         for rule in rules:
-            _clean_region(mask, rule, spacing_mm, scheme)
+            _clean_region(mask, rule, spacing_mm, scheme, flat)
         return
     boxes = ndimage.find_objects(mask)
     for rule in rules:
         box = boxes[rule.label - 1] if rule.label <= len(boxes) else None
         if box is not None and not rule.does_nothing:
             part = mask[box]
-            _clean(part, rule, spacing_mm, find_components(part, rule.label) if rule.apart else None, _flat(mask))
+            _clean(part, rule, spacing_mm, find_components(part, rule.label) if rule.apart else None, flat)
 
 
-def _clean_region(mask: Atoms, rule: PostprocessRule, spacing_mm: Triple, scheme: LabelScheme) -> None:
+def _clean_region(
+    mask: Atoms, rule: PostprocessRule, spacing_mm: Triple, scheme: LabelScheme, flat: int | None
+) -> None:
     before = scheme.class_mask(mask, rule.label - 1).astype(np.uint8)
     after = before.copy()
-    apply_rules(after, [rule.model_copy(update={"label": 1})], spacing_mm)
+    apply_rules(after, [rule.model_copy(update={"label": 1})], spacing_mm, flat=flat)
     lost, gained = after < before, after > before
     mask[lost] = without_region(scheme, rule.label - 1)[mask[lost]]
     mask[gained] = with_region(scheme, rule.label - 1)[mask[gained]]
@@ -111,7 +118,11 @@ def with_region(scheme: LabelScheme, place: int) -> Atoms:
 
 
 def choose_region_rules(
-    masks: Sequence[Atoms], truths: Sequence[Atoms], scheme: LabelScheme, spacings_mm: Sequence[Triple]
+    masks: Sequence[Atoms],
+    truths: Sequence[Atoms],
+    scheme: LabelScheme,
+    spacings_mm: Sequence[Triple],
+    flat: int | None = None,
 ) -> tuple[PostprocessRule, ...]:
     """Return the rules that raise the mean Dice of validation cases, each region looked at by itself.
 
@@ -120,11 +131,13 @@ def choose_region_rules(
         truths: True atoms; IGNORED where they are not known.
         scheme: Of the regions.
         spacings_mm: Between voxel centres (Z, Y, X), of each case.
+        flat: As of `apply_rules`.
     """
     chosen: list[PostprocessRule] = []
     for place, index in enumerate(scheme.organs, start=1):
         one, true = ([_alone(atoms, scheme, index) for atoms in maps] for maps in (masks, truths))
-        chosen += [rule.model_copy(update={"label": place}) for rule in choose_rules(one, true, (1,), spacings_mm)]
+        rules = choose_rules(one, true, (1,), spacings_mm, flat)
+        chosen += [rule.model_copy(update={"label": place}) for rule in rules]
     return tuple(chosen)
 
 
@@ -134,7 +147,11 @@ def _alone(atoms: Atoms, scheme: LabelScheme, index: int) -> Atoms:
 
 
 def choose_rules(
-    masks: Sequence[Atoms], truths: Sequence[Atoms], organs: Sequence[int], spacings_mm: Sequence[Triple]
+    masks: Sequence[Atoms],
+    truths: Sequence[Atoms],
+    organs: Sequence[int],
+    spacings_mm: Sequence[Triple],
+    flat: int | None = None,
 ) -> tuple[PostprocessRule, ...]:
     """Return the rules that raise the mean Dice of validation cases; none where nothing does.
 
@@ -143,14 +160,15 @@ def choose_rules(
         truths: True class indices; IGNORED where they are not known.
         organs: Their classes.
         spacings_mm: Between voxel centres (Z, Y, X), of each case.
+        flat: As of `apply_rules`.
     """
     chosen = []
     for label in organs:
         pairs = list(_in_boxes(masks, truths, label, spacings_mm))
-        before = _mean_dice(pairs, PostprocessRule(label=label))
+        before = _mean_dice(pairs, PostprocessRule(label=label), flat)
         if before is None:
             continue
-        dices = [(rule, _mean_dice(pairs, rule) or 0.0) for rule in _candidates(label, pairs)]
+        dices = [(rule, _mean_dice(pairs, rule, flat) or 0.0) for rule in _candidates(label, pairs)]
         best, after = max(dices, key=lambda scored: scored[1], default=(PostprocessRule(label=label), before))
         if after - before >= LEAST_GAIN:
             chosen.append(best.model_copy(update={"gain": round(after - before, 5)}))
@@ -165,7 +183,6 @@ class _Pair:
     predicted: Atoms
     true: Atoms
     spacing_mm: Triple
-    flat: Flat  # of the whole case
 
     @cached_property
     def pieces(self) -> Components:
@@ -180,7 +197,7 @@ def _in_boxes(
     for mask, truth, spacing_mm in zip(masks, truths, spacings_mm, strict=True):
         box = box_around(ndimage.find_objects(part, max_label=label)[label - 1] for part in (mask, truth))
         if box is not None:
-            yield _Pair(label, mask[box], truth[box], spacing_mm, _flat(mask))
+            yield _Pair(label, mask[box], truth[box], spacing_mm)
 
 
 def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]:
@@ -196,24 +213,19 @@ def _candidates(label: int, pairs: Sequence[_Pair]) -> Iterator[PostprocessRule]
             yield rule
 
 
-def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule) -> float | None:
+def _mean_dice(pairs: Sequence[_Pair], rule: PostprocessRule, flat: int | None) -> float | None:
     dices = []
     for pair in pairs:
         after = pair.predicted
         if not rule.does_nothing:
             after = after.copy()
-            _clean(after, rule, pair.spacing_mm, pair.pieces, pair.flat)
+            _clean(after, rule, pair.spacing_mm, pair.pieces, flat)
         dices.append(overlap(after, pair.true, (rule.label,), IGNORED)[rule.label].dice)
     defined = [dice for dice in dices if dice is not None]
     return fmean(defined) if defined else None
 
 
-def _flat(mask: Atoms) -> Flat:
-    z, y, x = (length == 1 for length in mask.shape)
-    return z, y, x
-
-
-def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None, flat: Flat) -> None:
+def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Components | None, flat: int | None) -> None:
     """Clean one organ in a box that holds it, in place; `pieces` are its own, needed where some may be removed."""
     if rule.apart and pieces is not None and pieces.count:
         keep = pieces.sizes * voxel_ml(spacing_mm) >= rule.smallest_ml
@@ -224,9 +236,11 @@ def _clean(part: Atoms, rule: PostprocessRule, spacing_mm: Triple, pieces: Compo
         for place in pieces.voxels(~keep):
             part[place] = 0
     if rule.holes:
-        outside = find_components(part, rule.label, outside=True)
-        for place in outside.voxels(~outside.at_border(flat)):
-            part[place] = np.where(part[place] == 0, rule.label, part[place])
+        slices = [part] if flat is None else np.split(part, part.shape[flat], axis=flat)  # views
+        for one in slices:
+            outside = find_components(one, rule.label, outside=True)
+            for place in outside.voxels(~outside.at_border(flat)):
+                one[place] = np.where(one[place] == 0, rule.label, one[place])
 
 
 def rules_in_words(rules: Sequence[PostprocessRule], names: Mapping[int, str]) -> list[str]:

@@ -63,7 +63,7 @@ def test_holes_of_a_single_slice_are_those_of_scipy_in_two_dimensions(mask: np.n
     mask = mask[:1]
     outside = find_components(mask, 1, outside=True)
     holes = np.zeros(mask.shape, bool)
-    for places in outside.voxels(~outside.at_border((True, False, False))):
+    for places in outside.voxels(~outside.at_border(0)):
         holes[places] = True
     np.testing.assert_array_equal((holes | (mask == 1))[0], ndimage.binary_fill_holes(mask[0] == 1))
 

@@ -218,3 +218,22 @@ def test_an_organ_that_no_case_has_gets_no_rule() -> None:
 def test_a_hole_that_another_organ_fills_gains_nothing() -> None:
     truth, found = masked(ORGAN), masked(ORGAN, OTHER)
     assert choose_rules([found] * 2, [truth] * 2, (1, 2), [ML] * 2) == ()
+
+
+def test_where_slices_are_seen_one_by_one_each_has_its_own_holes() -> None:
+    ring = np.zeros((2, 7, 7), np.uint8)
+    ring[:, 1:6, 1:6], ring[:, 3, 3] = 1, 0
+    ring[1, 3, 3:] = 0  # open to the outside, so that the hole of the first slice is so through the second
+    rule = PostprocessRule(label=1, holes=True)
+    for flat, filled in ((None, 0), (0, 1)):
+        mask = ring.copy()
+        apply_rules(mask, (rule,), spacing_mm=ML, flat=flat)
+        assert (mask[0, 3, 3], mask[1, 3, 3]) == (filled, 0)
+    alone = ring[:1].copy()
+    apply_rules(alone, (rule,), spacing_mm=ML, flat=0)
+    assert alone[0, 3, 3] == 1
+    truth = np.zeros_like(ring)
+    truth[:, 1:6, 1:6] = 1
+    for flat, chosen in ((None, ()), (0, (True,))):
+        rules = choose_rules([ring[:1]] * 2, [truth[:1]] * 2, (1,), [ML] * 2, flat)
+        assert tuple(one.holes for one in rules) == chosen
