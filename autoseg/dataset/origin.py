@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +62,14 @@ def is_of(run: Run, path: Path) -> bool:
     noted = read_origin(run).get("dataset")
     if noted == _place(path, run):
         return True
-    return isinstance(noted, str) and _folder(run.folder / noted) == _folder(path)
+    with suppress(ValueError):  # what is noted is damaged: no path
+        return isinstance(noted, str) and _folder(run.folder / noted) == _folder(path)
+    return False
 
 
 def _folder(path: Path) -> Path:
     """Return where a dataset lies, however it is spelt: by links, by .. or by its dataset.json."""
-    place = path.resolve()
+    place = Path(os.path.realpath(path))
     return place.parent if place.name == "dataset.json" else place
 
 

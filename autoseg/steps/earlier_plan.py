@@ -63,9 +63,10 @@ def _require_fit(path: Path, run: Run, options: PlanOptions) -> None:
             f"{run.plan_file}: was edited by hand, and is of the dataset {origin['dataset']}, not of {path}; give that "
             "one, or another RUN, or --force to plan anew"
         )
-    noted, defaults, flags = origin.get("options", {}), comparable(PlanOptions()), options_of(PlanOptions)
+    noted, defaults, flags = origin.get("options"), comparable(PlanOptions()), options_of(PlanOptions)
+    before = noted if isinstance(noted, dict) else {}
     wanted = {name: value for name, value in comparable(options).items() if name != "device"}  # trained on, anyway
-    idle = [flags[name].flag for name, value in wanted.items() if value not in (defaults[name], noted.get(name))]
+    idle = [flags[name].flag for name, value in wanted.items() if value not in (defaults[name], before.get(name))]
     if idle:
         logger.warning(
             "%s: was edited by hand and is used as it is, so these change nothing: %s; use --force to plan anew",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import SMALL_PLAN, Cli, assert_one_line, copy_of
 
-from autoseg.errors import CasesFailedError
+from autoseg.errors import CasesFailedError, PlanError
 from autoseg.options import PlanOptions
 from autoseg.run import Run
 from autoseg.steps import train_distributed
@@ -53,6 +53,12 @@ def test_an_edited_plan_is_used_as_it_is_and_for_its_own_dataset_only(
         for place in (tmp_path / "other" / ".." / "link", cohort / "dataset.json", cohort):
             assert is_planned(place, Run(run), PlanOptions(folds=3))
     assert "these change nothing: --folds; use --force" in caplog.text
+    for damaged in ({"dataset": "a\0b", "options": {}}, {"dataset": 5}):
+        (run / "dataset.json").write_text(json.dumps(damaged))
+        with pytest.raises(PlanError, match="was edited by hand, and is of the dataset"):
+            is_planned(cohort, Run(run), PlanOptions())
+    (run / "dataset.json").write_text(json.dumps({"dataset": str(cohort), "options": [1]}))
+    assert is_planned(cohort, Run(run), PlanOptions())
     assert '"batch_size": 1' in file.read_text()
 
 

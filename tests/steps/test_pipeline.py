@@ -138,6 +138,19 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     code, _, message = cli("evaluate", run.folder, "--dataset", elsewhere)
     assert code == 1
     assert f"holds the scores of {cohort.resolve()}; give one of the two files or folders another name" in message
+    monkeypatch.setattr(external_step, "_rows", lambda *_: pytest.fail("predicted again"))
+    assert cli("evaluate", run.folder, "--dataset", cohort)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv(run.external(cohort.name).scores_file), external)
+    model = run.fold(0).model
+    model.write_bytes(model.read_bytes() + b"\n")
+    assert has_other_models(run, "stress")
+    assert has_other_models(run, f"external {cohort.name}")
+
+
+def test_of_another_dataset_bad_cases_are_named_and_scores_of_earlier_files_do_not_stay(
+    finished: Path, cohort: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = Run(copy_of(finished, tmp_path / "RUN"))
     few = copy_of(cohort, tmp_path / "few")
     for file in sorted((few / "labelsTr").iterdir())[2:]:
         file.unlink()
@@ -152,13 +165,6 @@ def test_another_dataset_and_changed_images_are_scored_and_told_when_models_chan
     labels[1].write_bytes(b"damaged")
     assert cli("evaluate", run.folder, "--dataset", few)[0] == 1
     assert not run.external("few").scores_file.exists()  # those of before would pass for those of the files now
-    monkeypatch.setattr(external_step, "_rows", lambda *_: pytest.fail("predicted again"))
-    assert cli("evaluate", run.folder, "--dataset", cohort)[0] == 0
-    pd.testing.assert_frame_equal(pd.read_csv(run.external(cohort.name).scores_file), external)
-    model = run.fold(0).model
-    model.write_bytes(model.read_bytes() + b"\n")
-    assert has_other_models(run, "stress")
-    assert has_other_models(run, f"external {cohort.name}")
 
 
 @pytest.mark.parametrize(
