@@ -141,6 +141,7 @@ def test_no_file_is_much_longer_than_300_lines(module: str) -> None:
         ("autoseg.training.loop", ["SimpleITK"]),  # a cached run is trained where SimpleITK is not installed
         # --help answers at once
         ("autoseg.cli.app", ["torch", "numpy", "SimpleITK", "matplotlib", "pandas", "skimage"]),
+        ("autoseg.steps.predict", ["matplotlib", "skimage"]),  # but for a preview
         ("autoseg.imaging.volumes", ["torch", "SimpleITK"]),  # so that worker processes start fast
     ],
 )

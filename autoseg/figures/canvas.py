@@ -26,7 +26,6 @@ from autoseg.files import atomic_path
 
 Kinds = Mapping[str, float | None]  # suffix to its pixels an inch; None: the figure's own
 PNG: Kinds = {".png": None}
-WEBP: Kinds = {".webp": None}
 PRINTED: Kinds = {".png": 300, ".svg": None, ".pdf": None}  # what journals ask for
 MOST_NAMED = 24  # in a legend
 _OPTIONS: dict[str, dict[str, Any]] = {  # less effort than the most: a third of the time for files of some % more

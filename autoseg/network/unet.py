@@ -203,7 +203,8 @@ def _norm(features: int, plan: NetworkPlan) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+    """Draw a convolution's weights (He), but on the device "meta": torch would load its compiler, in two seconds."""
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and not module.weight.is_meta:
         nn.init.kaiming_normal_(module.weight, a=LEAK)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

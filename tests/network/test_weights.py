@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import made
@@ -92,6 +94,14 @@ def test_a_model_on_a_file_system_without_maps_is_read_whole(model: Path, monkey
     model.write_bytes(model.read_bytes()[:-8])  # damaged, it is refused there, too
     with pytest.raises(ModelError, match="damaged or not a model file"):
         load_tensors(model, MODEL)
+
+
+def test_opening_a_model_does_not_load_the_compiler_of_torch(model: Path) -> None:
+    """It would take two seconds and 80 MB, to draw weights that are then replaced."""
+    code = f"""import sys, pathlib, autoseg.network.weights as weights
+print(len(weights.load_networks(pathlib.Path({str(model)!r}), "cpu")[0]), "torch._dynamo" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
 
 
 def test_a_disk_that_fails_within_a_model_is_told_in_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from autoseg.figures.canvas import PNG, WEBP, Kinds, Undrawn, save_figure, try_to_draw
-from autoseg.figures.overlays import overlay_figure
-from autoseg.figures.planes import CaseArrays
-from autoseg.figures.windows import CT_WINDOW_HU
 from autoseg.imaging.pictures import is_picture, require_slices
 from autoseg.imaging.readers import reader_of_suffix, strip_suffix
 from autoseg.imaging.volumes import Volume, read_header, write_label
@@ -21,10 +16,10 @@ from autoseg.inference.model import Prediction
 from autoseg.inference.outputs import dicom_seg, rtstruct
 from autoseg.inference.outputs.dicom_object import SeriesMask
 from autoseg.inference.outputs.legend import file_names, segment_fields
+from autoseg.inference.outputs.preview import preview_file, write_preview
 from autoseg.inference.upsample import to_percent
 from autoseg.plan import Plan
 
-logger = logging.getLogger(__name__)
 PERCENT = "_percent"  # after an organ's name: the file of its probability
 
 
@@ -65,7 +60,7 @@ def output_files(job: Input, plan: Plan, outputs: Outputs, has_probabilities: bo
     suffix = job.out.name[len(beside.name) :]
     names = file_names(plan.labels)
     files = [job.out]
-    files += [beside.with_name(beside.name + kind) for kind in _preview_kinds(suffix)] if outputs.preview else []
+    files += [preview_file(job.out)] if outputs.preview else []
     files += [beside / f"{name}{suffix}" for name in names] if outputs.per_organ else []
     files += [beside / f"{name}{PERCENT}{suffix}" for name in names] if has_probabilities else []
     files += [job.out.with_name(beside.name + dicom_seg.SUFFIX)] if outputs.dicom_seg else []
@@ -92,7 +87,7 @@ def write_outputs(
     beside = job.out.with_name(strip_suffix(job.out) or job.out.name)
     suffix = job.out.name[len(beside.name) :]
     if image is not None:
-        _write_preview(beside, _preview_kinds(suffix), job, plan, image, prediction)
+        write_preview(job, plan, image, prediction)
     if outputs.per_organ:
         for label, name in zip(plan.labels, file_names(plan.labels), strict=True):
             organ = plan.scheme.mask(prediction.mask.array, label).astype(np.uint8)
@@ -112,24 +107,3 @@ def write_outputs(
         dicom_seg.write_dicom_seg(job.out.with_name(beside.name + dicom_seg.SUFFIX), source)
     if outputs.rtstruct:
         rtstruct.write_rtstruct(job.out.with_name(beside.name + rtstruct.SUFFIX), source)
-
-
-def _preview_kinds(suffix: str) -> Kinds:
-    """Return the kind of file of a preview: PNG, but where the mask has that name."""
-    return WEBP if suffix == ".png" else PNG
-
-
-def _write_preview(
-    file: Path, kinds: Kinds, job: Input, plan: Plan, image: Volume, prediction: Prediction[Volume]
-) -> None:
-    window = CT_WINDOW_HU if plan.intensity[0].kind == "ct" else None
-    grid, organs = image.grid, plan.scheme.names
-    scheme = plan.scheme
-    within = {organ.value: scheme.values_of(organ) for organ in scheme.labels} if scheme.overlapping else None
-    case = CaseArrays(
-        image.array[0], None, prediction.mask.array, grid.spacing_mm, organs, window, within=within,
-        sided=not is_picture(job.images[0]),
-    )  # fmt: skip
-    drawn = try_to_draw(lambda: save_figure(overlay_figure(case, job.name), file, kinds))
-    if isinstance(drawn, Undrawn):
-        logger.warning("%s: its preview cannot be drawn (%s); the mask is written", job.name, drawn.cause)
