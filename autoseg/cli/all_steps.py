@@ -36,7 +36,7 @@ def run_all(
     with run.locked("run"), logging_to(run):
         for options in due_steps(dataset, run, planning, training, evaluation):
             if isinstance(options, ReportOptions):
-                for again, its_options in repeated_steps(dataset, run, training, evaluation, repeat):
+                for again, its_options in repeated_steps(dataset, run, planning, training, evaluation, repeat):
                     _step(dataset, again, its_options)
             _step(dataset, run, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from autoseg.dataset.origin import read_origin
 from autoseg.evaluation.freshness import is_evaluated
 from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, ReportOptions, TrainOptions
+from autoseg.plan import Plan
 from autoseg.report.provenance import trained_iterations
 from autoseg.run import Run
 from autoseg.steps.earlier_plan import is_planned
@@ -41,13 +43,19 @@ def due_steps(
 
 
 def repeated_steps(
-    dataset: Path, run: Run, training: TrainOptions, evaluation: EvaluateOptions, repeat: int
+    dataset: Path,
+    run: Run,
+    planning: PlanOptions,
+    training: TrainOptions,
+    evaluation: EvaluateOptions,
+    repeat: int,
 ) -> Iterator[tuple[Run, StepOptions]]:
     """Yield each step that is due of the repetitions of a trained RUN: its plan and split, other seeds, as long.
 
     Args:
         dataset: Of the RUN.
         run: Trained.
+        planning: As it was planned; of it the processes and the cluster count.
         training: As it was trained.
         evaluation: As it was evaluated.
         repeat: Trainings in all, that of the RUN among them.
@@ -57,14 +65,27 @@ def repeated_steps(
     training = replace(training, iterations=first, later_iterations=later, time_budget_s=None)
     for number in range(1, repeat):
         again = run.repetition(number)
-        planning = PlanOptions(
+        same = PlanOptions(
             preset=str(run.plan_file),
             seed=plan.seed + number,
+            settings=_of_the_data(plan),
             split=run.split_file,
             exclude=tuple(excluded),
             device=plan.device,
-            cluster=evaluation.cluster,
+            jobs=planning.jobs,
+            cluster=planning.cluster,
         )
-        for options in due_steps(dataset, again, planning, training, evaluation):
+        for options in due_steps(dataset, again, same, training, evaluation):
             if not isinstance(options, ReportOptions):
                 yield again, options
+
+
+def _of_the_data(plan: Plan) -> dict[str, str]:
+    """Return as settings what a preset leaves to the data, which are the same here: the user may have changed it."""
+    tree = plan.model_dump(mode="json")
+    kept = {"intensity": tree["intensity"]}
+    if plan.loss.weights is not None:
+        kept["loss.weights"] = tree["loss"]["weights"]
+    if plan.finer is not None:
+        kept["finer.intensity"] = tree["finer"]["intensity"]
+    return {key: json.dumps(value) for key, value in kept.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from autoseg.options import EvaluateOptions, PlanOptions, PreprocessOptions, Rep
 from autoseg.run import Run
 from autoseg.steps import run as run_step
 from autoseg.steps.demo import demo_planning, demo_training
+from autoseg.steps.plan import plan as plan_step
 from autoseg.steps.run import StepOptions, due_steps, repeated_steps
 
 
@@ -76,13 +78,26 @@ def test_a_run_that_is_repeated_takes_each_step_with_its_plan_its_split_and_othe
     monkeypatch.setattr(run_step, "is_planned", lambda *_: False)
     monkeypatch.setattr(run_step, "is_evaluated", lambda *_: False)
     monkeypatch.setattr(all_steps, "_step", lambda _, of, options: taken.append((of.folder, options)))
-    assert cli("run", tmp_path / "data", run.folder, "--repeat", "3", "--exclude", "bad")[0] == 0
+    assert cli("run", tmp_path / "data", run.folder, "--repeat", "3", "--exclude", "bad", "-j", "2")[0] == 0
     places = [folder.relative_to(run.folder).as_posix() for folder, _ in taken]
     assert places == [*["."] * 4, *["repeat-1"] * 4, *["repeat-2"] * 4, "."]  # the report comes last, and once
     assert isinstance(taken[-1][1], ReportOptions)
     plans = [options for _, options in taken if isinstance(options, PlanOptions)]
     assert [options.seed for options in plans[1:]] == [8, 9]
-    assert {(options.preset, options.split) for options in plans[1:]} == {(str(run.plan_file), run.split_file)}
+    assert {(options.preset, options.split, options.jobs) for options in plans[1:]} == {
+        (str(run.plan_file), run.split_file, 2)
+    }
+
+
+def test_a_repetition_keeps_the_intensities_and_weights_that_the_user_has_set(cohort: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "RUN")
+    window = {"kind": "ct", "low": -100.0, "high": 240.0, "mean": 80.0, "std": 50.0}
+    settings = {"intensity": json.dumps([window]), "loss.weights": "[1,2,3,4,5,6,7,8]"}
+    first = plan_step(cohort, run, PlanOptions(device="cpu", settings=settings, iterations=5)).plan
+    steps = repeated_steps(cohort, run, PlanOptions(), TrainOptions(iterations=5), EvaluateOptions(device="cpu"), 2)
+    again, options = next(steps)
+    assert isinstance(options, PlanOptions)
+    assert plan_step(cohort, again, options).plan == first.model_copy(update={"seed": 1})
 
 
 def test_a_repetition_trains_each_stage_as_long_as_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +111,6 @@ def test_a_repetition_trains_each_stage_as_long_as_the_runs(tmp_path: Path, monk
     monkeypatch.setattr(run_step, "is_planned", lambda *_: True)
     monkeypatch.setattr(run_step, "is_evaluated", lambda *_: True)
     training = TrainOptions(time_budget_s=60.0)
-    steps = repeated_steps(Path("data"), run, training, EvaluateOptions(device="cpu"), 2)
+    steps = repeated_steps(Path("data"), run, PlanOptions(), training, EvaluateOptions(device="cpu"), 2)
     (options,) = [step for _, step in steps if isinstance(step, TrainOptions)]
     assert (options.iterations, options.later_iterations, options.time_budget_s) == (9, 4, None)
