@@ -237,6 +237,7 @@ class TrainingFacts(BaseModel):
     networks: int | None = Field(default=None, ge=1, le=MOST_NETWORKS)  # None: one, whose tensors have no number
     second_networks: int | None = Field(default=None, ge=1, le=MOST_NETWORKS)  # of a second stage in the same file
     trained_on: list[str] = []
+    stages: int = Field(default=1, ge=1)  # of the plan that the file is the first stage of
     first_stage: str = ""  # of a second stage: digest of the weights of the first, behind which it was trained
     aftercare: dict[str, Any] = {}
     card: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -34,15 +33,13 @@ from autoseg.planning.requirements import (
     require_sensible_grid,
     require_sides,
 )
+from autoseg.planning.slowness import FEWEST_ITERATIONS, warn_of_few, warn_of_others
 from autoseg.settings import WRITE_SETTING, asked, with_settings
-from autoseg.words import counted
 
-logger = logging.getLogger(__name__)
 ITERATIONS_SHARE = 0.9  # of a time budget; the rest goes into examinations and checkpoints
 # what makes a step the user's own: it is then measured, but not derived again
 STEP_KEYS = {"spacing_mm", "downsampling", "crop_size", "batch_size", "network", "precision"}
 FINER = "finer."  # before the key of a setting of a second stage
-FEWEST_ITERATIONS = 100  # of a plan whose time the user has not told
 SMALLEST_STEP = 50_000  # crop voxels x batch; it is made no smaller
 ATTEMPTS = 4  # at a plan whose measured step fits memory and time
 Derive = Callable[[Budget, Cost], Decision]
@@ -106,12 +103,18 @@ def _final(decision: Decision, options: PlanOptions) -> Decision:
     decision = _of_length(decision, options)
     if decision.chosen is None:
         return decision
-    plan, updates = decision.plan, dict[str, object]()
+    plan = _with_optimiser(decision.plan, options.settings)
     if "learning_rate" not in options.settings:
-        updates["learning_rate"] = learning_rate_of(plan.iterations)
-    if not {"optimiser", "optimiser.name"} & set(options.settings):
-        updates["optimiser"] = plan.optimiser.model_copy(update={"name": optimiser_of(plan.iterations)})
-    return replace(decision, plan=plan.model_copy(update=updates))
+        plan = plan.model_copy(update={"learning_rate": learning_rate_of(plan.iterations)})
+    return replace(decision, plan=plan)
+
+
+def _with_optimiser(plan: Plan, settings: Mapping[str, str]) -> Plan:
+    """Return a derived plan with the optimiser that follows from its length, if the user names none."""
+    if {"optimiser", "optimiser.name"} & set(settings):
+        return plan
+    optimiser = plan.optimiser.model_copy(update={"name": optimiser_of(plan.iterations)})
+    return plan.model_copy(update={"optimiser": optimiser})
 
 
 def _training_s(options: PlanOptions, usual_s: float | None) -> float | None:
@@ -200,11 +203,20 @@ class _Fitting:
         return None if fewer == self.budget else fewer
 
     def _fitted(self, decision: Decision, budget: Budget, cost: StepCost) -> FittedPlan:
-        """Return the plan with the iterations that fit the time, if that decides them."""
+        """Return the plan with the iterations that fit the time, if that decides them.
+
+        Where another optimiser follows from their number than was measured, its step is measured, too.
+        """
         if self.training_s is not None:
-            iterations = max(self.least, int(self.training_s / cost.seconds_per_iteration))
-            decision = replace(decision, plan=decision.plan.model_copy(update={"iterations": iterations}))
+            decision = self._of_time(decision, self.training_s, cost)
+            following = _with_optimiser(decision.plan, self.settings)
+            if decision.chosen is not None and following != decision.plan and (own := self._cost(following)):
+                cost, decision = own, self._of_time(replace(decision, plan=following), self.training_s, own)
         return FittedPlan(decision=decision, budget=budget, measured=cost, training_s=self.training_s)
+
+    def _of_time(self, decision: Decision, training_s: float, cost: StepCost) -> Decision:
+        iterations = max(self.least, int(training_s / cost.seconds_per_iteration))
+        return replace(decision, plan=decision.plan.model_copy(update={"iterations": iterations}))
 
 
 def warn_of_time(fitted: FittedPlan) -> None:
@@ -212,26 +224,6 @@ def warn_of_time(fitted: FittedPlan) -> None:
     if fitted.training_s is not None and fitted.measured is not None:
         warn_of_others(fitted.measured, "plan again with --force")
         warn_of_few(fitted.decision.plan.iterations, fitted.measured.seconds_per_iteration)
-
-
-def warn_of_others(cost: StepCost, way_out: str) -> None:
-    """Say where other programs made iterations slower than they need be."""
-    if cost.disturbed:
-        logger.warning(
-            "other programs took %.0f%% of the processors while iterations were measured, so it has too few: close "
-            "them and %s",
-            100 * cost.others_share, way_out,
-        )  # fmt: skip
-
-
-def warn_of_few(iterations: int, seconds_each: float) -> None:
-    """Say where a time holds too few iterations to learn anything."""
-    if iterations < FEWEST_ITERATIONS:
-        logger.warning(
-            "only %s fit the time, at the measured %.2g s each; most organs need hundreds: give more time, or close "
-            "what else runs and plan again with --force",
-            counted(iterations, "iteration"), seconds_each,
-        )  # fmt: skip
 
 
 def _corrected(correction: float, plan: Plan, budget: Budget) -> float:

@@ -27,8 +27,9 @@ from autoseg.options import TrainOptions
 from autoseg.parts import Folds
 from autoseg.plan import Plan
 from autoseg.planning.budget import GPU_SHARE, batch_bytes, detect_budget, share_of, step_gib
-from autoseg.planning.fit import FINER, ITERATIONS_SHARE, warn_of_few, warn_of_others
+from autoseg.planning.fit import FINER, ITERATIONS_SHARE
 from autoseg.planning.requirements import nearest_fit, require_crops, require_indexable, require_one_device
+from autoseg.planning.slowness import warn_of_few, warn_of_others
 from autoseg.pool import Track, untracked
 from autoseg.run import FoldFolder, Run
 from autoseg.settings import with_settings
@@ -115,11 +116,10 @@ def _train(
                 break
             if run.plan().finer is not None:
                 release_memory(device)
-                if ending.is_near():
+                second = _second(run, fold, job, options, track, ending)
+                if second is None:
                     break
-                if not _trained(
-                    _second(run, fold, job, options, track), _telling(tell, fold, (turn, len(folds)), 1), ending.is_near
-                ):
+                if not _trained(second, _telling(tell, fold, (turn, len(folds)), 1), ending.is_near):
                     break
             finished[fold] = job.plan.iterations
     return finished
@@ -132,11 +132,12 @@ def _fold(run: Run, fold: int, split: Split, options: TrainOptions, device: Devi
         sides = {side: read_cases(run.cache, ids, key) for side, ids in split.sides().items()}
     training = sides["training"]
     _require_labels(run, fold, training)
-    return _job(run, first, run.fold(fold), sides, options, device)
+    job = _job(run, first, run.fold(fold), sides, options, device)
+    return replace(job, has_second=run.plan().finer is not None)
 
 
-def _second(run: Run, fold: int, first: Fold, options: TrainOptions, track: Track) -> Fold:
-    """Return the training of the second stage of a fold, once it is made what that sees of each case."""
+def _second(run: Run, fold: int, first: Fold, options: TrainOptions, track: Track, ending: Ending) -> Fold | None:
+    """Return the training of the second stage of a fold, once it is made what that sees of each case; None: ended."""
     (plan,) = run.plan().stages[1:]
     device, files = first.plan.device, run.stage(1).fold(fold)
     weights = weights_digest(first.files.model)
@@ -153,7 +154,11 @@ def _second(run: Run, fold: int, first: Fold, options: TrainOptions, track: Trac
             files.cases,
             track,
             is_begun=planned_iterations(files) is not None,
+            stop=ending.is_near,
         )
+    release_memory(device)  # of the first stage's tiles: the step may be measured in another process
+    if cases is None:
+        return None
     if not cases.training:
         raise PlanError(f"{first.files.model}: finds none of the organs of a second stage in any case; train it longer")
     sides = {"training": cases.training, "validation": cases.validation, "testing": ()}
@@ -227,7 +232,7 @@ def _training_plan(
     began = time.monotonic()
     require_crops(plan, world_size())
     plan = plan.model_copy(update={"device": device})
-    begun = planned_iterations(files)
+    begun = planned_iterations(files, plan)
     if begun is None:
         _require_memory(plan, run)
     if options.iterations is not None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from autoseg.data.cache import CachedCase, cases_digest
-from autoseg.errors import DamagedModelError, ModelError
+from autoseg.errors import AutosegError, DamagedModelError, ModelError
 from autoseg.network.weights import MODEL, load_tensors, parse_facts, read_facts, save_tensors, tensors_under
 from autoseg.plan import Plan, parse_plan
 from autoseg.run import FoldFolder
@@ -84,7 +84,7 @@ def resume(files: FoldFolder, plan: Plan, training: Sequence[CachedCase], state:
         DamagedModelError: If neither is sound.
         ModelError: If it was made under a plan that differs in what matters for training, or on other cases.
     """
-    if not files.checkpoint.is_file() and not files.model.is_file():
+    if not _has_begun(files, plan):
         return False
     try:
         _require_there(files.checkpoint)
@@ -120,13 +120,17 @@ def forget_other_first_stage(files: FoldFolder, first_stage: str) -> bool:
     return True
 
 
-def planned_iterations(files: FoldFolder) -> int | None:
+def planned_iterations(files: FoldFolder, plan: Plan | None = None) -> int | None:
     """Return how many iterations the training of a fold was to have; None where it has not begun.
+
+    Args:
+        files: Of the fold.
+        plan: That it is to go on under: one that had learnt nothing under another plan has not begun.
 
     Raises:
         DamagedModelError: If neither checkpoint nor model is sound.
     """
-    if not files.checkpoint.is_file() and not files.model.is_file():
+    if not _has_begun(files, plan):
         return None
     try:
         _require_there(files.checkpoint)
@@ -136,16 +140,30 @@ def planned_iterations(files: FoldFolder) -> int | None:
     return parse_plan(facts.get("plan", ""), str(files.checkpoint)).iterations
 
 
+def _has_begun(files: FoldFolder, plan: Plan | None) -> bool:
+    """Return whether a training has left anything that counts under a plan: of iteration 0 only the same plan does."""
+    if files.model.is_file() or not files.checkpoint.is_file():
+        return files.model.is_file()
+    with suppress(AutosegError):  # damaged: whoever reads it says so
+        facts = read_facts(files.checkpoint, CHECKPOINT)
+        if facts.get("iteration") == "0" and plan is not None:
+            return not _changed(parse_plan(facts.get("plan", ""), str(files.checkpoint)), plan)
+    return True
+
+
+def _changed(before: Plan, plan: Plan) -> list[str]:
+    """Return the keys of a plan that a training cannot go on with when they change."""
+    old, new = (one.model_dump(exclude=FREE) for one in (before, plan))
+    return [key for key in {**old, **new} if old.get(key) != new.get(key)]  # what is not set may be left out
+
+
 def _require_there(checkpoint: Path) -> None:
     if not checkpoint.is_file():
         raise DamagedModelError(f"{checkpoint}: is gone")
 
 
 def _require_same(file: Path, facts: Mapping[str, Any], plan: Plan, has_same_cases: bool) -> None:
-    before = parse_plan(facts.get("plan", ""), str(file))
-    old, new = (one.model_dump(exclude=FREE) for one in (before, plan))
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]  # what is not set may be left out
-    if changed:
+    if changed := _changed(parse_plan(facts.get("plan", ""), str(file)), plan):
         raise ModelError(
             f"{file}: was trained under another plan ({', '.join(changed)} differ); "
             f"restore the plan or remove {file.parent} to begin anew"

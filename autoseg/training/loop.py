@@ -42,6 +42,7 @@ class Fold:
     testing: tuple[CachedCase, ...] = ()  # for the curves alone: nothing is decided by them
     files: FoldFolder  # which model, checkpoint, log and curves go to
     first_stage: str = ""  # of a second stage: digest of the weights of the first
+    has_second: bool = False  # a second stage follows
     workers: int  # augmentation processes
     patience: int | None = None  # examinations without a better validation Dice after which training ends
     tensorboard: bool = False  # whether to write the log for TensorBoard too
@@ -101,7 +102,7 @@ class _Training:
         self.checkpoint = fold.files.checkpoint
         with memory_explained(WAY_OUT):
             self.state = new_state(fold.plan)
-            self.saver = Saver(fold.files, fold.plan, fold.training, fold.first_stage)
+            self.saver = Saver(fold.files, fold.plan, fold.training, fold.first_stage, has_second=fold.has_second)
             self.is_saved = resume(fold.files, fold.plan, fold.training, self.state)
         self._require_one_start()
         self.watch, self.dice = self._watches()

@@ -20,7 +20,15 @@ class Saver:
     An error of the thread is raised by the next call of `save`, `require_well` or `wait`.
     """
 
-    def __init__(self, files: FoldFolder, plan: Plan, training: Sequence[CachedCase], first_stage: str = "") -> None:
+    def __init__(
+        self,
+        files: FoldFolder,
+        plan: Plan,
+        training: Sequence[CachedCase],
+        first_stage: str = "",
+        *,
+        has_second: bool = False,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -28,8 +36,10 @@ class Saver:
             plan: Of the training.
             training: Its cases.
             first_stage: Of a second stage, a digest of the weights of the first.
+            has_second: Whether a second stage follows; the model says so, as it may be copied without.
         """
         self._files, self._plan, self._training, self._first_stage = files, plan, training, first_stage
+        self._place = ({"first_stage": first_stage} if first_stage else {}) | ({"stages": 2} if has_second else {})
         self._identity = identity(files.checkpoint)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -79,8 +89,7 @@ class Saver:
         taken.wait()
         if taken.done:  # an untrained network is no model
             facts = {"iteration": taken.done, "trained_on": [case.id for case in self._training]}
-            behind = {"first_stage": self._first_stage} if self._first_stage else {}
-            save_model(self._files.model, self._plan, taken.best, facts | behind)
+            save_model(self._files.model, self._plan, taken.best, facts | self._place)
         # last: what is killed in between does these iterations, and the model, again
         cases = cases_digest(self._training)
         save_checkpoint(self._files.checkpoint, self._plan, cases, taken, first_stage=self._first_stage)

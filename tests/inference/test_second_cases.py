@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from autoseg.dataset.load import Case
 from autoseg.imaging.volumes import write_array
 from autoseg.inference import second_cases as module
 from autoseg.inference.second_cases import NOTE, SecondCases, second_cases
+from autoseg.inference.second_maker import Maker
 from autoseg.inference.stage import Stage
 from autoseg.json_file import read_json
 from autoseg.pool import Item, Track, untracked
@@ -49,8 +50,13 @@ def made_of(
     validating: int = 1,
     track: Track = untracked,
     sparse: Collection[str] = (),
+    stop: Callable[[], bool] = lambda: False,
 ) -> SecondCases:
-    """Return the second stage's cases, of which the last ones validate."""
+    """Return the second stage's cases, of which the last ones validate; it must not be stopped.
+
+    Raises:
+        InterruptedError: If it is.
+    """
     sources = {name: write_case(folder, name, depth, name in sparse) for name, depth in seen.items()}
     first = FIRST.model_copy(update={"ignored": UNKNOWN}) if sparse else FIRST
     preprocess(list(sources.values()), first, folder / "cache")
@@ -58,7 +64,12 @@ def made_of(
     training = len(cases) - validating
     parts = (cases[:training], cases[training:], lambda names: {name: sources[name] for name in names})
     plan = second().model_copy(update={"ignored": first.ignored})
-    return second_cases(replace(STAGE, plan=first), weights, plan, *parts, folder / "second", track, is_begun=is_begun)
+    found = second_cases(
+        replace(STAGE, plan=first), weights, plan, *parts, folder / "second", track, is_begun=is_begun, stop=stop
+    )
+    if found is None:
+        raise InterruptedError
+    return found
 
 
 def errors_in(folder: Path) -> dict[str, object]:
@@ -104,11 +115,36 @@ def test_cases_are_made_once_and_again_for_other_weights(tmp_path: Path) -> None
     made_of(tmp_path, depths)
     assert (tmp_path / "second" / "a.json").stat().st_mtime_ns == written
     (tmp_path / "second" / "b.image.npy").write_bytes(b"damaged")
-    made_of(tmp_path, depths)
+    assert made_of(tmp_path, depths).validation[0].is_intact()
     again = (tmp_path / "second" / "a.json").stat().st_mtime_ns
-    assert again > written
+    assert again == written
     made_of(tmp_path, depths, "other weights")
     assert (tmp_path / "second" / "a.json").stat().st_mtime_ns > again
+
+
+def test_what_is_made_and_measured_before_an_end_is_not_made_again(tmp_path: Path) -> None:
+    depths, asked = {"a": 16, "b": 8, "c": 8}, iter([False, False, False, False, True])
+    with pytest.raises(InterruptedError):
+        made_of(tmp_path, depths, stop=lambda: next(asked))  # three to measure on, one is made
+    written = (tmp_path / "second" / "a.json").stat().st_mtime_ns
+    assert not (tmp_path / "second" / "b.json").exists()
+    shown: list[str] = []
+
+    def track(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        shown.append(what)
+        return items
+
+    cases = made_of(tmp_path, depths, track=track)
+    assert shown == ["Making the second stage's cases"]
+    assert (tmp_path / "second" / "a.json").stat().st_mtime_ns == written
+    assert [case.id for case in (*cases.training, *cases.validation)] == ["a", "b", "c"]
+    (tmp_path / "at-once").mkdir()
+    made_of(tmp_path / "at-once", depths)
+    for name in "abc":
+        once, twice = (read_case(folder / "second", name) for folder in (tmp_path / "at-once", tmp_path))
+        assert once is not None
+        assert twice is not None
+        assert once.arrays == twice.arrays
 
 
 def test_a_case_of_which_nothing_is_found_is_left_out_and_told(
@@ -153,7 +189,7 @@ def test_a_training_goes_on_with_the_cases_that_it_began_with_whatever_the_code(
     depths = {"a": 16, "b": 8}
     before = made_of(tmp_path, depths)
     monkeypatch.setattr(module, "code_digest", lambda *_: "another version")
-    monkeypatch.setattr(module._Maker, "errors", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(Maker, "errors", lambda *_: pytest.fail("made again"))
     assert made_of(tmp_path, depths, is_begun=True) == before
     with pytest.raises(pytest.fail.Exception, match="made again"):
         made_of(tmp_path, depths)

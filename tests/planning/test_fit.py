@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import made
 import pytest
@@ -11,11 +12,11 @@ import pytest
 from autoseg.errors import PlanError
 from autoseg.options import PlanOptions
 from autoseg.plan import OptimiserPlan, Plan
-from autoseg.planning import fit
 from autoseg.planning.budget import Budget, StepCost, share_of, step_gib
-from autoseg.planning.fit import apply_settings, fit_plan, warn_of_time
+from autoseg.planning.fit import SMALLEST_STEP, apply_settings, fit_plan, warn_of_time
 from autoseg.planning.planner import Cost, Decision, derive_plan
 from autoseg.planning.requirements import nearest_fit
+from autoseg.planning.slowness import FEWEST_ITERATIONS
 from autoseg.settings import with_settings
 
 FOUND = made.fingerprint((96, 96, 96), (1.0, 1.0, 1.0), cases=100)
@@ -212,7 +213,7 @@ def test_a_time_that_is_told_is_kept_even_where_its_steps_are_the_default_36_min
     measure = Measuring(1.0, 1.0, voxels_a_second=1000)
     wishes = PlanOptions(settings={"batch_size": "2"}, time_budget_s=40 * 60.0)
     done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
-    assert done.decision.plan.iterations < fit.FEWEST_ITERATIONS
+    assert done.decision.plan.iterations < FEWEST_ITERATIONS
 
 
 def test_settings_that_do_not_make_the_step_leave_it_to_the_machine() -> None:
@@ -253,7 +254,7 @@ def test_a_step_is_never_made_smaller_than_a_network_can_learn_from() -> None:
     measure = Measuring(1.0, 1.0, voxels_a_second=1000)
     wishes = PlanOptions(time_budget_s=60.0)
     done = fit_plan(derive_plan(FOUND, CPU, seed=0), FOUND, CPU, derive, wishes, measure)
-    assert done.budget.cpu_step_voxels == fit.SMALLEST_STEP
+    assert done.budget.cpu_step_voxels == SMALLEST_STEP
     assert done.decision.plan.iterations == 1
 
 
@@ -268,10 +269,29 @@ def test_the_users_own_step_keeps_its_size_and_gets_the_iterations_that_fit() ->
 
 def test_a_plan_for_a_gpu_gets_the_iterations_that_fit_a_time_that_is_told() -> None:
     measure = Measuring(1.0)
-    wishes = PlanOptions(time_budget_s=500.0)
+    wishes = PlanOptions(time_budget_s=5000.0)
     assert (
-        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, measure).decision.plan.iterations == 900
+        fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, wishes, measure).decision.plan.iterations == 9000
     )
+
+
+def test_a_gpu_plan_whose_time_holds_few_iterations_is_measured_with_the_optimiser_that_follows() -> None:
+    class Counting(Measuring):
+        optimisers: ClassVar[list[str]] = []
+
+        def __call__(self, plan: Plan, *more: Any) -> StepCost | None:
+            self.optimisers.append(plan.optimiser.name)
+            cost = super().__call__(plan, *more)
+            assert cost is not None
+            return replace(cost, seconds_per_iteration=0.6 if plan.optimiser.name == "muon" else 0.5)
+
+    measure = Counting(1.0, 1.0)
+    options = PlanOptions(time_budget_s=1000.0)
+    done = fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, options, measure)
+    assert measure.optimisers == ["adamw", "muon"]
+    assert (done.decision.plan.optimiser.name, done.decision.plan.iterations) == ("muon", 1500)  # 0.9 · 1000 / 0.6
+    assert done.measured is not None
+    assert done.measured.seconds_per_iteration == 0.6
 
 
 def test_a_plan_for_another_machine_is_not_measured() -> None:

@@ -18,7 +18,13 @@ from autoseg.errors import AutosegError, ModelError
 from autoseg.network.weights import load_networks, model_files, save_model
 from autoseg.plan import Level, NetworkPlan, OptimiserPlan, Plan
 from autoseg.run import FoldFolder
-from autoseg.training.checkpoint import forget_other_first_stage, load_checkpoint, planned_iterations, save_checkpoint
+from autoseg.training.checkpoint import (
+    forget_other_first_stage,
+    load_checkpoint,
+    planned_iterations,
+    resume,
+    save_checkpoint,
+)
 from autoseg.training.saving import Saver
 from autoseg.training.state import State, new_state, snapshot
 
@@ -102,6 +108,18 @@ def test_the_planned_iterations_of_a_checkpoint_can_be_asked(tmp_path: Path) -> 
     assert planned_iterations(files) is None
     save(files.checkpoint, PLAN, new_state(PLAN))
     assert planned_iterations(files) == PLAN.iterations
+
+
+def test_what_had_learnt_nothing_begins_anew_under_another_plan_and_what_has_does_not(tmp_path: Path) -> None:
+    files, other = FoldFolder(tmp_path), PLAN.model_copy(update={"batch_size": 1, "iterations": 99})
+    save(files.checkpoint, PLAN, new_state(PLAN), iteration=0)
+    assert planned_iterations(files, PLAN) == PLAN.iterations
+    assert planned_iterations(files, other) is None
+    assert not resume(files, other, (), new_state(other))
+    save(files.checkpoint, PLAN, trained(PLAN, seed=1))
+    assert planned_iterations(files, other) == PLAN.iterations
+    with pytest.raises(ModelError, match=r"was trained under another plan \(batch_size differ\)"):
+        resume(files, other, (), new_state(other))
 
 
 def test_a_model_comes_back_with_its_plan_ready_to_predict(tmp_path: Path) -> None:
