@@ -23,6 +23,7 @@ from autoseg.imaging.right_angles import grid_of_axes
 from autoseg.imaging.volumes import Volume, image_volume, read_image, stored_label
 
 Files = str | PathLike[str] | Sequence[str | PathLike[str]]  # of one image: one file or folder, or one file a channel
+UNITS_MM = {"meter": 1000.0, "micron": 0.001}  # nibabel's names; everything else is millimetres, as in a file
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # nibabel's x runs to the right and y to the front
 
 
@@ -107,10 +108,16 @@ def _from_nibabel(image: Any) -> StoredImage:
             "numbers (X, Y, Z) or (X, Y, Z, C) with an affine"
         )
     array = array if array.ndim == 4 else array[None]
-    affine = np.asarray(image.affine, dtype=np.float64)
+    affine = np.asarray(image.affine, dtype=np.float64) * _unit_mm(image)
     origin = RAS_TO_LPS @ affine[:3, 3]
     grid, remarks = _grid(array.shape, RAS_TO_LPS @ affine[:3, :3], origin, "the nibabel image")
     return StoredImage(array=array, grid=grid, remarks=remarks)
+
+
+def _unit_mm(image: Any) -> float:
+    """Return the unit of a nibabel image's affine (mm), as its header says; some kinds of image have none."""
+    units = getattr(image.header, "get_xyzt_units", None)
+    return UNITS_MM.get(units()[0], 1.0) if units is not None else 1.0
 
 
 def _to_nibabel(mask: Volume, image: Any) -> Any:

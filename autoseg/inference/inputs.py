@@ -74,6 +74,10 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
     written = {file.resolve() for job in jobs for file in files_of_mask(job.out)}
     if written & {file.resolve() for job in jobs for file in stored_files(job.images)}:
         raise VolumeError(f"{out}: a mask would overwrite its image, or what says its spacing; give another OUT")
+    if source.is_dir() and out.resolve() == source.resolve():
+        raise VolumeError(
+            f"{out}: is where the images are, and the next call would take masks for images; give another"
+        )
     return jobs
 
 

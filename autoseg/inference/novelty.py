@@ -45,7 +45,7 @@ def unlike_training(grid: Grid, image: npt.NDArray[np.generic], fingerprint: Fin
             )
     for channel, voxels in zip(fingerprint.channels, image, strict=True):
         steps = tuple(slice(None, None, max(1, n // SAMPLED)) for n in voxels.shape)
-        low, high = (float(p) for p in np.percentile(voxels[steps], (1, 99.5)))
+        low, high = (float(p) for p in np.percentile(voxels[steps].astype(np.float32), (1, 99.5)))
         if channel.ct and (high < HU_BODY or (channel.air > LITTLE_AIR and low > HU_AIR)):
             differences.append(f"{channel.name}: intensities from {low:.0f} to {high:.0f} are not HU of a body in air")
     return differences

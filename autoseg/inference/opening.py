@@ -30,10 +30,11 @@ def open_model(model: Path, device: DeviceName) -> Model:
     Raises:
         ModelError: If there is no model, one is damaged, or the folds' plans differ in more than the device.
     """
-    if model.is_file():
-        return _opened(model, (model,), _second_files_of(model), device)
     run = Run(model)
-    return _opened(model, model_files(model), second_files(run, run.folds()), device)
+    files, later = (
+        ((model,), _second_files_of(model)) if model.is_file() else (model_files(model), second_files(run, run.folds()))
+    )
+    return _opened(model, files, later, device, warn=True)
 
 
 def open_fold(run: Run, fold: int, device: DeviceName) -> Model:
@@ -53,12 +54,19 @@ def _second_files_of(model: Path) -> tuple[Path, ...]:
     return second_files(run, folds) if folds else ()
 
 
-def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], device: DeviceName) -> Model:
+def _opened(
+    model: Path, files: Sequence[Path], later_files: Sequence[Path], device: DeviceName, *, warn: bool = False
+) -> Model:
     by_stage = [*_loaded(model, files, device), *_loaded(model, later_files, device)]
     folds = by_stage[0]
     learnt = [read_postprocessing(file, facts) for file, (_, _, facts) in zip(files, folds, strict=True)]
-    if len(files) > 1:
+    if warn:
         _warn_of_unready(files, folds, learnt)
+        if len(by_stage) == 1 and any(facts.get("stages", 1) > 1 for _, _, facts in folds):
+            logger.warning(
+                "%s: is the first of two stages, and without the second its masks are the coarse ones; give the RUN, "
+                "or what `autoseg export` writes", model,
+            )  # fmt: skip
     digests, later_digests = ("".join(map(_digest_of, some)) for some in (files, later_files))
     return Model(
         stages=tuple(_stage(parts, device) for parts in by_stage),
@@ -72,22 +80,26 @@ def _opened(model: Path, files: Sequence[Path], later_files: Sequence[Path], dev
 
 
 def _warn_of_unready(files: Sequence[Path], folds: Sequence[Loaded], learnt: Sequence[Postprocessing]) -> None:
-    """Name the folds of an ensemble that are still being trained, or ended early, and those not evaluated as others."""
-    is_any_evaluated = any(after.sources_digest for after in learnt)
+    """Name the folds that are still being trained, or ended early, and those that are not evaluated."""
+    is_any_evaluated, is_one = any(after.sources_digest for after in learnt), len(files) == 1
     for file, (_, plan, facts), after in zip(files, folds, learnt, strict=True):
-        done = facts.get("iteration")
+        done, place = facts.get("iteration"), file if is_one else file.parent
         if isinstance(done, int) and done < plan.iterations:
+            others = ", and counts as much as the other folds; give another fold's model.autoseg to leave it out"
+            alone = ": it is still being trained, or was ended early"
             logger.warning(
-                "%s: has %d of its %d iterations, and counts as much as the other folds; give another fold's "
-                "model.autoseg to leave it out",
-                file.parent, done, plan.iterations,
-            )  # fmt: skip
-        elif is_any_evaluated and not after.sources_digest:
+                "%s: has %d of its %d iterations%s", place, done, plan.iterations, alone if is_one else others
+            )
+        elif (is_any_evaluated or is_one) and not after.sources_digest:
+            alone = "its masks are not cleaned up, and the Dice to expect is not calibrated"
+            others = "clean-up and expected Dice are those of the other folds"
+            run = Run(file.parent.parent)
             logger.warning(
-                "%s: is not evaluated, so clean-up and expected Dice are those of the other folds; run `autoseg "
-                "evaluate %s`",
-                file.parent, file.parent.parent,
-            )  # fmt: skip
+                "%s: is not evaluated, so %s; run `autoseg evaluate %s`",
+                place,
+                alone if is_one else others,
+                run.folder if run.plan_file.is_file() else "RUN",
+            )
 
 
 def _loaded(model: Path, files: Sequence[Path], device: DeviceName) -> list[tuple[Loaded, ...]]:

@@ -63,8 +63,9 @@ def predict(
         for job, reading in track(work.ahead(due, reader), "Predicting", len(due)):
             if tell is not None and model.plan.device == "cpu" and reading.exception() is None:
                 following = [after[job.name]] if job.name in after else []
-                gib = model.memory_gib(reading.result()[0], options, _reading_bytes(following))
-                tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
+                with suppress(TooLittleMemoryError):  # which predicting it says
+                    gib = model.memory_gib(reading.result()[0], options, _reading_bytes(following))
+                    tell(f"{job.name}: at most about {gib:.1f} GiB of memory")
             work.do(job, reading, writer)
         work.settle(leave=0)
     statistics.sort()
@@ -144,12 +145,19 @@ class Work:
                 self.statistics.forget(job.name)
                 self.statistics.add(job.name, origin, self._files(job), prediction)
 
-    def note(self, job: Input, prediction: Prediction[None]) -> None:
-        """Write the rows of a job whose files others have written."""
+    def note(self, job: Input, prediction: Prediction[None], written: str) -> None:
+        """Write the rows of a job whose files a worker has written, if they are still those: a digest of them says."""
+        origin = self._origin(job)
         try:
             with raise_as_job_error(job.out), self.statistics.locked():
+                self.statistics.require_same_image(job.name, job.out, origin)
+                if stored_digest(self._files(job)) != written:
+                    raise VolumeError(
+                        f"{job.out}: was replaced by another process meanwhile; give each process an OUT of its own, "
+                        "then the same command goes on"
+                    )
                 self.statistics.forget(job.name)
-                self.statistics.add(job.name, self._origin(job), self._files(job), prediction)
+                self.statistics.add(job.name, origin, self._files(job), prediction)
         except AutosegError as error:
             self.failed[job.name] = str(error)
 

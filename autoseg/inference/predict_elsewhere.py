@@ -8,11 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from autoseg.errors import AutosegError, CasesFailedError, ModelError
+from autoseg.imaging.stored import stored_digest
 from autoseg.inference.cost import Stopwatch
 from autoseg.inference.inputs import Input
 from autoseg.inference.model import Model, Prediction
 from autoseg.inference.opening import open_model
-from autoseg.inference.outputs.write import Outputs, write_outputs
+from autoseg.inference.outputs.write import Outputs, output_files, write_outputs
 from autoseg.inference.predict import Work, raise_as_job_error, read_input
 from autoseg.inference.stage import InferenceOptions
 from autoseg.inference.statistics import Statistics
@@ -72,9 +73,9 @@ def predict_elsewhere(
         if isinstance(result, AutosegError):
             work.failed[name] = str(result)
         else:
-            prediction, its_watch = result
+            prediction, its_watch, written = result
             watch.add(its_watch)
-            work.note(due[name], prediction)
+            work.note(due[name], prediction, written)
             if tell is not None:
                 for line in prediction.notes:
                     tell(f"{name}: {line}")
@@ -84,8 +85,8 @@ def predict_elsewhere(
     return len(due)
 
 
-def _predict_here(task: Task) -> tuple[Prediction[None], Stopwatch]:
-    """Predict an image and write its files; return what the table says of it, and what it took."""
+def _predict_here(task: Task) -> tuple[Prediction[None], Stopwatch, str]:
+    """Predict an image and write its files; return what the table says of it, what it took, and a digest of them."""
     at, job, options, outputs = task
     model, watch = _opened(at), Stopwatch()
     prepared, image = read_input(model, job, outputs, watch)
@@ -93,8 +94,10 @@ def _predict_here(task: Task) -> tuple[Prediction[None], Stopwatch]:
         prediction = model.segment(prepared, options, watch)
         with watch.phase("write"):
             write_outputs(job, model.plan, image, prediction, outputs)
+            written = stored_digest(output_files(job, model.plan, outputs, options.probabilities))
     watch.workers_gib = peak_memory_gib()
-    return Prediction(mask=None, organs=prediction.organs, unlike=prediction.unlike, notes=prediction.notes), watch
+    told = Prediction(mask=None, organs=prediction.organs, unlike=prediction.unlike, notes=prediction.notes)
+    return told, watch, written
 
 
 @lru_cache(maxsize=1)

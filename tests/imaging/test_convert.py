@@ -101,6 +101,17 @@ def test_an_image_of_nibabel_from_a_file_is_what_the_file_says(tmp_path: Path) -
     assert mask.get_data_dtype() == np.uint8
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000.0), ("mm", 1.0), ("micron", 0.001), ("unknown", 1.0)])
+def test_a_nibabel_image_is_in_the_unit_of_its_header_as_its_file_is(unit: str, mm: float, tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel_image(Grid(shape=VOXELS.shape, spacing_mm=(3.0 / mm, 2.0 / mm, 1.5 / mm)))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    of_object, of_file = (to_volume(one).volume.grid for one in (image, tmp_path / "a.nii.gz"))
+    np.testing.assert_allclose(of_object.spacing_mm, SPACING_MM, rtol=1e-5)
+    np.testing.assert_allclose(of_object.matrix(), of_file.matrix(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_channels_come_first_in_an_array_and_last_elsewhere(channels: int) -> None:
     voxels = np.stack([VOXELS + 7 * n for n in range(channels)])

@@ -79,6 +79,16 @@ def test_a_mask_never_overwrites_its_image(tmp_path: Path) -> None:
         list_inputs(scans / "a.nii.gz", scans / "a.nii.gz", channels=1)
 
 
+def test_the_folder_of_the_images_is_refused_as_the_next_call_would_find_masks_in_it(tmp_path: Path) -> None:
+    scans = folder_of(tmp_path / "in", "a.nrrd", "b.nrrd")
+    (tmp_path / "link").symlink_to(scans)
+    for out in (scans, tmp_path / "link"):
+        with pytest.raises(VolumeError, match="the next call would take masks for images; give another"):
+            list_inputs(scans, out, 1)
+    assert list_inputs(scans, scans / "masks", 1)
+    assert list_inputs(scans / "a.nrrd", scans, 1)[0].out == scans / "a.nii.gz"
+
+
 def test_several_images_need_a_folder(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match="holds 2 images"):
         list_inputs(folder_of(tmp_path / "in", "a.nii", "b.nii"), tmp_path / "mask.nii.gz", channels=1)

@@ -18,10 +18,12 @@ from autoseg.imaging.itk import image_of
 from autoseg.imaging.volumes import Volume, read_label, write_array
 from autoseg.inference.calibration import Calibration
 from autoseg.inference.model import Model
+from autoseg.inference.opening import open_fold
 from autoseg.inference.postprocess import PostprocessRule
 from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
+from autoseg.run import Run
 
 PLAN = made.plan(tile_depth=None, spacing_mm=(2.0, 2.0, 2.0))
 TURNED = (0.0, 0.0, -1.0, -1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # x to the front, y to the head, z to the right
@@ -96,6 +98,27 @@ def test_folds_that_are_not_ready_are_named_and_teach_an_ensemble_nothing(
     assert len(caplog.messages) == 2
     assert "fold-0: is not evaluated, so clean-up and expected Dice are those of the other folds" in told
     assert f"fold-3: has 1 of its {PLAN.iterations} iterations, and counts as much as the other folds" in told
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"iteration": 1}, f"has 1 of its {PLAN.iterations} iterations: it is still being trained, or was ended early"),
+        ({"iteration": PLAN.iterations}, "is not evaluated, so its masks are not cleaned up"),
+        ({"iteration": PLAN.iterations, "aftercare": {"learnt_from": "x"}}, ""),
+        ({"iteration": PLAN.iterations, "aftercare": {"learnt_from": "x"}, "stages": 2}, "is the first of two stages"),
+    ],
+)
+def test_a_single_fold_that_is_not_ready_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, facts: dict[str, object], told: str
+) -> None:
+    file = tmp_path / "fold-0" / "model.autoseg"
+    save_model(file, PLAN, build(PLAN).state_dict(), facts)
+    autoseg.load_model(file, "cpu")
+    assert [message.startswith(f"{file}: {told}") for message in caplog.messages] == [True] * bool(told)
+    caplog.clear()
+    open_fold(Run(tmp_path), 0, "cpu")  # to be evaluated, as one may be in parts
+    assert not caplog.messages
 
 
 def test_an_image_of_too_many_channels_is_refused(model: Model) -> None:

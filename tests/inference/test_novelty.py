@@ -31,6 +31,13 @@ def test_what_is_unlike_the_training_is_said(grid: Grid, low: float, expected: l
     assert all(text.startswith(start) for text, start in zip(found, expected, strict=True))
 
 
+def test_an_image_of_true_and_false_is_unlike_ct() -> None:
+    image = np.zeros((1, 40, 256, 256), np.bool_)
+    image[:, :, :100] = True
+    (found,) = unlike_training(Grid(shape=(40, 256, 256), spacing_mm=(5.0, 1.0, 1.0)), image, KNOWN)
+    assert found.startswith("CT: intensities from 0 to 1")
+
+
 def test_a_cohort_without_air_does_not_miss_it() -> None:
     image = np.full((1, 40, 256, 256), 0, np.int16)
     image[:, :, :100] = 150

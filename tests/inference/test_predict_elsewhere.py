@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import made
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ from autoseg.inference.stage import InferenceOptions
 from autoseg.inference.statistics import NAME, Statistics
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
-from autoseg.pool import Crew, call_each
+from autoseg.pool import Crew, Track, call_each, untracked
 
 
 def at_once(function: Callable[[Any], Any], items: Sequence[Any]) -> Future[Any]:
@@ -33,32 +35,65 @@ def at_once(function: Callable[[Any], Any], items: Sequence[Any]) -> Future[Any]
     return future
 
 
-def test_an_image_that_fails_keeps_the_rows_of_its_old_mask(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Place:
+    """A model, two scans, and where their masks go."""
+
+    folder: Path
+    watch: Stopwatch
+
+    @property
+    def scans(self) -> Path:
+        return self.folder / "scans"
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def predict(self, track: Track = untracked) -> int:
+        file = self.folder / "model.autoseg"
+        jobs, statistics = list_inputs(self.scans, self.out, 1), Statistics(self.out / NAME)
+        crew = Crew(submit=at_once, width=lambda: 1, examine=lambda: None)
+        model, how = open_model(file, "cpu"), InferenceOptions()
+        return predict_elsewhere(crew, file, model, jobs, statistics, how, Outputs(), track, watch=self.watch)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
     torch.manual_seed(0)
     plan = made.plan(tile_depth=None, spacing_mm=(2.0, 2.0, 2.0))
-    file, scans, out = tmp_path / "model.autoseg", tmp_path / "scans", tmp_path / "out"
-    save_model(file, plan, build(plan).state_dict(), {})
-    model = open_model(file, "cpu")
+    place = Place(tmp_path, Stopwatch())
+    save_model(tmp_path / "model.autoseg", plan, build(plan).state_dict(), {})
     grid = Grid(shape=(12, 12, 12), spacing_mm=(2.0, 2.0, 2.0))
     for seed, name in enumerate("ab"):
-        write_array(scans / f"{name}.nii.gz", np.random.default_rng(seed).integers(0, 99, grid.shape, np.int16), grid)
-    crew = Crew(submit=at_once, width=lambda: 1, examine=lambda: None)
+        image = np.random.default_rng(seed).integers(0, 99, grid.shape, np.int16)
+        write_array(place.scans / f"{name}.nii.gz", image, grid)
+    return place
 
-    def predict() -> int:
-        jobs = list_inputs(scans, out, 1)
-        statistics = Statistics(out / NAME)
-        return predict_elsewhere(crew, file, model, jobs, statistics, InferenceOptions(), Outputs(), watch=watch)
 
-    watch = Stopwatch()
-    assert predict() == 2
-    assert all(watch.seconds[phase] > 0 for phase in PHASES)
-    assert watch.workers_gib > 0
-    rows = (out / NAME).read_bytes()
-    assert predict() == 0
-    (scans / "a.nii.gz").write_bytes(b"damaged")
+def test_an_image_that_fails_keeps_the_rows_of_its_old_mask(place: Place) -> None:
+    assert place.predict() == 2
+    assert all(place.watch.seconds[phase] > 0 for phase in PHASES)
+    assert place.watch.workers_gib > 0
+    rows = (place.out / NAME).read_bytes()
+    assert place.predict() == 0
+    (place.scans / "a.nii.gz").write_bytes(b"damaged")
     with pytest.raises(CasesFailedError, match=r"a\.nii\.gz"):
-        predict()
-    assert (out / NAME).read_bytes() == rows
+        place.predict()
+    assert (place.out / NAME).read_bytes() == rows
+
+
+def test_a_mask_that_another_process_replaces_meanwhile_is_not_taken_for_its_own(place: Place) -> None:
+    def replacing(tasks: Iterable[Any], *_: object) -> Iterator[Any]:
+        for name, result in tasks:
+            if name == "a":
+                (place.out / "a.nii.gz").write_bytes(b"of another process")
+            yield name, result
+
+    with pytest.raises(CasesFailedError, match=r"a\.nii\.gz: was replaced by another process meanwhile"):
+        place.predict(replacing)
+    assert set(pd.read_csv(place.out / NAME)["case"]) == {"b"}
+    assert place.predict() == 1
 
 
 def test_what_workers_measured_is_summed_and_their_memory_is_the_largest() -> None:

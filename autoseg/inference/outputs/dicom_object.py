@@ -69,6 +69,7 @@ def write_object(file: Path, what: str, source: SeriesMask, make: Callable[[Slic
     mask, scheme = to_lps(source.stored)[0].undo(source.mask), source.scheme
     boxes = group_boxes(mask, {label: scheme.values_of(label) for label in scheme.labels})
     organs = [Organ(label=label, slices=box[0]) for label, box in boxes.items() if box is not None]
+    file.unlink(missing_ok=True)  # whatever comes of this one, that of an earlier mask no longer holds
     if not organs:
         logger.warning("%s: no organ was found, so %s is not written", file, what)
         return

@@ -76,6 +76,7 @@ def test_a_validator_finds_no_error(series: Path, tmp_path: Path) -> None:
 def test_nothing_found_is_said_and_no_failure(series: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("highdicom")
     image = read_image([series])
+    (tmp_path / "m").write_bytes(b"of an earlier mask")
     write_dicom_seg(
         tmp_path / "m",
         SeriesMask(np.zeros(image.grid.shape, np.uint8), image.stored, LabelScheme(labels=LABELS), series),
