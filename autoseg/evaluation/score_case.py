@@ -22,6 +22,7 @@ from autoseg.imaging.grid import working_shape
 from autoseg.imaging.volumes import read_label, write_label
 from autoseg.inference.model import Model
 from autoseg.inference.postprocess import apply_rules
+from autoseg.inference.predict import raise_as_job_error
 from autoseg.inference.second_stage import Original
 from autoseg.inference.upsample import Upsampler
 from autoseg.labels import IGNORED, Atoms, Label
@@ -52,8 +53,9 @@ class ScoredCase:
     look: SecondLook | None  # where a second stage looked, and how long it took
 
 
+@raise_as_job_error()
 def infer_case(model: Model, one: CaseToScore) -> Upsampler:
-    """Predict a case on the working grid; errors as of `Model.infer`."""
+    """Predict a case on the working grid; errors as of `Model.infer`, and those of what the system refuses."""
     return model.infer(one.case.image(), one.case.grid.shape, truth=one.case.label(), original=_original(model, one))
 
 
@@ -69,11 +71,13 @@ def _original(model: Model, one: CaseToScore) -> Original | None:
     return Original(read=lambda: read_cached_image(one.case, source), truth=truth)
 
 
+@raise_as_job_error()
 def score_case(model: Model, one: CaseToScore, upsampler: Upsampler) -> ScoredCase:
     """Write the mask of a case and score it, on both grids.
 
     Raises:
         VolumeError: If its truth cannot be read, or the dataset has it no more.
+        TooLittleMemoryError: If the memory is full.
     """
     scheme, case = model.plan.scheme, one.case
     for remark in upsampler.remarks:

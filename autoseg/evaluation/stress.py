@@ -17,6 +17,7 @@ from autoseg.errors import RunError
 from autoseg.imaging.lattice import require_together
 from autoseg.imaging.volumes import Volume, read_image, read_label
 from autoseg.inference.model import Model
+from autoseg.inference.predict import raise_as_job_error
 from autoseg.metrics.overlap import dice
 from autoseg.sheet import write_frame
 from autoseg.words import shortened
@@ -126,21 +127,24 @@ CHANGES: Mapping[str, Change] = {
 
 OF_CT = ("brighter", "darker")
 OF_OTHERS = ("contrast up", "contrast down", "coil shading")
+ACROSS = {  # flat axis to the changes that slices which are seen one by one do not see, or that are of other slices
+    "z": ("slices doubled", "ends cut", "head-feet flipped"),
+    "y": ("slices doubled",),
+    "x": ("slices doubled", "left-right flipped"),
+}
 
 
-OF_VOLUMES = ("slices doubled", "ends cut", "head-feet flipped")
-
-
-def changes(is_ct: bool, is_flat: bool = False) -> dict[str, Change]:
+def changes(is_ct: bool, flat_axis: str | None = None) -> dict[str, Change]:
     """Return the changes that an image meets, by name, unchanged first.
 
     A shift of HU is seen on CT. Other images are normalised one by one, which undoes every shift and every factor:
     there the contrast is bent, and a coil's shading laid over it. Slices that are seen one by one have no other slices.
     """
-    left_out = (*(OF_OTHERS if is_ct else OF_CT), *(OF_VOLUMES if is_flat else ()))
+    left_out = (*(OF_OTHERS if is_ct else OF_CT), *ACROSS.get(flat_axis or "", ()))
     return {name: change for name, change in CHANGES.items() if name not in left_out}
 
 
+@raise_as_job_error()
 def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     """Return the Dice of every organ of a case under every change, rows of `COLUMNS`.
 
@@ -156,7 +160,8 @@ def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     organs = {organ.value: organ.name for organ in scheme.shown(scheme.hidden(case.shows)).values()}
     within = {organ.value: scheme.values_of(organ) for organ in scheme.labels if organ.value in organs}
     rows = []
-    for name, change in changes(is_ct, model.plan.flat is not None).items():
+    flat_axis = "z" if len(truth) == 1 else model.plan.flat_axis
+    for name, change in changes(is_ct, flat_axis).items():
         changed = change(image, truth, is_ct)
         mask = model.segment(model.prepare(changed.image)).mask.array
         found = dice(np.repeat(mask, changed.repeat, axis=0), changed.truth, within, scheme.ignored)

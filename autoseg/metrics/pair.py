@@ -42,9 +42,14 @@ class OrganPair:
         """Volume of a voxel (ml)."""
         return voxel_ml(self.spacing_mm)
 
+    @property
+    def is_in_one(self) -> bool:
+        """Whether the organ is in only one of the two: missed, or invented."""
+        return bool(self.overlap.truth) != bool(self.overlap.prediction)
+
     @cached_property
     def distances(self) -> SurfaceDistances | None:
-        """Distances between the surfaces; None where either mask is empty."""
+        """Distances between the surfaces; None where either mask is empty, or no border of it lies in what is known."""
         boxes = (self.prediction_box, self.truth_box)
         unknown = None if self.ignored is None else np.asarray(self.truth == self.ignored)
         if len(self.values) == 1:

@@ -67,7 +67,7 @@ def nsd(tolerance_mm: float) -> Metric:
 
     def compute(pair: OrganPair) -> float | None:
         if pair.distances is None:
-            return 0.0 if pair.overlap.truth or pair.overlap.prediction else None
+            return 0.0 if pair.is_in_one else None
         return pair.distances.share_within(tolerance_mm)
 
     return Metric(
@@ -119,7 +119,7 @@ def _of_all_pieces(name: str, title: str, measure: Callable[[Pieces], float]) ->
 def _hd95_or_diagonal(pair: OrganPair) -> float | None:
     if pair.distances is not None:
         return pair.distances.hausdorff_mm(95)
-    return pair.diagonal_mm if pair.overlap.truth or pair.overlap.prediction else None
+    return pair.diagonal_mm if pair.is_in_one else None
 
 
 METRICS = {

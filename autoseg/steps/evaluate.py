@@ -113,8 +113,9 @@ def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
             rows += stress(model, cases[name], fold)
         except AutosegError as error:
             failed[name] = str(error)
-    write_stress(rows, run.stress_file)
-    note_models(run, "stress")
+            continue
+        write_stress(rows, run.stress_file)
+        note_models(run, "stress")
     if failed:
         raise CasesFailedError("evaluate", failed, done=len(work) - len(failed))
     return len(work)

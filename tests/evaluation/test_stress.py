@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import made
 import numpy as np
 import pandas as pd
 import pytest
 
 from autoseg.data.preprocess import normalise
-from autoseg.errors import RunError
+from autoseg.dataset.load import Case
+from autoseg.errors import RunError, TooLittleMemoryError
 from autoseg.evaluation.stress import (
     CHANGES,
     COLUMNS,
@@ -19,11 +23,13 @@ from autoseg.evaluation.stress import (
     Changed,
     changes,
     read_stress,
+    stress,
     stress_table,
     write_stress,
 )
 from autoseg.imaging.grid import Grid
-from autoseg.imaging.volumes import Volume
+from autoseg.imaging.volumes import Volume, write_array
+from autoseg.inference.model import Model
 from autoseg.plan import Intensity
 
 GRID = Grid(shape=(20, 4, 6), spacing_mm=(2.0, 1.0, 1.0))
@@ -64,13 +70,47 @@ def test_each_kind_of_image_meets_changes_that_its_normalisation_does_not_undo()
     assert set(changes(True)) == set(CHANGES) - set(OF_OTHERS)
     assert set(changes(False)) == set(CHANGES) - set(OF_CT)
     assert next(iter(changes(False))) == UNCHANGED
-    lost = {"slices doubled", "ends cut", "head-feet flipped"}
-    assert set(changes(False, is_flat=True)) == set(changes(False)) - lost  # of slices that are seen one by one
     intensity = [Intensity(kind="per-image", low=0.5, high=99.5)]
     before = normalise(ARRAY, intensity)
     for name in OF_OTHERS:
         assert np.abs(normalise(changed(name, is_ct=False).image.array, intensity) - before).max() > 0.1
     np.testing.assert_allclose(normalise(ARRAY * 1.5, intensity), before, atol=1e-3)  # as "brighter" would do
+
+
+@pytest.mark.parametrize(
+    ("axis", "lost"),
+    [
+        ("z", {"slices doubled", "ends cut", "head-feet flipped"}),
+        ("y", {"slices doubled"}),
+        ("x", {"slices doubled", "left-right flipped"}),
+    ],
+)
+def test_slices_that_are_seen_one_by_one_meet_no_change_of_their_neighbours(axis: str, lost: set[str]) -> None:
+    assert set(changes(True)) - set(changes(True, axis)) == lost
+
+
+@pytest.mark.parametrize("refused", [None, MemoryError()])
+def test_a_single_slice_is_stressed_and_what_the_system_refuses_is_an_error_of_the_case(
+    tmp_path: Path, refused: BaseException | None
+) -> None:
+    grid = Grid(shape=(1, 9, 9), spacing_mm=(1.0, 1.0, 1.0))
+    for name, value in (("image", 7), ("label", 1)):
+        write_array(tmp_path / f"{name}.nii.gz", np.full(grid.shape, value, np.uint8), grid)
+    case = Case(id="a", images=(tmp_path / "image.nii.gz",), label=tmp_path / "label.nii.gz", patient="a")
+
+    def segment(image: Volume) -> SimpleNamespace:
+        if refused is not None:
+            raise refused
+        return SimpleNamespace(mask=SimpleNamespace(array=np.ones(image.grid.shape, np.uint8)))
+
+    model = cast(Model, SimpleNamespace(plan=made.plan(), prepare=lambda image: image, segment=segment))
+    if refused is not None:
+        with pytest.raises(TooLittleMemoryError):
+            stress(model, case, 0)
+        return
+    rows = pd.DataFrame(stress(model, case, 0))
+    assert set(rows["change"]) == set(changes(True, "z"))
+    assert set(rows["dice"][rows["organ"] == "liver"]) == {1.0}
 
 
 def test_doubled_slices_are_means_of_two_and_as_thick() -> None:
