@@ -9,7 +9,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -116,6 +116,24 @@ def write_generation(texts: Mapping[Path, str]) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
         last.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(files: Iterable[Path]) -> Iterator[None]:
+    """Remove at the end those of some files that were not written anew meanwhile; after an error all stay."""
+    before = {file: _written(file) for file in files}
+    yield
+    for file, written in before.items():
+        if written is not None and _written(file) == written:
+            file.unlink()
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is written anew; None of what is no file."""
+    if not file.is_file():
+        return None
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+TABLES = (".csv", ".md", ".tex", ".html")  # suffixes of a table's files
+DRAWINGS = (".png", ".svg", ".pdf")  # of a chart's
+
 
 @dataclass(frozen=True)
 class ReportFolder:
@@ -94,21 +97,14 @@ class ReportFolder:
         return self.folder / "view"
 
     def tables_and_charts(self, names: Iterable[str]) -> Iterator[Path]:
-        """Yield the files that a report writes anew each time.
+        """Yield the files that a report writes anew each time; what a user has saved beside them is none of these.
 
         Args:
             names: Of tables beside those of Dice and metrics.
         """
-        charts = [
-            f"{chart.name}.*"
-            for chart in (self.curves, self.dice, self.ceilings, self.volumes, self.trust, self.flow_chart)
-        ]
-        for pattern in (
-            "table?_*",
-            "metrics_*",
-            "published_*",
-            self.statistics.name,
-            *charts,
-            *(f"{name}.*" for name in names),
-        ):
-            yield from self.folder.glob(pattern)
+        charts = (self.curves, self.dice, self.ceilings, self.volumes, self.trust, self.flow_chart)
+        tables = ("table?_*", "metrics_*", "published_*", *names)
+        patterns = [f"{table}{suffix}" for table in tables for suffix in TABLES]
+        patterns += [f"{chart.name}{suffix}" for chart in charts for suffix in DRAWINGS]
+        for pattern in (self.statistics.name, *patterns):
+            yield from (file for file in self.folder.glob(pattern) if file.is_file())

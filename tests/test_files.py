@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from autoseg import files
-from autoseg.files import atomic_path, remove_leftovers, write_generation, write_text
+from autoseg.files import atomic_path, remove_leftovers, replacing, write_generation, write_text
 from autoseg.processes import boot_digest, host_digest
 
 
@@ -249,3 +249,16 @@ def test_lines_end_alike_on_every_system(tmp_path: Path, monkeypatch: pytest.Mon
     write_text(tmp_path / "plan.json", "{\n}\n")
     write_generation({tmp_path / "a": "1\n", tmp_path / "b": "2\n"})
     assert [end for end in ends if end is not None] == ["\n"] * 3
+
+
+def test_of_files_that_are_replaced_those_not_written_anew_go_and_after_an_error_none(tmp_path: Path) -> None:
+    old, new, none, folder = (tmp_path / name for name in ("old.csv", "new.csv", "none.csv", "folder"))
+    folder.mkdir()
+    for file in (old, new):
+        file.write_text("before")
+    with pytest.raises(RuntimeError), replacing([old, new, none, folder]):
+        raise RuntimeError
+    assert old.exists()
+    with replacing([old, new, none, folder]):
+        write_text(new, "before")  # the same again
+    assert (old.exists(), new.exists(), folder.is_dir()) == (False, True, True)

@@ -25,8 +25,10 @@ def test_folds_are_told_by_their_models_in_the_order_of_their_numbers(tmp_path: 
 
 def test_a_report_replaces_its_tables_and_charts_and_keeps_pictures_of_cases(tmp_path: Path) -> None:
     replaced = {"table1_training.csv", "metrics_testing.md", "statistics.csv", "curves.svg", "dice.png", "volumes.svg"}
+    own = ("notes.txt", "table2_testing.xlsx", "dice.pptx", "flow.docx", "metrics_notes.txt")
     (tmp_path / "cases").mkdir()
-    for name in (*replaced, "report.html", "cases/a.webp", "notes.txt"):
+    (tmp_path / "metrics_old.csv").mkdir()
+    for name in (*replaced, "report.html", "cases/a.webp", *own):
         (tmp_path / name).touch()
     assert {file.name for file in ReportFolder(tmp_path).tables_and_charts(["flow"])} == replaced
 

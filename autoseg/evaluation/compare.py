@@ -33,6 +33,7 @@ class Difference:
     organ: str
     cases: tuple[str, ...]
     differences: tuple[float, ...]  # other minus baseline, one a case
+    patients: int  # that the cases are of: what is independent
     baseline_mean: float
     other_mean: float
     interval: tuple[float, float] | None  # 95 %, of the mean difference
@@ -61,7 +62,7 @@ class Difference:
     def standing(self) -> str:
         """What the numbers allow to say.
 
-        "none": no case. "equal": no case differs. "few": too few cases for a test. "open": the test shows nothing.
+        "none": no case. "equal": no case differs. "few": too few patients for a test. "open": the test shows nothing.
         "higher", "lower": the test and the interval of the mean show it. "mixed": the test shows that cases lie to
         one side of 0, and the mean does not go with it. "survivors": the one with the shorter distances has none in
         some cases, where it missed the organ, so that its worst cases are left out.
@@ -234,6 +235,7 @@ def _difference(other: str, organ: str, one: pd.Series[float], two: pd.Series[fl
         organ=organ,
         cases=tuple(str(case) for case in one.index),
         differences=tuple(differences),
+        patients=len(set(people)),
         baseline_mean=float(one.mean()),
         other_mean=float(two.mean()),
         interval=case_interval(by_case, patients),

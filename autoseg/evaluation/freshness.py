@@ -144,26 +144,39 @@ def is_evaluated(run: Run, tolerance_mm: float | None = None) -> bool:
         run: With or without scores.
         tolerance_mm: Tolerance of the normalised surface Dice that the scores must hold; None: any.
     """
+    scores = present_scores(run)
+    if scores is None or (tolerance_mm is not None and nsd_name(tolerance_mm) not in scores["metric"].unique()):
+        return False
+    return not unscored(run, scores)
+
+
+def present_scores(run: Run) -> pd.DataFrame | None:
+    """Return the scores if they are of the present models, plan, split and cases, though some cases may have none."""
     if not run.scores_file.is_file() or _changed_sources(run) or _is_edited(run):
-        return False
+        return None
     try:
-        scores = read_scores(run.scores_file)
+        return read_scores(run.scores_file)
     except RunError:  # damaged, or of another version
-        return False
-    if tolerance_mm is not None and nsd_name(tolerance_mm) not in scores["metric"].unique():
-        return False
-    return not _unscored(run, scores)
+        return None
 
 
 def stale_scores(run: Run, scores: pd.DataFrame) -> list[str]:
     """Return the reasons why scores are out of date, half a sentence each; none if they are up to date."""
     changed = _changed_sources(run)
     names = changed if len(changed) <= MOST_NAMED else [*changed[:MOST_NAMED], "…"]
-    unscored = _unscored(run, scores) if run.split_file.is_file() and run.folds() else []
+    lacking = unscored(run, scores) if run.split_file.is_file() and run.folds() else []
     return [
         *([f"the scores are older than {', '.join(names)}"] if names else []),
-        *([f"not scored: {counted(len(unscored), 'case')} of trained folds"] if unscored else []),
+        *([f"not scored: {counted(len(lacking), 'case')} of trained folds"] if lacking else []),
     ]
+
+
+def unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
+    """Return the cases of trained folds that have no score, as (fold, case)."""
+    splits = splits_of(run)
+    scored = set(scores[["fold", "case"]].drop_duplicates().itertuples(index=False, name=None))
+    expected = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
+    return [pair for pair in expected if pair not in scored]
 
 
 def score_sources(run: Run) -> dict[str, str]:
@@ -229,14 +242,6 @@ def _newer_than_scores(run: Run) -> list[str]:
 
 def _name(run: Run, file: Path) -> str:
     return file.relative_to(run.folder).as_posix()
-
-
-def _unscored(run: Run, scores: pd.DataFrame) -> list[tuple[int, str]]:
-    """Return the cases of trained folds that have no score, as (fold, case)."""
-    splits = splits_of(run)
-    scored = set(scores[["fold", "case"]].drop_duplicates().itertuples(index=False, name=None))
-    expected = [(fold, case) for fold in run.folds() if fold < len(splits) for case in splits[fold].cases()]
-    return [pair for pair in expected if pair not in scored]
 
 
 def _file_of_part(file: Path, part: str) -> Path:

@@ -19,14 +19,14 @@ EDGE_DIGITS = 6  # headers have single precision; the digits beyond it are none
 
 
 def case_records(run: Run) -> pd.DataFrame:
-    """Return a row a case of the dataset or the cache, by case id.
+    """Return a row a case of the dataset, or where that is gone of the cache, by case id.
 
     Columns: `PATIENT` (the case itself where the dataset names none), `EDGE` (of a voxel of the image; NaN
     where it is not cached), `SCANNER` where images are DICOM series that name one, and those that the dataset has
-    beside the files. A RUN whose dataset is gone knows only what is cached.
+    beside the files. Without the dataset a RUN knows only what is cached; with it, no case that was since taken out.
     """
     cases = _cases(run)
-    ids = sorted({*cases, *(file.stem for file in run.cache.glob("*.json"))})
+    ids = sorted(cases or (file.stem for file in run.cache.glob("*.json")))
     rows = {}
     for name in ids:
         cached = read_case(run.cache, name)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from autoseg.evaluation.compare import Comparison
-from autoseg.figures.canvas import save_figure
+from autoseg.figures.canvas import PRINTED, save_figure
 from autoseg.figures.differences import Paired, differences_figure
-from autoseg.files import atomic_path, write_text
+from autoseg.files import atomic_path, replacing, write_text
 from autoseg.report.formats import TextTable, latex_table, markdown_table, markdown_text
 from autoseg.report.verdict import caveats, tables, verdict
 from autoseg.sheet import harmless_frame
+
+COMPARED, PUBLISHED, FIGURE = "comparison.csv", "published.csv", "differences"  # files of a comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +41,20 @@ def comparison_report(comparison: Comparison, notes: Sequence[str] = ()) -> Comp
 
 
 def write_comparison(report: ComparisonReport, out: Path) -> ComparisonReport:
-    """Write comparison.{csv,md,tex}, published table and figure into a folder; return the report with its files."""
+    """Write comparison.{csv,md,tex}, published table and figure into a folder; return the report with its files.
+
+    Those that an earlier comparison has and this one has not are removed.
+    """
+    pictures = [out / f"{FIGURE}{suffix}" for suffix in PRINTED]
+    with replacing([out / COMPARED, out / PUBLISHED, *pictures]):
+        return _write(report, out)
+
+
+def _write(report: ComparisonReport, out: Path) -> ComparisonReport:
     comparison = report.comparison
-    frames = {"comparison.csv": numbers(comparison)} if comparison.differences else {}
+    frames = {COMPARED: numbers(comparison)} if comparison.differences else {}
     if comparison.beside:
-        frames["published.csv"] = pd.concat([table.assign(Source=own) for own, table in comparison.beside.items()])
+        frames[PUBLISHED] = pd.concat([table.assign(Source=own) for own, table in comparison.beside.items()])
     for name, frame in frames.items():
         with atomic_path(out / name) as beside:
             harmless_frame(frame).to_csv(beside, index=False)
@@ -89,7 +100,7 @@ def _picture(comparison: Comparison, out: Path) -> list[Path]:
     unit = "percentage points" if metric.difference_unit == "points" else metric.difference_unit
     what = f"Difference of {metric.title} ({unit})"
     better = "right" if metric.higher_is_better else "left"
-    return save_figure(differences_figure(others, comparison.baseline, what, better), out / "differences")
+    return save_figure(differences_figure(others, comparison.baseline, what, better), out / FIGURE)
 
 
 def _markdown(report: ComparisonReport) -> str:

@@ -45,11 +45,23 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         *_unknown(comparison),
         *_too_few(comparison),
         "Each source is one training: the spread over seeds and over other training cases is not in the intervals.",
-        "Cases are taken as independent; several scans of one patient make intervals and p too small.",
-        "Interval: bootstrap over cases, 95 % for each row alone. p: two-sided Wilcoxon signed-rank test over the "
-        f"pairs (from {FEWEST_PAIRS} on){_corrected(comparison.tests)}.",
+        *_how_tested(comparison),
     ]
     return (*notes, *([published_note("testing")] if comparison.beside else []))
+
+
+def _how_tested(comparison: Comparison) -> list[str]:
+    """Return what is taken as independent, cases or patients, and the test."""
+    of_patients = any(row.patients < len(row.cases) for row in comparison.differences)
+    one, pairs = ("patients", "the patients' means") if of_patients else ("cases", "the pairs")
+    assumed = [] if of_patients else [
+        "Cases are taken as independent; several scans of one patient make intervals and p too small."
+    ]  # fmt: skip
+    return [
+        *assumed,
+        f"Interval: bootstrap over {one}, 95 % for each row alone. p: two-sided Wilcoxon signed-rank test over {pairs} "
+        f"(from {FEWEST_PAIRS} on){_corrected(comparison.tests)}.",
+    ]
 
 
 def _corrected(tests: int) -> str:
@@ -135,7 +147,8 @@ def _tally(other: str, organs: Sequence[Difference]) -> str:
 def _sentence(comparison: Comparison, row: Difference) -> str:
     metric, base, organ = comparison.metric, comparison.baseline, row.organ
     where = "the mean over organs" if organ == OVER_ORGANS else organ
-    count = counted(len(row.cases), "case")
+    is_grouped = row.patients < len(row.cases)
+    count = counted(len(row.cases), "case") + (f" of {counted(row.patients, 'patient')}" if is_grouped else "")
     by = f"{signed(row.mean * metric.factor)} {metric.difference_unit}"
     if row.standing == "none":
         return f"{where}: no case has a value in both {row.other} and {base}."
@@ -143,8 +156,8 @@ def _sentence(comparison: Comparison, row: Difference) -> str:
         return f"{where}: {row.other} and {base} have the same values in all {count}."
     if row.standing == "few":
         return (
-            f"Too few cases for a test on {where}: {row.other} minus {base} is {by} over {count}, "
-            f"{FEWEST_PAIRS} are needed."
+            f"Too few {'patients' if is_grouped else 'cases'} for a test on {where}: {row.other} minus {base} is {by} "
+            f"over {count}, {FEWEST_PAIRS} are needed."
         )
     if row.standing == "open":
         facts = _facts(comparison, row, 1, count)
@@ -219,11 +232,13 @@ def _unknown(comparison: Comparison) -> list[str]:
 
 def _too_few(comparison: Comparison) -> list[str]:
     """Return a warning where even cases that all lie to one side could show nothing."""
-    most = max((len(row.cases) for row in comparison.differences), default=0)
+    rows = comparison.differences
+    most = max((row.patients for row in rows), default=0)
+    what = "patient" if any(row.patients < len(row.cases) for row in rows) else "case"
     lowest = comparison.tests * 2.0 ** (1 - most)
     if not comparison.tests or lowest < ALPHA:
         return []
     return [
-        f"With {counted(most, 'case')} and {counted(comparison.tests, 'test')} no p can fall below "
+        f"With {counted(most, what)} and {counted(comparison.tests, 'test')} no p can fall below "
         f"{min(1.0, lowest):.3f}: nothing could be shown here, whatever the difference."
     ]

@@ -47,7 +47,7 @@ def is_planned(path: Path, run: Run, options: PlanOptions) -> bool:
 def is_edited(run: Run) -> bool:
     """Return whether plan.json is another than the one `plan` wrote."""
     return run.plan_file.is_file() and read_origin(run).get("plan") != text_digest(
-        run.plan_file.read_text(encoding="utf-8")
+        run.plan_file.read_text(encoding="utf-8", errors="replace")
     )
 
 

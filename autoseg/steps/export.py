@@ -9,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from autoseg.errors import ModelError
-from autoseg.evaluation.freshness import is_evaluated
-from autoseg.evaluation.scores import read_scores
+from autoseg.evaluation.freshness import present_scores, unscored
 from autoseg.evaluation.statistics import TABLES, dice_table
 from autoseg.inference.opening import open_model
 from autoseg.inference.outputs.onnx import SUFFIX as ONNX_SUFFIX
@@ -56,11 +55,8 @@ def export(run: Run, file: Path) -> tuple[Path, ...]:
     if not files:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     model = open_model(run.folder, "cpu")
-    if not is_evaluated(run):
-        logger.warning(
-            "%s was not evaluated after its last training, so the file has no scores, clean-up or expected Dice; "
-            "run `autoseg evaluate %s` before", run.folder, run.folder,
-        )  # fmt: skip
+    scores = present_scores(run)
+    _warn_of_lacking(run, scores, model.postprocessing)
     parts, later = ([load_networks(one, "cpu") for one in some] for some in (files, second_files(run, run.folds())))
     networks, second = ([network.state_dict() for part, _, _ in of for network in part] for of in (parts, later))
     plan = parts[0][1]
@@ -68,7 +64,7 @@ def export(run: Run, file: Path) -> tuple[Path, ...]:
         plan = plan.model_copy(
             update={"finer": later[0][1].model_copy(update={"margin_mm": model.stages[1].plan.margin_mm})}
         )
-    card = _card(run, plan, model.postprocessing, len(networks))
+    card = _card(plan, scores, model.postprocessing, len(networks))
     if file.suffix == ONNX_SUFFIX:
         return write_onnx(model, file, card)
     facts = {
@@ -98,7 +94,22 @@ def read_card(model: Path) -> str:
     return str(facts["card"])
 
 
-def _card(run: Run, plan: Plan, postprocessing: Postprocessing, networks: int) -> str:
+def _warn_of_lacking(run: Run, scores: pd.DataFrame | None, postprocessing: Postprocessing) -> None:
+    """Say which scores the card lacks, and whether the file lacks what `evaluate` learns, too."""
+    if scores is None:
+        more = "" if postprocessing.sources_digest else ", clean-up or expected Dice"
+        logger.warning(
+            "%s was not evaluated after its last change, so the file has no scores%s; run `autoseg evaluate %s` before",
+            run.folder, more, run.folder,
+        )  # fmt: skip
+    elif lacking := unscored(run, scores):
+        logger.warning(
+            "%s: %s not scored, so the tables of the card are without; run `autoseg evaluate %s` before",
+            run.folder, counted(len(lacking), "case"), run.folder,
+        )  # fmt: skip
+
+
+def _card(plan: Plan, scores: pd.DataFrame | None, postprocessing: Postprocessing, networks: int) -> str:
     known, grid = postprocessing.fingerprint, " × ".join(f"{v:g}" for v in plan.spacing_mm or plan.downsampling)
     what = f"{networks} networks, averaged" if networks > 1 else "One network"
     lines = [
@@ -114,8 +125,7 @@ def _card(run: Run, plan: Plan, postprocessing: Postprocessing, networks: int) -
         spacing = ", ".join(f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True))
         cases = counted(known.cases, "case")
         lines += ["## Data", f"{cases}; spacing {spacing} mm (z, y, x). Other scans may fail unseen."]
-    if is_evaluated(run):
-        scores = read_scores(run.scores_file)
+    if scores is not None:
         for table in TABLES:
             frame = dice_table(scores, table.splits)
             lines += [f"## Dice (%) of {table.cases}", _markdown(frame)]

@@ -27,7 +27,7 @@ from autoseg.evaluation.statistics import with_misses
 from autoseg.evaluation.stress import read_stress
 from autoseg.figures.canvas import Undrawn, try_to_draw
 from autoseg.figures.colours import organ_colours
-from autoseg.files import write_text
+from autoseg.files import replacing, write_text
 from autoseg.labels import organ_key
 from autoseg.locks import lock
 from autoseg.metrics.registry import NSD, known_metric
@@ -97,7 +97,8 @@ def report(
     if options.pdf:
         require_browser()
     run.plan()  # or a folder that is no RUN would get one for the lock
-    with lock(run.report.folder, "autoseg report", REPORT_WAIT_S):
+    rewritten = run.report.tables_and_charts([table.name for table in REVIEW])
+    with lock(run.report.folder, "autoseg report", REPORT_WAIT_S), replacing(rewritten):
         return _report(run, options, track, show)
 
 
@@ -105,17 +106,16 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
     plan = plan_of(run)
     is_scored = run.scores_file.is_file()
     scores = with_misses(read_scores(run.scores_file)) if is_scored else pd.DataFrame(columns=list(COLUMNS))
-    _remove_earlier(run)
     records = case_records(run)
-    beside = PUBLISHED in (options.beside, plan.preset)
-    tables = _score_tables(run, scores, beside, dict(records[PATIENT]), plan.name)
-    if show is not None:
-        show(tables.printed if len(scores) else ())
-    with remembered(run.digests_file), crew_of(options.cluster, options.jobs, run.folder) as crew:
-        drawn = draw_pictures(run, plan, scores, crew, track)
     checks, problem = check_rows(run)
     readers = None if options.observers is None else _readers(options.observers, scores)
     evidence = _evidence(run, scores, records, checks or (), readers)
+    beside = PUBLISHED in (options.beside, plan.preset)
+    with remembered(run.digests_file), crew_of(options.cluster, options.jobs, run.folder) as crew:
+        tables = _score_tables(run, scores, beside, dict(records[PATIENT]), plan.name)
+        if show is not None:
+            show(tables.printed if len(scores) else ())
+        drawn = draw_pictures(run, plan, scores, crew, track)
     lacking = (*_missing(run, scores), *drawn.notes, *(f"{c} is not drawn: {w}" for c, w in drawn.failed.items()))
     content = replace(
         _content(run, plan, tables, drawn.pictures, evidence),
@@ -255,16 +255,6 @@ def _methods(
         tolerance=next((m.title.removeprefix("NSD at ") for m in metrics if m and m.family == NSD), ""),
     )
     return methods(plan, load_fingerprint(run.fingerprint_file), evidence.splits, facts)
-
-
-def _remove_earlier(run: Run) -> None:
-    """Remove the tables and charts of an earlier report: no old number may stand beside a new page.
-
-    Pictures of cases stay: each is checked before it is used again.
-    """
-    names = [table.name for table in REVIEW]
-    for file in list(run.report.tables_and_charts(names)):
-        file.unlink()
 
 
 def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:

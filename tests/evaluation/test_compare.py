@@ -407,3 +407,19 @@ def test_several_cases_of_a_patient_count_as_one_in_interval_and_test() -> None:
     assert widths[0] > 1.5 * widths[1]
     assert "A and B: 21 cases of 7 patients; intervals and p are of patients." in by_patient.notes
     assert not any("patients" in note for note in by_case.notes)
+
+
+def test_cases_of_too_few_patients_are_called_so() -> None:
+    one, other = shifted([0.01, 0.02, 0.03, 0.04] * 3)
+    patients = {case: f"p{number % 4}" for number, case in enumerate(sorted(one.patients or numbered([0.0] * 12)))}
+    few = compare(replace(one, patients=patients), [other], "dice")
+    assert verdict(few)[0] == (
+        "Too few patients for a test on liver: B minus A is +2.50 points over 12 cases of 4 patients, 6 are needed."
+    )
+    told = caveats(few)
+    assert not any("taken as independent" in note for note in told)
+    assert any(note.startswith("Interval: bootstrap over patients") for note in told)
+    six = {case: f"p{number % 6}" for number, case in enumerate(patients)}
+    two = shifted([0.01, 0.02, 0.03, 0.04] * 3)[1]
+    both = compare(replace(one, patients=six), [other, replace(two, name="C")], "dice")
+    assert any(note.startswith("With 6 patients and 2 tests no p can fall below 0.062") for note in caveats(both))

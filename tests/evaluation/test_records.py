@@ -42,6 +42,9 @@ def test_extra_columns_of_a_csv_are_kept_and_a_gone_dataset_leaves_what_is_cache
     assert list(records[PATIENT]) == ["p1", "b"]
     assert records[EDGE].to_list()[0] == 5.0
     assert list(records["sex"]) == ["F", "M"]
+    cache_case(run, "taken out since", (5.0, 1.0, 1.0))
+    assert list(case_records(run).index) == ["a", "b"]
+    (run.cache / "taken out since.json").unlink()
     (tmp_path / "cases.csv").unlink()
     assert dict(case_records(run)[PATIENT]) == {"a": "of a"}
     assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, EDGE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_a_command_names_run_and_dataset_and_other_files_by_their_names(run: Run
 
 
 @pytest.mark.parametrize(
+    "words", ["--part 2/3", "--part=2/3", "--cluster tls://host:8786", "--set name=a", "--set crop_size=[32,32,32]"]
+)
+def test_words_of_a_command_that_are_no_paths_stay(run: Run, words: str) -> None:
+    assert shlex.split(command_without_folders(f"autoseg preprocess RUN {words}", run))[3:] == words.split()
+
+
+def test_a_setting_that_is_a_path_is_a_name(run: Run) -> None:
+    told = command_without_folders("autoseg plan DATASET RUN --set name=/home/mary/a", run)
+    assert told == "autoseg plan DATASET RUN --set name=a"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("no path: 3 / 4 mm and/or 1/2", "no path: 3 / 4 mm and/or 1/2"),
@@ -50,3 +63,16 @@ def test_the_check_of_a_csv_dataset_tells_files_within_its_folder(run: Run, tmp_
     rows, problem = check_rows(run)
     assert rows == ({"case": "a", "file": "sub/i.nii.gz", "found": "the same as j.nii.gz", "fix": "remove"},)
     assert problem == ()
+
+
+@pytest.mark.parametrize("patient", ["Doe, John", "O'Neil", "Doe (1970)", "a: b", "x|y"])
+def test_the_check_tells_no_folder_of_a_file_elsewhere_whatever_it_is_called(run: Run, patient: str) -> None:
+    file = f"/archive/{patient}/ct.nii.gz"
+    row = {"case": "a", "file": file, "found": f"{file} has holes", "fix": f"look at {file}, or leave it out"}
+    run.check_file.write_text(json.dumps([row]))
+    rows, _ = check_rows(run)
+    assert rows is not None
+    (told,) = rows
+    assert told == {
+        "case": "a", "file": "ct.nii.gz", "found": "ct.nii.gz has holes", "fix": "look at ct.nii.gz, or leave it out",
+    }  # fmt: skip
