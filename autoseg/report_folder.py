@@ -97,7 +97,7 @@ class ReportFolder:
         return self.folder / "view"
 
     def tables_and_charts(self, names: Iterable[str]) -> Iterator[Path]:
-        """Yield the files that a report writes anew each time; what a user has saved beside them is none of these.
+        """Yield the files that a report writes anew each time: of other formats none, as a user may have saved them.
 
         Args:
             names: Of tables beside those of Dice and metrics.

@@ -8,7 +8,7 @@ import pandas as pd
 
 from autoseg.data.cache import read_case
 from autoseg.dataset.load import Case
-from autoseg.dataset.origin import dataset_of
+from autoseg.dataset.origin import dataset_of, splits_of
 from autoseg.errors import AutosegError
 from autoseg.evaluation.patients import Patients
 from autoseg.imaging.scanner import scanner_of
@@ -23,10 +23,13 @@ def case_records(run: Run) -> pd.DataFrame:
 
     Columns: `PATIENT` (the case itself where the dataset names none), `EDGE` (of a voxel of the image; NaN
     where it is not cached), `SCANNER` where images are DICOM series that name one, and those that the dataset has
-    beside the files. Without the dataset a RUN knows only what is cached; with it, no case that was since taken out.
+    beside the files. Without the dataset a RUN knows only what is cached; with it, of the cases that were taken out
+    since, those alone that the split still has.
     """
     cases = _cases(run)
-    ids = sorted(cases or (file.stem for file in run.cache.glob("*.json")))
+    splits = splits_of(run) if cases and run.split_file.is_file() else ()
+    in_splits = {name for split in splits for name in split.cases()}
+    ids = sorted({*cases, *in_splits} if cases else (file.stem for file in run.cache.glob("*.json")))
     rows = {}
     for name in ids:
         cached = read_case(run.cache, name)

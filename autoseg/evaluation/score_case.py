@@ -71,7 +71,7 @@ def _original(model: Model, one: CaseToScore) -> Original | None:
     return Original(read=lambda: read_cached_image(one.case, source), truth=truth)
 
 
-@raise_as_job_error()
+@raise_as_job_error(done="scored")
 def score_case(model: Model, one: CaseToScore, upsampler: Upsampler) -> ScoredCase:
     """Write the mask of a case and score it, on both grids.
 

@@ -144,7 +144,7 @@ def changes(is_ct: bool, flat_axis: str | None = None) -> dict[str, Change]:
     return {name: change for name, change in CHANGES.items() if name not in left_out}
 
 
-@raise_as_job_error()
+@raise_as_job_error(done="stressed")
 def stress(model: Model, case: Case, fold: int) -> list[dict[str, Any]]:
     """Return the Dice of every organ of a case under every change, rows of `COLUMNS`.
 

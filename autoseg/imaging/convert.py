@@ -17,13 +17,13 @@ import numpy as np
 from autoseg.errors import VolumeError
 from autoseg.imaging.grid import IDENTITY, Grid, Triple
 from autoseg.imaging.itk import Array, array_and_grid, image_of
+from autoseg.imaging.nifti import MM_BY_UNIT
 from autoseg.imaging.readers import StoredImage
 from autoseg.imaging.remarks import Remark
 from autoseg.imaging.right_angles import grid_of_axes
 from autoseg.imaging.volumes import Volume, image_volume, read_image, stored_label
 
 Files = str | PathLike[str] | Sequence[str | PathLike[str]]  # of one image: one file or folder, or one file a channel
-UNITS_MM = {"meter": 1000.0, "micron": 0.001}  # nibabel's names; everything else is millimetres, as in a file
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # nibabel's x runs to the right and y to the front
 
 
@@ -116,8 +116,8 @@ def _from_nibabel(image: Any) -> StoredImage:
 
 def _unit_mm(image: Any) -> float:
     """Return the unit of a nibabel image's affine (mm), as its header says; some kinds of image have none."""
-    units = getattr(image.header, "get_xyzt_units", None)
-    return UNITS_MM.get(units()[0], 1.0) if units is not None else 1.0
+    has_unit = "xyzt_units" in image.header.keys()  # noqa: SIM118 - the header itself cannot be asked
+    return MM_BY_UNIT.get(int(image.header["xyzt_units"]) & 7, 1.0) if has_unit else 1.0
 
 
 def _to_nibabel(mask: Volume, image: Any) -> Any:

@@ -43,8 +43,8 @@ def list_inputs(source: Path, out: Path, channels: int, series: str | None = Non
         series: SeriesInstanceUID, or its end, of the series to take from a DICOM folder that holds several.
 
     Raises:
-        VolumeError: If there is nothing to predict, several images for one file, a series of no DICOM folder, or a
-            mask would overwrite an image.
+        VolumeError: If there is nothing to predict, several images for one file, a series of no DICOM folder, a mask
+            would overwrite an image, or masks would lie among the images.
     """
     images_of = _images(source, channels)
     for image in [image for images in images_of.values() for image in images]:

@@ -64,8 +64,8 @@ def _opened(
         _warn_of_unready(files, folds, learnt)
         if len(by_stage) == 1 and any(facts.get("stages", 1) > 1 for _, _, facts in folds):
             logger.warning(
-                "%s: is the first of two stages, and without the second its masks are the coarse ones; give the RUN, "
-                "or what `autoseg export` writes", model,
+                "%s: is the first of two stages, and without the second its masks are the coarse ones; give the RUN "
+                "that has both, or what `autoseg export` writes", model,
             )  # fmt: skip
     digests, later_digests = ("".join(map(_digest_of, some)) for some in (files, later_files))
     return Model(

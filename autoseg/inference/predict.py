@@ -153,8 +153,8 @@ class Work:
                 self.statistics.require_same_image(job.name, job.out, origin)
                 if stored_digest(self._files(job)) != written:
                     raise VolumeError(
-                        f"{job.out}: was replaced by another process meanwhile; give each process an OUT of its own, "
-                        "then the same command goes on"
+                        f"{job.out}: was replaced or removed by another process meanwhile; where several write, give "
+                        "each an OUT of its own, else run the same command again"
                     )
                 self.statistics.forget(job.name)
                 self.statistics.add(job.name, origin, self._files(job), prediction)
@@ -203,11 +203,12 @@ def read_input(model: Model, job: Input, outputs: Outputs, watch: Stopwatch) -> 
 
 
 @contextmanager
-def raise_as_job_error(written: Path | None = None) -> Iterator[None]:
+def raise_as_job_error(written: Path | None = None, *, done: str = "predicted") -> Iterator[None]:
     """Turn what the system refuses into an error of the one job.
 
     Args:
         written: What to name where the system names no file, as on a full disk.
+        done: What is done to it, for messages.
 
     Raises:
         TooLittleMemoryError: If the memory is full.
@@ -218,7 +219,8 @@ def raise_as_job_error(written: Path | None = None) -> Iterator[None]:
     except MemoryError as error:
         raise TooLittleMemoryError("there is too little memory for it; close other programs") from error
     except (ValueError, ArithmeticError) as error:  # a file that no check foresees must not stop the others
-        raise VolumeError(f"cannot be predicted ({shortened(error, 200)}); look whether the image is sound") from error
+        logger.debug("a job failed", exc_info=True)  # what no check foresees may be a mistake of ours
+        raise VolumeError(f"cannot be {done} ({shortened(error, 200)}); look whether its files are sound") from error
     except OSError as error:
         raise VolumeError(
             f"{error.filename or written or 'a file'}: {error.strerror or error}; check path and disk space"

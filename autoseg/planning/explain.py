@@ -20,7 +20,7 @@ from autoseg.planning.explain_organs import organs_section
 from autoseg.planning.explain_second import second_section
 from autoseg.planning.explain_split import Sides, split_section
 from autoseg.planning.planner import Ceilings, Decision, Rejected
-from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS, of_short_training
+from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS, optimiser_in_words
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
 from autoseg.planning.second_plan import SecondPlan
 from autoseg.planning.stages import STEP_SHARES
@@ -242,12 +242,10 @@ def _network(decision: Decision, budget: Budget) -> Iterable[str]:
 def _training(decision: Decision, context: Context) -> Iterable[str]:
     plan = decision.plan
     loss = LOSSES[plan.loss.kind].of(plan.scheme).name + (" weighted by class" if plan.loss.weights else "")
-    rate = f"{plan.learning_rate:g}{'' if decision.chosen is None else of_short_training(plan)}"
+    derived = set() if decision.chosen is None else {*vars(plan)} - {key.partition(".")[0] for key in decision.changed}
+    steps = f"{plan.iterations} iterations of {optimiser_in_words(plan, derived)}"
     yield "## Training"
-    yield (
-        f"{plan.iterations} iterations of {plan.optimiser.name}, learning rate {rate} ({plan.optimiser.schedule}), "
-        f"loss {loss}. {_places(plan)} {_mirroring(plan)}{_undeformed(plan)}"
-    )
+    yield f"{steps}, loss {loss}. {_places(plan)} {_mirroring(plan)}{_undeformed(plan)}"
     if context.measured and context.training_s:
         yield (
             f"The iterations are those whose steps fit {in_minutes(context.training_s)} at the measured "

@@ -153,10 +153,11 @@ class _Fitting:
             PlanError: If it does not fit the memory.
         """
         cost = self._cost(decision.plan)
-        if cost is None:
+        fitted = None if cost is None else self._fitted(decision, self.budget, cost)
+        if fitted is None:
             way_out = nearest_fit(decision.plan, self.budget)
             raise PlanError(f"a step of this plan does not fit this {self.budget.device}; {way_out}")
-        return self._fitted(decision, self.budget, cost)
+        return fitted
 
     def until_it_fits(self, decision: Decision) -> FittedPlan:
         """Measure; derive again while a step takes more memory than it may, and once where too few fit the time.
@@ -169,9 +170,12 @@ class _Fitting:
             cost = self._cost(decision.plan)
             if cost is not None and cost.gib <= self.budget.step_gib:
                 quicker = self._quicker(decision.plan, cost)
-                if quicker is None or allowed is not self.budget or attempt == ATTEMPTS:
-                    return replace(self._fitted(decision, allowed, cost), corrected=correction > 1)
-                allowed = quicker
+                if quicker is not None and allowed is self.budget and attempt < ATTEMPTS:
+                    allowed = quicker
+                elif (fitted := self._fitted(decision, allowed, cost)) is not None:
+                    return replace(fitted, corrected=correction > 1)
+                else:
+                    correction *= TIGHTER
             else:
                 correction *= TIGHTER if cost is None else max(1.02, cost.gib / decision.step_gib)
             decision = self._again(allowed, partial(_corrected, correction))
@@ -202,15 +206,19 @@ class _Fitting:
             fewer = replace(fewer, cpu_step_voxels=max(SMALLEST_STEP, voxels))
         return None if fewer == self.budget else fewer
 
-    def _fitted(self, decision: Decision, budget: Budget, cost: StepCost) -> FittedPlan:
+    def _fitted(self, decision: Decision, budget: Budget, cost: StepCost) -> FittedPlan | None:
         """Return the plan with the iterations that fit the time, if that decides them.
 
-        Where another optimiser follows from their number than was measured, its step is measured, too.
+        Where another optimiser follows from their number than was measured, its step is measured, too; None: it does
+        not fit the memory.
         """
         if self.training_s is not None:
             decision = self._of_time(decision, self.training_s, cost)
             following = _with_optimiser(decision.plan, self.settings)
-            if decision.chosen is not None and following != decision.plan and (own := self._cost(following)):
+            if decision.chosen is not None and following != decision.plan:
+                own = self._cost(following)
+                if own is None or own.gib > self.budget.step_gib:
+                    return None
                 cost, decision = own, self._of_time(replace(decision, plan=following), self.training_s, own)
         return FittedPlan(decision=decision, budget=budget, measured=cost, training_s=self.training_s)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from autoseg.dataset.fingerprint import Fingerprint
@@ -84,10 +84,14 @@ def optimiser_of(iterations: int) -> Literal["muon", "adamw"]:
     return "muon" if iterations <= MUON_ITERATIONS else "adamw"
 
 
-def of_short_training(plan: Plan) -> str:
-    """Return what to add to a learning rate that is so high as there are few iterations."""
-    is_short = plan.learning_rate == SHORT_LEARNING_RATE and plan.iterations <= SHORT_ITERATIONS
-    return f", twice that of more than {SHORT_ITERATIONS} iterations" if is_short else ""
+def optimiser_in_words(plan: Plan, derived: Collection[str]) -> str:
+    """Return optimiser, rate and schedule; of those keys that are derived, what a longer training would have."""
+    name, rate = {"adam": "Adam", "adamw": "AdamW", "muon": "Muon"}[plan.optimiser.name], f"{plan.learning_rate:g}"
+    if "optimiser" in derived and plan.optimiser.name == "muon" and plan.iterations <= MUON_ITERATIONS:
+        name += f" (AdamW where there are more than {MUON_ITERATIONS})"
+    if "learning_rate" in derived and plan.learning_rate == SHORT_LEARNING_RATE and plan.iterations <= SHORT_ITERATIONS:
+        rate += f", twice that of more than {SHORT_ITERATIONS} iterations"
+    return f"{name}, learning rate {rate} ({plan.optimiser.schedule})"
 
 
 def ratio(new: Triple, old: Triple) -> Triple:

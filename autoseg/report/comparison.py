@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from autoseg.report.formats import TextTable, latex_table, markdown_table, markd
 from autoseg.report.verdict import caveats, tables, verdict
 from autoseg.sheet import harmless_frame
 
-COMPARED, PUBLISHED, FIGURE = "comparison.csv", "published.csv", "differences"  # files of a comparison
+# files of a comparison; the text is always written
+COMPARED, PUBLISHED, FIGURE, TEXT = "comparison.csv", "published.csv", "differences", "comparison.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,14 @@ def comparison_report(comparison: Comparison, notes: Sequence[str] = ()) -> Comp
     )
 
 
-def write_comparison(report: ComparisonReport, out: Path) -> ComparisonReport:
+def write_comparison(report: ComparisonReport, out: Path, keep: Collection[Path] = ()) -> ComparisonReport:
     """Write comparison.{csv,md,tex}, published table and figure into a folder; return the report with its files.
 
-    Those that an earlier comparison has and this one has not are removed.
+    Those that an earlier comparison has written there and this one does not are removed, but for those to `keep`.
     """
-    pictures = [out / f"{FIGURE}{suffix}" for suffix in PRINTED]
-    with replacing([out / COMPARED, out / PUBLISHED, *pictures]):
+    files = [out / COMPARED, out / PUBLISHED, *(out / f"{FIGURE}{suffix}" for suffix in PRINTED)]
+    kept = {file.resolve() for file in keep}
+    with replacing([file for file in files if (out / TEXT).is_file() and file.resolve() not in kept]):
         return _write(report, out)
 
 
@@ -58,9 +60,9 @@ def _write(report: ComparisonReport, out: Path) -> ComparisonReport:
     for name, frame in frames.items():
         with atomic_path(out / name) as beside:
             harmless_frame(frame).to_csv(beside, index=False)
-    write_text(out / "comparison.md", _markdown(report))
+    write_text(out / TEXT, _markdown(report))
     write_text(out / "comparison.tex", _latex(report))
-    written = [*(out / name for name in frames), out / "comparison.md", out / "comparison.tex"]
+    written = [*(out / name for name in frames), out / TEXT, out / "comparison.tex"]
     pictures = _picture(comparison, out) if comparison.differences else []
     return replace(report, written=(*written, *pictures))
 

@@ -4,38 +4,63 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-from autoseg.dataset.origin import read_origin
+from autoseg.dataset.origin import dataset_of, read_origin
+from autoseg.errors import AutosegError
 from autoseg.run import Run
 
 _FOLDERS = re.compile(r"(?<![\w.~/<])(?:~[\w.-]*)?/(?:[^\s/:'\"<>|,;()][^/:'\"\n<>|,;()]*/)+")  # up to the last name
-_NO_PATH = re.compile(r"\d+/\d+|\w+://.*")  # a part of an array, the address of a scheduler
+_START = re.compile(r"(?<![\w.~/<])/")  # of a path within a text
 
 
 def without_folders(text: str, run: Run) -> str:
     """Return a text with its paths relative to the dataset or the RUN where they lie there, else as names alone."""
-    return _FOLDERS.sub("", _without(text, _known_folders(run)))
+    for folder in sorted(_known_folders(run), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w.]){re.escape(folder)}(?:[/\\]|(?![\w.-]))", "", text)
+    return _FOLDERS.sub("", text)
 
 
-def row_without_folders(row: Mapping[str, object], run: Run) -> dict[str, object]:
-    """Return a row of the data check without folders, as by `without_folders`, whatever that of its file is called."""
-    known = _known_folders(run)
-    file = Path(str(row.get("file", "")))
-    folders = known if any(file.is_relative_to(folder) for folder in known) else known | {str(file.parent)}
-    return {
-        key: _FOLDERS.sub("", _without(value, folders)) if isinstance(value, str) else value
-        for key, value in row.items()
+def rows_without_folders(rows: Iterable[Mapping[str, object]], run: Run) -> tuple[dict[str, object], ...]:
+    """Return the rows of a data check, their texts as by `without_folders`, whatever the folders of files are called.
+
+    Those of the dataset's files count, and of the files of the rows: a text may name several.
+    """
+    told = [dict(row) for row in rows]
+    known, files = _known_folders(run), [Path(str(row.get("file", ""))) for row in told]
+    with suppress(AutosegError, OSError):
+        files += [file for case in dataset_of(run).cases for file in (*case.images, *case.label_files)]
+    elsewhere = {
+        str(folder)
+        for file in files
+        for folder in (file.parent, file.parent.resolve())
+        if len(folder.parts) > 1 and not any(folder.is_relative_to(one) for one in known)
     }
+    return tuple(
+        {
+            key: without_folders(_without(value, elsewhere), run) if isinstance(value, str) else value
+            for key, value in row.items()
+        }
+        for row in told
+    )
 
 
-def _without(text: str, folders: Iterable[str]) -> str:
-    for folder in sorted(folders, key=len, reverse=True):
-        if Path(folder).is_absolute():
-            text = re.sub(rf"(?<![\w.]){re.escape(folder)}(?:[/\\]|(?![\w.-]))", "", text)
-    return text
+def _without(text: str, folders: Collection[str]) -> str:
+    """Return a text in which a path below any of some folders is its last name; of very many none is tried in turn."""
+    done, rest = "", text
+    while folders and (start := _START.search(rest)) is not None:
+        begin = start.start()
+        ends = [place.start() for place in re.finditer("/", rest[begin + 1 :])]
+        long = [begin + 1 + end for end in ends if rest[begin : begin + 1 + end] in folders]
+        if not long:
+            done, rest = done + rest[: begin + 1], rest[begin + 1 :]
+            continue
+        below = re.match(r"/(?:[^\s/]+/)*", rest[long[-1] :])
+        done, rest = done + rest[:begin], rest[long[-1] + (below.end() if below else 0) :]
+    return done + rest
 
 
 def command_without_folders(command: str, run: Run) -> str:
@@ -51,8 +76,15 @@ def command_without_folders(command: str, run: Run) -> str:
 
 
 def _word(word: str, names: dict[str, Path], before: str) -> str:
-    option, equals, value = word.partition("=") if word.startswith("-") or before == "--set" else ("", "", word)
-    if _NO_PATH.fullmatch(value):
+    """Return a word of a command; what `--part` and `--cluster` have is no path, unless a file: address."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    of = option or before
+    if of == "--set" and "=" in value:
+        key, _, value = value.partition("=")
+        option, equals = f"{option}{equals}{key}", "="
+        if not value.startswith(("/", "~", ".")):  # a number, a word or a list
+            return word
+    if of == "--part" or (of == "--cluster" and re.fullmatch(r"(?!file:)\w+://.*", value)):
         return word
     parts = [part for part in Path(value).parts if part not in (".", "..", "~")]
     for name, path in names.items():

@@ -19,7 +19,7 @@ from autoseg.inference.second_cases import read_errors
 from autoseg.json_file import read_json
 from autoseg.machine import machine_in_words
 from autoseg.network.weights import MODEL, parse_facts, read_facts
-from autoseg.report.privacy import command_without_folders, row_without_folders
+from autoseg.report.privacy import command_without_folders, rows_without_folders
 from autoseg.run import Run, StageFolder
 from autoseg.timings import read_timings
 from autoseg.training.log import read_rows
@@ -156,7 +156,7 @@ def check_rows(run: Run) -> tuple[tuple[Mapping[str, object], ...] | None, tuple
         return None, ()
     try:
         rows = read_json(file, list)
-        return tuple(row_without_folders(dict(row), run) for row in rows), ()
+        return rows_without_folders([dict(row) for row in rows], run), ()
     except (OSError, ValueError, TypeError, AttributeError):
         return None, ("check.json is damaged: `autoseg check DATASET --json check.json` makes it anew.",)
 

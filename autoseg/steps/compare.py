@@ -34,7 +34,7 @@ def compare_sources(names: Sequence[str], out: Path | None = None, metric: str =
     comparable_metric(metric)  # before anything is read
     first, *others = open_sources(names, metric)
     report = comparison_report(compare(first, others, metric), _stale(names))
-    return report if out is None else write_comparison(report, out)
+    return report if out is None else write_comparison(report, out, keep=[*map(Path, names)])
 
 
 def _stale(names: Sequence[str]) -> list[str]:

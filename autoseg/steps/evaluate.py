@@ -113,7 +113,7 @@ def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:
             rows += stress(model, cases[name], fold)
         except AutosegError as error:
             failed[name] = str(error)
-            continue
+    if rows:
         write_stress(rows, run.stress_file)
         note_models(run, "stress")
     if failed:

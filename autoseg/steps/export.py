@@ -56,7 +56,7 @@ def export(run: Run, file: Path) -> tuple[Path, ...]:
         raise ModelError(f"{run.folder}: no trained fold; run `autoseg train {run.folder}` first")
     model = open_model(run.folder, "cpu")
     scores = present_scores(run)
-    _warn_of_lacking(run, scores, model.postprocessing)
+    _warn_of_lacking(run, scores)
     parts, later = ([load_networks(one, "cpu") for one in some] for some in (files, second_files(run, run.folds())))
     networks, second = ([network.state_dict() for part, _, _ in of for network in part] for of in (parts, later))
     plan = parts[0][1]
@@ -94,13 +94,12 @@ def read_card(model: Path) -> str:
     return str(facts["card"])
 
 
-def _warn_of_lacking(run: Run, scores: pd.DataFrame | None, postprocessing: Postprocessing) -> None:
-    """Say which scores the card lacks, and whether the file lacks what `evaluate` learns, too."""
+def _warn_of_lacking(run: Run, scores: pd.DataFrame | None) -> None:
+    """Say which scores the card lacks; that a fold is not evaluated was said when it was opened."""
     if scores is None:
-        more = "" if postprocessing.sources_digest else ", clean-up or expected Dice"
         logger.warning(
-            "%s was not evaluated after its last change, so the file has no scores%s; run `autoseg evaluate %s` before",
-            run.folder, more, run.folder,
+            "%s was not evaluated after its last change, so the card has no scores; run `autoseg evaluate %s` before",
+            run.folder, run.folder,
         )  # fmt: skip
     elif lacking := unscored(run, scores):
         logger.warning(

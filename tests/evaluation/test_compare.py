@@ -327,6 +327,19 @@ def test_everything_is_written_and_reads_back(tmp_path: Path) -> None:
     latex = (tmp_path / "new" / "out" / "comparison.tex").read_text(encoding="utf-8")
     assert r"left\_lung \& 5 \% \textbar{} x & 6 & 50.00 & 53.50" in latex  # the other columns follow below
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
+    again = shown(base, other, out=tmp_path / "new" / "out")  # without the published table
+    assert {file.name for file in again.written} == {file.name for file in (tmp_path / "new" / "out").iterdir()}
+    assert len(again.written) == 6
+    (tmp_path / "paper").mkdir()
+    own = table(tmp_path / "paper" / "published.csv", {"vein": [0.4] * 6}, cases)
+    for _ in range(2):
+        shown(own, base, out=own.parent)
+        assert own.is_file()
+    mine = tmp_path / "other" / "differences.svg"
+    mine.parent.mkdir()
+    mine.write_text("of the user's")
+    shown("roth2018", base, out=mine.parent)
+    assert mine.is_file()
 
 
 def test_two_score_files_of_ours_are_compared_by_any_metric_with_a_better_side(tmp_path: Path) -> None:

@@ -42,9 +42,12 @@ def test_extra_columns_of_a_csv_are_kept_and_a_gone_dataset_leaves_what_is_cache
     assert list(records[PATIENT]) == ["p1", "b"]
     assert records[EDGE].to_list()[0] == 5.0
     assert list(records["sex"]) == ["F", "M"]
-    cache_case(run, "taken out since", (5.0, 1.0, 1.0))
-    assert list(case_records(run).index) == ["a", "b"]
-    (run.cache / "taken out since.json").unlink()
+    for name in ("taken out", "withdrawn"):
+        cache_case(run, name, (5.0, 1.0, 1.0))
+    run.split_file.write_text('[{"training": ["a", "withdrawn"], "validation": [], "testing": ["b"]}]', "utf-8")
+    assert dict(case_records(run)[PATIENT]) == {"a": "p1", "b": "b", "withdrawn": "of withdrawn"}
+    for name in ("taken out", "withdrawn"):
+        (run.cache / f"{name}.json").unlink()
     (tmp_path / "cases.csv").unlink()
     assert dict(case_records(run)[PATIENT]) == {"a": "of a"}
     assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, EDGE]

@@ -106,6 +106,7 @@ def test_a_nibabel_image_is_in_the_unit_of_its_header_as_its_file_is(unit: str, 
     nibabel = pytest.importorskip("nibabel")
     image = nibabel_image(Grid(shape=VOXELS.shape, spacing_mm=(3.0 / mm, 2.0 / mm, 1.5 / mm)))
     image.header.set_xyzt_units(unit)
+    image.header["xyzt_units"] += 64  # a code of time that there is not
     nibabel.save(image, tmp_path / "a.nii.gz")
     of_object, of_file = (to_volume(one).volume.grid for one in (image, tmp_path / "a.nii.gz"))
     np.testing.assert_allclose(of_object.spacing_mm, SPACING_MM, rtol=1e-5)

@@ -294,6 +294,15 @@ def test_a_gpu_plan_whose_time_holds_few_iterations_is_measured_with_the_optimis
     assert done.measured.seconds_per_iteration == 0.6
 
 
+def test_a_gpu_plan_whose_following_optimiser_does_not_fit_is_derived_again() -> None:
+    measure = Measuring(1.0, 99.0, 1.0, 1.0)
+    done = fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, PlanOptions(time_budget_s=1000.0), measure)
+    assert done.corrected
+    assert len(measure.voxels) == 4
+    assert done.decision.plan.optimiser.name == "muon"
+    assert measure.voxels[-1] < measure.voxels[0]
+
+
 def test_a_plan_for_another_machine_is_not_measured() -> None:
     assert fit_plan(derive_plan(FOUND, GPU, seed=0), FOUND, GPU, derive, MEASURE, None).measured is None
 

@@ -33,15 +33,32 @@ def test_a_command_names_run_and_dataset_and_other_files_by_their_names(run: Run
 
 
 @pytest.mark.parametrize(
-    "words", ["--part 2/3", "--part=2/3", "--cluster tls://host:8786", "--set name=a", "--set crop_size=[32,32,32]"]
+    "words",
+    [
+        *("--part 2/3", "--part=2/3", "--cluster tls://host:8786", "--set name=a", "--set crop_size=[32,32,32]"),
+        '--set labels=[{"name":"left/right"}]',
+    ],
 )
 def test_words_of_a_command_that_are_no_paths_stay(run: Run, words: str) -> None:
-    assert shlex.split(command_without_folders(f"autoseg preprocess RUN {words}", run))[3:] == words.split()
+    command = shlex.join(["autoseg", "preprocess", "RUN", *words.split()])
+    assert command_without_folders(command, run) == command
 
 
-def test_a_setting_that_is_a_path_is_a_name(run: Run) -> None:
-    told = command_without_folders("autoseg plan DATASET RUN --set name=/home/mary/a", run)
-    assert told == "autoseg plan DATASET RUN --set name=a"
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("plan DATASET RUN --set name=/home/mary/a", "plan DATASET RUN --set name=a"),
+        ("plan DATASET RUN --set=name=/home/mary/a", "plan DATASET RUN --set=name=a"),
+        ("predict RUN 2024/0012345 out --cluster file:///home/mary/s.json", "predict RUN 0012345 out --cluster s.json"),
+    ],
+)
+def test_what_is_a_path_is_a_name(run: Run, command: str, told: str) -> None:
+    assert command_without_folders(f"autoseg {command}", run) == f"autoseg {told}"
+
+
+def test_a_dataset_of_digits_is_the_dataset(run: Run, tmp_path: Path) -> None:
+    run.dataset_file.write_text(json.dumps({"dataset": str(tmp_path / "2024" / "05")}))
+    assert command_without_folders("autoseg plan 2024/05 RUN", run) == "autoseg plan DATASET RUN"
 
 
 @pytest.mark.parametrize(
@@ -67,12 +84,14 @@ def test_the_check_of_a_csv_dataset_tells_files_within_its_folder(run: Run, tmp_
 
 @pytest.mark.parametrize("patient", ["Doe, John", "O'Neil", "Doe (1970)", "a: b", "x|y"])
 def test_the_check_tells_no_folder_of_a_file_elsewhere_whatever_it_is_called(run: Run, patient: str) -> None:
-    file = f"/archive/{patient}/ct.nii.gz"
-    row = {"case": "a", "file": file, "found": f"{file} has holes", "fix": f"look at {file}, or leave it out"}
-    run.check_file.write_text(json.dumps([row]))
+    folder = f"/archive/{patient}"
+    row = {"case": "a", "file": f"{folder}/ct.nii.gz", "found": f"5 / 6 of {folder}/ct.nii.gz", "fix": "look at it"}
+    twin = {"case": "", "file": "", "found": f"{folder}/labels/x.nii.gz is {folder}/ct.nii.gz, too", "fix": "/ or -"}
+    series = {"case": "", "file": folder, "found": f"2 files: {folder}/ct.nii.gz, {folder}/b/c.nii.gz", "fix": ""}
+    run.check_file.write_text(json.dumps([row, twin, series]))
     rows, _ = check_rows(run)
-    assert rows is not None
-    (told,) = rows
-    assert told == {
-        "case": "a", "file": "ct.nii.gz", "found": "ct.nii.gz has holes", "fix": "look at ct.nii.gz, or leave it out",
-    }  # fmt: skip
+    assert rows == (
+        {"case": "a", "file": "ct.nii.gz", "found": "5 / 6 of ct.nii.gz", "fix": "look at it"},
+        {"case": "", "file": "", "found": "x.nii.gz is ct.nii.gz, too", "fix": "/ or -"},
+        {"case": "", "file": patient, "found": "2 files: ct.nii.gz, c.nii.gz", "fix": ""},
+    )

@@ -199,12 +199,17 @@ def test_a_setting_that_no_plan_has_is_refused_before_any_case_is_read(
     assert_one_line(cli("plan", cohort, tmp_path / "RUN", "--set", f"{key}=[64,64,64]"), f"--set {key}", near)
 
 
-def test_readers_scores_of_other_organs_are_refused(finished: Path, tmp_path: Path, cli: Cli) -> None:
+def test_readers_scores_of_other_organs_are_refused_and_the_earlier_report_stays(
+    finished: Path, tmp_path: Path, cli: Cli
+) -> None:
     file = tmp_path / "readers.csv"
     text = (finished / "scores.csv").read_text()
     file.write_text(re.sub(r",(artery|vein|liver|spleen|stomach|gallbladder|pancreas),", ",label 1,", text))
-    outcome = cli("report", copy_of(finished, tmp_path / "RUN"), "--observers", file, "-j", "1")
+    folder = copy_of(finished, tmp_path / "RUN") / "report"
+    before = {one: one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    outcome = cli("report", folder.parent, "--observers", file, "-j", "1")
     assert_one_line(outcome, "readers.csv: has no organ of this run (label 1, not ", "--labels")
+    assert {one: one.read_bytes() for one in folder.rglob("*") if one.is_file()} == before
 
 
 def test_without_a_screen_the_page_is_named_and_not_opened(
