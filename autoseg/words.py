@@ -37,6 +37,15 @@ def span(numbers: Sequence[int]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
+def in_gib(gib: float) -> str:
+    """Return an amount of memory or disk, below one GiB in MiB.
+
+    >>> in_gib(1.25), in_gib(0.5)
+    ('1.2 GiB', '512 MiB')
+    """
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.0f} MiB"
+
+
 def in_minutes(seconds: float) -> str:
     """Return a time as a reader would say it.
 

@@ -7,6 +7,7 @@ case by itself is found where it is read (examine.py).
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -55,14 +56,12 @@ def usable_facts(
     Raises:
         DatasetError: If an excluded case does not exist, others cannot be used, or none is left.
     """
-    unknown = [name for name in excluded if name not in dataset.by_id]
-    if unknown:
-        raise DatasetError(f"--exclude {unknown[0]}: {dataset.root} has no such case; write its id as `check` does")
+    require_known_cases(dataset, excluded)
     left_out = frozenset(excluded)
     fatal = sorted({f.case for f in findings if f.severity == "fatal" and f.case not in left_out})
     if fatal:
         first = next(f for f in findings if f.severity == "fatal" and f.case == fatal[0])
-        leave_out = " ".join(f"--exclude {name}" for name in fatal[:NAMED] if name)
+        leave_out = " ".join(f"--exclude {shlex.quote(name)}" for name in fatal[:NAMED] if name)
         more = f" and {len(fatal) - NAMED} more" if len(fatal) > NAMED else ""
         raise DatasetError(
             f"{dataset.root}: {counted(len(fatal), 'case')} cannot be used ({first.case or 'dataset'}: {first.found}); "
@@ -72,6 +71,17 @@ def usable_facts(
     if not usable:
         raise DatasetError(f"{dataset.root}: no usable case is left; correct some, see `autoseg check`")
     return usable
+
+
+def require_known_cases(dataset: Dataset, excluded: Collection[str]) -> None:
+    """Refuse to leave out what is no case.
+
+    Raises:
+        DatasetError: Then.
+    """
+    unknown = [name for name in excluded if name not in dataset.by_id]
+    if unknown:
+        raise DatasetError(f"--exclude {unknown[0]}: {dataset.root} has no such case; write its id as `check` does")
 
 
 def check_cohort(
@@ -90,7 +100,9 @@ def unused_files(dataset: Dataset) -> Iterator[Finding]:
     for file in (file for case in dataset.cases for file in stored_files((*case.images, *case.label_files))):
         named.setdefault(str(file.parent), set()).add(file.name)
     spare: list[Path] = []
-    for folder in (folder for folder in sorted(named) if Path(folder).is_dir() and Path(folder) != dataset.root):
+    images_or_maps = {str(file) for case in dataset.cases for file in (*case.images, *case.label_files)}
+    folders = (folder for folder in sorted(named) if folder not in images_or_maps)  # a series is a case's own
+    for folder in (folder for folder in folders if Path(folder).is_dir() and Path(folder) != dataset.root):
         files = (Path(folder, name) for name in sorted(os.listdir(folder)) if name not in named[folder])
         spare += [file for file in files if not _is_hidden(file)]
     pictures = any(is_picture(Path(name)) for names in named.values() for name in names)

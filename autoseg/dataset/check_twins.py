@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 from autoseg.dataset.facts import THUMBNAIL, CaseFacts, ChannelFacts
-from autoseg.dataset.findings import FEWEST, Finding, row
+from autoseg.dataset.findings import FEWEST, Finding, Severity, row
 from autoseg.dataset.load import Dataset
 
 # 1 - correlation of thumbnails. Measured on 195 MR and 103 CT: other patients from 0.07 and 0.015, the same image
@@ -31,6 +31,7 @@ ThumbnailOf = Callable[[CaseFacts, int], npt.ArrayLike]  # of a channel, by its 
 Rows = npt.NDArray[np.float32]  # (cases, THUMBNAIL³)
 
 KEEP_ONE = "keep one: the same patient in training and testing makes scores too good"
+OF_ONE = "nothing, if it was drawn twice: cases of one patient stay on one side of the split"
 
 
 def twin_findings(
@@ -52,7 +53,7 @@ def twin_findings(
     for name, (other, distance) in _nearly_same(facts, thumbnail_of or _own).items():
         if not _share(name, other, shared):
             found = f"nearly the same image as {other} (correlation {1 - distance:.4f}): resampled or saved again"
-            yield row(dataset, name, "image", "image-alike", "warning", found, KEEP_ONE)
+            yield row(dataset, name, "image", "image-alike", *_told(dataset, (name, other), found))
     yield from _same_labels(facts, shared, dataset)
 
 
@@ -64,11 +65,20 @@ def _copies(groups: Sequence[Sequence[str]], dataset: Dataset) -> Iterator[Findi
             listed = twins.setdefault(name, [])
             listed += [other for other in names if other != name and other not in listed]
     for name, others in twins.items():
-        yield row(dataset, name, "image", "image-twice", "warning", f"the same voxels as {', '.join(others)}", KEEP_ONE)
+        found = f"the same voxels as {', '.join(others)}"
+        yield row(dataset, name, "image", "image-twice", *_told(dataset, (name, *others), found))
     for names in groups:
         if len(names) > MOST_ROWS:
             found = f"the same voxels in {len(names)} cases: {_some(names)}"
-            yield row(dataset, "", "image", "image-twice", "warning", found, KEEP_ONE)
+            yield row(dataset, "", "image", "image-twice", *_told(dataset, names, found))
+
+
+def _told(dataset: Dataset, names: Sequence[str], found: str) -> tuple[Severity, str, str]:
+    """Return severity, what was found, and the way out, of cases that share an image: of one patient they may."""
+    patients = {dataset.by_id[name].patient for name in names if name in dataset.by_id}
+    if len(patients) == 1:
+        return "note", f"{found}, which is the same patient's", OF_ONE
+    return "warning", found, KEEP_ONE
 
 
 def _same_labels(

@@ -63,7 +63,9 @@ class Dataset:
         return LabelScheme(labels=self.labels, regions=self.regions, ignored=self.ignored)
 
 
-def load_dataset(path: Path, is_new: bool = True) -> Dataset:
+def load_dataset(
+    path: Path, is_new: bool = True, channels: tuple[str, ...] = (), labels: tuple[Label, ...] = ()
+) -> Dataset:
     """Return the cases, channels and labels of a dataset; images are not read.
 
     Args:
@@ -74,6 +76,8 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
             A dataset.json beside the CSV names channels and labels, a labels.csv labels and their names in files;
             without either the label maps are read for values.
         is_new: False: a RUN was planned for it, perhaps when names of labels might still differ in capitals only.
+        channels: That the RUN was planned for; what no file names is these, and no image is read for them.
+        labels: The same of the labels.
 
     Returns:
         The dataset. Files of a case may be missing: one bad case must not hide the others.
@@ -85,7 +89,7 @@ def load_dataset(path: Path, is_new: bool = True) -> Dataset:
     if not path.exists():
         raise DatasetError(f"{path}: there is no such dataset; give its folder or its CSV file")
     if path.suffix.lower() == ".csv":
-        return _from_csv(path, is_new)
+        return _from_csv(path, is_new, channels, labels)
     root = path.parent if path.name == "dataset.json" else path
     if not root.is_dir():
         raise DatasetError(f"{path}: not a dataset; give a folder, its dataset.json, or a CSV file")
@@ -263,20 +267,27 @@ def _require_same_capitals(root: Path, unpaired: Collection[str], labels: Collec
             )
 
 
-def _from_csv(file: Path, is_new: bool) -> Dataset:
+def _from_csv(file: Path, is_new: bool, channels: tuple[str, ...], labels: tuple[Label, ...]) -> Dataset:
     beside = file.parent / "dataset.json"
-    meta = read_metadata(beside) if beside.is_file() else None
+    meta = read_metadata(beside) if beside.is_file() else {}
+    described = meta if {"channel_names", "modality", "labels"} & set(meta) else None  # else it answers reviewers alone
     rows = read_cases(file)
     cases = _in_order(file, with_lone_masks([case_of_row(file, number, row) for number, row in rows.items()]))
-    channels = counted_channels([case.images for case in cases]) if meta is None else channels_of(beside, meta)
-    listed = _scheme_of(beside, meta, is_new)
-    scheme = listed or LabelScheme(labels=labels_by_value(file, {case.id: case.label_files for case in cases}))
+    if described is not None:
+        channels = channels_of(beside, described)
+    listed = _scheme_of(beside, described, is_new)
+    if listed is None:
+        labels = labels or labels_by_value(file, {case.id: case.label_files for case in cases})
+    scheme = listed or LabelScheme(labels=labels)
     texts = {row["case"]: row.get("labelled") or row.get("labeled") for row in rows.values()}
     organs = {case: [name.strip() for name in text.split(";")] for case, text in texts.items() if text}
-    named = {} if meta is None else labelled_of(meta)
+    named = labelled_of(meta)
     if isinstance(named, dict):  # it may name the folder's other cases, too
         named = {case: names for case, names in named.items() if case in texts and case not in organs}
-    cases = _with_labelled(file if organs else beside, {**named, **organs}, scheme, cases)
+        cases = _with_labelled(file if organs else beside, {**named, **organs}, scheme, cases)
+    else:
+        cases = _with_labelled(beside, named, scheme, cases)  # which refuses it
+    channels = channels or counted_channels([case.images for case in cases])
     dataset = _dataset(file.stem, file.parent, channels, scheme, cases)
     return replace(dataset, is_listed=listed is not None)
 

@@ -107,13 +107,14 @@ def dataset_of(run: Run) -> Dataset:
         RunError: If the folder is not a RUN.
         DatasetError: If the dataset is gone.
     """
-    run.plan()
+    plan = run.plan()
     where = read_origin(run).get("dataset")
     if not isinstance(where, str):
         raise RunError(
             f"{run.dataset_file}: does not say where the dataset lies; run `autoseg plan DATASET {run.folder}`"
         )
-    return load_dataset(path_of(str(run.dataset_file), run.folder, where), is_new=False)
+    place = path_of(str(run.dataset_file), run.folder, where)
+    return load_dataset(place, is_new=False, channels=plan.channels, labels=plan.labels)
 
 
 def splits_of(run: Run) -> tuple[Split, ...]:

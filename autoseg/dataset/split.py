@@ -65,8 +65,7 @@ def make_splits(
     if not 0 <= testing_share < 1 or not 0 <= validation_share < 1:
         raise PlanError(f"shares must be at least 0 and below 1, got {testing_share} and {validation_share}")
     people = patients_with(cases_with_organs, patients or {})
-    if not people or not 1 <= folds <= len(people):
-        raise PlanError(f"{folds} folds are not possible with {len(people)} patients; choose 1 to {len(people)} folds")
+    require_folds(folds, len(people))
     if folds == 1:
         tests = [choose(people, testing_share, 2, seed, "testing")]
     else:
@@ -85,6 +84,16 @@ def _split(testing: Sequence[Patient], validation: Sequence[Patient], training: 
 
 def _cases(people: Sequence[Patient]) -> tuple[str, ...]:
     return tuple(sorted(case for patient in people for case in patient.cases))
+
+
+def require_folds(folds: int, patients: int) -> None:
+    """Refuse folds of which some would have no patient to test.
+
+    Raises:
+        PlanError: Then.
+    """
+    if not 1 <= folds <= patients:
+        raise PlanError(f"{folds} folds are not possible with {patients} patients; choose 1 to {patients} folds")
 
 
 def grow_splits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from autoseg.imaging.dicom_segments import segment_names
 from autoseg.imaging.mask_folder import mask_name, mask_names
 from autoseg.imaging.segment_values import labels_of_segments
 from autoseg.imaging.slicer_segments import slicer_names
+from autoseg.imaging.stored import stored_files
 from autoseg.imaging.structures import are_named
 from autoseg.imaging.volumes import read_image, read_label
 from autoseg.labels import HIGHEST_VALUE, MOST_LABELS, Label, organ_key
@@ -67,6 +69,24 @@ def _names_of(file: Path) -> dict[int, str]:
     return segment_names(file) or structure_names(file) or mask_names(file) or slicer_names(file)
 
 
+def _values_of(file: Path) -> frozenset[int]:
+    """Return the positive values in a label map; those of files that were read in this process are known."""
+    parts = stored_files((file,))
+    states = [one.stat() for one in parts if one.is_file()]
+    if len(states) < len(parts):  # a folder, or a file that is missing
+        return _read_values(file)
+    return _known_values(file, tuple((one.st_size, one.st_mtime_ns, one.st_ino) for one in states))
+
+
+@lru_cache(maxsize=100_000)
+def _known_values(file: Path, _: tuple[tuple[int, int, int], ...]) -> frozenset[int]:
+    return _read_values(file)
+
+
+def _read_values(file: Path) -> frozenset[int]:
+    return frozenset(int(value) for value in np.unique(read_label(file).array) if value > 0)
+
+
 def labels_by_value(dataset: Path, label_maps: Mapping[str, Sequence[Path]]) -> tuple[Label, ...]:
     """Return a label for each positive value in the label maps that can be read; where organs have names, for each.
 
@@ -91,7 +111,7 @@ def labels_by_value(dataset: Path, label_maps: Mapping[str, Sequence[Path]]) -> 
             named.append(segment_names(file) or structure_names(file) or mask_names(file))
             of_slicer.append(slicer_names(file))
             if not named[-1] and not of_slicer[-1]:
-                values.update(int(v) for v in np.unique(read_label(file).array) if v > 0)
+                values |= _values_of(file)
         except VolumeError:
             continue  # one bad case: for `check` to say
     if any(named) and values:

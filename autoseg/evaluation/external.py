@@ -14,6 +14,7 @@ from autoseg.digests import code_digest, digest
 from autoseg.errors import AutosegError, CasesFailedError, RunError
 from autoseg.evaluation.freshness import ScoreJournal
 from autoseg.evaluation.scores import Row, score_rows, write_scores
+from autoseg.imaging.dicom_contours import remarks_on_series
 from autoseg.imaging.lattice import require_together
 from autoseg.imaging.stored import stored_digest
 from autoseg.imaging.volumes import read_label, write_label
@@ -137,6 +138,8 @@ def _parts(values: Mapping[int, Label], model: Model) -> Mapping[int, Label]:
 def _rows(
     model: Model, case: Case, values: Mapping[int, Label], dataset: Dataset, file: Path, tolerance_mm: float
 ) -> list[Row]:
+    for remark in (one for drawn in case.label_files for one in remarks_on_series(drawn, case.images[0])):
+        logger.warning("%s: %s; %s", case.id, remark.found, remark.fix)
     prediction = model.predict(list(case.images))
     mask = prediction.mask
     write_label(file, mask.array, mask.stored)

@@ -42,8 +42,11 @@ def case_records(run: Run) -> pd.DataFrame:
 
 
 def run_patients(run: Run) -> Patients:
-    """Return the patient of each case of a run's dataset; none where that is gone."""
-    return {name: case.patient for name, case in _cases(run).items()}
+    """Return the patient of each case of a run's dataset; where that is gone, of the cases that are cached."""
+    if cases := _cases(run):
+        return {name: case.patient for name, case in cases.items()}
+    cached = (read_case(run.cache, file.stem) for file in run.cache.glob("*.json"))
+    return {case.id: case.patient for case in cached if case is not None}
 
 
 def _cases(run: Run) -> dict[str, Case]:

@@ -52,6 +52,11 @@ def organ_colours(labels: Iterable[Label]) -> dict[int, str]:
     return {label.value: organ_colour(place) for place, label in enumerate(labels)}
 
 
+def colours_by_name(organs: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each organ of a plan, by its name; `organs` are all of them, in label order."""
+    return {name: organ_colour(place) for place, name in enumerate(organs)}
+
+
 def luminance(colour: str) -> float:
     """Return the relative luminance of #RRGGBB, from 0 (black) to 1 (white).
 

@@ -57,6 +57,7 @@ def errors_figure(case: CaseArrays, title: str = "", focus: int | None = None) -
         title: Heading, as in "case_07, Dice 93.1 %".
         focus: Label value of the organ that alone decides slices and view, and whose errors alone are shown.
     """
+    case = case.painted(focus)
     kinds = _kinds_of(case, focus)
     colours = KINDS if focus is None or len(case.organs) == 1 else KINDS_OF_ONE
     cut = _cut_amid(case, focus, kinds > 0)
@@ -89,6 +90,7 @@ def error_cut(case: CaseArrays, focus: int | None = None) -> Cut:
 
     The axial slice has the most errors of all, the two others the most of those in it.
     """
+    case = case.painted(focus)
     return _cut_amid(case, focus, _kinds_of(case, focus) > 0)
 
 

@@ -84,7 +84,7 @@ def organ_figure(case: CaseArrays, focus: int, at_errors: bool = False, title: s
         title: Heading, as in "case_07, Dice 93.1 %".
     """
     cut = error_cut(case, focus) if at_errors else case.best_cut(focus)
-    window = ct_window(case, focus)
+    window = ct_window(case.painted(focus), focus)
     figure, (_, panels) = grey_panels(cut, case.image, window or case.shades, rows=2, hounsfield=window)
     lines = []
     if case.truth is not None:

@@ -54,9 +54,21 @@ class CaseArrays:
         """The intensities to show black and white."""
         return self.window or window_of(self.image)
 
+    def painted(self, focus: int | None) -> CaseArrays:
+        """Return the case with all that is within an organ painted as that organ; None: as it is."""
+        if focus is None or self.within is None:
+            return self
+        inside = self.within[focus]
+
+        def all_of_it(labels: Labels | None) -> Labels | None:
+            return None if labels is None else np.where(np.isin(labels, inside), focus, labels)
+
+        return replace(self, truth=all_of_it(self.truth), prediction=all_of_it(self.prediction), within=None)
+
     def best_cut(self, focus: int | None = None) -> Cut:
         """Return where to cut; `focus` is the value of the one organ that matters, None: all do."""
-        cut = best_cut((self.truth, self.prediction), self.image.shape, self.spacing_mm, self.organs, focus)
+        own = self.painted(focus)
+        cut = best_cut((own.truth, own.prediction), self.image.shape, self.spacing_mm, self.organs, focus)
         return replace(cut, sided=self.sided)
 
 

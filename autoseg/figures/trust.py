@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from autoseg.figures.canvas import legend_below, new_figure, plain_axes, say
-from autoseg.figures.colours import FAINT, INK, organ_colour
+from autoseg.figures.colours import FAINT, INK, colours_by_name
 
 MOST_NAMED = 12  # organs in the legend
 MANY_POINTS = 500  # that are pixels in an SVG
@@ -18,6 +19,7 @@ def trust_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     risks: Sequence[float],
+    colours: Mapping[str, str] | None = None,
 ) -> Figure:
     """Return three panels: reliability curves, expected against true Dice, risk against coverage.
 
@@ -26,22 +28,23 @@ def trust_figure(
         pairs: Organ to the expected and the true Dice of its cases, 0 to 1.
         risks: One minus the mean Dice of the most trusted case, of the two most trusted, and so on to all; empty where
             the model trusts none more than another.
+        colours: Organ to its colour; None: in the order in which they come.
     """
+    shown = list(dict.fromkeys([*curves, *pairs]))
+    colours = colours or colours_by_name(shown)
     figure = new_figure(9.0, 3.1)
     reliability, agreement, risk = figure.subplots(1, 3)
-    lines = []
-    for index, (probability, true) in enumerate(curves.values()):
-        lines += reliability.plot(probability, true, "o-", color=organ_colour(index), markersize=3, linewidth=1.2)
+    for organ, (probability, true) in curves.items():
+        reliability.plot(probability, true, "o-", color=colours[organ], markersize=3, linewidth=1.2)
     _square(reliability, "Probability", "Share of voxels that are the organ", bool(curves))
-    names = list(dict.fromkeys([*curves, *pairs]))
     many = sum(len(dice) for _, dice in pairs.values()) > MANY_POINTS
     for organ, (expected, dice) in pairs.items():
-        colour = organ_colour(names.index(organ))
-        agreement.scatter(expected, dice, s=10, color=colour, linewidths=0, alpha=0.7, rasterized=many)
+        agreement.scatter(expected, dice, s=10, color=colours[organ], linewidths=0, alpha=0.7, rasterized=many)
     _square(agreement, "Expected Dice", "Dice", bool(pairs))
     _draw_risk(risk, risks)
-    if 1 < len(curves) <= MOST_NAMED:
-        legend_below(figure, lines, list(curves))
+    if 1 < len(shown) <= MOST_NAMED:
+        lines = [Line2D([], [], color=colours[organ], marker="o", markersize=3, linewidth=1.2) for organ in shown]
+        legend_below(figure, lines, shown)
     return figure
 
 

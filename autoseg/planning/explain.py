@@ -24,7 +24,7 @@ from autoseg.planning.recipe import ENOUGH_ITERATIONS, MANY_ITERATIONS, optimise
 from autoseg.planning.rules import AROUND, COVER, CPU_STEP_VOXELS, LARGEST_BATCH, LEAST_COVER, WorkingGrid
 from autoseg.planning.second_plan import SecondPlan
 from autoseg.planning.stages import STEP_SHARES
-from autoseg.words import counted, escape, in_minutes, joined
+from autoseg.words import counted, escape, in_gib, in_minutes, joined
 
 REJECTED_ROWS = 3  # grids that were too fine, of which the table tells
 
@@ -61,14 +61,15 @@ def explain(decision: Decision, context: Context) -> str:
         *split_section(context.sides),
         *_training(decision, context),
         *_cost(decision, context),
-        *_second(decision, context.second),
+        *_second(decision, context),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _second(decision: Decision, second: SecondPlan | None) -> Iterable[str]:
-    first = decision.chosen or decision.grids[0]
-    return () if second is None else second_section(second, first, decision.two_for)
+def _second(decision: Decision, context: Context) -> Iterable[str]:
+    first, second = decision.chosen or decision.grids[0], context.second
+    learning = sum(len(fold.training) + len(fold.validation) for fold in context.sides.splits)
+    return () if second is None else second_section(second, first, decision.two_for, learning)
 
 
 def _data(context: Context) -> Iterable[str]:
@@ -301,8 +302,4 @@ def _cost(decision: Decision, context: Context) -> Iterable[str]:
             f"**Time**: measured {measured.seconds_per_iteration:.2f} s an iteration, {measured.waiting_share:.1%} of "
             f"it waiting for data; about {time} for {plan.iterations} iterations{each}, validation apart."
         )
-    yield f"**Disk**: about {_gib(context.cache_bytes / GIB)} for the cache of {counted(context.cases, 'case')}."
-
-
-def _gib(gib: float) -> str:
-    return f"{gib:.1f} GiB" if gib >= 1 else f"{1024 * gib:.0f} MiB"
+    yield f"**Disk**: about {in_gib(context.cache_bytes / GIB)} for the cache of {counted(context.cases, 'case')}."

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from autoseg.machine import GIB
 from autoseg.planning.rules import BOX_COVER, WORTH, WorkingGrid
 from autoseg.planning.second_plan import MARGIN_VOXELS, SecondPlan
 from autoseg.planning.stages import STEP_SHARES
-from autoseg.words import counted, escape, in_minutes, joined
+from autoseg.words import counted, escape, in_gib, in_minutes, joined
 
 
-def second_section(second: SecondPlan, first: WorkingGrid, unasked_for: str = "") -> Iterable[str]:
+def second_section(second: SecondPlan, first: WorkingGrid, unasked_for: str = "", learning: int = 0) -> Iterable[str]:
     """Yield the paragraphs on a second stage.
 
     Args:
         second: Its plan, and what it is worth.
         first: The working grid of the first stage.
         unasked_for: What it gains, where the user has not asked for it.
+        learning: Cases that train and validate, summed over the folds, of each of which what it sees is stored.
     """
     plan, fitted = second.plan, second.fitted
     grid = second.grid
@@ -43,6 +45,8 @@ def second_section(second: SecondPlan, first: WorkingGrid, unasked_for: str = ""
         f"prediction its box has {voxels[0]:,} voxels, the whole image {voxels[1]:,} on the first stage's grid."
     )
     share = "" if fitted.training_s is None else ", each for half of the time"
+    stored = learning * voxels[0] * (2 * len(plan.channels) + 1) / GIB
+    yield f"**Disk**: about {in_gib(stored)} beside the cache, for what it sees of the cases of each fold."
     yield f"{_cost(second)}. The two stages train one after the other{share}."
 
 

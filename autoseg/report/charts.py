@@ -19,7 +19,7 @@ from autoseg.figures.agreement import FEWEST, agreement_figure
 from autoseg.figures.boxes import boxes_figure
 from autoseg.figures.canvas import PRINTED, save_drawing
 from autoseg.figures.ceilings import ceilings_figure
-from autoseg.figures.colours import organ_colour
+from autoseg.figures.colours import colours_by_name
 from autoseg.figures.flow import flow_figure
 from autoseg.figures.trust import trust_figure
 from autoseg.network.losses import LOSSES
@@ -118,7 +118,7 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
         lowest = set(sorted(allowed, key=lambda name: allowed[name])[:MOST_ROWS])
         reached = {name: values for name, values in reached.items() if name in lowest}
     return Picture(
-        data=save_drawing(ceilings_figure(reached, allowed), run.report.ceilings),
+        data=save_drawing(ceilings_figure(reached, allowed, _colours(plan)), run.report.ceilings),
         media_type="image/svg+xml",
         caption=(
             f"Dice reached in the {splits_name(splits)} cases that have the organ, beside the resolution ceiling: what "
@@ -139,11 +139,10 @@ def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[
         volumes[organ.name] = (next(pair), next(pair))
     if not any(len(true) >= FEWEST for true, _ in volumes.values()):
         return None
-    colours = {organ.name: organ_colour(place) for place, organ in enumerate(plan.labels)}
     shown = _farthest_off(volumes)
     some = f" The {len(shown)} of {len(volumes)} organs with the largest bias, in % of the volume."
     return Picture(
-        data=save_drawing(agreement_figure(shown, colours), run.report.volumes),
+        data=save_drawing(agreement_figure(shown, _colours(plan)), run.report.volumes),
         media_type="image/svg+xml",
         caption=(
             f"Agreement of volumes in the {splits_name(splits)} cases (Bland and Altman 1986, 1999): prediction minus "
@@ -166,7 +165,11 @@ def _farthest_off(volumes: Mapping[str, Volumes]) -> Mapping[str, Volumes]:
     return {organ: pair for organ, pair in volumes.items() if organ in chosen}
 
 
-def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
+def _colours(plan: Plan) -> dict[str, str]:
+    return colours_by_name(organ.name for organ in plan.labels)
+
+
+def trust_picture(run: Run, plan: Plan, scores: pd.DataFrame) -> Picture | None:
     """Draw what the model says of itself against the truth: probabilities, expected Dice, risk and coverage."""
     counts = read_reliability(run.reliability_file)
     counts = counts[counts["split"].isin(TESTING)]
@@ -182,7 +185,7 @@ def trust_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
         if len(pair):
             by_organ[organ] = (list(pair["e"]), list(pair["d"]))
     ranked = list(risks(pairs["dice"].to_numpy(dtype=float))) if has_spread(pairs["expected"]) else []
-    figure = trust_figure(points, by_organ, ranked)
+    figure = trust_figure(points, by_organ, ranked, _colours(plan))
     return Picture(
         data=save_drawing(figure, run.report.trust),
         media_type="image/svg+xml",

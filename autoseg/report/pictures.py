@@ -82,7 +82,7 @@ def draw_pictures(run: Run, plan: Plan, scores: pd.DataFrame, crew: int | Crew, 
             run.report.dice.name: partial(boxes_picture, run, scores),
             run.report.ceilings.name: partial(ceilings_picture, run, plan, scores, splits),
             run.report.volumes.name: partial(agreement_picture, run, plan, scores, splits),
-            run.report.trust.name: partial(trust_picture, run, scores),
+            run.report.trust.name: partial(trust_picture, run, plan, scores),
         }
     )
     pictures = Pictures(

@@ -39,6 +39,7 @@ class DatasetCheck:
     dataset: Dataset
     examinations: tuple[Examination, ...]  # of the cases that could be examined, in the dataset's order
     findings: list[Finding]  # the worst first
+    crew: Crew | int = 1  # who examined them: a cluster, or as many processes as the memory holds
 
     @property
     def fatal_cases(self) -> list[str]:
@@ -54,7 +55,7 @@ class DatasetCheck:
 
 
 def check(
-    path: Path,
+    dataset: Dataset,
     jobs: int | None = None,
     track: Track = untracked,
     crew: Crew | None = None,
@@ -64,7 +65,7 @@ def check(
     """Examine every case of a dataset.
 
     Args:
-        path: Of the dataset.
+        dataset: As it was loaded.
         jobs: Processes; None: one a core, as far as memory goes.
         track: Shows progress.
         crew: Who examines instead of these processes.
@@ -72,16 +73,16 @@ def check(
         part: Of the cases, which are noted and not set against others; None: all.
 
     Raises:
-        DatasetError: If the dataset as a whole cannot be understood.
         CasesFailedError: When all others are done, if a part has lost the workers of some cases.
         LockedError: If another process does the same part.
     """
-    dataset = load_dataset(path)
     who = crew or jobs_for(dataset.cases, jobs, examining_bytes)
     if product is None:
-        return _check(dataset, partial(each, crew=who), track, part)
-    with part_notes(product, "autoseg check", part, _form(dataset)) as notes:
-        return _check(dataset, partial(notes.each, crew=who), track, part)
+        checked = _check(dataset, partial(each, crew=who), track, part)
+    else:
+        with part_notes(product, "autoseg check", part, _form(dataset)) as notes:
+            checked = _check(dataset, partial(notes.each, crew=who), track, part)
+    return replace(checked, crew=who)
 
 
 def _form(dataset: Dataset) -> Form[Case, Examination]:
@@ -135,7 +136,7 @@ def check_and_write(path: Path, options: CheckOptions, track: Track = untracked)
         raise DatasetError(f"--labels {options.labels}: is there already; give another FILE, or move it away")
     try:
         with cluster_of(options.cluster, path, is_written=False) as crew:
-            checked = check(path, options.jobs, track, crew, options.json, options.part)
+            checked = check(load_dataset(path), options.jobs, track, crew, options.json, options.part)
     except ManyNamesError as error:
         if options.labels is None:
             raise

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.dataset.check import usable_facts
+from autoseg.dataset.check import require_known_cases, usable_facts
 from autoseg.dataset.facts import CaseFacts
+from autoseg.dataset.load import Dataset
 from autoseg.dataset.origin import is_of, read_origin
-from autoseg.dataset.split import Split, grow_splits, make_splits, without
+from autoseg.dataset.split import Split, grow_splits, make_splits, require_folds, without
 from autoseg.dataset.split_file import load_splits
 from autoseg.digests import text_digest
 from autoseg.errors import PlanError
@@ -61,6 +62,21 @@ def cohort_of(path: Path, checked: DatasetCheck, options: PlanOptions, run: Run)
         unlisted=sorted({one.case for one in usable} - listed),
     )
     return Cohort(sides=sides, facts=facts, new=sorted(listed - earlier) if earlier else [])
+
+
+def require_cases(dataset: Dataset, options: PlanOptions) -> None:
+    """Refuse what names other cases than a dataset has, or asks for more folds than patients, before any is read.
+
+    Raises:
+        DatasetError: If a case to leave out is none of them.
+        PlanError: If the user's split is not valid for them, or there are fewer patients than folds.
+    """
+    require_known_cases(dataset, options.exclude)
+    patients = {case.id: case.patient for case in dataset.cases}
+    if options.split is not None:
+        load_splits(options.split, tuple(patients), patients)
+    else:
+        require_folds(options.folds, len({patients[name] for name in patients if name not in options.exclude}))
 
 
 def _splits(

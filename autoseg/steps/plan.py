@@ -12,14 +12,13 @@ from pathlib import Path
 from autoseg.data.cache import cache_bytes
 from autoseg.dataset.findings import Finding, write_check
 from autoseg.dataset.fingerprint import Fingerprint, fingerprint
-from autoseg.dataset.load import Dataset, of_cases
+from autoseg.dataset.load import Dataset, load_dataset, of_cases
 from autoseg.dataset.origin import origin_of
 from autoseg.dataset.split_file import splits_text
 from autoseg.digests import remembered, text_digest
 from autoseg.errors import PlanError
 from autoseg.files import write_generation
 from autoseg.imaging.grid import Voxels
-from autoseg.machine import usable_cores
 from autoseg.options import PlanOptions
 from autoseg.part_notes import clear_notes
 from autoseg.plan import Plan
@@ -34,7 +33,7 @@ from autoseg.planning.stages import options_of_stages
 from autoseg.pool import Crew, Track, untracked
 from autoseg.run import Run
 from autoseg.steps.check import check
-from autoseg.steps.cohort import Cohort, cohort_of, comparable, tell_of
+from autoseg.steps.cohort import Cohort, cohort_of, comparable, require_cases, tell_of
 from autoseg.steps.crew import cluster_of
 from autoseg.steps.earlier_plan import is_edited, keeping_rates, keeping_stages, warn_of_trained
 from autoseg.training.measure import measure_step
@@ -77,7 +76,9 @@ def examine_part(path: Path, run: Run, options: PlanOptions, track: Track = untr
     with run.locked("plan", options.part):
         _require_startable(run, keeping_stages(path, run, options))
         with cluster_of(options.cluster, run.folder) as crew:
-            return len(check(path, options.jobs, track, crew, run.check_file, options.part).examinations)
+            dataset = load_dataset(path)
+            require_cases(dataset, options)
+            return len(check(dataset, options.jobs, track, crew, run.check_file, options.part).examinations)
 
 
 def _plan(path: Path, run: Run, options: PlanOptions, cluster: Crew | None, track: Track) -> Decision:
@@ -97,7 +98,9 @@ def _decide(
     preset = None if options.preset is None else load_preset(options.preset)
     if preset is not None and preset.get("finer"):
         _require_two_stages(options)
-    checked = check(path, options.jobs, track, cluster, run.check_file)
+    dataset = load_dataset(path)
+    require_cases(dataset, options)
+    checked = check(dataset, options.jobs, track, cluster, run.check_file)
     write_check(checked.findings, run.check_file)
     cohort = cohort_of(path, checked, options, run)
     data = fingerprint(checked.dataset, cohort.choosing)
@@ -105,7 +108,7 @@ def _decide(
         fingerprint=data,
         seed=options.seed,
         dataset=of_cases(checked.dataset, {one.case for one in cohort.choosing}),
-        crew=cluster or options.jobs or usable_cores(),
+        crew=checked.crew,
         track=track,
     )
 

@@ -31,7 +31,7 @@ from planted import (
 )
 
 from autoseg.dataset.case import Case
-from autoseg.dataset.check import all_findings
+from autoseg.dataset.check import all_findings, unused_files
 from autoseg.dataset.check_images import is_ct
 from autoseg.dataset.examine import ChannelFacts, Examination, examine_case
 from autoseg.dataset.facts import SAMPLE, THUMBNAIL, sample_size
@@ -177,6 +177,17 @@ def test_files_that_no_case_names_are_told(tmp_path: Path) -> None:
     told = {(Path(f.file).name, f.code, f.severity) for f in found if not f.case}
     unlisted = dataset.cases[2].images[0].name, dataset.cases[2].label.name
     assert told == {(n, "file-unused", "warning") for n in unlisted} | {("scan.png", "file-unused", "note")}
+
+
+def test_the_slices_of_a_series_beside_its_contours_are_its_own(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, count=2)
+    series = tmp_path / "scans" / "a"
+    series.mkdir(parents=True)
+    for name in ("0.dcm", "1.dcm", "RS.dcm"):
+        (series / name).touch()
+    case = dataclasses.replace(dataset.cases[0], images=(series,), label=series / "RS.dcm")
+    found = list(unused_files(dataclasses.replace(dataset, cases=(case,))))
+    assert not [one for one in found if "dcm" in one.found or "scans" in one.file]
 
 
 def test_many_files_that_no_case_names_are_told_in_one_row(tmp_path: Path) -> None:

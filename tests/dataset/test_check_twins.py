@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,20 @@ def test_a_few_copies_are_told_each_and_very_many_in_one_row() -> None:
     (finding,) = twin_findings(many, dataset_of(500))
     assert (finding.case, finding.code) == ("", "image-twice")
     assert finding.found == "the same voxels in 500 cases: c0000, c0001, c0002, …"
+
+
+def test_an_image_of_one_patient_may_be_there_twice() -> None:
+    thumbnails = images(8, 3, 1.0)
+    thumbnails[1] = thumbnails[0]
+    digests = ["same", "same", *map(str, range(2, 8))]
+    facts = [facts_of(n, cube, digest) for n, (cube, digest) in enumerate(zip(thumbnails, digests, strict=True))]
+    dataset = dataset_of(8)
+    of_one = [replace(case, patient="p") if case.id in ("c0000", "c0001") else case for case in dataset.cases]
+    (first, _), (note, _) = (
+        list(twin_findings(facts, one)) for one in (dataset, replace(dataset, cases=tuple(of_one)))
+    )
+    assert (first.severity, note.severity) == ("warning", "note")
+    assert note.found == "the same voxels as c0001, which is the same patient's"
 
 
 def test_a_label_map_of_very_many_images_is_told_once() -> None:

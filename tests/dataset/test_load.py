@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from autoseg.data.preprocess import source_digest
+from autoseg.dataset import survey
 from autoseg.dataset.load import load_dataset
 from autoseg.dataset.paths import files_by_stem
 from autoseg.dataset.survey import names_within
@@ -118,6 +119,35 @@ def test_csv_takes_names_from_the_dataset_json_beside_it(tmp_path: Path) -> None
     (tmp_path / "cases.csv").write_text("case,image,label\na,a.mha,a_label.mha\n")
     dataset = load_dataset(tmp_path / "cases.csv")
     assert (dataset.channels, dataset.labels) == (("CT",), (Label(value=1, name="liver"),))
+
+
+def test_answers_to_reviewers_beside_a_csv_name_no_channels_and_no_labels(tmp_path: Path) -> None:
+    write_map(tmp_path / "a_label.mha", 5)
+    (tmp_path / "dataset.json").write_text(json.dumps({"reference": "two readers", "sites": "one"}))
+    (tmp_path / "cases.csv").write_text("case,image,label\na,a.mha,a_label.mha\n")
+    dataset = load_dataset(tmp_path / "cases.csv")
+    assert (dataset.channels, dataset.labels) == (("channel 0",), (Label(value=5, name="label 5"),))
+
+
+def test_what_a_run_was_planned_for_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_map(tmp_path / "a_label.mha", 5)
+    (tmp_path / "cases.csv").write_text("case,image,label\na,a.mha,a_label.mha\n")
+    first = load_dataset(tmp_path / "cases.csv")
+    monkeypatch.setattr(survey, "read_label", lambda _: pytest.fail("read again"))
+    assert load_dataset(tmp_path / "cases.csv") == first  # in one process
+    known = load_dataset(tmp_path / "cases.csv", is_new=False, channels=("CT",), labels=(Label(value=7, name="x"),))
+    assert (known.channels, known.labels) == (("CT",), (Label(value=7, name="x"),))
+    monkeypatch.undo()
+    write_map(tmp_path / "a_label.mha", 6)
+    assert load_dataset(tmp_path / "cases.csv").labels == (Label(value=6, name="label 6"),)
+
+
+@pytest.mark.parametrize("labelled", [None, ["liver"]])
+def test_labelled_of_another_form_beside_a_csv_is_refused_in_a_line(tmp_path: Path, labelled: object) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({**NNUNET, "labelled": labelled}))
+    (tmp_path / "cases.csv").write_text("case,image,label,labelled\na,a.mha,a_label.mha,liver\n")
+    with pytest.raises(DatasetError, match=r"dataset\.json: labelled must name organs by case"):
+        load_dataset(tmp_path / "cases.csv")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import made
 import pytest
 
 from autoseg.dataset import origin
@@ -55,8 +56,8 @@ def test_the_place_of_a_dataset_within_a_run_is_read_as_any_system_has_written_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, opened = Run(tmp_path / "RUN"), []
-    monkeypatch.setattr(Run, "plan", lambda run: None)
-    monkeypatch.setattr(origin, "load_dataset", lambda root, is_new: opened.append(root))
+    monkeypatch.setattr(Run, "plan", lambda run: made.plan())
+    monkeypatch.setattr(origin, "load_dataset", lambda root, **_: opened.append(root))
     run.folder.mkdir()
     assert origin_of(run.folder / "phantoms" / "small", DATASET, {}, run)["dataset"] == "phantoms/small"
     for where in ("phantoms/small", "phantoms\\small", str(tmp_path / "data")):
@@ -68,10 +69,10 @@ def test_the_place_of_a_dataset_within_a_run_is_read_as_any_system_has_written_i
 def test_a_run_from_another_system_says_where_its_dataset_is_to_be_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "plan", lambda run: None)
+    monkeypatch.setattr(Run, "plan", lambda run: made.plan())
     Run(tmp_path).dataset_file.write_text(json.dumps({"dataset": "D:\\scans"}))
     with pytest.raises(DatasetError, match=r"dataset.json: D:.*is a Windows path, which does not exist here"):
         dataset_of(Run(tmp_path))
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(origin, "load_dataset", lambda root, is_new: DATASET)
+    monkeypatch.setattr(origin, "load_dataset", lambda root, **_: DATASET)
     assert dataset_of(Run(tmp_path)) is DATASET

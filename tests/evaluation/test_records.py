@@ -10,7 +10,7 @@ from made import plan
 
 from autoseg.data.cache import CachedCase, write_case
 from autoseg.dataset.load import load_dataset
-from autoseg.evaluation.records import EDGE, PATIENT, case_records
+from autoseg.evaluation.records import EDGE, PATIENT, case_records, run_patients
 from autoseg.imaging.grid import Grid
 from autoseg.run import Run
 
@@ -49,7 +49,7 @@ def test_extra_columns_of_a_csv_are_kept_and_a_gone_dataset_leaves_what_is_cache
     for name in ("taken out", "withdrawn"):
         (run.cache / f"{name}.json").unlink()
     (tmp_path / "cases.csv").unlink()
-    assert dict(case_records(run)[PATIENT]) == {"a": "of a"}
+    assert dict(case_records(run)[PATIENT]) == run_patients(run) == {"a": "of a"}
     assert list(case_records(Run(tmp_path / "none")).columns) == [PATIENT, EDGE]
 
 

@@ -16,6 +16,7 @@ from autoseg.figures.canvas import MOST_NAMED, figure_bytes, legend_below, new_f
 from autoseg.figures.ceilings import ceilings_figure
 from autoseg.figures.colours import organ_colour
 from autoseg.figures.curves import FEW_NAMED, MOST_LINES, curves_figure
+from autoseg.figures.trust import trust_figure
 
 NAN = float("nan")
 
@@ -105,6 +106,16 @@ def test_dice_and_ceiling_are_shown_in_percent() -> None:
     (beyond,) = axes.patches
     box = beyond.get_bbox()  # type: ignore[attr-defined]
     assert (box.x0, box.x1) == pytest.approx((95.0, 100.0))
+
+
+def test_an_organ_keeps_its_colour_where_others_are_left_out() -> None:
+    colours = {"liver": "#111111", "spleen": "#222222", "vein": "#333333"}
+    axes = ceilings_figure({"vein": [0.9]}, {"vein": 0.95}, colours).axes[0]
+    assert axes.lines[0].get_color() == "#333333"
+    figure = trust_figure({"vein": ([0.5], [0.6])}, {"spleen": ([0.9], [0.8])}, [], colours)
+    assert figure.axes[0].lines[0].get_color() == "#333333"
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["vein", "spleen"]
 
 
 def test_an_organ_without_a_ceiling_shows_none() -> None:

@@ -221,6 +221,21 @@ def test_a_single_voxel_is_drawn() -> None:
     assert figure_bytes(case_figure(CaseArrays(one, one, None, (1.0, 1.0, 1.0), ORGANS)), "webp")
 
 
+def test_errors_of_a_region_are_of_all_that_is_within_it() -> None:
+    truth = np.array([[[1, 2, 2, 0, 2]]])  # a liver, with a lesion of value 2
+    prediction = np.array([[[1, 1, 0, 0, 2]]])
+    within = {1: (1, 2), 2: (2,)}
+    case = CaseArrays(
+        np.zeros(truth.shape), truth, prediction, (1.0, 1.0, 1.0), {1: "liver", 2: "lesion"}, within=within
+    )
+    of_liver, of_lesion = (case.painted(focus) for focus in (1, 2))
+    kinds = [error_kinds(one.truth, one.prediction, [1, 2], n) for n, one in ((1, of_liver), (2, of_lesion))]
+    assert [kind.tolist() for kind in kinds] == [[[[0, 0, 1, 0, 0]]], [[[0, 3, 1, 0, 0]]]]
+    assert error_cut(case, 1).at[2] == 2  # not where a lesion is called liver
+    text = " ".join(words.get_text() for words in errors_figure(case, focus=1).legends[0].get_texts())
+    assert text.startswith("missed, predicted as background 1.00 mm² added, background in the reference 0.00 mm²")
+
+
 def test_the_slices_amid_the_errors_meet_in_one_point() -> None:
     truth = np.zeros((6, 8, 8), dtype=np.uint8)
     prediction = truth.copy()

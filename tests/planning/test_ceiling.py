@@ -23,7 +23,7 @@ from autoseg.imaging.volumes import write_array
 from autoseg.labels import Label, LabelScheme
 from autoseg.metrics.overlap import overlap
 from autoseg.planning import ceiling
-from autoseg.planning.ceiling import MOST_CASES, ceilings, dataset_ceilings
+from autoseg.planning.ceiling import LEAST_OF_EACH, MOST_CASES, MOST_PARTLY, ceilings, dataset_ceilings
 
 Array = npt.NDArray[Any]
 
@@ -239,4 +239,17 @@ def test_of_cases_labelled_in_part_each_set_of_organs_has_its_share(monkeypatch:
     cases += [Case(id=f"{n:03d}", images=(), label=Path(), patient="", labelled=(2,)) for n in range(200, 205)]
     dataset_ceilings(cases, organs_of((1, 2)), [(1.0, 1.0, 1.0)])
     assert sum(name >= "200" for name in read) == 5
-    assert len(read) == 5 + MOST_CASES // 2
+    assert MOST_CASES < len(read) <= MOST_CASES + 5
+
+
+def test_however_many_sets_of_organs_there_are_few_label_maps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, ...]] = []
+    monkeypatch.setattr(ceiling, "_case_ceilings", lambda work: read.append(work[0].labelled) or [{1: 1.0}])
+    values = tuple(range(1, 11))
+    cases = [
+        Case(id=f"{a}-{b}-{n}", images=(), label=Path(), patient="", labelled=(a, b))
+        for n in range(20) for a in values for b in values if a < b
+    ]  # fmt: skip
+    dataset_ceilings(cases, organs_of(values), [(1.0, 1.0, 1.0)])
+    assert len(read) <= MOST_PARTLY
+    assert all(sum(value in shown for shown in read) >= LEAST_OF_EACH for value in values)

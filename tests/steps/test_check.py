@@ -62,9 +62,9 @@ def test_what_a_part_noted_of_a_picture_counts_until_another_size_of_its_pixels_
     text = says.read_text()
     for spacing in (text, text.replace("1.0", "3.0")):
         says.write_text(spacing)
-        check(tmp_path / "cases.csv", 1, product=product, part=Part(1, 1))
+        check(load_dataset(tmp_path / "cases.csv"), 1, product=product, part=Part(1, 1))
         says.write_text(text.replace("1.0", "3.0"))
-        (examination,) = check(tmp_path / "cases.csv", 1, product=product).examinations
+        (examination,) = check(load_dataset(tmp_path / "cases.csv"), 1, product=product).examinations
         assert examination.facts is not None
         assert examination.facts.grid.spacing_mm[1:] == (3.0, 3.0)
 
@@ -90,7 +90,7 @@ def test_a_case_whose_worker_is_lost_is_named_with_the_way_out_that_who_works_ha
     file = tmp_path / "cases.csv"
     file.write_text("case,image,label\na,a.nii.gz,a_label.nii.gz\nb,b.nii.gz,b_label.nii.gz\n", encoding="utf-8")
     crew = Crew(submit=lost_at_b, width=lambda: 1, examine=lambda: None)
-    (row,) = [one for one in check(file, crew=crew).findings if one.code == "crashed"]
+    (row,) = [one for one in check(load_dataset(file), crew=crew).findings if one.code == "crashed"]
     assert (row.case, row.found, row.fix) == ("b", "its worker was killed", "give it more memory")
     with pytest.raises(CasesFailedError, match=r"1 of 2 cases failed.*\n  b: its worker was killed; give it more"):
-        check(file, crew=crew, product=tmp_path / "check.json", part=Part(1, 1))
+        check(load_dataset(file), crew=crew, product=tmp_path / "check.json", part=Part(1, 1))

@@ -199,6 +199,25 @@ def test_a_setting_that_no_plan_has_is_refused_before_any_case_is_read(
     assert_one_line(cli("plan", cohort, tmp_path / "RUN", "--set", f"{key}=[64,64,64]"), f"--set {key}", near)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--exclude", "phantom_9"), "--exclude phantom_9"),
+        (("--folds", "6"), "6 folds are not possible with 5 patients"),
+        (("--folds", "5", "--exclude", "phantom_000"), "5 folds are not possible with 4 patients"),
+        (("--split", "SPLIT"), "phantom_9"),
+    ],
+)
+def test_options_of_other_cases_are_refused_before_any_case_is_read(
+    cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr("autoseg.steps.plan.check", lambda *_, **__: pytest.fail("cases were read"))
+    split = tmp_path / "split.json"
+    split.write_text('[{"training": ["phantom_9"], "validation": [], "testing": []}]')
+    given = [str(split) if option == "SPLIT" else option for option in options]
+    assert_one_line(cli("plan", cohort, tmp_path / "RUN", *given), told)
+
+
 def test_readers_scores_of_other_organs_are_refused_and_the_earlier_report_stays(
     finished: Path, tmp_path: Path, cli: Cli
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from command_line import Cli, assert_one_line, copy_of
 
 from autoseg.dataset.examination_json import to_json
+from autoseg.dataset.load import load_dataset
 from autoseg.steps.check import check
 
 
@@ -53,11 +54,11 @@ def test_a_check_in_parts_finds_what_one_call_finds(
 def test_a_plan_takes_from_its_parts_what_one_call_would_examine(
     cohort: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, whole = tmp_path / "RUN", check(cohort, 1)
+    run, whole = tmp_path / "RUN", check(load_dataset(cohort), 1)
     for part in ("1/6", "2/6", "3/6", "4/6", "5/6", "6/6"):  # the last one has no case
         assert cli("plan", cohort, run, "-j", "1", "--part", part)[0] == 0
     monkeypatch.setattr("autoseg.steps.check.examine_case", pytest.fail)  # nothing is left to do
-    gathered = check(cohort, 1, product=run / "check.json")
+    gathered = check(load_dataset(cohort), 1, product=run / "check.json")
     assert gathered.findings == whole.findings
     assert [to_json(one) for one in gathered.examinations] == [to_json(one) for one in whole.examinations]
 
