@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -271,7 +272,7 @@ def parse_plan(text: str, source: str, way_out: str = CORRECT_FILE) -> Plan:
     except JsonError as error:
         raise PlanError(f"{str(error).rpartition('; ')[0]}; {way_out}") from error
     except ValidationError as error:
-        raise PlanError(f"{source}: {_one_line(error)}; {way_out}") from error
+        raise PlanError(f"{source}: {in_one_line(error.errors())}; {way_out}") from error
 
 
 def load_plan(file: Path) -> Plan:
@@ -287,9 +288,10 @@ def load_plan(file: Path) -> Plan:
     return parse_plan(text, str(file))
 
 
-def _one_line(error: ValidationError) -> str:
+def in_one_line(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Return the errors of a plan's keys as a line: of each the key, what is allowed and what was found."""
     parts = []
-    for item in error.errors():
+    for item in errors:
         where = shortened(".".join(str(p) for p in item["loc"]).replace("\n", " ")) or "plan"
         message = item["msg"].removeprefix("Value error, ")
         got = "" if isinstance(item["input"], dict) else f", got {shortened(repr(item['input']))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import made
@@ -26,7 +27,7 @@ from autoseg.plan import (
     parse_plan,
 )
 from autoseg.planning.presets import load_preset
-from autoseg.settings import with_settings
+from autoseg.settings import require_values, with_settings
 
 FOUR_LEVELS = NetworkPlan(stages=tuple(Level(features=(2, 2)) for _ in range(4)))  # divisor 8
 
@@ -198,3 +199,22 @@ def test_a_plan_of_two_stages_is_written_and_read_whole_and_the_first_is_as_if_i
 def test_a_second_stage_that_does_not_fit_the_first_is_refused(finer: Plan, why: str) -> None:
     with pytest.raises(PlanError, match=why):
         parse_plan(FIRST.model_copy(update={"finer": finer}).model_dump_json(), "plan")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("batch_size", "two", "batch_size: input should be a valid integer"),
+        ("optimiser.name", "sgd", "optimiser.name: input should be 'adam', 'adamw' or 'muon', got 'sgd'"),
+        ("finer.batch_size", "0", "finer.batch_size: input should be greater than or equal to 1, got 0"),
+        ("loss.knd", "dice", "--set loss.knd: the plan has no such key (lists are set whole); near it: loss.kind"),
+        ("crop_size.0", "3", "crop_size: input should be a valid array"),
+    ],
+)
+def test_a_value_that_no_plan_can_have_is_refused_without_a_plan(key: str, value: str, told: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(told)):
+        require_values({key: value})
+
+
+def test_values_that_depend_on_other_keys_are_left_to_the_plan() -> None:
+    require_values({"spacing_mm": "null", "batch_size": "2", "loss.weights": "[1,2]", "optimiser": '{"name":"muon"}'})

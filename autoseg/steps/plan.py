@@ -32,6 +32,7 @@ from autoseg.planning.requirements import require_one_device
 from autoseg.planning.stages import options_of_stages
 from autoseg.pool import Crew, Track, untracked
 from autoseg.run import Run
+from autoseg.settings import require_values
 from autoseg.steps.check import check
 from autoseg.steps.cohort import Cohort, cohort_of, comparable, require_cases, tell_of
 from autoseg.steps.crew import cluster_of
@@ -191,10 +192,10 @@ def _require_startable(run: Run, options: PlanOptions) -> None:
 
 
 def _require_keys(options: PlanOptions) -> None:
-    """Refuse settings of which such a plan has no key, before there is a plan.
+    """Refuse settings of which such a plan has no key or no such value, before there is a plan.
 
     Raises:
-        PlanError: If there is one; keys within a part are left to `with_settings`.
+        PlanError: If there is one, or a value that the key cannot have; keys within a part are left to `with_settings`.
     """
     for key in options.settings:
         name, known = key.partition(".")[0], list(Plan.model_fields)
@@ -203,6 +204,7 @@ def _require_keys(options: PlanOptions) -> None:
             raise PlanError(f"--set {key}: the plan has no such key; near it: {', '.join(near)}")
         if name == "finer" and options.stages != 2 and options.preset is None:
             raise PlanError(f"--set {key}: is of a second stage; give --stages 2, too")
+    require_values(options.settings)
 
 
 def _write(
