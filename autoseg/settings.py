@@ -68,8 +68,7 @@ def with_settings(plan: Plan, settings: dict[str, str]) -> Plan:
         branch: Any = tree
         for parent in parents:
             branch = branch.get(parent) if isinstance(branch, dict) else None
-        known = Plan.model_fields if not parents else branch  # what is not set is left out of the tree
-        if not isinstance(branch, dict) or last not in known:
+        if not isinstance(branch, dict) or last not in _fields_of(parents):  # what is not set is not in the tree
             raise _unknown(key, last, _keys(tree))
         branch[last] = _value(value)
     return parse_plan(json.dumps(tree), asked(settings), WRITE_SETTING)

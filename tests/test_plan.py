@@ -216,5 +216,9 @@ def test_a_value_that_no_plan_can_have_is_refused_without_a_plan(key: str, value
         require_values({key: value})
 
 
+def test_a_key_that_is_left_out_as_it_has_its_default_can_be_set() -> None:
+    assert with_settings(made.plan(), {"augmentation.deformed_share": "0.5"}).augmentation.deformed_share == 0.5
+
+
 def test_values_that_depend_on_other_keys_are_left_to_the_plan() -> None:
     require_values({"spacing_mm": "null", "batch_size": "2", "loss.weights": "[1,2]", "optimiser": '{"name":"muon"}'})

@@ -160,7 +160,7 @@ def compare_command(sources: ask.Sources, options: CompareOptions) -> None:
 
 @verb("report")
 def report_command(run: ask.RunPath, options: ReportOptions) -> None:
-    """Write RUN/report: tables, curves, pictures of every case, and report.html.
+    """Write RUN/report: tables, curves, pictures of cases, and report.html.
 
     Example: autoseg report RUN
     """

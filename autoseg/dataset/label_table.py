@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autoseg.dataset.metadata import organ_names, read_metadata, regions_in
 from autoseg.dataset.regions import IGNORE
 from autoseg.dataset.tables import read_table
 from autoseg.errors import DatasetError
@@ -114,3 +115,17 @@ def _contradictions(labels: Mapping[int, Label]) -> Iterator[str]:
             other = names.setdefault(spelling_key(name), line)
             if other != line and (is_pattern(name) or organ_key(label.name) != organ_key(labels[other].name)):
                 yield f"lines {other} and {line}: {shortened(name)} is a name of {labels[other].name} and {label.name}"
+
+
+def names_in_files(file: Path) -> dict[int, tuple[str, ...]]:
+    """Return what files call organs beside their names: as a plan.json says, or the labels.csv beside a dataset.json.
+
+    Raises:
+        DatasetError: If labels.csv cannot be read or contradicts the dataset.json.
+    """
+    labels = read_metadata(file)["labels"]
+    if isinstance(labels, list):  # a plan of ours
+        return {int(organ["value"]): tuple(organ.get("names", ())) for organ in labels}
+    organs = tuple(Label(value=value, name=name) for value, name in sorted(organ_names(file).items()))
+    scheme = with_table(file, regions_in(file) or LabelScheme(labels=organs), is_new=False)
+    return {} if scheme is None else {label.value: label.names for label in scheme.labels}

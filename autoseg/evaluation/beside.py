@@ -34,8 +34,8 @@ def observers(
     other = by_case(readers, "dice", set(readers["split"]))
     rows = []
     for label, organ in organs_of(scores).items():
-        pair = pd.DataFrame({"own": own.get(label), "other": other.get(names.get(organ_key(organ), -1))}, dtype=float)
-        pair = pair.dropna()
+        theirs = other.get(names.get(organ_key(organ), -1), _NONE)
+        pair = pd.DataFrame({"own": own.get(label, _NONE), "other": theirs}, dtype=float).dropna()
         if len(pair):
             differences = 100 * (pair["own"] - pair["other"])
             means = 100 * pair.mean()
@@ -55,11 +55,13 @@ class Scored:
 def external(own: Scored, others: Mapping[str, Scored], splits: Collection[str]) -> pd.DataFrame:
     """Return the Dice of the run's own testing cases beside that of other datasets; columns `EXTERNAL`."""
     rows = []
+    values = {
+        name: (source, by_case(source.scores, "dice", splits), by_case(source.scores, "hd95_mm", splits))
+        for name, source in {"this run": own, **others}.items()
+    }
     for label, organ in organs_of(own.scores).items():
-        for name, source in {"this run": own, **others}.items():
-            frame = source.scores
-            dice = 100 * by_case(frame, "dice", splits).get(label, _NONE).dropna()
-            hd95 = by_case(frame, "hd95_mm", splits).get(label, _NONE).dropna()
+        for name, (source, dices, distances) in values.items():
+            dice, hd95 = 100 * dices.get(label, _NONE).dropna(), distances.get(label, _NONE).dropna()
             if len(dice):
                 numbers = (len(dice), dice.mean(), dice.std(ddof=1), _interval(dice, source.patients), hd95.median())
                 rows.append([organ, name, *numbers])

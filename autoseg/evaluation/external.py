@@ -38,8 +38,8 @@ def evaluate_external(
     models: str,
     tolerance_mm: float = TOLERANCE_MM,
     track: Track = untracked,
-) -> list[Row]:
-    """Predict and score every case of another dataset; write masks and scores.csv.
+) -> int:
+    """Predict and score every case of another dataset; write masks and scores.csv; return how many were scored.
 
     Each case is noted when it is scored, and not predicted again while neither it nor the models have changed.
 
@@ -65,7 +65,7 @@ def evaluate_external(
     known = sorted(model.trained_on & {case.id for case in dataset.cases})
     if known:
         logger.warning("%s: the model was trained on cases of the same name (%s …)", dataset.root, known[0])
-    rows: list[Row] = []
+    scored_cases: list[str] = []
     failed: dict[str, str] = {}
     journal = ScoreJournal(folder.evaluated)
     theirs = dataset.labels, dataset.regions, dataset.ignored  # by which label maps are read
@@ -82,14 +82,14 @@ def evaluate_external(
         except AutosegError as error:
             failed[case.id] = str(error)
         else:
-            rows += scored
-    if rows:
-        write_scores(rows, folder.scores_file)
+            scored_cases.append(case.id)
+    if scored_cases:
+        write_scores((row for name in scored_cases for row in journal.scored(name)), folder.scores_file)
     else:  # those of before would pass for those of the files that are there now
         folder.scores_file.unlink(missing_ok=True)
     if failed:
-        raise CasesFailedError("evaluate", failed, done=len({row["case"] for row in rows}))
-    return rows
+        raise CasesFailedError("evaluate", failed, done=len(scored_cases))
+    return len(scored_cases)
 
 
 def _require_same_regions(model: Model, dataset: Dataset) -> None:

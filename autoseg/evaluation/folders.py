@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,6 +68,7 @@ def score_folders(
     within: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
     take_pieces: Callable[[list[Row]], None] | None = None,
     notes: PartNotes[Pair, ScoredPair] | None = None,
+    called: Mapping[int, tuple[str, ...]] = MappingProxyType({}),
 ) -> CaseRows:
     """Score the masks of one folder against those of the same name in another.
 
@@ -84,13 +86,14 @@ def score_folders(
         within: Values within an organ that is a region, by the value that it is named by.
         take_pieces: Takes the `instance_rows` of each case.
         notes: Of parts, and the part that is to be done.
+        called: Label value to what files call its organ, too, where they name their segments.
 
     Raises:
         RunError: If a folder is missing or no names match.
         PartlyScoredError: When all others are done, if some pairs could not be scored; it keeps the rows.
     """
     pairs, failed = pair_masks(predictions, references, common)
-    labels, unread = _labels_in(pairs, crew, track) if names is None else (_labels_of(names, within), {})
+    labels, unread = _labels_in(pairs, crew, track) if names is None else (_labels_of(names, within, called), {})
     tally = _Tally(labels, {**failed, **unread}, take_pieces)
     to_score = partial(
         Pair,
@@ -116,10 +119,12 @@ def score_folders(
     return tally.rows
 
 
-def _labels_of(names: Mapping[int, str], within: Mapping[int, object]) -> tuple[Label, ...]:
+def _labels_of(
+    names: Mapping[int, str], within: Mapping[int, object], called: Mapping[int, tuple[str, ...]]
+) -> tuple[Label, ...]:
     """Return the labels that are named, by value; regions keep the order of painting."""
     ordered = names.items() if within else sorted(names.items())
-    return tuple(Label(value=value, name=name) for value, name in ordered if value)
+    return tuple(Label(value=value, name=name, names=called.get(value, ())) for value, name in ordered if value)
 
 
 def _scheme_of(labels: Sequence[Label], within: Mapping[int, tuple[int, ...]]) -> LabelScheme:
@@ -173,6 +178,12 @@ def require_free(out: Path) -> None:
     """
     if out.is_dir():
         raise RunError(f"--out {out}: is a folder; give a file, as in scores.csv")
+    try:  # before hours of scoring, not after
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise RunError(f"--out {out}: cannot be written ({error.strerror or error}); give another FILE") from error
     run = Run(out.absolute().parent)
     if out.name == run.scores_file.name and run.plan_file.is_file():
         raise RunError(f"--out {out}: holds the RUN's own scores, by split; give another FILE")

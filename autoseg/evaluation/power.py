@@ -11,6 +11,7 @@ from autoseg.evaluation.statistics import by_case, organs_of
 
 ALPHA, POWER = 0.05, 0.8
 COLUMNS = ("Organ", "N", "SD of Dice (points)", "Smallest difference (points)")
+ROUNDING = 1e-6  # points, below which all Dice are the same
 
 
 def smallest_difference(count: int, power: float = POWER, alpha: float = ALPHA) -> float | None:
@@ -44,13 +45,14 @@ def detectable(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     """Return the smallest difference of Dice that the cases of some splits could have shown; columns `COLUMNS`.
 
     The differences to another method are taken to scatter as the Dice itself does, as those of two methods do whose
-    Dice are correlated by 0.5; the closer they go together, the smaller a difference is shown.
+    Dice are correlated by 0.5; the closer they go together, the smaller a difference is shown. An organ that has the
+    same Dice in all cases, as one that is missed in all, has no row: it tells nothing of the scatter.
     """
     rows = []
     dice = by_case(scores, "dice", splits)
     for label, organ in organs_of(scores).items():
         values = 100 * dice.get(label, pd.Series(dtype=float)).dropna()
-        effect = smallest_difference(len(values))
-        if effect is not None:
-            rows.append([organ, len(values), values.std(ddof=1), effect * values.std(ddof=1)])
+        effect, spread = smallest_difference(len(values)), values.std(ddof=1)
+        if effect is not None and spread > ROUNDING:
+            rows.append([organ, len(values), spread, effect * spread])
     return pd.DataFrame(rows, columns=list(COLUMNS))

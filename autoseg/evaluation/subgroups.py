@@ -14,6 +14,7 @@ from autoseg.evaluation.patients import Patients
 from autoseg.evaluation.statistics import by_case
 
 MOST_GROUPS = 6  # of a column; one with more is cut at its median where it holds numbers, else left out
+UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown", "?", "-")  # what tables write where nothing is known
 FEWEST_PATIENTS = 3  # of a group that is shown, and tested against others
 COLUMNS = ("Group", "Patients", "Mean Dice (%)", "95 % CI", "Lowest (%)")
 GAPS = ("Characteristic", "Highest", "Lowest", "Gap (points)", "p", "p (Holm)")
@@ -27,6 +28,7 @@ def grouped(records: pd.DataFrame) -> pd.DataFrame:
 
 def _groups(column: pd.Series) -> pd.Series | None:
     known = column.dropna()
+    known = known[~known.astype(str).str.strip().str.casefold().isin(UNKNOWN)]
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.notna().all() and numbers.nunique() > MOST_GROUPS:
         middle = float(numbers.median())

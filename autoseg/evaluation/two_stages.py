@@ -63,7 +63,8 @@ def two_stages(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     values = {metric: by_case(scores, metric, splits) for metric in metrics}
     rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
-        frame = pd.DataFrame({metric: of_label.get(label) for metric, of_label in values.items()}, dtype=float)
+        columns = {metric: of_label.get(label, pd.Series(dtype=float)) for metric, of_label in values.items()}
+        frame = pd.DataFrame(columns, dtype=float)
         frame = frame.dropna(subset=[FIRST_DICE, "dice"])
         if len(frame):
             means = [100 * float(frame[metric].mean()) for metric in metrics]

@@ -181,7 +181,8 @@ def trust_picture(run: Run, plan: Plan, scores: pd.DataFrame) -> Picture | None:
     expected, true = (by_case(scores, metric, TESTING) for metric in ("expected_dice", "dice"))
     by_organ = {}
     for label, organ in organs_of(scores).items():
-        pair = pd.DataFrame({"e": expected.get(label), "d": true.get(label)}, dtype=float).dropna()
+        none = pd.Series(dtype=float)
+        pair = pd.DataFrame({"e": expected.get(label, none), "d": true.get(label, none)}, dtype=float).dropna()
         if len(pair):
             by_organ[organ] = (list(pair["e"]), list(pair["d"]))
     ranked = list(risks(pairs["dice"].to_numpy(dtype=float))) if has_spread(pairs["expected"]) else []

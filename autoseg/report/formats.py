@@ -16,6 +16,7 @@ from autoseg.files import write_text
 from autoseg.sheet import harmless
 
 PAGE = 75  # characters of a small font that fit beside each other, two of them between columns
+PAGE_ROWS = 36  # rows of it that fit below each other, with a caption
 SUFFIXES = (".csv", ".md", ".tex", ".html")
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -27,6 +28,7 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "−": "$-$",
     "±": r"$\pm$",
     "…": r"\dots{}",
+    "ρ": r"$\rho$",
 }
 
 
@@ -113,23 +115,34 @@ def markdown_table(table: TextTable) -> str:
 
 
 def latex_table(table: TextTable) -> str:
-    """Return a table as LaTeX (needs booktabs); one that is wider than a page in parts, one below the other."""
+    """Return a table as LaTeX (needs booktabs); one that is wider than a page in parts, one below the other.
+
+    Parts that are longer than a page together are each a table of their own; rows are parted, too, where they must be.
+    """
     table = _without_zeros(table)
-    parts = [_latex_part(table, columns) for columns in _parts(table)]
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
+    blocks = [table.rows[start : start + PAGE_ROWS] for start in range(0, len(table.rows), PAGE_ROWS)] or [[]]
+    parts = [
+        _latex_part(table, columns, rows, is_last=rows is blocks[-1]) for rows in blocks for columns in _parts(table)
+    ]
+    fit = len(parts) * (len(blocks[0]) + 2) <= PAGE_ROWS + 2
+    floats = ["\n\\par\\medskip\n".join(parts)] if fit else parts
+    lines = ["% needs \\usepackage{booktabs}"]
+    for number, content in enumerate(floats):
+        named = [
             rf"\caption{{{latex_text(table.caption)}}}",
             rf"\label{{tab:{re.sub(r'^table[0-9]_', '', table.name)}}}",
+        ]
+        continued = [rf"\par {latex_text(table.title)} (continued)\par\medskip"]
+        lines += [
+            r"\begin{table}",
+            r"\centering",
+            *(continued if number else named),
             r"\small",
             r"\setlength{\tabcolsep}{4pt}",
-            "\n\\par\\medskip\n".join(parts),
+            content,
             r"\end{table}",
-            "",
         ]
-    )
+    return "\n".join([*lines, ""])
 
 
 def _without_zeros(table: TextTable) -> TextTable:
@@ -158,10 +171,10 @@ def _parts(table: TextTable) -> list[list[int]]:
     return parts
 
 
-def _latex_part(table: TextTable, columns: Sequence[int]) -> str:
-    rows = [[row[column] for column in columns] for row in (table.columns, *table.rows)]
-    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in rows]
-    if table.rows and table.last_is_total:
+def _latex_part(table: TextTable, columns: Sequence[int], rows: Sequence[Sequence[str]], *, is_last: bool) -> str:
+    cells = [[row[column] for column in columns] for row in (table.columns, *rows)]
+    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in cells]
+    if rows and is_last and table.last_is_total:
         lines.insert(-1, r"\midrule")
     return "\n".join(
         [

@@ -63,7 +63,7 @@ def methods(plan: Plan, data: Fingerprint | None, splits: Sequence[Split], facts
         "Network": _network(plan),
         "Second stage": "" if plan.finer is None else _second_stage(plan.finer, splits, facts),
         "Training": _training(plan, facts.iterations or plan.iterations, max(1, len(splits))),
-        "Inference": _inference(plan, facts.clean_up),
+        "Inference": _inference(plan, facts.clean_up, validates=any(split.validation for split in splits)),
         "Evaluation": _evaluation(facts),
     }
     return {heading: text for heading, text in parts.items() if text}
@@ -120,10 +120,10 @@ def _partitions(splits: Sequence[Split], facts: Facts) -> str:
             f"made without that fold (of a network's cases, {', '.join(sizes)}). {together}"
         )
     sides = ", ".join(f"{len(cases)} for {side}" for side, cases in splits[0].sides().items())
+    validation = ", validation (tuning) cases to choose postprocessing and to calibrate the expected Dice"
     return (
-        f"{unit} were divided {how}: {sides} cases. {together} Training cases were used to fit the weights, validation "
-        "(tuning) cases to choose postprocessing and to calibrate the expected Dice; testing cases were used for no "
-        "choice."
+        f"{unit} were divided {how}: {sides} cases. {together} Training cases were used to fit the weights"
+        f"{validation if splits[0].validation else ''}; testing cases were used for no choice."
     )
 
 
@@ -160,10 +160,8 @@ def _preprocessing(plan: Plan) -> str:
     channels = []
     for name, how in zip(plan.channels, plan.intensity, strict=True):
         if how.kind == "ct":
-            channels.append(
-                f"{name} was clipped to {how.low:.0f} to {how.high:.0f} HU and standardised (mean {how.mean:.0f} HU, "
-                f"standard deviation {how.std:.0f} HU)".replace("-", "−")
-            )
+            numbers = f"{how.low:.0f} to {how.high:.0f} HU and standardised (mean {how.mean:.0f} HU, ".replace("-", "−")
+            channels.append(f"{name} was clipped to {numbers}standard deviation {how.std:.0f} HU)")
         else:
             channels.append(
                 f"{name} was clipped to each image's percentiles {how.low:g} and {how.high:g} and standardised "
@@ -225,9 +223,11 @@ def _augmentation(a: AugmentationPlan, flat: int | None) -> str:
     return "; ".join(filter(None, changes)) or "none"
 
 
-def _inference(plan: Plan, clean_up: Sequence[str] | None) -> str:
+def _inference(plan: Plan, clean_up: Sequence[str] | None, *, validates: bool) -> str:
     rules = "Postprocessing, chosen on validation cases: "
     rules += f"{'; '.join(clean_up) if clean_up else 'none, as no rule raised their Dice'}."
+    if not validates and not clean_up:
+        rules = "No postprocessing was chosen, as no case validates."
     chosen = "each voxel got the most probable class"
     if plan.scheme.overlapping:
         chosen = "each voxel got every region that was more probable than not"

@@ -10,15 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
+from autoseg.dataset.origin import splits_of
 from autoseg.dataset.split import Split
 from autoseg.digests import file_digest
-from autoseg.errors import ModelError
+from autoseg.errors import ModelError, PlanError
+from autoseg.evaluation.freshness import is_evaluated
 from autoseg.inference.postprocess import rules_in_words
 from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.inference.second_cases import read_errors
 from autoseg.json_file import read_json
 from autoseg.machine import machine_in_words
 from autoseg.network.weights import MODEL, parse_facts, read_facts
+from autoseg.plan import parse_plan
 from autoseg.report.privacy import command_without_folders, rows_without_folders
 from autoseg.run import Run, StageFolder
 from autoseg.timings import read_timings
@@ -73,6 +76,20 @@ def trained_iterations(stage: StageFolder) -> int:
     return max((int(of_fold[-1]["iteration"]) for of_fold in rows if of_fold), default=0)
 
 
+def repetitions_of(run: Run) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """Return the evaluated repetitions of a run, and the names of those of another plan, split or length."""
+    evaluated = [again for again in run.repetitions() if is_evaluated(again)]
+    same = [again for again in evaluated if _repeated(again) == _repeated(run)]
+    return tuple(same), tuple(again.folder.name for again in evaluated if again not in same)
+
+
+def _repeated(run: Run) -> tuple[object, ...]:
+    """Return what a repetition has in common with its run: the plan but for seed and device, the split, the length."""
+    stages = [stage.model_copy(update={"seed": 0, "device": "cpu", "iterations": 1}) for stage in run.plan().stages]
+    lengths = [trained_iterations(run.stage(number)) for number in range(len(stages))]
+    return stages, lengths, splits_of(run)
+
+
 def late_gain(run: Run) -> float | None:
     """Return by how much the mean validation Dice (0 to 1) rose over the last fifth of a training, the mean over folds.
 
@@ -114,18 +131,15 @@ def other_trainings(run: Run, splits: Sequence[Split]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def clean_up_of(run: Run, names: Mapping[int, str]) -> tuple[str, ...] | None:
-    """Return the clean-up rules of a run's folds in words; None before a fold is trained and evaluated.
-
-    Args:
-        run: Of the report.
-        names: Class index to the name of the organ.
-    """
+def clean_up_of(run: Run) -> tuple[str, ...] | None:
+    """Return the clean-up rules of a run's folds in words; None before a fold is trained and evaluated."""
     rules: list[str] = []
     for fold in run.folds():
         file = run.fold(fold).model
-        with suppress(ModelError, ValueError):
-            facts = parse_facts(read_facts(file, MODEL), file)
+        with suppress(ModelError, PlanError, ValueError):
+            texts = read_facts(file, MODEL)
+            facts, own = parse_facts(texts, file), parse_plan(texts.get("plan", ""), str(file))
+            names = {place: organ.name for place, organ in enumerate(own.labels, start=1)}  # of the model's own plan
             if "aftercare" in facts:
                 rules += rules_in_words(Postprocessing.model_validate(facts["aftercare"]).cleanup, names)
             else:

@@ -39,10 +39,12 @@ def compare_sources(names: Sequence[str], out: Path | None = None, metric: str =
 
 def _stale(names: Sequence[str]) -> list[str]:
     """Return a sentence on each RUN whose scores are not those of its models."""
-    runs = {name: Run(Path(name)) for name in names if Run(Path(name)).scores_file.is_file()}
+    places = {name: Run(Path(name) if Path(name).is_dir() else Path(name).parent) for name in names}
+    runs = {name: run for name, run in places.items() if Path(name) in (run.folder, run.scores_file)}
+    runs = {name: run for name, run in runs.items() if run.plan_file.is_file() and run.scores_file.is_file()}
     whys = {name: stale_scores(run, read_scores(run.scores_file)) for name, run in runs.items()}
     return [
-        f"{name}: {', and '.join(why)}; run `autoseg evaluate {name}`, then compare again."
+        f"{name}: {', and '.join(why)}; run `autoseg evaluate {runs[name].folder}`, then compare again."
         for name, why in whys.items()
         if why
     ]

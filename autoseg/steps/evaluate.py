@@ -79,13 +79,13 @@ def _evaluate_external(run: Run, path: Path, options: EvaluateOptions, track: Tr
     try:
         with remembered(run.digests_file):
             models = digest(sorted(models_of(run).items()))
-            rows = evaluate_external(model, dataset, folder, models, options.tolerance_mm, track)
+            cases = evaluate_external(model, dataset, folder, models, options.tolerance_mm, track)
     except CasesFailedError as error:
         if error.done:
             note_models(run, what)
         raise
     note_models(run, what)
-    return len({row["case"] for row in rows})
+    return cases
 
 
 def _stress(run: Run, options: EvaluateOptions, track: Track) -> int:

@@ -18,7 +18,7 @@ from autoseg.errors import RunError
 from autoseg.evaluation.beside import Scored
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.external_source import DATASET, external_patients, read_source
-from autoseg.evaluation.freshness import has_other_models, is_evaluated, read_looks, stale_scores
+from autoseg.evaluation.freshness import has_other_models, read_looks, stale_scores
 from autoseg.evaluation.published import PUBLISHED, require_published
 from autoseg.evaluation.records import EDGE, PATIENT, case_records
 from autoseg.evaluation.reliability import read_reliability
@@ -55,6 +55,7 @@ from autoseg.report.provenance import (
     is_displaced,
     late_gain,
     other_trainings,
+    repetitions_of,
     stages,
     trained_iterations,
     trainings_of,
@@ -219,7 +220,7 @@ def _evidence(
         looks=tuple(look for fold in looked_in for look in read_looks(run.fold(fold).evaluated).values()),
         readers=readers,
         externals={name: _external(folder) for name, folder in run.externals().items()},
-        repetitions=tuple(read_scores(again.scores_file) for again in run.repetitions() if is_evaluated(again)),
+        repetitions=tuple(read_scores(again.scores_file) for again in repetitions_of(run)[0]),
         stress=read_stress(run.stress_file),
     )
 
@@ -250,7 +251,7 @@ def _methods(
         is_drawn=is_drawn,
         has_patients=evidence.unit == "patient",
         said=said,
-        clean_up=clean_up_of(run, {place: organ.name for place, organ in enumerate(plan.labels, start=1)}),
+        clean_up=clean_up_of(run),
         tables=tables,
         tolerance=next((m.title.removeprefix("NSD at ") for m in metrics if m and m.family == NSD), ""),
     )
@@ -269,14 +270,19 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
     if splits and not any(split.testing for split in splits):
         sentences.append("The split has no testing case, so nothing here tells how the model does on new patients.")
     sentences += other_trainings(run, splits)
+    if others := repetitions_of(run)[1]:
+        sentences.append(
+            f"Of another plan, split or length, so no repetition: {', '.join(others)}; remove it, and `autoseg run "
+            "DATASET RUN --repeat N` trains it anew."
+        )
     stale = stale_scores(run, scores) if len(scores) else []
     sentences += [f"{reason[0].upper()}{reason[1:]}; run `autoseg evaluate RUN` again." for reason in stale]
-    others = {"stress": "--stress"}
+    of_others = {"stress": "--stress"}
     for name, folder in run.externals().items():
-        others[f"external {name}"] = f"--dataset {read_source(folder).get(DATASET, name)}"
+        of_others[f"external {name}"] = f"--dataset {read_source(folder).get(DATASET, name)}"
     sentences += [
         f"The scores of {option} are of other models; run `autoseg evaluate RUN {option}` again."
-        for what, option in others.items()
+        for what, option in of_others.items()
         if has_other_models(run, what)
     ]
     dice = scores[scores["metric"] == "dice"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from autoseg.dataset.label_table import names_in_files
 from autoseg.dataset.metadata import ignored_value, labelled_organs, organ_names, regions_in
 from autoseg.errors import CasesFailedError
 from autoseg.evaluation.case_rows import CaseRows
@@ -78,6 +79,7 @@ def _score(
             within=within,
             take_pieces=pieces.extend if options.instances else None,
             notes=notes,
+            called={} if labels is None else names_in_files(labels),
         )
     except PartlyScoredError as error:
         rows, failed = error.rows, error

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoseg.dataset.label_table import names_in_files
 from autoseg.dataset.metadata import labelled_organs, organ_names
 from autoseg.errors import DatasetError, RunError
 from autoseg.evaluation.folders import PartlyScoredError, require_free, score_folders
@@ -286,3 +287,19 @@ def test_a_part_tells_of_the_failures_of_its_share_and_nothing_of_all_masks(
                 failures.extend(error.causes)
     assert failures == ["lost", "missing"]
     assert caplog.messages == []
+
+
+def test_what_files_call_organs_is_known_from_a_plan_and_from_the_table_beside_a_dataset(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"labels": [{"value": 1, "name": "heart", "names": ["HEART*"]}]}))
+    assert names_in_files(plan) == {1: ("HEART*",)}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "heart": 1, "lung": 2}}))
+    assert names_in_files(tmp_path / "dataset.json") == {1: (), 2: ()}
+    (tmp_path / "labels.csv").write_text("organ,value,names\nheart,1,HEART*\n")
+    assert names_in_files(tmp_path / "dataset.json")[1] == ("HEART*",)
+
+
+def test_a_file_for_scores_that_cannot_be_written_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"cannot be written .*; give another FILE"):
+        require_free(tmp_path / "file" / "scores.csv")

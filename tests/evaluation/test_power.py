@@ -32,3 +32,9 @@ def test_the_table_is_in_points_of_dice() -> None:
     assert row[:2] == ["liver", 4]
     assert row[2:] == pytest.approx([std, 2.1279 * std], rel=1e-3)
     assert smallest_difference(2) is None
+
+
+def test_an_organ_that_is_missed_everywhere_tells_nothing_of_differences() -> None:
+    missed = [("c0", 0.0), ("c1", 0.0), ("c2", 0.0), ("c3", 0.0)]
+    frame = scores(*((case, "testing", "vein", 2, dice) for case, dice in missed))
+    assert detectable(frame, ["testing"]).empty

@@ -30,6 +30,9 @@ def test_few_values_are_groups_and_many_numbers_are_cut_at_their_median() -> Non
     sites = grouped(column(1000001, 1000002, 1000003, 1000001, 1000002, 20230101))["x"]
     assert list(sites) == ["1000001", "1000002", "1000003", "1000001", "1000002", "20230101"]
     assert grouped(column("a", "a", "a", "a", "a", "a")).empty  # one group
+    ages["age"] = ["NA", "n/a", *(str(n) for n in range(40, 46))]  # as R and pandas write what is not known
+    assert list(grouped(ages)["age"].dropna()) == ["40", "41", "42", "43", "44", "45"]
+    assert set(grouped(column("F", "M", "F", "M", "NA", "unknown"))["x"].dropna()) == {"F", "M"}
     assert grouped(pd.DataFrame({"id": list("abcdefgh")})).empty  # a text of each case
 
 

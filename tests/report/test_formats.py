@@ -151,3 +151,19 @@ def test_a_table_without_a_scored_case_has_no_rows() -> None:
 def test_no_scores_still_write_valid_files(tmp_path: Path) -> None:
     write_tables(frame(), tmp_path)
     assert (tmp_path / "table2_testing.csv").read_text(encoding="utf-8") == ",".join(COLUMNS) + "\n"
+
+
+def test_a_table_longer_than_a_page_is_several_and_its_total_stands_in_the_last() -> None:
+    rows = [[f"organ {n}", "1.0"] for n in range(50)] + [["Total Avg.", "1.0"]]
+    long = TextTable(name="t", title="Long.", note="", columns=("Organ", "Dice"), rows=rows)
+    text = latex_table(long)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
+    assert text.count(r"\caption") == text.count("(continued)") == 1
+    assert text.count(r"\midrule") == 3  # below each head, and above the total
+    assert text.index("organ 35 ") < text.index("(continued)") < text.index("organ 36 ")
+    wide = TextTable(name="t", title="W.", note="", columns=("Organ", *"abcdefgh"), rows=[["x", *["1" * 20] * 8]] * 13)
+    assert latex_table(wide).count(r"\begin{table}") > 1
+
+
+def test_a_greek_letter_is_set_as_mathematics() -> None:
+    assert r"$\rho$" in latex_table(TextTable(name="t", title="ρ", note="", columns=("Organ",), rows=[["x"]]))

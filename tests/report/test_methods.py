@@ -138,3 +138,12 @@ def test_a_second_stage_is_told_as_it_was_trained() -> None:
     assert f"it was trained for {second().iterations} iterations" in text
     assert "validation" not in text
     assert "displaced" not in text
+
+
+def test_without_a_validation_case_nothing_is_said_to_be_chosen_on_them() -> None:
+    none = Split(training=("a", "b", "c"), validation=(), testing=("d",))
+    paragraphs = methods(plan(channels=("non-contrast CT",)), None, [none], Facts(clean_up=()))
+    assert "validation (tuning)" not in paragraphs["Partitions"]
+    assert "No postprocessing was chosen, as no case validates." in paragraphs["Inference"]
+    assert "non-contrast CT was clipped to −100 to 300 HU" in paragraphs["Preprocessing"]
+    assert "none, as no rule raised their Dice" in methods(plan(), None, [SPLIT], Facts(clean_up=()))["Inference"]

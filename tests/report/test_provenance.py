@@ -12,15 +12,19 @@ from command_line import SMALL_PLAN, Cli
 from two_stages import FIRST, second
 
 from autoseg.dataset.split import Split
+from autoseg.inference.postprocess import PostprocessRule
+from autoseg.inference.postprocessing_file import Postprocessing
 from autoseg.inference.second_cases import NOTE
 from autoseg.network.build import build
 from autoseg.network.weights import save_model
 from autoseg.report.provenance import (
+    clean_up_of,
     commands_of,
     file_hashes,
     is_displaced,
     late_gain,
     other_trainings,
+    repetitions_of,
     trained_iterations,
     trainings_of,
 )
@@ -107,3 +111,28 @@ def test_the_second_stage_has_its_hashes_its_length_and_its_displacements(tmp_pa
     for displacements, known in (([0.0, 0.0], False), ([0.0, 1.5], True)):
         note.write_text(json.dumps({"margin_mm": 4.0, "displacements": displacements}))
         assert is_displaced(run) is known
+
+
+def test_a_repetition_of_another_plan_split_or_length_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoseg.report.provenance.is_evaluated", lambda _: True)
+    run = Run(tmp_path)
+    changes: dict[int, dict[str, object]] = {1: {"seed": 1}, 2: {"seed": 2, "batch_size": 1}, 3: {"seed": 3}, 4: {}}
+    for number, of in {0: run, **{n: run.repetition(n) for n in changes}}.items():
+        of.fold(0).folder.mkdir(parents=True)
+        of.fold(0).model.touch()
+        of.fold(0).log.write_text(f"iteration,seconds\n{9 if number == 4 else 6},1\n")
+        of.plan_file.write_text(made.plan().model_copy(update=changes.get(number, {})).model_dump_json())
+        training = ["a", "b"] if number == 3 else ["a"]
+        of.split_file.write_text(json.dumps([{"training": training, "validation": [], "testing": []}]))
+    same, others = repetitions_of(run)
+    assert [again.folder.name for again in same] == ["repeat-1"]
+    assert others == ("repeat-2", "repeat-3", "repeat-4")
+
+
+def test_clean_up_is_named_by_the_plan_that_the_model_was_trained_under(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    rule = PostprocessRule(label=2, largest=True)
+    facts = {"aftercare": Postprocessing(cleanup=(rule,)).model_dump(mode="json", by_alias=True)}
+    save_model(run.fold(0).model, made.plan(), build(made.plan()).state_dict(), facts)
+    assert clean_up_of(run) is not None
+    assert "spleen" in " ".join(clean_up_of(run) or ())

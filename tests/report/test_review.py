@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 from report_content import content_of, scores
 
@@ -42,3 +44,18 @@ def test_a_run_without_results_has_no_such_table() -> None:
     nothing = Evidence(scores=FRAME.iloc[:0], records=EVIDENCE.records.iloc[:0], splits=(), check=(), excluded=())
     assert review_tables(nothing) == {}
     assert len({table.name for table in REVIEW}) == len(REVIEW)
+
+
+def test_an_organ_without_a_testing_case_has_no_row_and_stops_no_table() -> None:
+    metrics = ("dice", "expected_dice", "first_dice", "first_ceiling_dice", "ceiling_dice", "hd95_mm", "volume_ml")
+    rows = [
+        [0, case, split, organ, label, metric, 0.5 + number / 50, "original"]
+        for number, (case, split) in enumerate([(f"c{n}", "testing") for n in range(6)] + [("t", "training")])
+        for organ, label in (("liver", 1), ("vein", 2)) if organ == "liver" or split == "training"
+        for metric in metrics
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=list(FRAME.columns))
+    sections = review_tables(replace(EVIDENCE, scores=frame, readers=frame[frame["organ"] == "liver"]))
+    tables = {table.name: table for of_section in sections.values() for table in of_section}
+    assert [row[0] for row in tables["expected"].rows] == ["liver"]
+    assert [row[0] for row in tables["observers"].rows] == ["liver"]
