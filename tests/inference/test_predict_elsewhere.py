@@ -90,7 +90,7 @@ def test_a_mask_that_another_process_replaces_meanwhile_is_not_taken_for_its_own
                 (place.out / "a.nii.gz").write_bytes(b"of another process")
             yield name, result
 
-    with pytest.raises(CasesFailedError, match=r"a\.nii\.gz: was replaced by another process meanwhile"):
+    with pytest.raises(CasesFailedError, match=r"a\.nii\.gz: was replaced or removed by another process meanwhile"):
         place.predict(replacing)
     assert set(pd.read_csv(place.out / NAME)["case"]) == {"b"}
     assert place.predict() == 1
