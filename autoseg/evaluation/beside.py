@@ -16,7 +16,6 @@ from autoseg.labels import organ_key
 OBSERVERS = ("Organ", "N", "Model Dice (%)", "Observers' Dice (%)", "Model − observers (points)", "95 % CI")
 EXTERNAL = ("Organ", "Cases of", "N", "Dice (%)", "SD", "95 % CI", "Median HD95 (mm)")
 SEEDS = ("Organ", "Seeds", "Mean Dice (%)", "SD over seeds", "Lowest", "Highest")
-_NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
 def observers(
@@ -34,8 +33,8 @@ def observers(
     other = by_case(readers, "dice", set(readers["split"]))
     rows = []
     for label, organ in organs_of(scores).items():
-        theirs = other.get(names.get(organ_key(organ), -1), _NONE)
-        pair = pd.DataFrame({"own": own.get(label, _NONE), "other": theirs}, dtype=float).dropna()
+        theirs = other[names.get(organ_key(organ), -1)]
+        pair = pd.DataFrame({"own": own[label], "other": theirs}, dtype=float).dropna()
         if len(pair):
             differences = 100 * (pair["own"] - pair["other"])
             means = 100 * pair.mean()
@@ -61,7 +60,7 @@ def external(own: Scored, others: Mapping[str, Scored], splits: Collection[str])
     }
     for label, organ in organs_of(own.scores).items():
         for name, (source, dices, distances) in values.items():
-            dice, hd95 = 100 * dices.get(label, _NONE).dropna(), distances.get(label, _NONE).dropna()
+            dice, hd95 = 100 * dices[label].dropna(), distances[label].dropna()
             if len(dice):
                 numbers = (len(dice), dice.mean(), dice.std(ddof=1), _interval(dice, source.patients), hd95.median())
                 rows.append([organ, name, *numbers])

@@ -71,7 +71,7 @@ def distances(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     found, every = by_case(scores, "hd95_mm", splits), by_case(scores, "hd95_all_mm", splits)
     rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
-        values, with_misses = (by.get(label, pd.Series(dtype=float)).dropna() for by in (found, every))
+        values, with_misses = (by[label].dropna() for by in (found, every))
         if len(with_misses):
             in_one = len(with_misses) - len(values)
             numbers = (values.mean(), values.median(), in_one, with_misses.mean(), with_misses.median())
@@ -93,7 +93,7 @@ def pieces(scores: pd.DataFrame, splits: Collection[str], least: int = SEVERAL) 
     )
     rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
-        counts = true.get(label, pd.Series(dtype=float)).dropna()
+        counts = true[label].dropna()
         if not len(counts) or counts.median() < least:
             continue
         sums = [counts.sum(), missed[label].sum(), invented[label].sum()]

@@ -51,7 +51,7 @@ def detectable(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     rows = []
     dice = by_case(scores, "dice", splits)
     for label, organ in organs_of(scores).items():
-        values = 100 * dice.get(label, pd.Series(dtype=float)).dropna()
+        values = 100 * dice[label].dropna()
         effect, spread = smallest_difference(len(values)), values.std(ddof=1)
         if effect is not None and spread > ROUNDING:
             rows.append([organ, len(values), spread, effect * spread])

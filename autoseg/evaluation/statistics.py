@@ -21,7 +21,6 @@ TOTAL = "Total Avg."  # of the tables in the paper's form
 OVER_ORGANS = "Mean over organs"  # of all others
 STATISTICS = ("n", "mean", "std", "median", "min", "max", "ci95_low", "ci95_high")
 KEYS = ["fold", "case", "label", "grid"]  # columns that tell an organ of a case
-_NONE: pd.Series[float] = pd.Series(dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +63,7 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
     organs = organs_of(scores)
     dice = by_case(scores, "dice", splits, grid)
     missed = by_case(with_misses(scores), "missed", splits, grid) if (scores["metric"] == "missed").any() else None
-    rows = [
-        _row(name, dice.get(label, _NONE), None if missed is None else missed.get(label, _NONE))
-        for label, name in organs.items()
-    ]
+    rows = [_row(name, dice[label], None if missed is None else missed[label]) for label, name in organs.items()]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys((*NUMBERS, *COUNTS), float))
     if organs:
         scored = (
@@ -80,17 +76,27 @@ def dice_table(scores: pd.DataFrame, splits: Collection[str], grid: str = "origi
 def dice_by_organ(scores: pd.DataFrame, splits: Collection[str], grid: str = "original") -> dict[str, list[float]]:
     """Return the Dice (0 to 1) of the scored cases of every organ of `scores`, in label order."""
     dice = by_case(scores, "dice", splits, grid)
-    return {name: [float(v) for v in dice.get(label, _NONE).dropna()] for label, name in organs_of(scores).items()}
+    return {name: [float(v) for v in dice[label].dropna()] for label, name in organs_of(scores).items()}
 
 
 def by_case(
     scores: pd.DataFrame, metric: str, splits: Collection[str], grid: str = "original"
 ) -> dict[int, pd.Series[float]]:
-    """Return the values of one metric, label to a series by case: the mean over folds, NaN where undefined."""
+    """Return the values of one metric, label to a series by case: the mean over folds, NaN where undefined.
+
+    Only labels that a case of these splits has are keys; asked for another label it returns a series without values.
+    """
     rows = scores[(scores["metric"] == metric) & scores["split"].isin(list(splits)) & (scores["grid"] == grid)]
     values = pd.to_numeric(rows["value"]).astype(float)
     means = values.groupby([rows["label"].astype(int), rows["case"].astype(str)]).mean()
-    return {int(label): means[label] for label in means.index.unique(level=0)}
+    return _ByLabel((int(label), means[label]) for label in means.index.unique(level=0))
+
+
+class _ByLabel(dict[int, "pd.Series[float]"]):
+    """Values by case for each label; none for a label that no case has."""
+
+    def __missing__(self, label: int) -> pd.Series[float]:
+        return pd.Series(dtype=float)
 
 
 def organs_of(scores: pd.DataFrame) -> dict[int, str]:
@@ -120,7 +126,7 @@ def statistics(
         of_metric = by_case(frame, str(metric), splits, grid)
         named = organs_of(frame) if of_metric else {}  # an organ that is labelled in none of the cases has its row, too
         organs += [[name, label, metric] for label, name in named.items()]
-        values |= {(label, metric): of_metric.get(label, _NONE) for label in named}
+        values |= {(label, metric): of_metric[label] for label in named}
     ends = patient_intervals(pd.DataFrame(values, dtype=float), patients)
     rows = [
         [*organ, *_numbers(values[organ[1], organ[2]].dropna()), *interval]

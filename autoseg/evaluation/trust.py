@@ -21,7 +21,6 @@ EXPECTED = (
 )  # fmt: skip
 COVERAGE = ("Cases kept (%)", "Cases", "Mean Dice (%)", "Lowest Dice (%)")
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
-_NONE = pd.Series(dtype=float)  # of an organ that no case of these sides has
 
 
 def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
@@ -34,7 +33,7 @@ def expected_dice(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame
     expected, true = by_case(scores, "expected_dice", splits), by_case(scores, "dice", splits)
     rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
-        pair = pd.DataFrame({"e": expected.get(label, _NONE), "d": true.get(label, _NONE)}, dtype=float).dropna()
+        pair = pd.DataFrame({"e": expected[label], "d": true[label]}, dtype=float).dropna()
         if len(pair):
             off = 100 * (pair["e"] - pair["d"])
             dice = 100 * pair["e"].mean(), 100 * pair["d"].mean(), off.mean(), off.abs().mean()

@@ -63,8 +63,7 @@ def two_stages(scores: pd.DataFrame, splits: Collection[str]) -> pd.DataFrame:
     values = {metric: by_case(scores, metric, splits) for metric in metrics}
     rows: list[list[Any]] = []
     for label, organ in organs_of(scores).items():
-        columns = {metric: of_label.get(label, pd.Series(dtype=float)) for metric, of_label in values.items()}
-        frame = pd.DataFrame(columns, dtype=float)
+        frame = pd.DataFrame({metric: of_label[label] for metric, of_label in values.items()}, dtype=float)
         frame = frame.dropna(subset=[FIRST_DICE, "dice"])
         if len(frame):
             means = [100 * float(frame[metric].mean()) for metric in metrics]

@@ -103,14 +103,12 @@ def boxes_picture(run: Run, scores: pd.DataFrame) -> Picture | None:
 
 def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
     """Draw the Dice reached beside the ceiling of the working grid; None where the grid costs nothing."""
-    highest = {label: values.dropna() for label, values in by_case(scores, "ceiling_dice", splits).items()}
-    dice = by_case(scores, "dice", splits)
-    none = pd.Series(dtype=float)
+    highest, dice = by_case(scores, "ceiling_dice", splits), by_case(scores, "dice", splits)
     reached = {  # over the cases that have the organ, as a ceiling
-        organ.name: list(dice.get(organ.value, none).reindex(highest.get(organ.value, none).index).dropna())
+        organ.name: list(dice[organ.value].reindex(highest[organ.value].dropna().index).dropna())
         for organ in plan.labels
     }
-    allowed = {organ.name: float(highest[organ.value].mean()) for organ in plan.labels if organ.value in highest}
+    allowed = {organ.name: float(highest[organ.value].mean()) for organ in plan.labels}
     allowed = {name: value for name, value in allowed.items() if math.isfinite(value)}
     if not allowed or min(allowed.values()) > NO_LOSS or not any(reached.values()):
         return None
@@ -131,11 +129,11 @@ def ceilings_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[s
 def agreement_picture(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) -> Picture | None:
     """Draw the agreement of volumes (Bland and Altman)."""
     true, predicted = by_case(scores, "truth_ml", splits), by_case(scores, "volume_ml", splits)
-    dice, none = by_case(scores, "dice", splits), pd.Series(dtype=float)
+    dice = by_case(scores, "dice", splits)
     volumes = {}
     for organ in plan.labels:
-        cases = dice.get(organ.value, none).dropna().index  # not where the organ is in neither
-        pair = (list(volume.get(organ.value, none).reindex(cases).dropna()) for volume in (true, predicted))
+        cases = dice[organ.value].dropna().index  # not where the organ is in neither
+        pair = (list(volume[organ.value].reindex(cases).dropna()) for volume in (true, predicted))
         volumes[organ.name] = (next(pair), next(pair))
     if not any(len(true) >= FEWEST for true, _ in volumes.values()):
         return None
@@ -181,8 +179,7 @@ def trust_picture(run: Run, plan: Plan, scores: pd.DataFrame) -> Picture | None:
     expected, true = (by_case(scores, metric, TESTING) for metric in ("expected_dice", "dice"))
     by_organ = {}
     for label, organ in organs_of(scores).items():
-        none = pd.Series(dtype=float)
-        pair = pd.DataFrame({"e": expected.get(label, none), "d": true.get(label, none)}, dtype=float).dropna()
+        pair = pd.DataFrame({"e": expected[label], "d": true[label]}, dtype=float).dropna()
         if len(pair):
             by_organ[organ] = (list(pair["e"]), list(pair["d"]))
     ranked = list(risks(pairs["dice"].to_numpy(dtype=float))) if has_spread(pairs["expected"]) else []

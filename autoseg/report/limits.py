@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from autoseg.dataset.split import TESTING
 from autoseg.evaluation.cases import doubts
 from autoseg.evaluation.intervals import FEWEST
@@ -120,6 +118,5 @@ def _of_labels(evidence: Evidence) -> Iterator[str]:
 
 def _patients_by_organ(evidence: Evidence) -> dict[str, int]:
     names, dice = organs_of(evidence.scores), by_case(evidence.scores, "dice", TESTING)
-    none: pd.Series[float] = pd.Series(dtype=float)
-    cases = {name: dice.get(label, none).dropna().index.map(str) for label, name in names.items()}
+    cases = {name: dice[label].dropna().index.map(str) for label, name in names.items()}
     return {name: len(patients_of(list(of_organ), evidence.patients)) for name, of_organ in cases.items()}

@@ -258,7 +258,7 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
     for label, file_name in zip(plan.labels, file_names(plan.labels), strict=True):
         if len(plan.labels) > MANY_ORGANS and label.name not in lowest:
             continue
-        values = dice.get(label.value, pd.Series(dtype=float)).dropna()
+        values = dice[label.value].dropna()
         for which, case in chosen_cases([(str(c), float(v)) for c, v in values.items()]).items():
             about = f"{label.name}, {which.lower()} {of} case, {case}: Dice {100 * values[case]:.1f} %."
             file = run.report.organs / f"{file_name}_{which.lower()}"
@@ -275,7 +275,7 @@ def _views(run: Run, plan: Plan, scores: pd.DataFrame, splits: tuple[str, ...]) 
 
 
 def _unlabelled(plan: Plan, dice: Mapping[int, pd.Series[float]], case: str) -> str:
-    names = [o.name for o in plan.labels if case not in dice.get(o.value, pd.Series(dtype=float)).index]
+    names = [o.name for o in plan.labels if case not in dice[o.value].index]
     return f" Not labelled in this case: {', '.join(names)}." if names else ""
 
 

@@ -30,13 +30,15 @@ def rows_without_folders(rows: Iterable[Mapping[str, object]], run: Run) -> tupl
     Those of the dataset's files count, and of the files of the rows: a text may name several.
     """
     told = [dict(row) for row in rows]
-    known, files = _known_folders(run), [Path(str(row.get("file", ""))) for row in told]
+    if not told:
+        return ()
+    known, parents = _known_folders(run), {Path(str(row.get("file", ""))).parent for row in told}
     with suppress(AutosegError, OSError):
-        files += [file for case in dataset_of(run).cases for file in (*case.images, *case.label_files)]
+        parents |= {file.parent for case in dataset_of(run).cases for file in (*case.images, *case.label_files)}
     elsewhere = {
         str(folder)
-        for file in files
-        for folder in (file.parent, file.parent.resolve())
+        for parent in parents
+        for folder in (parent, parent.resolve())
         if len(folder.parts) > 1 and not any(folder.is_relative_to(one) for one in known)
     }
     return tuple(

@@ -40,6 +40,7 @@ class Evidence:
     readers: pd.DataFrame | None = None  # scores of one reader against another
     externals: Mapping[str, Scored] = field(default_factory=dict)  # other datasets by name
     repetitions: tuple[pd.DataFrame, ...] = ()  # scores of the same plan with other seeds
+    unlike: tuple[str, ...] = ()  # names of repetitions of another plan, split or length, which do not count
     stress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STRESS)))
     iterations: int = 0  # of the longest training; 0: not known
     late_gain: float | None = None  # of `provenance.late_gain`

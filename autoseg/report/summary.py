@@ -73,7 +73,7 @@ def _volumes(scores: pd.DataFrame, which: Table, patients: Patients) -> str:
     sides: dict[str, list[str]] = {"large": [], "small": []}
     for (label, values), (low, high) in zip(differences.items(), ends, strict=True):
         if low > 0 or high < 0:
-            truth = true.get(label, pd.Series(dtype=float)).reindex(values.index).mean()
+            truth = true[label].reindex(values.index).mean()
             digits = 2 if abs(values.mean()) < 10 else 0
             numbers = " to ".join(f"{end:+.{digits}f}".replace("-", "−") for end in (low, high))
             share = f"{100 * abs(values.mean()) / truth:.0f} %, " if truth > 0 else ""

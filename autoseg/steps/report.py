@@ -117,7 +117,11 @@ def _report(run: Run, options: ReportOptions, track: Track, show: ShowTables | N
         if show is not None:
             show(tables.printed if len(scores) else ())
         drawn = draw_pictures(run, plan, scores, crew, track)
-    lacking = (*_missing(run, scores), *drawn.notes, *(f"{c} is not drawn: {w}" for c, w in drawn.failed.items()))
+    lacking = (
+        *_missing(run, scores, evidence.unlike),
+        *drawn.notes,
+        *(f"{c} is not drawn: {w}" for c, w in drawn.failed.items()),
+    )
     content = replace(
         _content(run, plan, tables, drawn.pictures, evidence),
         missing=tuple(without_folders(sentence, run) for sentence in (*lacking, *problem)),
@@ -207,6 +211,7 @@ def _evidence(
     looked_in = run.folds() if run.plan_file.is_file() and run.plan().finer is not None else ()
     options = read_origin(run).get("options")
     excluded = options.get("exclude", ()) if isinstance(options, dict) else ()
+    same, unlike = repetitions_of(run)
     return Evidence(
         scores=scores,
         records=records,
@@ -220,7 +225,8 @@ def _evidence(
         looks=tuple(look for fold in looked_in for look in read_looks(run.fold(fold).evaluated).values()),
         readers=readers,
         externals={name: _external(folder) for name, folder in run.externals().items()},
-        repetitions=tuple(read_scores(again.scores_file) for again in repetitions_of(run)[0]),
+        repetitions=tuple(read_scores(again.scores_file) for again in same),
+        unlike=unlike,
         stress=read_stress(run.stress_file),
     )
 
@@ -258,7 +264,7 @@ def _methods(
     return methods(plan, load_fingerprint(run.fingerprint_file), evidence.splits, facts)
 
 
-def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
+def _missing(run: Run, scores: pd.DataFrame, unlike: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence for each thing that the run lacks, with the command that provides it."""
     splits = splits_of(run) if run.split_file.is_file() else ()
     sentences = []
@@ -270,19 +276,19 @@ def _missing(run: Run, scores: pd.DataFrame) -> tuple[str, ...]:
     if splits and not any(split.testing for split in splits):
         sentences.append("The split has no testing case, so nothing here tells how the model does on new patients.")
     sentences += other_trainings(run, splits)
-    if others := repetitions_of(run)[1]:
+    if unlike:
         sentences.append(
-            f"Of another plan, split or length, so no repetition: {', '.join(others)}; remove it, and `autoseg run "
+            f"Of another plan, split or length, so no repetition: {', '.join(unlike)}; remove it, and `autoseg run "
             "DATASET RUN --repeat N` trains it anew."
         )
     stale = stale_scores(run, scores) if len(scores) else []
     sentences += [f"{reason[0].upper()}{reason[1:]}; run `autoseg evaluate RUN` again." for reason in stale]
-    of_others = {"stress": "--stress"}
+    others = {"stress": "--stress"}
     for name, folder in run.externals().items():
-        of_others[f"external {name}"] = f"--dataset {read_source(folder).get(DATASET, name)}"
+        others[f"external {name}"] = f"--dataset {read_source(folder).get(DATASET, name)}"
     sentences += [
         f"The scores of {option} are of other models; run `autoseg evaluate RUN {option}` again."
-        for what, option in of_others.items()
+        for what, option in others.items()
         if has_other_models(run, what)
     ]
     dice = scores[scores["metric"] == "dice"]
