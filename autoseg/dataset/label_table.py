@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from autoseg.dataset.metadata import organ_names, read_metadata, regions_in
+from autoseg.dataset.metadata import label_values, organ_names, read_metadata, regions_in
 from autoseg.dataset.regions import IGNORE
 from autoseg.dataset.tables import read_table
 from autoseg.errors import DatasetError
@@ -124,8 +124,12 @@ def names_in_files(file: Path) -> dict[int, tuple[str, ...]]:
         DatasetError: If labels.csv cannot be read or contradicts the dataset.json.
     """
     labels = read_metadata(file)["labels"]
-    if isinstance(labels, list):  # a plan of ours
-        return {int(organ["value"]): tuple(organ.get("names", ())) for organ in labels}
-    organs = tuple(Label(value=value, name=name) for value, name in sorted(organ_names(file).items()))
+    if isinstance(labels, list):  # a plan of ours, whose values and names `organ_names` has checked
+        called = {value: organ.get("names") for organ in labels for value in label_values(organ["value"])}
+        return {value: tuple(map(str, names)) if isinstance(names, list) else () for value, names in called.items()}
+    named = organ_names(file)
+    if len(named) > MOST_LABELS or not file.with_name(TABLE).is_file():  # of more than that no network is made
+        return {}
+    organs = tuple(Label(value=value, name=name) for value, name in sorted(named.items()))
     scheme = with_table(file, regions_in(file) or LabelScheme(labels=organs), is_new=False)
     return {} if scheme is None else {label.value: label.names for label in scheme.labels}

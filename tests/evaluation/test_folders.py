@@ -293,8 +293,14 @@ def test_what_files_call_organs_is_known_from_a_plan_and_from_the_table_beside_a
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"labels": [{"value": 1, "name": "heart", "names": ["HEART*"]}]}))
     assert names_in_files(plan) == {1: ("HEART*",)}
+    for damaged in (None, "HEART", 5):
+        plan.write_text(json.dumps({"labels": [{"value": 1, "name": "heart", "names": damaged}]}))
+        assert names_in_files(plan) == {1: ()}
+    many = {f"organ {n}": n for n in range(300)}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": many}))
+    assert names_in_files(tmp_path / "dataset.json") == {}
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "heart": 1, "lung": 2}}))
-    assert names_in_files(tmp_path / "dataset.json") == {1: (), 2: ()}
+    assert names_in_files(tmp_path / "dataset.json") == {}
     (tmp_path / "labels.csv").write_text("organ,value,names\nheart,1,HEART*\n")
     assert names_in_files(tmp_path / "dataset.json")[1] == ("HEART*",)
 
